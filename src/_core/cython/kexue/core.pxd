@@ -1,0 +1,79 @@
+# The C core as Cython sees it: extern declarations only, nothing to import at run time.
+from libc.stddef cimport ptrdiff_t, size_t
+from libc.stdint cimport int64_t
+
+
+cdef extern from "kexue/kx_base.h" nogil:
+    ctypedef enum kx_status_t:
+        KX_OK
+        KX_E_ARGUMENT
+        KX_E_NONFINITE
+        KX_E_NEGATIVE
+        KX_E_TOTALS
+        KX_E_EMPTY
+        KX_E_INFEASIBLE
+        KX_E_MEMORY
+        KX_E_OVERFLOW
+        KX_E_CANCELLED
+        KX_E_INTERNAL
+        KX_W_MAXITER
+
+    const char *kx_status_name(kx_status_t status)
+    const char *kx_status_text(kx_status_t status)
+    const char *kx_version()
+    const char *kx_isa_name()
+
+
+cdef extern from "kexue/kx_ctx.h" nogil:
+    ctypedef struct kx_allocator_t:
+        void *(*allocate)(void *state, size_t bytes) noexcept nogil
+        void (*release)(void *state, void *block) noexcept nogil
+        void *state
+
+    ctypedef int (*kx_cancel_fn)(void *state) noexcept nogil
+    ctypedef void (*kx_run_fn)(void *job, int worker) noexcept nogil
+    ctypedef void (*kx_launch_fn)(void *state, int workers, kx_run_fn run, void *job) noexcept nogil
+
+    ctypedef struct kx_ctx_t:
+        kx_allocator_t allocator
+        kx_cancel_fn cancel
+        void *cancel_state
+        kx_launch_fn launch
+        void *launch_state
+        int workers
+
+    void kx_ctx_init(kx_ctx_t *ctx)
+    void kx_pool_launch(void *state, int workers, kx_run_fn run, void *job)
+
+    ctypedef struct kx_task_t:
+        pass
+    int kx_task_worker(const kx_task_t *task)
+    int kx_task_should_stop(kx_task_t *task)
+
+    ctypedef kx_status_t (*kx_body_fn)(kx_task_t *task, void *arg, int64_t begin, int64_t end) noexcept nogil
+    kx_status_t kx_parallel_for(const kx_ctx_t *ctx, int64_t n, int64_t grain, kx_body_fn body, void *arg)
+    int kx_cpu_count()
+
+
+cdef extern from "kexue/kx_activations.h" nogil:
+    kx_status_t kx_activations_squareplus_f32(const float *x, const float *b, int64_t n, ptrdiff_t x_stride,
+                                              ptrdiff_t b_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_f64(const double *x, const double *b, int64_t n, ptrdiff_t x_stride,
+                                              ptrdiff_t b_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_grad_f32(const float *x, const float *b, int64_t n, ptrdiff_t x_stride,
+                                                   ptrdiff_t b_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_grad_f64(const double *x, const double *b, int64_t n, ptrdiff_t x_stride,
+                                                   ptrdiff_t b_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_grad_b_f32(const float *x, const float *b, int64_t n, ptrdiff_t x_stride,
+                                                     ptrdiff_t b_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_grad_b_f64(const double *x, const double *b, int64_t n, ptrdiff_t x_stride,
+                                                     ptrdiff_t b_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_inverse_f32(const float *y, const float *b, int64_t n, ptrdiff_t y_stride,
+                                                      ptrdiff_t b_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_inverse_f64(const double *y, const double *b, int64_t n,
+                                                      ptrdiff_t y_stride, ptrdiff_t b_stride, double *out,
+                                                      ptrdiff_t out_stride)
+    const double KX_SQUAREPLUS_B_MINIMAX
+    const double KX_SQUAREPLUS_B_UPPER
+    const double KX_SQUAREPLUS_B_CURVATURE
+    const double KX_SQUAREPLUS_B_T2

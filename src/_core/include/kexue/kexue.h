@@ -1,0 +1,11 @@
+/* kexue: the whole public C interface. */
+#ifndef KEXUE_H
+#define KEXUE_H
+
+#include "kx_base.h"
+#include "kx_ctx.h"
+
+#include "kx_activations.h"
+#include "kx_transport.h"
+
+#endif

@@ -1,0 +1,54 @@
+/* kexue: activations.
+
+   SquarePlus (Barron, arXiv 2112.11687): f(x; b) = (x + sqrt(x^2 + b)) / 2, b >= 0. Monotone, convex, smooth for b > 0,
+   relu for b = 0; 0 < f - relu <= sqrt(b) / 2; f(x) f(-x) = b / 4.
+
+   All functions are elementwise over n items, strides in bytes (0 broadcasts), any alignment; out may be an input exactly
+   but not overlap one partially. float32 results are within 1 ulp, float64 within 2 ulp of the exact value over the whole
+   range, subnormals included. NaN propagates; b < 0 gives NaN and raises the invalid flag; no other
+   spurious flags but underflow and inexact. They never fail: the status is always KX_OK. */
+#ifndef KX_ACTIVATIONS_H
+#define KX_ACTIVATIONS_H
+
+#include "kx_base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* b with the least maximal distance to softplus (METHODS R01), b from which on f >= softplus everywhere (4 ln^2 2), b of
+   equal curvature at 0, and b whose f is relu convolved with Student's t of two degrees of freedom. */
+#define KX_SQUAREPLUS_B_MINIMAX 1.5238210325187506641935602
+#define KX_SQUAREPLUS_B_UPPER 1.9218120556728056986684103
+#define KX_SQUAREPLUS_B_CURVATURE 4.0
+#define KX_SQUAREPLUS_B_T2 2.0
+
+/* f(x; b) */
+kx_status_t kx_activations_squareplus_f32(const float *x, const float *b, int64_t n, ptrdiff_t x_stride, ptrdiff_t b_stride,
+                                          float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_squareplus_f64(const double *x, const double *b, int64_t n, ptrdiff_t x_stride,
+                                          ptrdiff_t b_stride, double *out, ptrdiff_t out_stride);
+
+/* df/dx = f / sqrt(x^2 + b), in [0, 1]; 1/2 at x = 0, b = 0 as well */
+kx_status_t kx_activations_squareplus_grad_f32(const float *x, const float *b, int64_t n, ptrdiff_t x_stride,
+                                               ptrdiff_t b_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_squareplus_grad_f64(const double *x, const double *b, int64_t n, ptrdiff_t x_stride,
+                                               ptrdiff_t b_stride, double *out, ptrdiff_t out_stride);
+
+/* df/db = 1 / (4 sqrt(x^2 + b)); +inf with the divide-by-zero flag at x = 0, b = 0 */
+kx_status_t kx_activations_squareplus_grad_b_f32(const float *x, const float *b, int64_t n, ptrdiff_t x_stride,
+                                                 ptrdiff_t b_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_squareplus_grad_b_f64(const double *x, const double *b, int64_t n, ptrdiff_t x_stride,
+                                                 ptrdiff_t b_stride, double *out, ptrdiff_t out_stride);
+
+/* The x with f(x; b) = y: y - b / (4 y) for y > 0. For b = 0 the inverse on y >= 0 is y itself; else y = 0 gives -inf;
+   y < 0 is outside of the range: NaN and the invalid flag. */
+kx_status_t kx_activations_squareplus_inverse_f32(const float *y, const float *b, int64_t n, ptrdiff_t y_stride,
+                                                  ptrdiff_t b_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_squareplus_inverse_f64(const double *y, const double *b, int64_t n, ptrdiff_t y_stride,
+                                                  ptrdiff_t b_stride, double *out, ptrdiff_t out_stride);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,10 @@
+/* Which instruction set the kernels of this process use. */
+#ifndef KX_ISA_H
+#define KX_ISA_H
+
+enum { KX_LEVEL_BASELINE = 0, KX_LEVEL_V3 = 1, KX_LEVEL_V4 = 2 };
+
+/* The level in use, chosen at the first call (KEXUE_ISA can lower it). */
+int kx_isa_level(void);
+
+#endif

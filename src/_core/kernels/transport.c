@@ -1,0 +1,475 @@
+/* Exact transport: preparation, the choice of a solver, and what is made of its basis. */
+#ifndef KX_REAL
+#include "kexue/kx_transport.h"
+
+#include "isa/kernel.h"
+
+#define KX_EMD_PARAMETERS(real)                                                                                       \
+    (const kx_ctx_t *ctx, const double *a, const double *b, const real *M, int64_t count, const int64_t *a_offsets,   \
+     const int64_t *b_offsets, const int64_t *M_offsets, int64_t m, int64_t n, ptrdiff_t row_stride,                  \
+     const kx_emd_options_t *options, const kx_emd_outputs_t *outputs, int64_t *failed)
+#define KX_EMD_ARGUMENTS (ctx, a, b, M, count, a_offsets, b_offsets, M_offsets, m, n, row_stride, options, outputs, failed)
+
+#ifdef KX_DISPATCH_PASS
+
+void kx_emd_options_init(kx_emd_options_t *options) {
+    options->totals_tolerance = 1e-9;
+    options->max_iter = 0;
+}
+
+#else
+#include <float.h>
+
+#include "kernels/transport_internal.h"
+
+/* One worker's memory: the problem's arrays and the solver's scratch in one block, cut once and used for every problem of the
+   batch. */
+typedef struct kx_emd_arena {
+    char *block;
+    kx_emd_problem_t problem;
+    void *scratch;
+    int32_t *degree, *incident, *order; /* of the tree, in finish() */
+    double *full_u, *full_v;
+    int small;
+} kx_emd_arena_t;
+
+static size_t lay_out_arena(kx_emd_arena_t *arena, int64_t m, int64_t n, char *block) {
+    kx_layout_t layout = {0, 0};
+    int64_t nodes = m + n, arcs = m + n - 1;
+    arena->small = nodes <= KX_EMD_SMALL_NODES;
+    int64_t stride = (n + 7) / 8 * 8;
+    size_t row_index = kx_layout_add(&layout, m, sizeof(int64_t));
+    size_t column_index = kx_layout_add(&layout, n, sizeof(int64_t));
+    size_t supply = kx_layout_add(&layout, m, sizeof(double));
+    size_t demand = kx_layout_add(&layout, n, sizeof(double));
+    size_t units_a = kx_layout_add(&layout, m, sizeof(int64_t));
+    size_t units_b = kx_layout_add(&layout, n, sizeof(int64_t));
+    size_t cost = arena->small ? kx_layout_add(&layout, m * stride, sizeof(double)) : 0;
+    size_t arc_row = kx_layout_add(&layout, arcs, sizeof(int32_t));
+    size_t arc_column = kx_layout_add(&layout, arcs, sizeof(int32_t));
+    size_t arc_units = kx_layout_add(&layout, arcs, sizeof(int64_t));
+    size_t arc_mass = kx_layout_add(&layout, arcs, sizeof(double));
+    size_t u = kx_layout_add(&layout, m, sizeof(double));
+    size_t v = kx_layout_add(&layout, n, sizeof(double));
+    size_t full_u = kx_layout_add(&layout, m, sizeof(double));
+    size_t full_v = kx_layout_add(&layout, n, sizeof(double));
+    size_t degree = kx_layout_add(&layout, nodes, sizeof(int32_t));
+    size_t incident = kx_layout_add(&layout, nodes, sizeof(int32_t));
+    size_t order = kx_layout_add(&layout, nodes, sizeof(int32_t));
+    size_t solver = arena->small ? KX_KERNEL(kx_emd_small_bytes)(m, n) : KX_KERNEL(kx_emd_large_bytes)(m, n);
+    if (solver == 0) layout.overflow = 1;
+    size_t scratch = kx_layout_add(&layout, (int64_t)solver, 1);
+    if (layout.overflow) return 0;
+    if (block) {
+        kx_emd_problem_t *p = &arena->problem;
+        arena->block = block;
+        p->row_index = (int64_t *)(block + row_index);
+        p->column_index = (int64_t *)(block + column_index);
+        p->supply = (double *)(block + supply);
+        p->demand = (double *)(block + demand);
+        p->units_a = (int64_t *)(block + units_a);
+        p->units_b = (int64_t *)(block + units_b);
+        p->cost = arena->small ? (double *)(block + cost) : NULL;
+        p->arc_row = (int32_t *)(block + arc_row);
+        p->arc_column = (int32_t *)(block + arc_column);
+        p->arc_units = (int64_t *)(block + arc_units);
+        p->arc_mass = (double *)(block + arc_mass);
+        p->u = (double *)(block + u);
+        p->v = (double *)(block + v);
+        arena->full_u = (double *)(block + full_u);
+        arena->full_v = (double *)(block + full_v);
+        arena->degree = (int32_t *)(block + degree);
+        arena->incident = (int32_t *)(block + incident);
+        arena->order = (int32_t *)(block + order);
+        arena->scratch = block + scratch;
+    }
+    return layout.bytes;
+}
+
+/* The weights that are left, their index, and their total. */
+static kx_status_t take_weights(const double *weights, int64_t n, double *kept, int64_t *index, int64_t *count, double *total) {
+    if (!weights) {
+        for (int64_t i = 0; i < n; i++) {
+            kept[i] = 1.0 / (double)n;
+            index[i] = i;
+        }
+        *count = n;
+        *total = 1.0;
+        return KX_OK;
+    }
+    double sum = 0, correction = 0; /* Neumaier */
+    int64_t k = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double w = weights[i];
+        if (!(fabs(w) <= DBL_MAX)) return KX_E_NONFINITE;
+        if (w < 0) return KX_E_NEGATIVE;
+        kept[k] = w;
+        index[k] = i;
+        k += w > 0;
+        double t = sum + w;
+        correction += sum >= w ? (sum - t) + w : (w - t) + sum;
+        sum = t;
+    }
+    *count = k;
+    *total = sum + correction;
+    if (k == 0) return KX_E_EMPTY;
+    return *total <= DBL_MAX ? KX_OK : KX_E_OVERFLOW;
+}
+
+/* int64 units of the weights: the real part in the high bits, and in the low ones a perturbation that makes no proper
+   subset of rows balance a subset of columns: +1 for each row, +m for the last column (Orden). So every basis is
+   non-degenerate, pivots never tie, and the simplex method ends; what the perturbation and the rounding change is undone
+   when the masses are computed anew from the basis (finish). */
+static void make_units(kx_emd_problem_t *p) {
+    int perturbation_bits = 1;
+    while (((int64_t)1 << perturbation_bits) <= p->m) perturbation_bits++;
+    const double scale = ldexp(1.0, 60 - perturbation_bits) / p->total_a;
+    int64_t total_a = 0, total_b = 0, largest_a = 0, largest_b = 0;
+    for (int64_t i = 0; i < p->m; i++) {
+        int64_t units = (int64_t)(p->supply[i] * scale);
+        p->units_a[i] = units > 0 ? units : 1;
+        total_a += p->units_a[i];
+        if (p->units_a[i] > p->units_a[largest_a]) largest_a = i;
+    }
+    for (int64_t j = 0; j < p->n; j++) {
+        int64_t units = (int64_t)(p->demand[j] * scale);
+        p->units_b[j] = units > 0 ? units : 1;
+        total_b += p->units_b[j];
+        if (p->units_b[j] > p->units_b[largest_b]) largest_b = j;
+    }
+    if (total_a > total_b) p->units_b[largest_b] += total_a - total_b;
+    else p->units_a[largest_a] += total_b - total_a;
+    for (int64_t i = 0; i < p->m; i++) p->units_a[i] = (p->units_a[i] << perturbation_bits) + 1;
+    for (int64_t j = 0; j < p->n; j++) p->units_b[j] <<= perturbation_bits;
+    p->units_b[p->n - 1] += p->m;
+}
+
+/* Weights in, zero weights out, totals compared. */
+static kx_status_t prepare_weights(kx_emd_problem_t *p, const double *a, const double *b, int64_t m, int64_t n,
+                                   const kx_emd_options_t *options) {
+    double total_b;
+    kx_status_t status = take_weights(a, m, p->supply, p->row_index, &p->m, &p->total_a);
+    if (status != KX_OK) return status;
+    status = take_weights(b, n, p->demand, p->column_index, &p->n, &total_b);
+    if (status != KX_OK) return status;
+    double larger = p->total_a > total_b ? p->total_a : total_b;
+    if (!(fabs(p->total_a - total_b) <= options->totals_tolerance * larger)) return KX_E_TOTALS;
+    double scale_b = p->total_a / total_b;
+    for (int64_t j = 0; j < p->n; j++) p->demand[j] *= scale_b;
+    p->columns_removed = p->n != n;
+    p->iterations = 0;
+    p->max_iter = options->max_iter > 0 ? options->max_iter : 1000 * (m + n) + 100000;
+    return KX_OK;
+}
+
+/* The masses of the basis from the weights themselves, leaf by leaf, and the potentials from the costs, root first: whatever
+   the units rounded and the pivots accumulated is gone afterwards. `order` receives the nodes as they are peeled. */
+static void read_tree(kx_emd_arena_t *arena) {
+    kx_emd_problem_t *p = &arena->problem;
+    const int32_t m = (int32_t)p->m, nodes = (int32_t)(p->m + p->n), arcs = nodes - 1, root = nodes - 1;
+    int32_t *degree = arena->degree, *incident = arena->incident, *order = arena->order;
+    double *left = p->u, *left_columns = p->v; /* what a node still has to move, until the potentials are set */
+    memset(degree, 0, (size_t)nodes * sizeof *degree);
+    memset(incident, 0, (size_t)nodes * sizeof *incident);
+    for (int32_t k = 0; k < arcs; k++) {
+        int32_t row = p->arc_row[k], column = m + p->arc_column[k];
+        degree[row]++;
+        degree[column]++;
+        incident[row] ^= k; /* at a leaf the exclusive or is the one arc itself */
+        incident[column] ^= k;
+    }
+    memcpy(left, p->supply, (size_t)p->m * sizeof *left);
+    memcpy(left_columns, p->demand, (size_t)p->n * sizeof *left_columns);
+    int32_t peeled = 0;
+    for (int32_t seed = 0; seed < root; seed++) {
+        for (int32_t x = seed; degree[x] == 1 && x != root;) {
+            int32_t k = incident[x], row = p->arc_row[k], column = p->arc_column[k];
+            int is_row = x < m;
+            double mass = is_row ? left[row] : left_columns[column];
+            double weight = is_row ? p->supply[row] : p->demand[column];
+            /* What cancellation leaves of a weight that its other arcs use up: noise, or negative. */
+            if (mass <= 32 * DBL_EPSILON * weight && mass != weight) mass = 0;
+            p->arc_mass[k] = mass;
+            order[peeled++] = x;
+            degree[x] = 0;
+            if (is_row) left_columns[column] -= mass;
+            else left[row] -= mass;
+            x = is_row ? m + column : row;
+            degree[x]--;
+            incident[x] ^= k;
+        }
+    }
+    p->v[p->n - 1] = 0;
+    while (peeled-- > 0) {
+        int32_t x = order[peeled], k = incident[x], row = p->arc_row[k], column = p->arc_column[k];
+        double c = kx_emd_cost(p, row, column);
+        if (x < m) p->u[row] = c - p->v[column];
+        else p->v[column] = c - p->u[row];
+    }
+}
+
+static kx_status_t basis_cost(const kx_emd_problem_t *p, double *cost) {
+    double sum = 0, correction = 0; /* Neumaier */
+    for (int64_t k = 0; k < p->m + p->n - 1; k++) {
+        if (p->arc_mass[k] == 0) continue;
+        double c = kx_emd_cost(p, p->arc_row[k], p->arc_column[k]);
+        if (p->has_forbidden && c == p->forbidden) return KX_E_INFEASIBLE;
+        double term = p->arc_mass[k] * c, t = sum + term;
+        correction += fabs(sum) >= fabs(term) ? (sum - t) + term : (term - t) + sum;
+        sum = t;
+    }
+    *cost = sum + correction;
+    return KX_OK;
+}
+
+static void write_entries(const kx_emd_problem_t *p, int64_t *rows, int64_t *columns, double *masses, int64_t *count) {
+    int64_t k = 0;
+    for (int64_t arc = 0; arc < p->m + p->n - 1; arc++) {
+        if (p->arc_mass[arc] == 0) continue;
+        int64_t row = p->row_index[p->arc_row[arc]], column = p->column_index[p->arc_column[arc]], at = k++;
+        rows[at] = row;
+        columns[at] = column;
+        masses[at] = p->arc_mass[arc];
+    }
+    *count = k;
+}
+
+#define KX_REAL float
+#define KX_SUFFIX f32
+#define KX_LOAD_LANES kx_f64v_load_f32
+#include "transport.c"
+#undef KX_REAL
+#undef KX_SUFFIX
+#undef KX_LOAD_LANES
+
+#define KX_REAL double
+#define KX_SUFFIX f64
+#define KX_LOAD_LANES kx_f64v_load
+#include "transport.c"
+#undef KX_REAL
+#undef KX_SUFFIX
+#undef KX_LOAD_LANES
+#endif
+
+KX_DISPATCH(kx_transport_emd_f32, KX_EMD_PARAMETERS(float), KX_EMD_ARGUMENTS)
+KX_DISPATCH(kx_transport_emd_f64, KX_EMD_PARAMETERS(double), KX_EMD_ARGUMENTS)
+
+#ifndef KX_DISPATCH_PASS
+kx_status_t KX_KERNEL(kx_transport_emd_f32) KX_EMD_PARAMETERS(float) {
+    return emd_f32 KX_EMD_ARGUMENTS;
+}
+kx_status_t KX_KERNEL(kx_transport_emd_f64) KX_EMD_PARAMETERS(double) {
+    return emd_f64 KX_EMD_ARGUMENTS;
+}
+#endif
+
+#else /* the template */
+
+/* Largest finite size, forbidden arcs, and the refusal of NaN and -infinity; a small problem's rows are copied on the way. */
+static kx_status_t KX_TYPED(prepare_costs)(kx_emd_problem_t *p, const KX_REAL *M, int64_t n, ptrdiff_t row_stride) {
+    p->M = M;
+    p->row_stride = row_stride;
+    p->is_f32 = sizeof(KX_REAL) == sizeof(float);
+    p->cost_stride = (p->n + 7) / 8 * 8;
+    kx_f64v low = kx_f64v_set(INFINITY), high = kx_f64v_set(-INFINITY);
+    double low_tail = INFINITY, high_tail = -INFINITY;
+    unsigned all = (1u << KX_F64_LANES) - 1, sound = all;
+    int sound_tail = 1;
+    for (int64_t i = 0; i < p->m; i++) {
+        const KX_REAL *row = (const KX_REAL *)((const char *)M + p->row_index[i] * row_stride);
+        double *copy = p->cost ? p->cost + i * p->cost_stride : NULL;
+        int64_t j = 0;
+        for (; j + KX_F64_LANES <= n; j += KX_F64_LANES) {
+            kx_f64v c = KX_LOAD_LANES(row + j);
+            low = kx_f64v_min(c, low);
+            high = kx_f64v_max(c, high);
+            sound &= kx_f64m_bits(kx_f64v_less(kx_f64v_set(-INFINITY), c));
+            if (copy && !p->columns_removed) kx_f64v_store(copy + j, c);
+        }
+        for (; j < n; j++) {
+            double c = (double)row[j];
+            low_tail = c < low_tail ? c : low_tail;
+            high_tail = c > high_tail ? c : high_tail;
+            sound_tail &= c > -INFINITY;
+            if (copy && !p->columns_removed) copy[j] = c;
+        }
+        if (copy) {
+            if (p->columns_removed)
+                for (j = 0; j < p->n; j++) copy[j] = (double)row[p->column_index[j]];
+            for (j = p->n; j < p->cost_stride; j++) copy[j] = INFINITY;
+        }
+    }
+    if (sound != all || !sound_tail) return KX_E_NONFINITE;
+    double lanes[KX_F64_LANES];
+    kx_f64v_store(lanes, high);
+    for (int l = 0; l < KX_F64_LANES; l++) high_tail = lanes[l] > high_tail ? lanes[l] : high_tail;
+    double least = kx_f64v_reduce_min(low);
+    low_tail = least < low_tail ? least : low_tail;
+    p->has_forbidden = high_tail == INFINITY;
+    if (p->has_forbidden) {
+        high_tail = -INFINITY;
+        for (int64_t i = 0; i < p->m; i++) {
+            const KX_REAL *row = (const KX_REAL *)((const char *)M + p->row_index[i] * row_stride);
+            for (int64_t j = 0; j < n; j++)
+                if ((double)row[j] > high_tail && (double)row[j] < INFINITY) high_tail = (double)row[j];
+        }
+        if (high_tail == -INFINITY) return KX_E_INFEASIBLE;
+        low_tail = low_tail < high_tail ? low_tail : high_tail;
+    }
+    p->largest = fabs(low_tail) > fabs(high_tail) ? fabs(low_tail) : fabs(high_tail);
+    /* Enough that a plan with one forbidden arc less is cheaper whatever the cycle that removes it does. */
+    int64_t shorter = p->m < p->n ? p->m : p->n;
+    p->forbidden = high_tail + ((double)shorter + 2) * (high_tail - low_tail) + p->largest;
+    if (p->largest > DBL_MAX / 1e8 / (double)(shorter + 2)) return KX_E_OVERFLOW;
+    if (!(p->forbidden > p->largest)) p->forbidden = p->largest > 0 ? 4 * p->largest : 1;
+    return KX_OK;
+}
+
+/* Potentials of all rows and columns that satisfy u + v <= M exactly up to one rounding, balanced so that sum a u = sum b v;
+   returns sum a u + sum b v. */
+static double KX_TYPED(certify)(kx_emd_arena_t *arena, int64_t m, int64_t n) {
+    kx_emd_problem_t *p = &arena->problem;
+    double *u = arena->full_u, *v = arena->full_v;
+    for (int64_t j = 0; j < n; j++) v[j] = INFINITY;
+    for (int64_t i = 0; i < p->m; i++) {
+        const KX_REAL *row = (const KX_REAL *)((const char *)p->M + p->row_index[i] * p->row_stride);
+        const double ui = p->u[i];
+        for (int64_t j = 0; j < n; j++) {
+            double t = (double)row[j] - ui;
+            v[j] = t < v[j] ? t : v[j];
+        }
+    }
+    for (int64_t j = 0; j < n; j++)
+        if (v[j] == INFINITY) v[j] = 0;
+    int64_t k = 0;
+    double value_a = 0, value_b = 0;
+    for (int64_t i = 0; i < m; i++) {
+        if (k < p->m && p->row_index[k] == i) {
+            u[i] = p->u[k];
+            value_a += p->supply[k++] * u[i];
+            continue;
+        }
+        const KX_REAL *row = (const KX_REAL *)((const char *)p->M + i * p->row_stride);
+        u[i] = INFINITY;
+        for (int64_t j = 0; j < n; j++) {
+            double t = (double)row[j] - v[j];
+            u[i] = t < u[i] ? t : u[i];
+        }
+        if (!(fabs(u[i]) <= DBL_MAX)) u[i] = 0;
+    }
+    for (k = 0; k < p->n; k++) value_b += p->demand[k] * v[p->column_index[k]];
+    double shift = (value_b - value_a) / (2 * p->total_a);
+    for (int64_t i = 0; i < m; i++) u[i] += shift;
+    for (int64_t j = 0; j < n; j++) v[j] -= shift;
+    return value_a + value_b;
+}
+
+static kx_status_t KX_TYPED(solve_one)(kx_emd_arena_t *arena, const double *a, const double *b, const KX_REAL *M, int64_t m,
+                                       int64_t n, ptrdiff_t row_stride, const kx_emd_options_t *options,
+                                       const kx_emd_outputs_t *outputs, int64_t index, kx_task_t *task) {
+    kx_emd_problem_t *p = &arena->problem;
+    kx_status_t status = prepare_weights(p, a, b, m, n, options);
+    if (status == KX_OK) status = KX_TYPED(prepare_costs)(p, M, n, row_stride);
+    if (status != KX_OK) return status;
+    make_units(p);
+    kx_status_t ended = arena->small ? KX_KERNEL(kx_emd_small_solve)(p, arena->scratch, task)
+                                     : KX_KERNEL(kx_emd_large_solve)(p, arena->scratch, task);
+    if (ended < KX_OK) return ended;
+    read_tree(arena);
+    double cost;
+    status = basis_cost(p, &cost);
+    if (status != KX_OK) return status;
+    if (outputs->costs) outputs->costs[index] = cost;
+    if (outputs->u || outputs->v || outputs->results) {
+        double dual = KX_TYPED(certify)(arena, m, n);
+        if (outputs->u) memcpy(outputs->u + index * m, arena->full_u, (size_t)m * sizeof(double));
+        if (outputs->v) memcpy(outputs->v + index * n, arena->full_v, (size_t)n * sizeof(double));
+        if (outputs->results) {
+            kx_emd_result_t result = {cost, cost - dual, p->iterations, ended};
+            outputs->results[index] = result;
+        }
+    }
+    if (outputs->plans) {
+        double *plan = outputs->plans + index * m * n;
+        memset(plan, 0, (size_t)(m * n) * sizeof *plan);
+        for (int64_t k = 0; k < p->m + p->n - 1; k++)
+            plan[p->row_index[p->arc_row[k]] * n + p->column_index[p->arc_column[k]]] = p->arc_mass[k];
+    }
+    if (outputs->rows) {
+        int64_t at = index * (m + n - 1);
+        write_entries(p, outputs->rows + at, outputs->columns + at, outputs->masses + at, outputs->entry_counts + index);
+    }
+    return ended;
+}
+
+typedef struct KX_TYPED(emd_batch) {
+    const kx_ctx_t *ctx;
+    const double *a, *b;
+    const KX_REAL *M;
+    const int64_t *a_offsets, *b_offsets, *M_offsets;
+    int64_t m, n;
+    ptrdiff_t row_stride;
+    const kx_emd_options_t *options;
+    const kx_emd_outputs_t *outputs;
+    kx_emd_arena_t *arenas; /* one a worker, made at its first problem */
+    int64_t *first_failed;  /* one a worker */
+    size_t bytes;
+} KX_TYPED(emd_batch);
+
+static kx_status_t KX_TYPED(solve_range)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
+    const KX_TYPED(emd_batch) *batch = arg;
+    kx_emd_arena_t *arena = &batch->arenas[kx_task_worker(task)];
+    if (!arena->block) {
+        char *block = kx_allocate(batch->ctx, batch->bytes);
+        if (!block) return KX_E_MEMORY;
+        lay_out_arena(arena, batch->m, batch->n, block);
+    }
+    kx_status_t worst = KX_OK;
+    for (int64_t k = begin; k < end; k++) {
+        if ((k - begin) % 16 == 15 && kx_task_should_stop(task)) return KX_E_CANCELLED;
+        const char *a = (const char *)batch->a, *b = (const char *)batch->b, *M = (const char *)batch->M;
+        if (a && batch->a_offsets) a += batch->a_offsets[k];
+        if (b && batch->b_offsets) b += batch->b_offsets[k];
+        if (batch->M_offsets) M += batch->M_offsets[k];
+        kx_status_t status = KX_TYPED(solve_one)(arena, (const double *)a, (const double *)b, (const KX_REAL *)M, batch->m,
+                                                 batch->n, batch->row_stride, batch->options, batch->outputs, k, task);
+        if (status < KX_OK) {
+            batch->first_failed[kx_task_worker(task)] = k;
+            return status;
+        }
+        worst = status > worst ? status : worst;
+    }
+    return worst;
+}
+
+static kx_status_t KX_TYPED(emd) KX_EMD_PARAMETERS(KX_REAL) {
+    if (failed) *failed = 0;
+    if (!M || m < 1 || n < 1 || count < 0 || !options || !outputs) return KX_E_ARGUMENT;
+    if (m > INT32_MAX / 4 || n > INT32_MAX / 4) return KX_E_OVERFLOW;
+    kx_emd_arena_t shape;
+    KX_TYPED(emd_batch) batch = {ctx, a, b, M, a_offsets, b_offsets, M_offsets, m, n, row_stride, options, outputs, NULL, NULL, 0};
+    batch.bytes = lay_out_arena(&shape, m, n, NULL);
+    if (batch.bytes == 0) return KX_E_OVERFLOW;
+    int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
+    /* The grain keeps a chunk above some 20 microseconds, which is what handing it to a thread may cost. */
+    int64_t grain = 1 + 16384 / (m * n + 1);
+    if (workers > count / grain + 1) workers = count / grain + 1;
+    size_t each = sizeof(kx_emd_arena_t) + sizeof(int64_t);
+    char *block = kx_allocate(ctx, (size_t)workers * each);
+    if (!block) return KX_E_MEMORY;
+    memset(block, 0, (size_t)workers * each);
+    batch.arenas = (kx_emd_arena_t *)block;
+    batch.first_failed = (int64_t *)(block + (size_t)workers * sizeof(kx_emd_arena_t));
+    for (int64_t w = 0; w < workers; w++) batch.first_failed[w] = -1;
+    kx_status_t status = kx_parallel_for(ctx, count, grain, KX_TYPED(solve_range), &batch);
+    int64_t lowest = -1;
+    for (int64_t w = 0; w < workers; w++) {
+        int64_t k = batch.first_failed[w];
+        if (k >= 0 && (lowest < 0 || k < lowest)) lowest = k;
+        kx_release(ctx, batch.arenas[w].block);
+    }
+    if (failed && lowest >= 0) *failed = lowest;
+    kx_release(ctx, block);
+    return status;
+}
+#endif

@@ -1,0 +1,65 @@
+/* What the files of exact transport share: the prepared problem, its basis, and the solvers. Not public. */
+#ifndef KX_TRANSPORT_INTERNAL_H
+#define KX_TRANSPORT_INTERNAL_H
+
+#include "isa/kernel.h"
+#include "isa/simd.h"
+#include "kexue/kx_transport.h"
+#include "runtime/memory.h"
+
+/* The bitset solver keeps one bit per basis arc and node in planes of 64; above this many nodes the tree solver is faster
+   (see bench/README.md). */
+enum { KX_EMD_SMALL_NODES = 256 };
+
+/* One problem with zero weights removed. Rows and columns below are indices of what is left; row_index and column_index
+   lead back to the caller's. */
+typedef struct kx_emd_problem {
+    int64_t m, n;
+    const void *M;           /* the caller's costs; rows are row_stride bytes apart */
+    ptrdiff_t row_stride;
+    int is_f32;
+    int columns_removed;     /* column_index is not the identity */
+    int64_t *row_index, *column_index;
+    double total_a;
+    double *supply, *demand; /* weights of the rows and columns that are left, of equal totals */
+    int64_t *units_a, *units_b; /* the same in int64 units, perturbed so that no basis is degenerate */
+    double largest;          /* max |M| over finite entries */
+    double forbidden;        /* what a forbidden arc costs while it is in the basis */
+    int has_forbidden;
+    /* small problems: a padded float64 copy of what is left */
+    double *cost;
+    int64_t cost_stride;     /* in elements */
+    /* the basis: m + n - 1 arcs */
+    int32_t *arc_row, *arc_column;
+    int64_t *arc_units;
+    double *arc_mass;
+    double *u, *v;           /* potentials of rows and columns left */
+    int64_t iterations, max_iter;
+} kx_emd_problem_t;
+
+/* The cost of an arc of the basis. */
+static inline double kx_emd_cost(const kx_emd_problem_t *p, int64_t i, int64_t j) {
+    double c;
+    if (p->cost) {
+        c = p->cost[i * p->cost_stride + j];
+    } else {
+        const char *row = (const char *)p->M + p->row_index[i] * p->row_stride;
+        c = p->is_f32 ? (double)((const float *)row)[p->column_index[j]] : ((const double *)row)[p->column_index[j]];
+    }
+    return c <= p->largest ? c : p->forbidden;
+}
+
+/* Below this a reduced cost counts as zero: a few roundings of the largest numbers that make it up. */
+static inline double kx_emd_tolerance(double largest_cost, double largest_potential) {
+    return 1.8e-15 * (largest_cost + largest_potential);
+}
+
+/* Each fills the basis (arc_*) and u, v. KX_OK, KX_W_MAXITER, KX_E_CANCELLED. */
+size_t KX_KERNEL(kx_emd_small_bytes)(int64_t m, int64_t n);
+kx_status_t KX_KERNEL(kx_emd_small_solve)(kx_emd_problem_t *p, void *scratch, kx_task_t *task);
+
+/* 0: too large */
+size_t KX_KERNEL(kx_emd_large_bytes)(int64_t m, int64_t n);
+kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx_task_t *task);
+
+#endif
