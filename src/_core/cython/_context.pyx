@@ -111,7 +111,7 @@ def count_workers(workers):
 
 
 def forget_default_workers():
-    """Read the environment and the processors again at the next call (a forked child may be pinned differently)."""
+    """Ask kexue._threads for the default number of threads again at the next call."""
     global default_workers
     default_workers = 0
 

@@ -40,8 +40,7 @@ static size_t lay_out_arena(kx_emd_arena_t *arena, int64_t m, int64_t n, char *b
     int64_t stride = (n + 7) / 8 * 8;
     size_t row_index = kx_layout_add(&layout, m, sizeof(int64_t));
     size_t column_index = kx_layout_add(&layout, n, sizeof(int64_t));
-    size_t supply = kx_layout_add(&layout, m, sizeof(double));
-    size_t demand = kx_layout_add(&layout, n, sizeof(double));
+    size_t weights = kx_layout_add(&layout, nodes, sizeof(double));
     size_t units_a = kx_layout_add(&layout, m, sizeof(int64_t));
     size_t units_b = kx_layout_add(&layout, n, sizeof(int64_t));
     size_t cost = arena->small ? kx_layout_add(&layout, m * stride, sizeof(double)) : 0;
@@ -49,8 +48,7 @@ static size_t lay_out_arena(kx_emd_arena_t *arena, int64_t m, int64_t n, char *b
     size_t arc_column = kx_layout_add(&layout, arcs, sizeof(int32_t));
     size_t arc_units = kx_layout_add(&layout, arcs, sizeof(int64_t));
     size_t arc_mass = kx_layout_add(&layout, arcs, sizeof(double));
-    size_t u = kx_layout_add(&layout, m, sizeof(double));
-    size_t v = kx_layout_add(&layout, n, sizeof(double));
+    size_t potentials = kx_layout_add(&layout, nodes, sizeof(double));
     size_t full_u = kx_layout_add(&layout, m, sizeof(double));
     size_t full_v = kx_layout_add(&layout, n, sizeof(double));
     size_t degree = kx_layout_add(&layout, nodes, sizeof(int32_t));
@@ -65,8 +63,7 @@ static size_t lay_out_arena(kx_emd_arena_t *arena, int64_t m, int64_t n, char *b
         arena->block = block;
         p->row_index = (int64_t *)(block + row_index);
         p->column_index = (int64_t *)(block + column_index);
-        p->supply = (double *)(block + supply);
-        p->demand = (double *)(block + demand);
+        p->weights = (double *)(block + weights);
         p->units_a = (int64_t *)(block + units_a);
         p->units_b = (int64_t *)(block + units_b);
         p->cost = arena->small ? (double *)(block + cost) : NULL;
@@ -74,8 +71,7 @@ static size_t lay_out_arena(kx_emd_arena_t *arena, int64_t m, int64_t n, char *b
         p->arc_column = (int32_t *)(block + arc_column);
         p->arc_units = (int64_t *)(block + arc_units);
         p->arc_mass = (double *)(block + arc_mass);
-        p->u = (double *)(block + u);
-        p->v = (double *)(block + v);
+        p->potentials = (double *)(block + potentials);
         arena->full_u = (double *)(block + full_u);
         arena->full_v = (double *)(block + full_v);
         arena->degree = (int32_t *)(block + degree);
@@ -118,29 +114,31 @@ static kx_status_t take_weights(const double *weights, int64_t n, double *kept, 
 
 /* int64 units of the weights: the real part in the high bits, and in the low ones a perturbation that makes no proper
    subset of rows balance a subset of columns: +1 for each row, +m for the last column (Orden). So every basis is
-   non-degenerate, pivots never tie, and the simplex method ends; what the perturbation and the rounding change is undone
-   when the masses are computed anew from the basis (finish). */
+   non-degenerate, pivots never tie, and the simplex method ends. */
 static void make_units(kx_emd_problem_t *p) {
-    int perturbation_bits = 1;
-    while (((int64_t)1 << perturbation_bits) <= p->m) perturbation_bits++;
-    const double scale = ldexp(1.0, 60 - perturbation_bits) / p->total_a;
+    int bits = 1;
+    while (((int64_t)1 << bits) <= p->m) bits++;
+    const double scale = ldexp(1.0, 61 - bits) / p->total_a;
+    p->unit_bits = bits;
+    p->unit = 1 / scale;
+    const double *supply = p->weights, *demand = p->weights + p->m;
     int64_t total_a = 0, total_b = 0, largest_a = 0, largest_b = 0;
     for (int64_t i = 0; i < p->m; i++) {
-        int64_t units = (int64_t)(p->supply[i] * scale);
-        p->units_a[i] = units > 0 ? units : 1;
-        total_a += p->units_a[i];
-        if (p->units_a[i] > p->units_a[largest_a]) largest_a = i;
+        int64_t units = (int64_t)(supply[i] * scale + 0.5);
+        units = units > 0 ? units : 1;
+        p->units_a[i] = units << bits | 1;
+        total_a += units;
     }
     for (int64_t j = 0; j < p->n; j++) {
-        int64_t units = (int64_t)(p->demand[j] * scale);
-        p->units_b[j] = units > 0 ? units : 1;
-        total_b += p->units_b[j];
-        if (p->units_b[j] > p->units_b[largest_b]) largest_b = j;
+        int64_t units = (int64_t)(demand[j] * scale + 0.5);
+        units = units > 0 ? units : 1;
+        p->units_b[j] = units << bits;
+        total_b += units;
     }
-    if (total_a > total_b) p->units_b[largest_b] += total_a - total_b;
-    else p->units_a[largest_a] += total_b - total_a;
-    for (int64_t i = 0; i < p->m; i++) p->units_a[i] = (p->units_a[i] << perturbation_bits) + 1;
-    for (int64_t j = 0; j < p->n; j++) p->units_b[j] <<= perturbation_bits;
+    for (int64_t i = 1; i < p->m; i++) largest_a = p->units_a[i] > p->units_a[largest_a] ? i : largest_a;
+    for (int64_t j = 1; j < p->n; j++) largest_b = p->units_b[j] > p->units_b[largest_b] ? j : largest_b;
+    if (total_a > total_b) p->units_b[largest_b] += (total_a - total_b) << bits;
+    else p->units_a[largest_a] += (total_b - total_a) << bits;
     p->units_b[p->n - 1] += p->m;
 }
 
@@ -148,27 +146,29 @@ static void make_units(kx_emd_problem_t *p) {
 static kx_status_t prepare_weights(kx_emd_problem_t *p, const double *a, const double *b, int64_t m, int64_t n,
                                    const kx_emd_options_t *options) {
     double total_b;
-    kx_status_t status = take_weights(a, m, p->supply, p->row_index, &p->m, &p->total_a);
+    kx_status_t status = take_weights(a, m, p->weights, p->row_index, &p->m, &p->total_a);
     if (status != KX_OK) return status;
-    status = take_weights(b, n, p->demand, p->column_index, &p->n, &total_b);
+    double *demand = p->weights + p->m;
+    status = take_weights(b, n, demand, p->column_index, &p->n, &total_b);
     if (status != KX_OK) return status;
     double larger = p->total_a > total_b ? p->total_a : total_b;
     if (!(fabs(p->total_a - total_b) <= options->totals_tolerance * larger)) return KX_E_TOTALS;
     double scale_b = p->total_a / total_b;
-    for (int64_t j = 0; j < p->n; j++) p->demand[j] *= scale_b;
+    for (int64_t j = 0; j < p->n; j++) demand[j] *= scale_b;
     p->columns_removed = p->n != n;
+    p->noise = larger * (options->totals_tolerance > 1e-12 ? options->totals_tolerance : 1e-12);
     p->iterations = 0;
     p->max_iter = options->max_iter > 0 ? options->max_iter : 1000 * (m + n) + 100000;
     return KX_OK;
 }
 
 /* The masses of the basis from the weights themselves, leaf by leaf, and the potentials from the costs, root first: whatever
-   the units rounded and the pivots accumulated is gone afterwards. `order` receives the nodes as they are peeled. */
+   the units rounded and the pivots accumulated is gone afterwards. */
 static void read_tree(kx_emd_arena_t *arena) {
     kx_emd_problem_t *p = &arena->problem;
     const int32_t m = (int32_t)p->m, nodes = (int32_t)(p->m + p->n), arcs = nodes - 1, root = nodes - 1;
     int32_t *degree = arena->degree, *incident = arena->incident, *order = arena->order;
-    double *left = p->u, *left_columns = p->v; /* what a node still has to move, until the potentials are set */
+    double *left = p->potentials; /* what a node still has to move, until the potentials are set */
     memset(degree, 0, (size_t)nodes * sizeof *degree);
     memset(incident, 0, (size_t)nodes * sizeof *incident);
     for (int32_t k = 0; k < arcs; k++) {
@@ -178,60 +178,77 @@ static void read_tree(kx_emd_arena_t *arena) {
         incident[row] ^= k; /* at a leaf the exclusive or is the one arc itself */
         incident[column] ^= k;
     }
-    memcpy(left, p->supply, (size_t)p->m * sizeof *left);
-    memcpy(left_columns, p->demand, (size_t)p->n * sizeof *left_columns);
+    memcpy(left, p->weights, (size_t)nodes * sizeof *left);
     int32_t peeled = 0;
     for (int32_t seed = 0; seed < root; seed++) {
         for (int32_t x = seed; degree[x] == 1 && x != root;) {
-            int32_t k = incident[x], row = p->arc_row[k], column = p->arc_column[k];
-            int is_row = x < m;
-            double mass = is_row ? left[row] : left_columns[column];
-            double weight = is_row ? p->supply[row] : p->demand[column];
+            int32_t k = incident[x], other = p->arc_row[k] + m + p->arc_column[k] - x;
+            double mass = left[x], weight = p->weights[x];
             /* What cancellation leaves of a weight that its other arcs use up: noise, or negative. */
             if (mass <= 32 * DBL_EPSILON * weight && mass != weight) mass = 0;
             p->arc_mass[k] = mass;
             order[peeled++] = x;
             degree[x] = 0;
-            if (is_row) left_columns[column] -= mass;
-            else left[row] -= mass;
-            x = is_row ? m + column : row;
-            degree[x]--;
-            incident[x] ^= k;
+            left[other] -= mass;
+            degree[other]--;
+            incident[other] ^= k;
+            x = other;
         }
     }
-    p->v[p->n - 1] = 0;
+    double *potentials = p->potentials;
+    potentials[root] = 0;
     while (peeled-- > 0) {
-        int32_t x = order[peeled], k = incident[x], row = p->arc_row[k], column = p->arc_column[k];
-        double c = kx_emd_cost(p, row, column);
-        if (x < m) p->u[row] = c - p->v[column];
-        else p->v[column] = c - p->u[row];
+        int32_t x = order[peeled], k = incident[x], other = p->arc_row[k] + m + p->arc_column[k] - x;
+        potentials[x] = kx_emd_cost(p, p->arc_row[k], p->arc_column[k]) - potentials[other];
     }
+    if (p->has_forbidden)
+        for (int32_t k = 0; k < arcs; k++)
+            if (kx_emd_cost(p, p->arc_row[k], p->arc_column[k]) == p->forbidden) p->arc_mass[k] = 0;
 }
 
-static kx_status_t basis_cost(const kx_emd_problem_t *p, double *cost) {
-    double sum = 0, correction = 0; /* Neumaier */
+/* The cost of the basis. A small problem's units are as fine as the weights, so their masses need not be read from the tree. */
+static kx_status_t basis_cost(const kx_emd_problem_t *p, int small, double *cost) {
+    double sum = 0, correction = 0, forbidden = 0; /* Neumaier */
+    const int64_t half = (int64_t)1 << (p->unit_bits - 1);
     for (int64_t k = 0; k < p->m + p->n - 1; k++) {
-        if (p->arc_mass[k] == 0) continue;
+        double mass = p->unit * (double)((p->arc_units[k] + half) >> p->unit_bits);
         double c = kx_emd_cost(p, p->arc_row[k], p->arc_column[k]);
-        if (p->has_forbidden && c == p->forbidden) return KX_E_INFEASIBLE;
-        double term = p->arc_mass[k] * c, t = sum + term;
+        if (p->has_forbidden && c == p->forbidden) {
+            forbidden += mass;
+            continue;
+        }
+        double term = (small ? mass : p->arc_mass[k]) * c, t = sum + term;
         correction += fabs(sum) >= fabs(term) ? (sum - t) + term : (term - t) + sum;
         sum = t;
     }
     *cost = sum + correction;
-    return KX_OK;
+    return forbidden > p->noise ? KX_E_INFEASIBLE : KX_OK;
 }
 
-static void write_entries(const kx_emd_problem_t *p, int64_t *rows, int64_t *columns, double *masses, int64_t *count) {
-    int64_t k = 0;
-    for (int64_t arc = 0; arc < p->m + p->n - 1; arc++) {
-        if (p->arc_mass[arc] == 0) continue;
-        int64_t row = p->row_index[p->arc_row[arc]], column = p->column_index[p->arc_column[arc]], at = k++;
-        rows[at] = row;
-        columns[at] = column;
-        masses[at] = p->arc_mass[arc];
+/* The sparse plan, sorted by row and column: counting sort by row, then insertion within a row, as rows are short. */
+static void write_entries(kx_emd_arena_t *arena, int64_t *rows, int64_t *columns, double *masses, int64_t *count) {
+    const kx_emd_problem_t *p = &arena->problem;
+    const int64_t arcs = p->m + p->n - 1;
+    int32_t *next = arena->degree, *sorted = arena->order; /* next: where row i's next arc goes */
+    memset(next, 0, (size_t)p->m * sizeof *next);
+    for (int64_t k = 0; k < arcs; k++)
+        if (p->arc_row[k] + 1 < p->m) next[p->arc_row[k] + 1]++;
+    for (int64_t i = 1; i < p->m; i++) next[i] += next[i - 1];
+    for (int64_t k = 0; k < arcs; k++) {
+        int32_t row = p->arc_row[k], at = next[row]++;
+        for (; at > 0 && p->arc_row[sorted[at - 1]] == row && p->arc_column[sorted[at - 1]] > p->arc_column[k]; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = (int32_t)k;
     }
-    *count = k;
+    int64_t written = 0;
+    for (int64_t position = 0; position < arcs; position++) {
+        int32_t k = sorted[position];
+        if (p->arc_mass[k] == 0) continue;
+        rows[written] = p->row_index[p->arc_row[k]];
+        columns[written] = p->column_index[p->arc_column[k]];
+        masses[written++] = p->arc_mass[k];
+    }
+    *count = written;
 }
 
 #define KX_REAL float
@@ -333,7 +350,7 @@ static double KX_TYPED(certify)(kx_emd_arena_t *arena, int64_t m, int64_t n) {
     for (int64_t j = 0; j < n; j++) v[j] = INFINITY;
     for (int64_t i = 0; i < p->m; i++) {
         const KX_REAL *row = (const KX_REAL *)((const char *)p->M + p->row_index[i] * p->row_stride);
-        const double ui = p->u[i];
+        const double ui = p->potentials[i];
         for (int64_t j = 0; j < n; j++) {
             double t = (double)row[j] - ui;
             v[j] = t < v[j] ? t : v[j];
@@ -345,8 +362,8 @@ static double KX_TYPED(certify)(kx_emd_arena_t *arena, int64_t m, int64_t n) {
     double value_a = 0, value_b = 0;
     for (int64_t i = 0; i < m; i++) {
         if (k < p->m && p->row_index[k] == i) {
-            u[i] = p->u[k];
-            value_a += p->supply[k++] * u[i];
+            u[i] = p->potentials[k];
+            value_a += p->weights[k++] * u[i];
             continue;
         }
         const KX_REAL *row = (const KX_REAL *)((const char *)p->M + i * p->row_stride);
@@ -357,7 +374,7 @@ static double KX_TYPED(certify)(kx_emd_arena_t *arena, int64_t m, int64_t n) {
         }
         if (!(fabs(u[i]) <= DBL_MAX)) u[i] = 0;
     }
-    for (k = 0; k < p->n; k++) value_b += p->demand[k] * v[p->column_index[k]];
+    for (k = 0; k < p->n; k++) value_b += p->weights[p->m + k] * v[p->column_index[k]];
     double shift = (value_b - value_a) / (2 * p->total_a);
     for (int64_t i = 0; i < m; i++) u[i] += shift;
     for (int64_t j = 0; j < n; j++) v[j] -= shift;
@@ -375,9 +392,9 @@ static kx_status_t KX_TYPED(solve_one)(kx_emd_arena_t *arena, const double *a, c
     kx_status_t ended = arena->small ? KX_KERNEL(kx_emd_small_solve)(p, arena->scratch, task)
                                      : KX_KERNEL(kx_emd_large_solve)(p, arena->scratch, task);
     if (ended < KX_OK) return ended;
-    read_tree(arena);
+    if (!arena->small || outputs->u || outputs->v || outputs->results || outputs->plans || outputs->rows) read_tree(arena);
     double cost;
-    status = basis_cost(p, &cost);
+    status = basis_cost(p, arena->small, &cost);
     if (status != KX_OK) return status;
     if (outputs->costs) outputs->costs[index] = cost;
     if (outputs->u || outputs->v || outputs->results) {
@@ -397,7 +414,7 @@ static kx_status_t KX_TYPED(solve_one)(kx_emd_arena_t *arena, const double *a, c
     }
     if (outputs->rows) {
         int64_t at = index * (m + n - 1);
-        write_entries(p, outputs->rows + at, outputs->columns + at, outputs->masses + at, outputs->entry_counts + index);
+        write_entries(arena, outputs->rows + at, outputs->columns + at, outputs->masses + at, outputs->entry_counts + index);
     }
     return ended;
 }

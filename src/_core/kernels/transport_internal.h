@@ -21,7 +21,7 @@ typedef struct kx_emd_problem {
     int columns_removed;     /* column_index is not the identity */
     int64_t *row_index, *column_index;
     double total_a;
-    double *supply, *demand; /* weights of the rows and columns that are left, of equal totals */
+    double *weights;         /* of the m rows and then the n columns that are left, of equal totals */
     int64_t *units_a, *units_b; /* the same in int64 units, perturbed so that no basis is degenerate */
     double largest;          /* max |M| over finite entries */
     double forbidden;        /* what a forbidden arc costs while it is in the basis */
@@ -33,7 +33,10 @@ typedef struct kx_emd_problem {
     int32_t *arc_row, *arc_column;
     int64_t *arc_units;
     double *arc_mass;
-    double *u, *v;           /* potentials of rows and columns left */
+    double *potentials;      /* u of the m rows, then v of the n columns */
+    int unit_bits;           /* the low bits of units that hold the perturbation */
+    double unit;             /* the mass of one unit above them */
+    double noise;            /* mass on a forbidden arc below this is rounding, not infeasibility */
     int64_t iterations, max_iter;
 } kx_emd_problem_t;
 

@@ -58,50 +58,96 @@ size_t KX_KERNEL(kx_emd_small_bytes)(int64_t m, int64_t n) {
     return lay_out(&s, m, n, NULL);
 }
 
-/* The row-minimum start: the rows take turns, each gives what it can to its cheapest column that is still open. Every step
-   closes one row or column (never both, thanks to the perturbation), so the arcs form a tree whose nodes, in the reverse
-   order of closing, each hang from one already placed. */
-static void start(kx_small_t *s, kx_emd_problem_t *p, int planes, uint64_t *source_below) {
-    double *open = s->potential + s->sink; /* 0, or infinity once a column is closed */
-    int64_t *left_a = p->units_a, *left_b = p->units_b;
-    for (int64_t j = 0; j < s->stride; j++) open[j] = j < s->n ? 0.0 : INFINITY;
-    memset(s->path, 0, (size_t)(planes * s->nodes) * sizeof *s->path);
-    memset(s->flow, 0, (size_t)s->arcs_padded * sizeof *s->flow);
-    memset(source_below, 0, (size_t)planes * sizeof *source_below);
+/* The first of `count` values (whole vectors) that is at most `bound`; there is one. 64 at a time without a branch: which
+   vector it is in is a coin toss that the predictor loses. */
+static inline int64_t first_at_most(const double *values, const double *added, int64_t count, double bound) {
+    const unsigned all = (1u << KX_F64_LANES) - 1;
+    const kx_f64v limit = kx_f64v_set(bound);
+    for (int64_t base = 0; base < count; base += 64) {
+        const int64_t end = count - base < 64 ? count - base : 64;
+        uint64_t hits = 0;
+        for (int64_t j = 0; j < end; j += KX_F64_LANES) {
+            kx_f64v value = kx_f64v_load(values + base + j);
+            if (added) value = kx_f64v_add(value, kx_f64v_load(added + base + j));
+            hits |= (uint64_t)(~kx_f64m_bits(kx_f64v_less(limit, value)) & all) << j;
+        }
+        if (hits) return base + kx_lowest_bit(hits);
+    }
+    return 0;
+}
 
-    int64_t closed_is_row[KX_EMD_SMALL_NODES];
-    int64_t i = 0;
+/* The next set bit after `index`, cyclically; there is one. */
+static inline int64_t next_bit(const uint64_t *set, int words, int64_t index) {
+    int word = (int)((index + 1) >> 6);
+    if (word < words) {
+        uint64_t rest = set[word] & (~(uint64_t)0 << ((index + 1) & 63));
+        while (!rest && ++word < words) rest = set[word];
+        if (rest) return 64 * word + kx_lowest_bit(rest);
+    }
+    for (word = 0; !set[word];) word++;
+    return 64 * word + kx_lowest_bit(set[word]);
+}
+
+/* The row-minimum start on costs less their column minimum (which saves a tenth of the pivots): the rows take turns, each
+   gives what it can to its cheapest column that is still open. Every step closes one row or column (never both, thanks to the
+   perturbation), so the arcs form a tree whose nodes, in the reverse order of closing, each hang from one already placed. */
+static inline void start(kx_small_t *s, kx_emd_problem_t *p, const int planes, uint64_t *source_below) {
+    const int64_t stride = s->stride;
+    double *open = s->potential + s->sink; /* minus the column minimum, or infinity once a column is closed */
+    int64_t *left_a = p->units_a, *left_b = p->units_b;
+    uint64_t open_rows[KX_EMD_SMALL_NODES / 64];
+    const int row_words = (int)((s->m + 63) / 64);
+    for (int64_t j = 0; j < stride; j += KX_F64_LANES) {
+        kx_f64v least = kx_f64v_set(INFINITY);
+        for (int64_t i = 0; i < s->m; i++) least = kx_f64v_min(kx_f64v_load(s->cost + i * stride + j), least);
+        least = kx_f64v_select(kx_f64v_less(least, kx_f64v_set(INFINITY)), least, kx_f64v_set(0));
+        kx_f64v_store(open + j, kx_f64v_sub(kx_f64v_set(0), least));
+    }
+    for (int64_t j = s->n; j < stride; j++) open[j] = INFINITY;
+    for (int w = 0; w < row_words; w++) open_rows[w] = ~(uint64_t)0;
+    if (s->m & 63) open_rows[row_words - 1] = ((uint64_t)1 << (s->m & 63)) - 1;
+    memset(s->path, 0, (size_t)(planes * s->nodes) * sizeof *s->path);
+    for (int w = 0; w < planes; w++) source_below[w] = 0;
+    for (int64_t k = s->arcs; k < s->arcs_padded; k++) s->flow[k] = 0;
+
+    int64_t i = -1;
     for (int64_t k = 0; k < s->arcs; k++) {
-        while (left_a[i] == 0) i = i + 1 < s->m ? i + 1 : 0;
-        const double *c = s->cost + i * s->stride;
+        i = next_bit(open_rows, row_words, i);
+        const double *c = s->cost + i * stride;
         kx_f64v best = kx_f64v_set(INFINITY);
-        for (int64_t j = 0; j < s->stride; j += KX_F64_LANES)
+        for (int64_t j = 0; j < stride; j += KX_F64_LANES)
             best = kx_f64v_min(kx_f64v_add(kx_f64v_load(c + j), kx_f64v_load(open + j)), best);
-        double least = kx_f64v_reduce_min(best);
+        const double least = kx_f64v_reduce_min(best);
         int64_t j = 0;
-        while (j < s->n && !(c[j] + open[j] <= least && left_b[j] > 0)) j++;
-        int64_t amount = left_a[i] < left_b[j] ? left_a[i] : left_b[j];
-        left_a[i] -= amount;
-        left_b[j] -= amount;
+        if (least < INFINITY) j = first_at_most(c, open, stride, least);
+        else while (left_b[j] == 0) j++; /* only forbidden arcs are left */
+        const int64_t a = left_a[i], b = left_b[j];
+        const int row_closes = a < b || k == s->arcs - 1;
+        const int64_t amount = a < b ? a : b;
+        left_a[i] = a - amount;
+        left_b[j] = b - amount;
+        /* A whole vector is written: the next row loads it whole, and a narrow store would stall that load. */
+        double *group = open + j / KX_F64_LANES * KX_F64_LANES;
+        kx_f64m lane = kx_f64m_from_bits((unsigned)!row_closes << (j % KX_F64_LANES));
+        kx_f64v_store(group, kx_f64v_select(lane, kx_f64v_set(INFINITY), kx_f64v_load(group)));
+        open_rows[i >> 6] &= ~((uint64_t)row_closes << (i & 63));
+        source_below[k >> 6] |= (uint64_t)row_closes << (k & 63);
         s->flow[k] = amount;
         s->row[k] = (int32_t)i;
         s->column[k] = (int32_t)j;
-        closed_is_row[k] = left_a[i] == 0 && (left_b[j] > 0 || k == s->arcs - 1);
-        if (left_b[j] == 0) open[j] = INFINITY;
-        i = i + 1 < s->m ? i + 1 : 0;
     }
 
     double *potential = s->potential;
     memset(potential, 0, (size_t)s->nodes * sizeof *potential);
     for (int64_t k = s->arcs - 1; k >= 0; k--) {
-        int64_t row = s->row[k], column = s->sink + s->column[k];
-        double c = kx_emd_cost(p, s->row[k], s->column[k]);
-        int64_t child = closed_is_row[k] ? row : column, parent = closed_is_row[k] ? column : row;
-        /* u = c - v = c + w for a row below a column; w = u - c for a column below a row */
-        potential[child] = closed_is_row[k] ? c + potential[parent] : potential[parent] - c;
-        for (int w = 0; w < planes; w++) s->path[w * s->nodes + child] = s->path[w * s->nodes + parent];
-        s->path[(k >> 6) * s->nodes + child] |= (uint64_t)1 << (k & 63);
-        if (closed_is_row[k]) source_below[k >> 6] |= (uint64_t)1 << (k & 63);
+        const int64_t row = s->row[k], column = s->sink + s->column[k];
+        const int row_below = (int)(source_below[k >> 6] >> (k & 63) & 1);
+        const double c = kx_emd_cost(p, s->row[k], s->column[k]);
+        const int64_t child = row_below ? row : column, parent = row + column - child;
+        potential[child] = potential[parent] + (row_below ? c : -c);
+        for (int w = 0; w < planes; w++)
+            s->path[w * s->nodes + child] =
+                s->path[w * s->nodes + parent] | (w == (int)(k >> 6) ? (uint64_t)1 << (k & 63) : 0);
     }
 }
 
@@ -195,8 +241,6 @@ static inline void move_nodes(const kx_small_t *s, int plane, uint64_t bit, cons
 
 #endif
 
-enum { MAX_ROWS_PRICED = 64 };
-
 /* The least reduced cost of rows first .. last - 1 and where it is. */
 static inline double price(const kx_small_t *s, int64_t first, int64_t last, int64_t *row, int64_t *column) {
     const double *w = s->potential + s->sink;
@@ -234,14 +278,7 @@ static inline double price(const kx_small_t *s, int64_t first, int64_t last, int
         overall = kx_f64v_min(overall, b0);
     }
     const double least = kx_f64v_reduce_min(overall);
-    const kx_f64v bound = kx_f64v_set(least);
-    const unsigned all = (1u << KX_F64_LANES) - 1;
-    unsigned hit = 0;
-    for (j = 0; j < stride; j += KX_F64_LANES) {
-        hit = ~kx_f64m_bits(kx_f64v_less(bound, kx_f64v_load(least_of_group + j))) & all;
-        if (hit) break;
-    }
-    const int64_t at = j + kx_lowest_bit(hit);
+    const int64_t at = first_at_most(least_of_group, NULL, stride, least);
     const double *c = s->cost + at;
     const double weight = w[at];
     uint64_t rows = 0;
@@ -260,8 +297,8 @@ static inline kx_status_t solve(kx_small_t *s, kx_emd_problem_t *p, kx_task_t *t
     start(s, p, planes, source_below);
 
     const int64_t nodes = s->nodes;
-    int64_t block = (s->m + 1) / 2;
-    if (block > MAX_ROWS_PRICED) block = MAX_ROWS_PRICED;
+    /* Half of the rows up to 32 of them, 16 above: measured from 5 x 7 to 128 x 128. */
+    const int64_t block = s->m < 32 ? (s->m + 1) / 2 : 16;
     uint64_t *path = s->path;
     int64_t first = 0, rows_without = 0;
     double largest_potential = 0;
