@@ -1,5 +1,10 @@
 # The extension modules: one per .pyx of src/_core/cython, each linked with the static core.
 find_package(Python REQUIRED COMPONENTS Interpreter Development.Module NumPy)
+if(NOT SKBUILD) # which adds cython-cmake's folder itself
+  execute_process(COMMAND "${Python_EXECUTABLE}" -c "import cython_cmake; print(cython_cmake.__path__[0])"
+                  OUTPUT_VARIABLE cython_cmake_dir OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  list(APPEND CMAKE_MODULE_PATH "${cython_cmake_dir}/cmake")
+endif()
 # A version range is what this module honours; REQUIRED VERSION x would be read as a component.
 find_package(Cython 3.1...<3.4 MODULE REQUIRED)
 include(UseCython)

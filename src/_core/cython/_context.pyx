@@ -1,11 +1,11 @@
 """Where a call of the C core meets Python: allocator, thread pool, Ctrl-C, worker count, status.
 
-Every extension module links its own copy of the static core. All of them take their context here, so there is one pool.
+Every extension module links its own copy of the static core. All of them take their context here, so there is
+one pool.
 """
 from cpython.contextvars cimport PyContextVar_New, get_value
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
-from libc.limits cimport INT_MAX
 from libc.stdint cimport SIZE_MAX, uintptr_t
 
 from kexue.core cimport (
@@ -47,17 +47,18 @@ cdef extern from *:
     const char *KX_COMPILED_ISAS  # from CMake
 
 
-# More threads than this are never started: the results do not depend on their number, and a typing error should not
-# bring a machine down.
 cdef enum:
+    # More threads are never started: the results do not depend on their number, and a typing error should not
+    # bring a machine down.
     MAX_WORKERS = 1024
-    ALIGNMENT = 64
+    ALIGNMENT = 64  # what kx_allocator_t promises
 
 __version__ = kx_version().decode()
 
 cdef object threads = PyContextVar_New("kexue.threads", NULL)
 threads_variable = threads  # for kexue._threads
 cdef int default_workers = 0  # 0: the environment has not been read yet
+cdef int processors = 0  # 0: not counted yet; counting takes 10 us
 
 
 cdef void *allocate(void *state, size_t bytes) noexcept nogil:
@@ -98,7 +99,7 @@ cdef int count(object workers) except -1:
     except TypeError:
         raise TypeError(f"workers must be an integer or None, not {type(workers).__name__}") from None
     if number == -1:
-        return min(kx_cpu_count(), MAX_WORKERS)
+        return cpu_count()
     if number < 1:
         from kexue._errors import KexueValueError
         raise KexueValueError(f"workers must be at least 1, or -1 for all processors, got {number}")
@@ -111,14 +112,17 @@ def count_workers(workers):
 
 
 def forget_default_workers():
-    """Ask kexue._threads for the default number of threads again at the next call."""
-    global default_workers
-    default_workers = 0
+    """Count the processors and ask kexue._threads for its default again, at the next call."""
+    global default_workers, processors
+    default_workers = processors = 0
 
 
-def cpu_count():
+cpdef int cpu_count() except -1:
     """The processors that this process may use: affinity and cgroup quota respected."""
-    return kx_cpu_count()
+    global processors
+    if processors == 0:
+        processors = min(kx_cpu_count(), MAX_WORKERS)
+    return processors
 
 
 cdef int fill_context(kx_ctx_t *ctx, object workers) except -1:

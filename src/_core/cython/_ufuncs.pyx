@@ -1,4 +1,10 @@
-"""Every ufunc of kexue. A family adds its kernels' declarations to core.pxd and one statement a ufunc to this file."""
+"""Every ufunc of kexue.
+
+A family declares its kernels in core.pxd and adds one statement a ufunc to this file.
+"""
+from cpython.object cimport PyObject
+from cpython.pycapsule cimport PyCapsule_New
+from cpython.ref cimport Py_INCREF
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc
@@ -21,12 +27,21 @@ from kexue.core cimport (
     kx_status_t,
 )
 
+from itertools import product
+
+
 cdef extern from "numpy/ufuncobject.h":
     # numpy's own declaration leaves the const out, and gcc 14 takes that for an error.
-    ctypedef void (*loop_function "PyUFuncGenericFunction")(char **, const cnp.npy_intp *, const cnp.npy_intp *,
-                                                            void *) noexcept nogil
-    object PyUFunc_FromFuncAndData(loop_function *, void **, char *, int, int, int, int, const char *, const char *,
-                                   int)
+    ctypedef void (*loop_function "PyUFuncGenericFunction")(
+        char **, const cnp.npy_intp *, const cnp.npy_intp *, void *) noexcept nogil
+    object PyUFunc_FromFuncAndData(loop_function *, void **data, char *types, int ntypes, int nin, int nout,
+                                   int identity, const char *name, const char *doc, int unused)
+    int PyUFunc_AddPromoter(object ufunc, tuple dtypes, object promoter) except -1
+
+cdef extern from "numpy/dtype_api.h":
+    ctypedef struct PyArray_DTypeMeta:
+        pass
+    PyArray_DTypeMeta PyArray_PyLongDType  # Python's int
 
 cnp.import_array()
 cnp.import_ufunc()
@@ -34,8 +49,34 @@ cnp.import_ufunc()
 # NumPy keeps pointers to names, docstrings and tables for as long as the process lives.
 cdef list kept_alive = []
 
-cdef object finish(object ufunc):
-    # Pickle stores a ufunc by module and name. NumPy before 2.2 cannot hold __module__ and makes pickle search for it.
+
+# ---- promotion: integers compute in float64 ----
+# NumPy would take the first loop that an integer casts to safely: float32 for 8 and 16 bits, float64 for more.
+
+cdef object float64_dtype = type(cnp.dtype("f8"))
+cdef list narrow_dtypes = [type(cnp.dtype(code)) for code in ("?", "b", "B", "h", "H")]
+narrow_dtypes.append(<object><PyObject *>&PyArray_PyLongDType)
+
+
+cdef int promote_to_float64(PyObject *ufunc, PyObject **given, PyObject **signature,
+                            PyObject **promoted) noexcept:
+    cdef cnp.ufunc function = <cnp.ufunc>ufunc
+    cdef PyObject *wanted = signature[function.nin]  # dtype=
+    if wanted == NULL:
+        wanted = <PyObject *>float64_dtype
+    for i in range(function.nargs):
+        promoted[i] = wanted if signature[i] == NULL else signature[i]
+        Py_INCREF(<object>promoted[i])
+    return 0
+
+
+cdef object promoter = PyCapsule_New(<void *>promote_to_float64, "numpy._ufunc_promoter", NULL)
+
+
+cdef object finish(cnp.ufunc ufunc):
+    for dtypes in product(narrow_dtypes, repeat=ufunc.nin):
+        PyUFunc_AddPromoter(ufunc, dtypes + (None,) * ufunc.nout, promoter)
+    # Pickle stores a ufunc by module and name. NumPy before 2.2 cannot hold __module__ and makes pickle search.
     try:
         ufunc.__module__ = "kexue.ufuncs"
     except AttributeError:
@@ -84,7 +125,7 @@ cdef object binary(str name, binary_f32 f32, binary_f64 f64, str doc):
     cdef bytes doc_bytes = doc.strip().encode()
     kept_alive.extend((name_bytes, doc_bytes))
     return finish(PyUFunc_FromFuncAndData(binary_loops, row.data, binary_types, 2, 2, 1, cnp.PyUFunc_None,
-                                              name_bytes, doc_bytes, 0))
+                                          name_bytes, doc_bytes, 0))
 
 
 # ---- activations ----
@@ -97,13 +138,15 @@ SQUAREPLUS_B_T2 = KX_SQUAREPLUS_B_T2
 squareplus = binary("squareplus", kx_activations_squareplus_f32, kx_activations_squareplus_f64, """
 SquarePlus, an algebraic smooth approximation of relu: (x + sqrt(x**2 + b)) / 2.
 
-Monotone and convex in `x`, smooth for b > 0, relu itself for b = 0. It exceeds relu by at most sqrt(b) / 2, at x = 0. Free of
-cancellation and of overflow: the error is at most 1 ulp in float32 and 2 ulp in float64 over the whole range.
+Monotone and convex in `x`, smooth for b > 0, relu itself for b = 0. It exceeds relu by at most sqrt(b) / 2,
+at x = 0. Free of cancellation and of overflow: the error is at most 1 ulp in float32 and 2 ulp in float64
+over the whole range.
 
 Parameters
 ----------
 x : array_like
-    Real numbers. float32 and float16 compute in float32 (float16 gives float32), all other real types in float64.
+    Real numbers. float32 and float16 compute in float32 (float16 gives float32), all other real types in
+    float64.
 b : array_like
     Smoothness, b >= 0; broadcast against `x`. `kexue.SQUAREPLUS_B_MINIMAX` is closest to softplus.
 out, where, **kwargs
@@ -112,7 +155,8 @@ out, where, **kwargs
 Returns
 -------
 ndarray or scalar
-    Of the broadcast shape. NaN where an operand is NaN. For b < 0 NaN, and the invalid flag is raised (`numpy.errstate`).
+    Of the broadcast shape. NaN where an operand is NaN. For b < 0 NaN, and the invalid flag is raised
+    (`numpy.errstate`).
 
 See Also
 --------
@@ -121,7 +165,8 @@ squareplus_inverse : the inverse.
 
 Notes
 -----
-Linear time, one square root an element. f(x) - f(-x) = x, f(x) f(-x) = b / 4, and f(a x; a**2 b) = a f(x; b) for a > 0.
+Linear time, one square root an element. f(x) - f(-x) = x, f(x) f(-x) = b / 4, and f(a x; a**2 b) = a f(x; b)
+for a > 0.
 
 References
 ----------
@@ -134,7 +179,8 @@ Examples
 array([0.61803399, 1.        , 2.41421356])
 """)
 
-squareplus_grad = binary("squareplus_grad", kx_activations_squareplus_grad_f32, kx_activations_squareplus_grad_f64, """
+squareplus_grad = binary("squareplus_grad", kx_activations_squareplus_grad_f32,
+                         kx_activations_squareplus_grad_f64, """
 The derivative of SquarePlus by x: (1 + x / sqrt(x**2 + b)) / 2.
 
 Rises from 0 to 1. The error is at most 1 ulp in float32 and 2 ulp in float64 over the whole range.
@@ -142,7 +188,8 @@ Rises from 0 to 1. The error is at most 1 ulp in float32 and 2 ulp in float64 ov
 Parameters
 ----------
 x : array_like
-    Real numbers. float32 and float16 compute in float32 (float16 gives float32), all other real types in float64.
+    Real numbers. float32 and float16 compute in float32 (float16 gives float32), all other real types in
+    float64.
 b : array_like
     Smoothness, b >= 0; broadcast against `x`. For b = 0 the result is 0, 1/2 or 1 for x < 0, x = 0, x > 0.
 out, where, **kwargs
@@ -151,7 +198,8 @@ out, where, **kwargs
 Returns
 -------
 ndarray or scalar
-    Of the broadcast shape. NaN where an operand is NaN. For b < 0 NaN, and the invalid flag is raised (`numpy.errstate`).
+    Of the broadcast shape. NaN where an operand is NaN. For b < 0 NaN, and the invalid flag is raised
+    (`numpy.errstate`).
 
 See Also
 --------
@@ -160,8 +208,8 @@ squareplus_grad_b : the derivative by `b`.
 
 Notes
 -----
-Linear time, one square root an element. It is the distribution function of Student's t with two degrees of freedom, scaled by
-sqrt(b / 2).
+Linear time, one square root an element. It is the distribution function of Student's t with two degrees of
+freedom, scaled by sqrt(b / 2).
 
 References
 ----------
@@ -183,16 +231,19 @@ The error is at most 1 ulp in float32 and 2 ulp in float64 over the whole range.
 Parameters
 ----------
 x : array_like
-    Real numbers. float32 and float16 compute in float32 (float16 gives float32), all other real types in float64.
+    Real numbers. float32 and float16 compute in float32 (float16 gives float32), all other real types in
+    float64.
 b : array_like
-    Smoothness, b >= 0; broadcast against `x`. For x = b = 0 the result is inf, and the divide-by-zero flag is raised.
+    Smoothness, b >= 0; broadcast against `x`. For x = b = 0 the result is inf, and the divide-by-zero flag is
+    raised.
 out, where, **kwargs
     As for every NumPy ufunc, see `numpy.ufunc`.
 
 Returns
 -------
 ndarray or scalar
-    Of the broadcast shape. NaN where an operand is NaN. For b < 0 NaN, and the invalid flag is raised (`numpy.errstate`).
+    Of the broadcast shape. NaN where an operand is NaN. For b < 0 NaN, and the invalid flag is raised
+    (`numpy.errstate`).
 
 See Also
 --------
@@ -223,8 +274,8 @@ The error is at most 1 ulp in float32 and 2 ulp in float64 over the whole range.
 Parameters
 ----------
 y : array_like
-    Values of SquarePlus, y >= 0. float32 and float16 compute in float32 (float16 gives float32), all other real types in
-    float64.
+    Values of SquarePlus, y >= 0. float32 and float16 compute in float32 (float16 gives float32), all other
+    real types in float64.
 b : array_like
     Smoothness, b >= 0; broadcast against `y`. For b = 0 the result is `y` itself.
 out, where, **kwargs
@@ -233,8 +284,8 @@ out, where, **kwargs
 Returns
 -------
 ndarray or scalar
-    Of the broadcast shape. -inf for y = 0 and b > 0. NaN where an operand is NaN. For y < 0 or b < 0 NaN, and the invalid flag is
-    raised (`numpy.errstate`).
+    Of the broadcast shape. -inf for y = 0 and b > 0. NaN where an operand is NaN. For y < 0 or b < 0 NaN, and
+    the invalid flag is raised (`numpy.errstate`).
 
 See Also
 --------

@@ -50,6 +50,14 @@
     }
 #endif
 
+#if defined(_MSC_VER) && !defined(__clang__)
+#define KX_ALWAYS_INLINE __forceinline
+#define KX_NEVER_INLINE __declspec(noinline)
+#else
+#define KX_ALWAYS_INLINE inline __attribute__((always_inline))
+#define KX_NEVER_INLINE __attribute__((noinline))
+#endif
+
 /* Two precisions from one source: a file that includes itself with KX_REAL and KX_SUFFIX set. */
 #define KX_TYPED(name) KX_PASTE(KX_PASTE(name, _), KX_SUFFIX)
 

@@ -9,7 +9,7 @@
 
 /* The bitset solver keeps one bit per basis arc and node in planes of 64; above this many nodes the tree solver is faster
    (see bench/README.md). */
-enum { KX_EMD_SMALL_NODES = 256 };
+enum { KX_EMD_SMALL_NODES = 64 };
 
 /* One problem with zero weights removed. Rows and columns below are indices of what is left; row_index and column_index
    lead back to the caller's. */
@@ -54,7 +54,7 @@ static inline double kx_emd_cost(const kx_emd_problem_t *p, int64_t i, int64_t j
 
 /* Below this a reduced cost counts as zero: a few roundings of the largest numbers that make it up. */
 static inline double kx_emd_tolerance(double largest_cost, double largest_potential) {
-    return 1.8e-15 * (largest_cost + largest_potential);
+    return 2e-15 * (largest_cost + largest_potential);
 }
 
 /* Each fills the basis (arc_*) and u, v. KX_OK, KX_W_MAXITER, KX_E_CANCELLED. */

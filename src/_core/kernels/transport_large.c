@@ -180,9 +180,7 @@ static void start(kx_large_t *s, kx_emd_problem_t *p) {
     for (int64_t x = 0; x < s->nodes; x++) s->parent[x] = s->parent_arc[x] = -1;
     for (int64_t k = s->arcs - 1; k >= 0; k--) {
         int32_t row = p->arc_row[k], column = (int32_t)(s->m + p->arc_column[k]);
-        double c = kx_emd_cost(p, p->arc_row[k], p->arc_column[k]);
         int32_t child = closed_is_row[k] ? row : column, parent = closed_is_row[k] ? column : row;
-        s->potential[child] = closed_is_row[k] ? c + s->potential[parent] : s->potential[parent] - c;
         s->parent[child] = parent;
         s->parent_arc[child] = (int32_t)k;
     }
@@ -197,7 +195,27 @@ static void start(kx_large_t *s, kx_emd_problem_t *p) {
     }
 }
 
-static void refresh_potential32(kx_large_t *s) {
+/* The potentials anew from the tree: what thousands of additions have rounded is gone, and an arc of the basis has a reduced
+   cost of one rounding, which the tolerance covers. */
+static void refresh_potentials(kx_large_t *s, const kx_emd_problem_t *p) {
+    uint8_t *known = (uint8_t *)s->path_column;
+    memset(known, 0, (size_t)s->nodes);
+    for (int32_t seed = 0; seed < s->nodes; seed++) {
+        int64_t depth = 0;
+        for (int32_t x = seed; x >= 0 && !known[x]; x = s->parent[x]) {
+            known[x] = 1;
+            s->path_row[depth++] = x;
+        }
+        while (depth-- > 0) {
+            int32_t x = s->path_row[depth], k = s->parent_arc[x];
+            if (k < 0) {
+                s->potential[x] = 0;
+                continue;
+            }
+            double c = kx_emd_cost(p, p->arc_row[k], p->arc_column[k]);
+            s->potential[x] = s->potential[s->parent[x]] + (x < s->m ? c : -c);
+        }
+    }
     for (int64_t x = 0; x < s->words * 64 + 64; x++)
         s->potential32[x] = (float)((s->potential[x] - s->shift[x]) * s->scale);
 }
@@ -324,7 +342,9 @@ static int price_f64(kx_large_t *s, const kx_emd_problem_t *p, int64_t first, in
         for (; j < s->n; j++) least = c[j] + w[j] < least ? c[j] + w[j] : least;
         if (!(least - s->potential[i] < -tolerance)) continue;
         for (j = 0; j < s->n && !(c[j] + w[j] <= least); j++) {}
-        candidates[count].reduced = reduced_cost(s, p, i, j);
+        double reduced = reduced_cost(s, p, i, j);
+        if (!(reduced < -tolerance)) continue;
+        candidates[count].reduced = reduced;
         candidates[count].row = (int32_t)i;
         candidates[count++].column = (int32_t)j;
     }
@@ -345,7 +365,7 @@ kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx
     lay_out(&s, p->m, p->n, 1, scratch);
     copy_costs(&s, p);
     start(&s, p);
-    refresh_potential32(&s);
+    refresh_potentials(&s, p);
 
     kx_candidate_t candidates[MAX_BLOCK];
     int64_t block = block_rows();
@@ -359,6 +379,8 @@ kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx
             if (in_f64) break;
             in_f64 = 1;
             rows_without = 0;
+            refresh_potentials(&s, p);
+            tolerance = kx_emd_tolerance(p->largest, largest_potential(&s));
         }
         int64_t last = first + block < s.m ? first + block : s.m;
         int count = in_f64 ? price_f64(&s, p, first, last, tolerance, candidates)

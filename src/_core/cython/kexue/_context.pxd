@@ -1,9 +1,10 @@
 from kexue.core cimport kx_ctx_t, kx_status_t
 
 # Fills ctx for one call: PyMem_Raw allocator, the shared thread pool, Ctrl-C, and `workers` by the rule of
-# kexue.threads. Call the core without the GIL afterwards: tracemalloc and the Ctrl-C check take it from any thread.
+# kexue.threads. Call the core without the GIL afterwards: tracemalloc and the Ctrl-C check take it from any
+# thread.
 cdef int fill_context(kx_ctx_t *ctx, object workers) except -1
 
-# The one way from a status to Python: 0 for success, the status after a warning was issued, else an exception.
-# `message` replaces the status's general sentence.
+# The one way from a status to Python: 0 for success, the status after a warning was issued, else an
+# exception. `message` replaces the status's general sentence.
 cdef int raise_for_status(kx_status_t status, object message=*) except -1

@@ -56,23 +56,30 @@ cdef extern from "kexue/kx_ctx.h" nogil:
 
 
 cdef extern from "kexue/kx_activations.h" nogil:
-    kx_status_t kx_activations_squareplus_f32(const float *x, const float *b, int64_t n, ptrdiff_t x_stride,
-                                              ptrdiff_t b_stride, float *out, ptrdiff_t out_stride)
-    kx_status_t kx_activations_squareplus_f64(const double *x, const double *b, int64_t n, ptrdiff_t x_stride,
-                                              ptrdiff_t b_stride, double *out, ptrdiff_t out_stride)
-    kx_status_t kx_activations_squareplus_grad_f32(const float *x, const float *b, int64_t n, ptrdiff_t x_stride,
-                                                   ptrdiff_t b_stride, float *out, ptrdiff_t out_stride)
-    kx_status_t kx_activations_squareplus_grad_f64(const double *x, const double *b, int64_t n, ptrdiff_t x_stride,
-                                                   ptrdiff_t b_stride, double *out, ptrdiff_t out_stride)
-    kx_status_t kx_activations_squareplus_grad_b_f32(const float *x, const float *b, int64_t n, ptrdiff_t x_stride,
-                                                     ptrdiff_t b_stride, float *out, ptrdiff_t out_stride)
-    kx_status_t kx_activations_squareplus_grad_b_f64(const double *x, const double *b, int64_t n, ptrdiff_t x_stride,
-                                                     ptrdiff_t b_stride, double *out, ptrdiff_t out_stride)
-    kx_status_t kx_activations_squareplus_inverse_f32(const float *y, const float *b, int64_t n, ptrdiff_t y_stride,
-                                                      ptrdiff_t b_stride, float *out, ptrdiff_t out_stride)
-    kx_status_t kx_activations_squareplus_inverse_f64(const double *y, const double *b, int64_t n,
-                                                      ptrdiff_t y_stride, ptrdiff_t b_stride, double *out,
-                                                      ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_f32(
+        const float *x, const float *b, int64_t n, ptrdiff_t x_stride, ptrdiff_t b_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_f64(
+        const double *x, const double *b, int64_t n, ptrdiff_t x_stride, ptrdiff_t b_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_grad_f32(
+        const float *x, const float *b, int64_t n, ptrdiff_t x_stride, ptrdiff_t b_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_grad_f64(
+        const double *x, const double *b, int64_t n, ptrdiff_t x_stride, ptrdiff_t b_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_grad_b_f32(
+        const float *x, const float *b, int64_t n, ptrdiff_t x_stride, ptrdiff_t b_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_grad_b_f64(
+        const double *x, const double *b, int64_t n, ptrdiff_t x_stride, ptrdiff_t b_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_inverse_f32(
+        const float *y, const float *b, int64_t n, ptrdiff_t y_stride, ptrdiff_t b_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_squareplus_inverse_f64(
+        const double *y, const double *b, int64_t n, ptrdiff_t y_stride, ptrdiff_t b_stride,
+        double *out, ptrdiff_t out_stride)
     const double KX_SQUAREPLUS_B_MINIMAX
     const double KX_SQUAREPLUS_B_UPPER
     const double KX_SQUAREPLUS_B_CURVATURE
