@@ -22,18 +22,7 @@ void kx_emd_options_init(kx_emd_options_t *options) {
 
 #include "kernels/transport_internal.h"
 
-/* One worker's memory: the problem's arrays and the solver's scratch in one block, cut once and used for every problem of the
-   batch. */
-typedef struct kx_emd_arena {
-    char *block;
-    kx_emd_problem_t problem;
-    void *scratch;
-    int32_t *degree, *incident, *order; /* of the tree, in finish() */
-    double *full_u, *full_v;
-    int small;
-} kx_emd_arena_t;
-
-static size_t lay_out_arena(kx_emd_arena_t *arena, int64_t m, int64_t n, char *block) {
+size_t KX_KERNEL(kx_emd_arena_cut)(kx_emd_arena_t *arena, int64_t m, int64_t n, char *block) {
     kx_layout_t layout = {0, 0};
     int64_t nodes = m + n, arcs = m + n - 1;
     arena->small = nodes <= KX_EMD_SMALL_NODES;
@@ -381,9 +370,9 @@ static double KX_TYPED(certify)(kx_emd_arena_t *arena, int64_t m, int64_t n) {
     return value_a + value_b;
 }
 
-static kx_status_t KX_TYPED(solve_one)(kx_emd_arena_t *arena, const double *a, const double *b, const KX_REAL *M, int64_t m,
-                                       int64_t n, ptrdiff_t row_stride, const kx_emd_options_t *options,
-                                       const kx_emd_outputs_t *outputs, int64_t index, kx_task_t *task) {
+kx_status_t KX_KERNEL(KX_TYPED(kx_emd_solve))(kx_emd_arena_t *arena, const double *a, const double *b, const KX_REAL *M,
+                                              int64_t m, int64_t n, ptrdiff_t row_stride, const kx_emd_options_t *options,
+                                              const kx_emd_outputs_t *outputs, int64_t index, kx_task_t *task) {
     kx_emd_problem_t *p = &arena->problem;
     kx_status_t status = prepare_weights(p, a, b, m, n, options);
     if (status == KX_OK) status = KX_TYPED(prepare_costs)(p, M, n, row_stride);
@@ -439,7 +428,7 @@ static kx_status_t KX_TYPED(solve_range)(kx_task_t *task, void *arg, int64_t beg
     if (!arena->block) {
         char *block = kx_allocate(batch->ctx, batch->bytes);
         if (!block) return KX_E_MEMORY;
-        lay_out_arena(arena, batch->m, batch->n, block);
+        KX_KERNEL(kx_emd_arena_cut)(arena, batch->m, batch->n, block);
     }
     kx_status_t worst = KX_OK;
     for (int64_t k = begin; k < end; k++) {
@@ -448,8 +437,9 @@ static kx_status_t KX_TYPED(solve_range)(kx_task_t *task, void *arg, int64_t beg
         if (a && batch->a_offsets) a += batch->a_offsets[k];
         if (b && batch->b_offsets) b += batch->b_offsets[k];
         if (batch->M_offsets) M += batch->M_offsets[k];
-        kx_status_t status = KX_TYPED(solve_one)(arena, (const double *)a, (const double *)b, (const KX_REAL *)M, batch->m,
-                                                 batch->n, batch->row_stride, batch->options, batch->outputs, k, task);
+        kx_status_t status =
+            KX_KERNEL(KX_TYPED(kx_emd_solve))(arena, (const double *)a, (const double *)b, (const KX_REAL *)M, batch->m,
+                                              batch->n, batch->row_stride, batch->options, batch->outputs, k, task);
         if (status < KX_OK) {
             batch->first_failed[kx_task_worker(task)] = k;
             return status;
@@ -465,7 +455,7 @@ static kx_status_t KX_TYPED(emd) KX_EMD_PARAMETERS(KX_REAL) {
     if (m > INT32_MAX / 4 || n > INT32_MAX / 4) return KX_E_OVERFLOW;
     kx_emd_arena_t shape;
     KX_TYPED(emd_batch) batch = {ctx, a, b, M, a_offsets, b_offsets, M_offsets, m, n, row_stride, options, outputs, NULL, NULL, 0};
-    batch.bytes = lay_out_arena(&shape, m, n, NULL);
+    batch.bytes = KX_KERNEL(kx_emd_arena_cut)(&shape, m, n, NULL);
     if (batch.bytes == 0) return KX_E_OVERFLOW;
     int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
     /* The grain keeps a chunk above some 20 microseconds, which is what handing it to a thread may cost. */

@@ -9,7 +9,7 @@
 
 /* The bitset solver keeps one bit per basis arc and node in planes of 64; above this many nodes the tree solver is faster
    (see bench/README.md). */
-enum { KX_EMD_SMALL_NODES = 64 };
+enum { KX_EMD_SMALL_NODES = 256 };
 
 /* One problem with zero weights removed. Rows and columns below are indices of what is left; row_index and column_index
    lead back to the caller's. */
@@ -64,5 +64,28 @@ kx_status_t KX_KERNEL(kx_emd_small_solve)(kx_emd_problem_t *p, void *scratch, kx
 /* 0: too large */
 size_t KX_KERNEL(kx_emd_large_bytes)(int64_t m, int64_t n);
 kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx_task_t *task);
+
+/* One worker's memory: the problem's arrays and the solver's scratch in one block, cut once and used for every problem of the
+   batch. */
+typedef struct kx_emd_arena {
+    char *block;
+    kx_emd_problem_t problem;
+    void *scratch;
+    int32_t *degree, *incident, *order; /* of the tree, in read_tree() */
+    double *full_u, *full_v;
+    int small;
+} kx_emd_arena_t;
+
+/* Cuts a block for problems of this shape; with a NULL block it only tells the bytes (0: too large). A block that was made for
+   the largest m and n of a set can be cut anew for each of them. */
+size_t KX_KERNEL(kx_emd_arena_cut)(kx_emd_arena_t *arena, int64_t m, int64_t n, char *block);
+
+/* Solves problem `index` of the outputs. */
+kx_status_t KX_KERNEL(kx_emd_solve_f32)(kx_emd_arena_t *arena, const double *a, const double *b, const float *M, int64_t m,
+                                        int64_t n, ptrdiff_t row_stride, const kx_emd_options_t *options,
+                                        const kx_emd_outputs_t *outputs, int64_t index, kx_task_t *task);
+kx_status_t KX_KERNEL(kx_emd_solve_f64)(kx_emd_arena_t *arena, const double *a, const double *b, const double *M, int64_t m,
+                                        int64_t n, ptrdiff_t row_stride, const kx_emd_options_t *options,
+                                        const kx_emd_outputs_t *outputs, int64_t index, kx_task_t *task);
 
 #endif
