@@ -92,12 +92,15 @@ cdef int count(object workers) except -1:
                 from kexue._threads import default_threads
                 default_workers = default_threads()[0]
             return default_workers
-    elif isinstance(workers, bool):
-        raise TypeError("workers must be an integer or None, not bool")
-    try:
-        number = operator.index(workers)
-    except TypeError:
-        raise TypeError(f"workers must be an integer or None, not {type(workers).__name__}") from None
+    number = workers
+    if type(workers) is not int:
+        kind = type(workers).__name__
+        try:
+            number = None if kind == "bool" else operator.index(workers)  # Python's bool, or NumPy's
+        except TypeError:
+            number = None
+        if number is None:
+            raise TypeError(f"workers must be an integer or None, not {kind}")
     if number == -1:
         return cpu_count()
     if number < 1:

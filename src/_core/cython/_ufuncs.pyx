@@ -51,7 +51,7 @@ cdef list kept_alive = []
 
 
 # ---- promotion: integers compute in float64 ----
-# NumPy would take the first loop that an integer casts to safely: float32 for 8 and 16 bits, float64 for more.
+# NumPy takes the first loop that an integer casts to safely: that would be float32 for 8 and 16 bits.
 
 cdef object float64_dtype = type(cnp.dtype("f8"))
 cdef list narrow_dtypes = [type(cnp.dtype(code)) for code in ("?", "b", "B", "h", "H")]
@@ -76,12 +76,17 @@ cdef object promoter = PyCapsule_New(<void *>promote_to_float64, "numpy._ufunc_p
 cdef object finish(cnp.ufunc ufunc):
     for dtypes in product(narrow_dtypes, repeat=ufunc.nin):
         PyUFunc_AddPromoter(ufunc, dtypes + (None,) * ufunc.nout, promoter)
-    # Pickle stores a ufunc by module and name. NumPy before 2.2 cannot hold __module__ and makes pickle search.
+    # Pickle stores a ufunc by module and name. NumPy before 2.2 has no __module__: there pickle searches.
     try:
         ufunc.__module__ = "kexue.ufuncs"
     except AttributeError:
         pass
     return ufunc
+
+
+# What the docstrings have in common.
+cdef str real_text = "Real numbers. float16 and float32 give float32; float64, integers, bool float64."
+cdef str out_text = "out, where, **kwargs\n    As for every NumPy ufunc, see `numpy.ufunc`."
 
 
 # ---- elementwise, two operands, one result ----
@@ -122,7 +127,7 @@ cdef object binary(str name, binary_f32 f32, binary_f64 f64, str doc):
     row.f64 = f64
     row.data[0] = row.data[1] = row
     cdef bytes name_bytes = name.encode()
-    cdef bytes doc_bytes = doc.strip().encode()
+    cdef bytes doc_bytes = doc.strip().format(real=real_text, out=out_text).encode()
     kept_alive.extend((name_bytes, doc_bytes))
     return finish(PyUFunc_FromFuncAndData(binary_loops, row.data, binary_types, 2, 2, 1, cnp.PyUFunc_None,
                                           name_bytes, doc_bytes, 0))
@@ -145,12 +150,10 @@ over the whole range.
 Parameters
 ----------
 x : array_like
-    Real numbers. float32 and float16 compute in float32 (float16 gives float32), all other real types in
-    float64.
+    {real}
 b : array_like
     Smoothness, b >= 0; broadcast against `x`. `kexue.SQUAREPLUS_B_MINIMAX` is closest to softplus.
-out, where, **kwargs
-    As for every NumPy ufunc, see `numpy.ufunc`.
+{out}
 
 Returns
 -------
@@ -188,12 +191,10 @@ Rises from 0 to 1. The error is at most 1 ulp in float32 and 2 ulp in float64 ov
 Parameters
 ----------
 x : array_like
-    Real numbers. float32 and float16 compute in float32 (float16 gives float32), all other real types in
-    float64.
+    {real}
 b : array_like
     Smoothness, b >= 0; broadcast against `x`. For b = 0 the result is 0, 1/2 or 1 for x < 0, x = 0, x > 0.
-out, where, **kwargs
-    As for every NumPy ufunc, see `numpy.ufunc`.
+{out}
 
 Returns
 -------
@@ -231,13 +232,11 @@ The error is at most 1 ulp in float32 and 2 ulp in float64 over the whole range.
 Parameters
 ----------
 x : array_like
-    Real numbers. float32 and float16 compute in float32 (float16 gives float32), all other real types in
-    float64.
+    {real}
 b : array_like
     Smoothness, b >= 0; broadcast against `x`. For x = b = 0 the result is inf, and the divide-by-zero flag is
     raised.
-out, where, **kwargs
-    As for every NumPy ufunc, see `numpy.ufunc`.
+{out}
 
 Returns
 -------
@@ -274,12 +273,10 @@ The error is at most 1 ulp in float32 and 2 ulp in float64 over the whole range.
 Parameters
 ----------
 y : array_like
-    Values of SquarePlus, y >= 0. float32 and float16 compute in float32 (float16 gives float32), all other
-    real types in float64.
+    Values of SquarePlus, y >= 0. {real}
 b : array_like
     Smoothness, b >= 0; broadcast against `y`. For b = 0 the result is `y` itself.
-out, where, **kwargs
-    As for every NumPy ufunc, see `numpy.ufunc`.
+{out}
 
 Returns
 -------

@@ -10,6 +10,19 @@
 #include <stdint.h>
 #include <string.h>
 
+/* low <= a <= high for 0 <= low, by the bits: a NaN is outside, silently (gcc 12 vectorises isgreaterequal to a comparison that
+   raises invalid), and a negative number too. */
+static inline int kx_between_f64(double a, double low, double high) {
+    int64_t bits[3];
+    memcpy(bits, &a, 8), memcpy(bits + 1, &low, 8), memcpy(bits + 2, &high, 8);
+    return (bits[0] >= bits[1]) & (bits[0] <= bits[2]);
+}
+static inline int kx_between_f32(float a, float low, float high) {
+    int32_t bits[3];
+    memcpy(bits, &a, 4), memcpy(bits + 1, &low, 4), memcpy(bits + 2, &high, 4);
+    return (bits[0] >= bits[1]) & (bits[0] <= bits[2]);
+}
+
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512BW__)
 
 #include <immintrin.h>
@@ -54,17 +67,38 @@ static inline kx_f32m kx_f32v_less(kx_f32v a, kx_f32v b) { return _mm512_cmp_ps_
 static inline kx_f32v kx_f32v_select(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm512_mask_blend_ps(m, b, a); }
 static inline unsigned kx_f32m_bits(kx_f32m m) { return m; }
 static inline float kx_f32v_reduce_min(kx_f32v a) { return _mm512_reduce_min_ps(a); }
+/* The sums over the lanes of four vectors */
+static inline void kx_f32v_sum4(float *out, kx_f32v a, kx_f32v b, kx_f32v c, kx_f32v d) {
+    __m256 a8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m256 b8 = _mm256_add_ps(_mm512_castps512_ps256(b), _mm512_extractf32x8_ps(b, 1));
+    __m256 c8 = _mm256_add_ps(_mm512_castps512_ps256(c), _mm512_extractf32x8_ps(c, 1));
+    __m256 d8 = _mm256_add_ps(_mm512_castps512_ps256(d), _mm512_extractf32x8_ps(d, 1));
+    __m256 sum = _mm256_hadd_ps(_mm256_hadd_ps(a8, b8), _mm256_hadd_ps(c8, d8));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1)));
+}
+static inline void kx_f64v_sum4(double *out, kx_f64v a, kx_f64v b, kx_f64v c, kx_f64v d) {
+    __m256d a4 = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
+    __m256d b4 = _mm256_add_pd(_mm512_castpd512_pd256(b), _mm512_extractf64x4_pd(b, 1));
+    __m256d c4 = _mm256_add_pd(_mm512_castpd512_pd256(c), _mm512_extractf64x4_pd(c, 1));
+    __m256d d4 = _mm256_add_pd(_mm512_castpd512_pd256(d), _mm512_extractf64x4_pd(d, 1));
+    __m256d ab = _mm256_hadd_pd(a4, b4), cd = _mm256_hadd_pd(c4, d4);
+    _mm256_storeu_pd(out, _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31)));
+}
 /* KX_F64_LANES floats to and from doubles */
 static inline kx_f64v kx_f64v_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 static inline void kx_f64v_store_f32(float *p, kx_f64v a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a)); }
 
 /* What accurate elementwise kernels are made of, in every form: fused(a, b, c) = a b + c and residual(a, b, c) = c - a b, rounded
-   once (the generic form without a hardware FMA: to a hair); estimates that raise no flags, good to 2^-14 here; whether all
-   lanes lie in [low, high], 0 < low (a NaN does not, and raises nothing). */
+   once (the generic form without a hardware FMA: to a hair); estimates that raise no flags, good to 2^-14 here; half of a number
+   whose half is normal (an integer subtraction: the multiplier is the busy unit); whether all lanes lie in [low, high],
+   0 <= low (a NaN does not, and raises nothing). */
 static inline kx_f64v kx_f64v_fused(kx_f64v a, kx_f64v b, kx_f64v c) { return _mm512_fmadd_pd(a, b, c); }
 static inline kx_f64v kx_f64v_residual(kx_f64v a, kx_f64v b, kx_f64v c) { return _mm512_fnmadd_pd(a, b, c); }
 static inline kx_f64v kx_f64v_rsqrt_estimate(kx_f64v a) { return _mm512_rsqrt14_pd(a); }
 static inline kx_f64v kx_f64v_reciprocal_estimate(kx_f64v a) { return _mm512_rcp14_pd(a); }
+static inline kx_f64v kx_f64v_half(kx_f64v a) {
+    return _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_castpd_si512(a), _mm512_set1_epi64((long long)1 << 52)));
+}
 static inline int kx_f64v_all_between(kx_f64v a, double low, double high) {
     __m512i lowest = _mm512_castpd_si512(_mm512_set1_pd(low)), highest = _mm512_castpd_si512(_mm512_set1_pd(high));
     return _mm512_cmple_epu64_mask(_mm512_sub_epi64(_mm512_castpd_si512(a), lowest), _mm512_sub_epi64(highest, lowest)) == 0xff;
@@ -73,6 +107,9 @@ static inline kx_f32v kx_f32v_fused(kx_f32v a, kx_f32v b, kx_f32v c) { return _m
 static inline kx_f32v kx_f32v_residual(kx_f32v a, kx_f32v b, kx_f32v c) { return _mm512_fnmadd_ps(a, b, c); }
 static inline kx_f32v kx_f32v_rsqrt_estimate(kx_f32v a) { return _mm512_rsqrt14_ps(a); }
 static inline kx_f32v kx_f32v_reciprocal_estimate(kx_f32v a) { return _mm512_rcp14_ps(a); }
+static inline kx_f32v kx_f32v_half(kx_f32v a) {
+    return _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(1 << 23)));
+}
 static inline int kx_f32v_all_between(kx_f32v a, float low, float high) {
     __m512i lowest = _mm512_castps_si512(_mm512_set1_ps(low)), highest = _mm512_castps_si512(_mm512_set1_ps(high));
     return _mm512_cmple_epu32_mask(_mm512_sub_epi32(_mm512_castps_si512(a), lowest), _mm512_sub_epi32(highest, lowest)) ==
@@ -134,6 +171,14 @@ static inline float kx_f32v_reduce_min(kx_f32v a) {
     half = _mm_min_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_min_ss(half, _mm_movehdup_ps(half)));
 }
+static inline void kx_f32v_sum4(float *out, kx_f32v a, kx_f32v b, kx_f32v c, kx_f32v d) {
+    __m256 sum = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1)));
+}
+static inline void kx_f64v_sum4(double *out, kx_f64v a, kx_f64v b, kx_f64v c, kx_f64v d) {
+    __m256d ab = _mm256_hadd_pd(a, b), cd = _mm256_hadd_pd(c, d);
+    _mm256_storeu_pd(out, _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31)));
+}
 static inline kx_f64v kx_f64v_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 static inline void kx_f64v_store_f32(float *p, kx_f64v a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a)); }
 
@@ -146,6 +191,9 @@ static inline kx_f64v kx_f64v_rsqrt_estimate(kx_f64v a) {
 static inline kx_f64v kx_f64v_reciprocal_estimate(kx_f64v a) {
     return _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_set1_epi64x(0x7fde6238502484ba), _mm256_castpd_si256(a)));
 }
+static inline kx_f64v kx_f64v_half(kx_f64v a) {
+    return _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_castpd_si256(a), _mm256_set1_epi64x((long long)1 << 52)));
+}
 static inline int kx_f64v_all_between(kx_f64v a, double low, double high) {
     return _mm256_movemask_pd(_mm256_and_pd(_mm256_cmp_pd(a, _mm256_set1_pd(low), _CMP_GE_OQ),
                                             _mm256_cmp_pd(a, _mm256_set1_pd(high), _CMP_LE_OQ))) == 0xf;
@@ -154,6 +202,9 @@ static inline kx_f32v kx_f32v_fused(kx_f32v a, kx_f32v b, kx_f32v c) { return _m
 static inline kx_f32v kx_f32v_residual(kx_f32v a, kx_f32v b, kx_f32v c) { return _mm256_fnmadd_ps(a, b, c); }
 static inline kx_f32v kx_f32v_rsqrt_estimate(kx_f32v a) { return _mm256_rsqrt_ps(a); } /* 2^-11.4 */
 static inline kx_f32v kx_f32v_reciprocal_estimate(kx_f32v a) { return _mm256_rcp_ps(a); }
+static inline kx_f32v kx_f32v_half(kx_f32v a) {
+    return _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(1 << 23)));
+}
 static inline int kx_f32v_all_between(kx_f32v a, float low, float high) {
     return _mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(a, _mm256_set1_ps(low), _CMP_GE_OQ),
                                             _mm256_cmp_ps(a, _mm256_set1_ps(high), _CMP_LE_OQ))) == 0xff;
@@ -184,6 +235,13 @@ typedef unsigned kx_f32m;
     static inline V V##_abs(V a) { KX_EACH_LANE a.lane[i] = FABS(a.lane[i]); return a; }                          \
     static inline M V##_less(V a, V b) { M m = 0; KX_EACH_LANE m |= (unsigned)(a.lane[i] < b.lane[i]) << i; return m; } \
     static inline V V##_select(M m, V a, V b) { KX_EACH_LANE a.lane[i] = m >> i & 1 ? a.lane[i] : b.lane[i]; return a; } \
+    static inline T V##_sum(V a) { return (a.lane[0] + a.lane[1]) + (a.lane[2] + a.lane[3]); }                    \
+    static inline void V##_sum4(T *out, V a, V b, V c, V d) {                                                     \
+        out[0] = V##_sum(a);                                                                                      \
+        out[1] = V##_sum(b);                                                                                      \
+        out[2] = V##_sum(c);                                                                                      \
+        out[3] = V##_sum(d);                                                                                      \
+    }                                                                                                             \
     static inline T V##_reduce_min(V a) {                                                                         \
         T r = a.lane[0];                                                                                          \
         KX_EACH_LANE r = a.lane[i] < r ? a.lane[i] : r;                                                           \
@@ -215,21 +273,12 @@ static inline double kx_fused_f64(double a, double b, double c) {
     return sum + (sum_low + product_low);
 #endif
 }
-static inline int kx_between_f64(double a, double low, double high) {
-    int64_t bits[3];
-    memcpy(bits, &a, 8), memcpy(bits + 1, &low, 8), memcpy(bits + 2, &high, 8);
-    return (bits[0] >= bits[1]) & (bits[0] <= bits[2]);
-}
-static inline int kx_between_f32(float a, float low, float high) {
-    int32_t bits[3];
-    memcpy(bits, &a, 4), memcpy(bits + 1, &low, 4), memcpy(bits + 2, &high, 4);
-    return (bits[0] >= bits[1]) & (bits[0] <= bits[2]);
-}
 #define KX_GENERIC_ACCURATE(V, T, S)                                                                              \
     static inline V V##_fused(V a, V b, V c) { KX_EACH_LANE c.lane[i] = kx_fused_##S(a.lane[i], b.lane[i], c.lane[i]); return c; } \
     static inline V V##_residual(V a, V b, V c) { KX_EACH_LANE c.lane[i] = kx_fused_##S(-a.lane[i], b.lane[i], c.lane[i]); return c; } \
     static inline V V##_reciprocal_estimate(V a) { KX_EACH_LANE a.lane[i] = (T)1 / a.lane[i]; return a; }         \
     static inline V V##_rsqrt_estimate(V a) { return V##_reciprocal_estimate(V##_sqrt(a)); }                      \
+    static inline V V##_half(V a) { KX_EACH_LANE a.lane[i] *= (T)0.5; return a; }                                 \
     static inline int V##_all_between(V a, T low, T high) {                                                       \
         int all = 1;                                                                                              \
         KX_EACH_LANE all &= kx_between_##S(a.lane[i], low, high);                                                 \

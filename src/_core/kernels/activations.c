@@ -26,6 +26,7 @@ static void evaluate_any(int function, const double *x, const double *b, int n, 
 #define B_LOW 0x1p-400
 #define B_HIGH 0x1p400
 #define X_LOW 0x1p-200
+#define KX_ABS fabs
 #define X_HIGH 0x1p200
 #include "activations.c"
 #undef KX_REAL
@@ -35,6 +36,7 @@ static void evaluate_any(int function, const double *x, const double *b, int n, 
 #undef B_LOW
 #undef B_HIGH
 #undef X_LOW
+#undef KX_ABS
 #undef X_HIGH
 
 #define KX_REAL float
@@ -44,12 +46,9 @@ static void evaluate_any(int function, const double *x, const double *b, int n, 
 #define B_LOW 0x1p-50f
 #define B_HIGH 0x1p60f
 #define X_LOW 0x1p-25f
+#define KX_ABS fabsf
 #define X_HIGH 0x1p30f
 #include "activations.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
 
 #ifndef KX_DISPATCH_PASS
 
@@ -61,20 +60,19 @@ static double invalid(double a) { return (a - a) / (a - a); }
 static int settle(int function, double x, double b, double *value) {
     if (x != x || b != b) return *value = x + b, 1;
     if (b < 0) return *value = invalid(b), 1;
-    double a = fabs(x);
+    double a = fabs(x), root = sqrt(fabs(b)); /* fabs: gcc moves the root before the tests */
     if (function == INVERSE) {
         if (x < 0) return *value = invalid(x), 1;
         if (x == 0) return *value = b == 0 ? 0 : -(b / a), 1;
         if (isinf(x)) return *value = isinf(b) ? x - b : x, 1;
         if (isinf(b)) return *value = -b, 1;
-        double root = sqrt(b);
         if (root < x * 0x1p-31) return *value = x, 1;
         if (x < root * 0x1p-31) return *value = -(b / (4 * x)), 1;
         return 0;
     }
     if (function == GRADIENT_B) {
         if (isinf(a) || isinf(b)) return *value = 0, 1;
-        if (sqrt(b) < a * 0x1p-31 || b == 0) return *value = 0.25 / a, 1;
+        if (root < a * 0x1p-31 || b == 0) return *value = 0.25 / a, 1;
         return 0;
     }
     if (isinf(b)) {
@@ -82,10 +80,10 @@ static int settle(int function, double x, double b, double *value) {
         return *value = function == VALUE ? b : 0.5, 1;
     }
     if (a == 0 && b == 0) return *value = function == VALUE ? 0 : 0.5, 1;
-    if (isinf(x) || sqrt(b) < a * 0x1p-31) {
+    if (isinf(x) || root < a * 0x1p-31) {
         if (x > 0) *value = function == VALUE ? x : 1;
         else if (function == VALUE) *value = a < 0x1p1000 ? b / (4 * a) : 0.25 * b / a;
-        else *value = a < 0x1p500 ? b / (4 * a * a) : 0.25 * (b / a / a);
+        else *value = b == 0 ? 0 : a < 0x1p500 ? b / (4 * a * a) : 0.25 * (b / a / a);
         return 1;
     }
     return 0;
@@ -103,7 +101,7 @@ static void evaluate_any(int function, const double *x, const double *b, int n, 
                 settled |= 1u << i;
                 continue;
             }
-            double size = fmax(fabs(xi), sqrt(bi));
+            double size = fmax(fabs(xi), sqrt(fabs(bi)));
             if (size > 0x1p300) scale = 0x1p-600, inverse_scale = 0x1p600;
             if (size < 0x1p-300) scale = 0x1p600, inverse_scale = 0x1p-600;
             scaled_x[i] = xi * scale;
@@ -127,22 +125,28 @@ typedef struct KX_TYPED(pair) {
     KX_VECTOR high, low;
 } KX_TYPED(pair);
 
-/* sqrt(x^2 + b). The residual is formed from x and b, not from the rounded sum: exact where b dominates, and where x^2 does the root is
-   a smaller part of every result. */
-static KX_ALWAYS_INLINE KX_TYPED(pair) KX_TYPED(root)(KX_VECTOR x, KX_VECTOR b) {
-    KX_VECTOR square = V(fused)(x, x, b);
-    KX_VECTOR inverse = V(rsqrt_estimate)(square);
-    KX_VECTOR half_inverse = V(mul)(inverse, V(set)((KX_REAL)0.5));
+/* sqrt(x^2 + b). The correction takes x^2 + b - high^2 from x and b, not from their rounded sum. The cheap form loses an ulp of x^2, which is
+   enough for the value (where x^2 dominates, the root is half of the sum). The other form starts from the larger
+   one of x^2 and b and loses an ulp of the smaller; it costs 5% more. */
+static KX_ALWAYS_INLINE KX_TYPED(pair) KX_TYPED(root)(int function, KX_VECTOR x, KX_VECTOR b) {
+    KX_VECTOR square = V(mul)(x, x), sum = function == VALUE ? V(fused)(x, x, b) : V(add)(square, b);
+    KX_VECTOR inverse = V(rsqrt_estimate)(sum), half_inverse = V(half)(inverse), rest;
     KX_TYPED(pair) root;
 #if KX_SIMD_AVX512
-    root.high = V(mul)(square, inverse);
+    root.high = V(mul)(sum, inverse);
     KX_VECTOR error = V(residual)(root.high, half_inverse, V(set)((KX_REAL)0.5));
     root.high = V(fused)(root.high, error, root.high);
     if (sizeof(KX_REAL) == 8) half_inverse = V(fused)(half_inverse, error, half_inverse);
 #else
-    root.high = V(sqrt)(square);
+    root.high = V(sqrt)(sum);
 #endif
-    root.low = V(mul)(half_inverse, V(fused)(x, x, V(residual)(root.high, root.high, b)));
+    if (function == VALUE) {
+        rest = V(fused)(x, x, V(residual)(root.high, root.high, b));
+    } else {
+        rest = V(add)(V(residual)(root.high, root.high, V(max)(square, b)), V(min)(square, b));
+        rest = V(sub)(rest, V(residual)(x, x, square));
+    }
+    root.low = V(mul)(half_inverse, rest);
     return root;
 }
 
@@ -175,10 +179,10 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(fast_inverse)(KX_VECTOR y, KX_VECTOR 
 
 /* For ordinary arguments: |x| <= X_HIGH, b = 0 or within [B_LOW, B_HIGH], and |x| >= X_LOW if b = 0 or for the inverse. */
 static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(fast)(int function, KX_VECTOR x, KX_VECTOR b, KX_VECTOR half_b) {
-    const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1), half = V(set)((KX_REAL)0.5);
+    const KX_VECTOR zero = V(set)((KX_REAL)0);
     if (function == INVERSE) return KX_TYPED(fast_inverse)(x, b);
-    KX_TYPED(pair) root = KX_TYPED(root)(x, b);
-    if (function == GRADIENT_B) return KX_TYPED(quotient)(V(mul)(half, half), root);
+    KX_TYPED(pair) root = KX_TYPED(root)(function, x, b);
+    if (function == GRADIENT_B) return KX_TYPED(quotient)(V(set)((KX_REAL)0.25), root);
 
     KX_VECTOR size = V(abs)(x);
     KX_TYPED(pair) sum, denominator;
@@ -186,20 +190,42 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(fast)(int function, KX_VECTOR x, KX_V
     sum.low = V(add)(V(sub)(size, V(sub)(sum.high, root.high)), root.low);
     if (function == VALUE) {
         KX_VECTOR left = KX_TYPED(quotient)(half_b, sum);
-        return V(select)(V(less)(x, zero), left, V(mul)(half, V(add)(sum.high, sum.low)));
+        return V(select)(V(less)(x, zero), left, V(half)(V(add)(sum.high, sum.low)));
     }
     denominator.high = V(mul)(root.high, sum.high);
     denominator.low = V(sub)(V(fused)(root.high, sum.low, V(mul)(root.low, sum.high)),
                              V(residual)(root.high, sum.high, denominator.high));
     KX_VECTOR left = KX_TYPED(quotient)(half_b, denominator);
-    return V(select)(V(less)(x, zero), left, V(sub)(one, left));
+    return V(select)(V(less)(x, zero), left, V(sub)(V(set)((KX_REAL)1), left));
 }
 
+static int KX_TYPED(is_ordinary)(int function, KX_REAL x, KX_REAL b) {
+    return KX_TYPED(kx_between)(function == INVERSE ? x : KX_ABS(x), function == INVERSE || b == 0 ? X_LOW : 0, X_HIGH) &&
+           (b == 0 || KX_TYPED(kx_between)(b, B_LOW, B_HIGH));
+}
+
+/* A vector with an argument that is not ordinary. Its other lanes still go the fast way, so that an item's result does not depend on
+   its neighbours. */
 static KX_NEVER_INLINE void KX_TYPED(evaluate_slowly)(int function, const KX_REAL *x, const KX_REAL *b, KX_REAL *out) {
-    double wide_x[KX_LANES], wide_b[KX_LANES], value[KX_LANES];
-    for (int i = 0; i < KX_LANES; i++) wide_x[i] = (double)x[i], wide_b[i] = (double)b[i];
-    evaluate_any(function, wide_x, wide_b, KX_LANES, value);
-    for (int i = 0; i < KX_LANES; i++) out[i] = (KX_REAL)value[i];
+    double odd_x[KX_LANES], odd_b[KX_LANES], odd_value[KX_LANES];
+    KX_REAL ordinary_x[KX_LANES], ordinary_b[KX_LANES];
+    unsigned odd = 0;
+    for (int i = 0; i < KX_LANES; i++) {
+        odd_x[i] = odd_b[i] = 1;
+        ordinary_x[i] = ordinary_b[i] = 1;
+        if (KX_TYPED(is_ordinary)(function, x[i], b[i])) {
+            ordinary_x[i] = x[i], ordinary_b[i] = b[i];
+        } else {
+            odd_x[i] = (double)x[i], odd_b[i] = (double)b[i];
+            odd |= 1u << i;
+        }
+    }
+    KX_VECTOR vb = V(load)(ordinary_b);
+    V(store)(out, KX_TYPED(fast)(function, V(load)(ordinary_x), vb, V(mul)(vb, V(set)((KX_REAL)0.5))));
+    if (!odd) return;
+    evaluate_any(function, odd_x, odd_b, KX_LANES, odd_value);
+    for (int i = 0; i < KX_LANES; i++)
+        if (odd >> i & 1) out[i] = (KX_REAL)odd_value[i];
 }
 
 /* n contiguous items, n a multiple of the lanes; b is contiguous too, or KX_LANES copies of one value. */

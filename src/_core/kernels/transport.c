@@ -386,6 +386,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_emd_solve))(kx_emd_arena_t *arena, const doubl
     status = basis_cost(p, arena->small, &cost);
     if (status != KX_OK) return status;
     if (outputs->costs) outputs->costs[index] = cost;
+    if (outputs->statuses) outputs->statuses[index] = (int32_t)ended;
     if (outputs->u || outputs->v || outputs->results) {
         double dual = KX_TYPED(certify)(arena, m, n);
         if (outputs->u) memcpy(outputs->u + index * m, arena->full_u, (size_t)m * sizeof(double));
@@ -450,7 +451,7 @@ static kx_status_t KX_TYPED(solve_range)(kx_task_t *task, void *arg, int64_t beg
 }
 
 static kx_status_t KX_TYPED(emd) KX_EMD_PARAMETERS(KX_REAL) {
-    if (failed) *failed = 0;
+    if (failed) *failed = -1;
     if (!M || m < 1 || n < 1 || count < 0 || !options || !outputs) return KX_E_ARGUMENT;
     if (m > INT32_MAX / 4 || n > INT32_MAX / 4) return KX_E_OVERFLOW;
     kx_emd_arena_t shape;

@@ -84,3 +84,71 @@ cdef extern from "kexue/kx_activations.h" nogil:
     const double KX_SQUAREPLUS_B_UPPER
     const double KX_SQUAREPLUS_B_CURVATURE
     const double KX_SQUAREPLUS_B_T2
+
+
+cdef extern from "kexue/kx_transport.h" nogil:
+    ctypedef struct kx_emd_options_t:
+        double totals_tolerance
+        int64_t max_iter
+    void kx_emd_options_init(kx_emd_options_t *options)
+
+    ctypedef struct kx_emd_result_t:
+        double cost
+        double gap
+        int64_t iterations
+        kx_status_t status
+
+    ctypedef struct kx_emd_outputs_t:
+        double *costs
+        double *plans
+        double *u
+        double *v
+        int64_t *rows
+        int64_t *columns
+        double *masses
+        int64_t *entry_counts
+        kx_emd_result_t *results
+        int *statuses
+
+    kx_status_t kx_transport_emd_f32(
+        const kx_ctx_t *ctx, const double *a, const double *b, const float *M, int64_t count,
+        const int64_t *a_offsets, const int64_t *b_offsets, const int64_t *M_offsets, int64_t m, int64_t n,
+        ptrdiff_t row_stride, const kx_emd_options_t *options, const kx_emd_outputs_t *outputs, int64_t *failed)
+    kx_status_t kx_transport_emd_f64(
+        const kx_ctx_t *ctx, const double *a, const double *b, const double *M, int64_t count,
+        const int64_t *a_offsets, const int64_t *b_offsets, const int64_t *M_offsets, int64_t m, int64_t n,
+        ptrdiff_t row_stride, const kx_emd_options_t *options, const kx_emd_outputs_t *outputs, int64_t *failed)
+    kx_status_t kx_transport_emd_1d(
+        const kx_ctx_t *ctx, const double *x, const double *y, const double *a, const double *b, int64_t count,
+        const int64_t *x_order, const int64_t *y_order, const int64_t *a_offsets, const int64_t *b_offsets,
+        int64_t m, int64_t n, double power, const kx_emd_options_t *options, const kx_emd_outputs_t *outputs,
+        int64_t *failed)
+
+
+cdef extern from "kexue/kx_documents.h" nogil:
+    ctypedef struct kx_documents_t:
+        int64_t count
+        const int64_t *offsets
+        const int *words
+        const double *weights
+
+    ctypedef enum kx_document_metric_t:
+        KX_WMD
+        KX_WRD
+        KX_RELAXED_WMD
+        KX_RELAXED_WRD
+
+    ctypedef struct kx_pairwise_options_t:
+        kx_document_metric_t metric
+        double scale
+        double empty_value
+        int64_t *done
+        int64_t *total
+    void kx_pairwise_options_init(kx_pairwise_options_t *options)
+
+    kx_status_t kx_documents_pairwise_f32(
+        const kx_ctx_t *ctx, const float *vectors, const kx_documents_t *X, const kx_documents_t *Y,
+        int64_t vocabulary, int64_t dimension, ptrdiff_t row_stride, const kx_pairwise_options_t *options, float *out)
+    kx_status_t kx_documents_pairwise_f64(
+        const kx_ctx_t *ctx, const double *vectors, const kx_documents_t *X, const kx_documents_t *Y,
+        int64_t vocabulary, int64_t dimension, ptrdiff_t row_stride, const kx_pairwise_options_t *options, double *out)

@@ -44,6 +44,7 @@ typedef struct kx_emd_outputs {
     double *masses;
     int64_t *entry_counts;
     kx_emd_result_t *results; /* count */
+    int32_t *statuses;        /* count: how each solve ended */
 } kx_emd_outputs_t;
 
 /* `count` problems of one shape; problem k reads a + a_offsets[k] bytes, and so on (NULL offsets: all read the first, so for
@@ -60,6 +61,14 @@ kx_status_t kx_transport_emd_f32(const kx_ctx_t *ctx, const double *a, const dou
                                  const int64_t *a_offsets, const int64_t *b_offsets, const int64_t *M_offsets, int64_t m,
                                  int64_t n, ptrdiff_t row_stride, const kx_emd_options_t *options,
                                  const kx_emd_outputs_t *outputs, int64_t *failed);
+
+/* Transport on the line under the cost |x - y|^power, power >= 1, by sorting: O(m + n) once x_order and y_order (the indices that
+   sort each problem's points, finite ones) are given. Points and orders are contiguous, problem after problem; weights as above.
+   Writes costs and the sparse plan; potentials, plans and results are not written. */
+kx_status_t kx_transport_emd_1d(const kx_ctx_t *ctx, const double *x, const double *y, const double *a, const double *b,
+                                int64_t count, const int64_t *x_order, const int64_t *y_order, const int64_t *a_offsets,
+                                const int64_t *b_offsets, int64_t m, int64_t n, double power, const kx_emd_options_t *options,
+                                const kx_emd_outputs_t *outputs, int64_t *failed);
 
 #ifdef __cplusplus
 }

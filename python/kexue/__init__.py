@@ -1,0 +1,46 @@
+"""kexue: a compiled numerical core for exact optimal transport, document distances and more.
+
+Every name is reachable here and in its family's module, which is loaded when a name of it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+
+_NAMES = {
+    "_config": ("show_config",),
+    "_context": ("__version__",),
+    "_errors": ("ConvergenceWarning", "InternalError", "KexueValueError", "errstate"),
+    "_threads": ("get_num_threads", "threads"),
+    "activations": (
+        "SQUAREPLUS_B_CURVATURE",
+        "SQUAREPLUS_B_MINIMAX",
+        "SQUAREPLUS_B_T2",
+        "SQUAREPLUS_B_UPPER",
+        "squareplus",
+        "squareplus_grad",
+        "squareplus_grad_b",
+        "squareplus_inverse",
+    ),
+    "documents": ("WordVectors", "pairwise_distances", "rwmd", "wcd", "wmd", "wrd"),
+    "transport": ("TransportResult", "emd", "emd2", "emd2_1d", "emd_1d", "solve"),
+}
+_MODULES = ("activations", "documents", "transport", "ufuncs")
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        value = getattr(_import_module(f"kexue.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = _import_module(f"kexue.{name}")
+    else:
+        raise AttributeError(f"module 'kexue' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

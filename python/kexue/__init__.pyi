@@ -1,0 +1,34 @@
+from kexue import activations as activations
+from kexue import documents as documents
+from kexue import transport as transport
+from kexue import ufuncs as ufuncs
+from kexue._config import show_config as show_config
+from kexue._context import __version__ as __version__
+from kexue._errors import ConvergenceWarning as ConvergenceWarning
+from kexue._errors import InternalError as InternalError
+from kexue._errors import KexueValueError as KexueValueError
+from kexue._errors import errstate as errstate
+from kexue._threads import get_num_threads as get_num_threads
+from kexue._threads import threads as threads
+from kexue.activations import SQUAREPLUS_B_CURVATURE as SQUAREPLUS_B_CURVATURE
+from kexue.activations import SQUAREPLUS_B_MINIMAX as SQUAREPLUS_B_MINIMAX
+from kexue.activations import SQUAREPLUS_B_T2 as SQUAREPLUS_B_T2
+from kexue.activations import SQUAREPLUS_B_UPPER as SQUAREPLUS_B_UPPER
+from kexue.activations import squareplus as squareplus
+from kexue.activations import squareplus_grad as squareplus_grad
+from kexue.activations import squareplus_grad_b as squareplus_grad_b
+from kexue.activations import squareplus_inverse as squareplus_inverse
+from kexue.documents import WordVectors as WordVectors
+from kexue.documents import pairwise_distances as pairwise_distances
+from kexue.documents import rwmd as rwmd
+from kexue.documents import wcd as wcd
+from kexue.documents import wmd as wmd
+from kexue.documents import wrd as wrd
+from kexue.transport import TransportResult as TransportResult
+from kexue.transport import emd as emd
+from kexue.transport import emd2 as emd2
+from kexue.transport import emd2_1d as emd2_1d
+from kexue.transport import emd_1d as emd_1d
+from kexue.transport import solve as solve
+
+__all__: list[str]

@@ -1,0 +1,156 @@
+"""The one check that every array argument goes through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from kexue._errors import KexueValueError
+
+_FLOAT32 = np.dtype(np.float32)
+_FLOAT64 = np.dtype(np.float64)
+
+
+def as_real(
+    name: str, value: ArrayLike, *, ndim: int | tuple[int, ...] | None = None, dtype: DTypeLike | None = None
+) -> np.ndarray:
+    """Make an array of float32 or float64 out of anything that holds real numbers.
+
+    float32 stays, float16 becomes float32; float64, integers, bool and long double become float64. The array
+    is native-endian. It shares its memory with `value` where it can, with whatever strides and alignment that
+    has: see `as_contiguous`.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name for messages.
+    value : array_like
+        Real numbers. A masked array is refused: its mask would be lost.
+    ndim : int or tuple of int, optional
+        The number of dimensions that is required, or the ones that are allowed.
+    dtype : {float32, float64}, optional
+        Convert to this one in place of the rule.
+
+    Returns
+    -------
+    ndarray
+        Of the base class.
+
+    Raises
+    ------
+    TypeError
+        If `value` does not hold real numbers.
+    KexueValueError
+        If a nested list is ragged, or the number of dimensions is wrong.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kexue._arrays import as_real
+    >>> as_real("a", [1, 2]).dtype
+    dtype('float64')
+    >>> as_real("a", np.ones(2, dtype=np.float16)).dtype
+    dtype('float32')
+    >>> as_real("a", ["x"])
+    Traceback (most recent call last):
+    TypeError: a must hold real numbers, but its dtype is <U1
+    """
+    array = value if type(value) is np.ndarray else _as_array(name, value)
+    if dtype is None:
+        wanted = _real_dtype(name, array.dtype)
+    else:
+        _real_dtype(name, array.dtype)
+        wanted = np.dtype(dtype)
+    # A dtype of the other byte order is not the same object as the native one, and not equal to it.
+    if array.dtype is not wanted and array.dtype != wanted:
+        array = array.astype(wanted)
+    if ndim is not None and array.ndim != ndim and not (isinstance(ndim, tuple) and array.ndim in ndim):
+        allowed = " or ".join(str(n) for n in ndim) if isinstance(ndim, tuple) else ndim
+        plural = "" if ndim == 1 else "s"
+        raise KexueValueError(f"{name} must have {allowed} dimension{plural}, but its shape is {array.shape}")
+    return array
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill it or drop the masked entries first")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise KexueValueError(f"{name} is not an array of one shape: {error}") from error
+    if array.dtype == object and array.ndim == 0:
+        raise TypeError(f"{name} must be an array of real numbers, not {type(value).__name__}")
+    return array
+
+
+def _real_dtype(name: str, dtype: np.dtype) -> np.dtype:
+    if dtype is _FLOAT64 or dtype is _FLOAT32:
+        return dtype
+    if dtype.kind == "f":
+        return _FLOAT32 if dtype.itemsize <= 4 else _FLOAT64
+    if dtype.kind in "iub":
+        return _FLOAT64
+    raise TypeError(f"{name} must hold real numbers, but its dtype is {dtype}")
+
+
+def result_dtype(*values: ArrayLike | None) -> np.dtype:
+    """The dtype of a result: float32 if all floating-point arguments are float32 or float16, else float64.
+
+    Integers, booleans and None have no say, and neither do Python's own floats, as in NumPy.
+
+    Parameters
+    ----------
+    *values : array_like or None
+        The arguments as they were given.
+
+    Returns
+    -------
+    dtype
+        float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kexue._arrays import result_dtype
+    >>> result_dtype(np.ones(2, dtype=np.float32), np.arange(2), 0.5)
+    dtype('float32')
+    >>> result_dtype(np.ones(2, dtype=np.float32), np.ones(2))
+    dtype('float64')
+    >>> result_dtype([1, 2])
+    dtype('float64')
+    """
+    result = None
+    for value in values:
+        if value is None or isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
+            continue
+        dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+        kind, size = getattr(dtype, "kind", "f"), getattr(dtype, "itemsize", 8)
+        if kind == "f":
+            if size > 4:
+                return _FLOAT64
+            result = _FLOAT32
+    return result or _FLOAT64
+
+
+def as_contiguous(array: np.ndarray) -> np.ndarray:
+    """The array itself if it is C-contiguous and aligned, else such a copy.
+
+    Parameters
+    ----------
+    array : ndarray
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kexue._arrays import as_contiguous
+    >>> as_contiguous(np.ones((2, 3)).T).flags.c_contiguous
+    True
+    """
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy(order="C")

@@ -1,0 +1,427 @@
+"""The command line: ``python -m kexue search | compare | demo | info``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kexue._search import Corpus
+    from kexue._word_vectors import WordVectors
+
+_DEMO_QUERIES = (
+    "read a csv file",
+    "parse command line arguments",
+    "how do I send an email",
+    "run a shell command and get its output",
+    "difference between two dates",
+)
+_DEMO_TEXTS = ("compress the data of a file", "write bytes into a zip archive")
+_SHOWN_MOVES = 25
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
+
+
+class UserError(Exception):
+    """Something that the user can put right, said in one sentence."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    int
+        0; 2 for bad input; 130 after Ctrl-C; 141 when the reader of the output went away.
+
+    Raises
+    ------
+    SystemExit
+        From argparse: 2 for a usage error, 0 after ``--help`` and ``--version``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks is shown as \xNN
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = _parser().parse_args(arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            warnings.showwarning = _show_warning
+            options.run(options)
+        sys.stdout.flush()
+    except UserError as error:
+        _say(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at exit, which must not fail again.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kexue", description="Search and compare texts by exact Word Mover's or Word Rotator's Distance."
+    )
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    search = commands.add_parser(
+        "search",
+        help="find the documents nearest to a question",
+        description="Find the documents nearest to a question. Words are weighted by TF-IDF (smoothed, and English "
+        "function words left out) unless --weights counts is given. Documents and queries lose the words that have no "
+        "vector.",
+    )
+    search.add_argument("query", metavar="QUERY")
+    _add_text_options(search, weights="tfidf")
+    search.add_argument("--k", type=_positive_integer, default=5, help="how many documents to show (default 5)")
+    search.set_defaults(run=_search)
+
+    compare = commands.add_parser(
+        "compare",
+        help="distance of two texts, and which words moved where",
+        description="Distance of two texts, its lower bounds, and which words moved where, the costliest first.",
+    )
+    compare.add_argument("text_a", metavar="TEXT_A")
+    compare.add_argument("text_b", metavar="TEXT_B")
+    _add_text_options(compare, weights="counts")
+    compare.set_defaults(run=_compare)
+
+    demo = commands.add_parser("demo", help="a short tour over the docstrings of the standard library")
+    demo.set_defaults(run=_demo)
+    info = commands.add_parser("info", help="version, build, threads and cache folder")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_text_options(parser: argparse.ArgumentParser, *, weights: str) -> None:
+    parser.add_argument(
+        "--docs",
+        metavar="FILE|FOLDER|-",
+        help="the documents: a folder (a document a file), a .jsonl or .csv file with a field named text, a text file "
+        "(paragraphs, or a document a line where there are no blank lines), or - for standard input (a document a "
+        "line). Default: the docstrings of the standard library of this Python",
+    )
+    parser.add_argument(
+        "--vectors",
+        metavar="FILE",
+        help="word vectors: word2vec, GloVe, fastText .vec, .npz or gensim (a gensim file is a pickle, which can run "
+        "code: only from a source you trust). Default: learned from the documents and cached",
+    )
+    parser.add_argument(
+        "--metric", choices=("wmd", "wrd"), default="wmd", help="Word Mover's or Word Rotator's Distance (default wmd)"
+    )
+    parser.add_argument(
+        "--weights", choices=("tfidf", "counts"), default=weights, help=f"weights of the words (default {weights})"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+class _ShowVersion(argparse.Action):
+    """As argparse's own action, but the package is asked only when the option is given."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from kexue import __version__
+
+        print(f"kexue {__version__}")
+        parser.exit()
+
+
+def _positive_integer(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+    return value
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(f"kexue: {message}", file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    _say(f"note: {message}")
+
+
+def _notify(message: str) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        _say(message)
+
+
+@contextlib.contextmanager
+def _user_errors(what: str = "") -> Iterator[None]:
+    """What reading a user's files and texts raises, as a sentence."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        raise UserError(f"{what}{where}{error.strerror or error}") from error
+    except (ValueError, ImportError, MemoryError) as error:
+        raise UserError(f"{what}{error or type(error).__name__}") from error
+
+
+class _Stopwatch:
+    """Seconds of each step, for ``--json``."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, function: Callable[[], Any]) -> Any:
+        begin = time.perf_counter()
+        result = function()
+        self.seconds[name] = round(time.perf_counter() - begin, 6)
+        return result
+
+
+def _load(options: argparse.Namespace, stopwatch: _Stopwatch) -> tuple[Corpus, WordVectors]:
+    """Corpus and word vectors that the options ask for."""
+    from kexue._search import load_corpus
+    from kexue._word_vectors import WordVectors
+
+    given = None
+    if options.vectors is not None:
+        with _user_errors():
+            given = stopwatch("vectors", lambda: WordVectors.load(options.vectors))
+    with _user_errors():
+        corpus, learned = stopwatch(
+            "corpus", lambda: load_corpus(options.docs, learn=given is None, notify=_notify)
+        )
+    return corpus, given if given is not None else learned
+
+
+def _known(text: str, unknown: list[str], has_words: bool, which: str) -> None:
+    """Say which words have no vector; a UserError where no word is left."""
+    if not has_words:
+        if not unknown:
+            raise UserError(f"{which} {text!r} has no word in it")
+        raise UserError(f"no word of {which} is known: {', '.join(unknown)}")
+    if unknown:
+        _say(f"note: not known, and left out of {which}: {', '.join(unknown)}")
+
+
+def _printable(text: str) -> str:
+    """Without control characters, which could drive the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _cut(text: str, width: int) -> str:
+    """The beginning of a text that fills at most `width` columns."""
+    used = 0
+    for position, character in enumerate(text):
+        used += _columns(character)
+        if used > width:
+            return text[: max(position - 1, 0)] + ("…" if width > 0 else "")
+    return text
+
+
+def _columns(text: str) -> int:
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - _columns(text))
+
+
+def _search(options: argparse.Namespace) -> None:
+    stopwatch = _Stopwatch()
+    corpus, words = _load(options, stopwatch)
+    unknown, results = _results(options.query, corpus, words, options, stopwatch)
+    if not results:
+        raise UserError("no document has a word that is known")
+    if not options.json:
+        _print_results(corpus, results)
+        return
+    print(
+        json.dumps(
+            {
+                "query": options.query,
+                "metric": options.metric,
+                "weights": options.weights,
+                "unknown_words": unknown,
+                "documents": len(corpus.names),
+                "results": [
+                    {"rank": place, "distance": distance, "name": corpus.names[index], "text": corpus.texts[index]}
+                    for place, (index, distance) in enumerate(results, 1)
+                ],
+                "timings": stopwatch.seconds,
+            }
+        )
+    )
+
+
+def _results(
+    text: str, corpus: Corpus, words: WordVectors, options: argparse.Namespace, stopwatch: _Stopwatch
+) -> tuple[list[str], list[tuple[int, float]]]:
+    from kexue._search import rank, read_query
+
+    query = read_query(text, corpus, words)
+    _known(text, query.unknown, query.counts.nnz > 0, "the query")
+    results = stopwatch(
+        "search",
+        lambda: rank(query, corpus, words, metric=options.metric, weights=options.weights, k=options.k),
+    )
+    return query.unknown, results
+
+
+def _print_results(corpus: Corpus, results: list[tuple[int, float]]) -> None:
+    width = shutil.get_terminal_size().columns
+    names = [_cut(_printable(corpus.names[index]), max(20, width // 3)) for index, _ in results]
+    name_width = max(map(_columns, names))
+    rank_width = len(str(len(results)))
+    for place, ((index, distance), name) in enumerate(zip(results, names, strict=True), 1):
+        head = f"{place:{rank_width}}  {distance:6.4f}  {_pad(name, name_width)}  "
+        first_line = _printable(corpus.texts[index].split("\n", 1)[0])
+        print((head + _cut(first_line, max(20, width - _columns(head)))).rstrip())
+
+
+def _compare(options: argparse.Namespace) -> None:
+    stopwatch = _Stopwatch()
+    if options.vectors is not None and options.docs is None and options.weights == "counts":
+        from kexue._word_vectors import WordVectors
+
+        corpus = None  # nothing would be asked of it
+        with _user_errors():
+            words = stopwatch("vectors", lambda: WordVectors.load(options.vectors))
+    else:
+        corpus, words = _load(options, stopwatch)
+    comparison = stopwatch("compare", lambda: _comparison(options, corpus, words))
+    if options.json:
+        print(json.dumps({**comparison, "timings": stopwatch.seconds}))
+    else:
+        _print_comparison(comparison)
+
+
+def _comparison(options: argparse.Namespace, corpus: Corpus | None, words: WordVectors) -> dict[str, Any]:
+    """Distance, bounds, and the moves of the optimal plan, the costliest first."""
+    import numpy as np
+
+    from kexue import rwmd, solve, wcd
+    from kexue._search import read_query, weighted, word_weights
+
+    texts = (options.text_a, options.text_b)
+    queries = [read_query(text, corpus, words) for text in texts]
+    for text, query, which in zip(texts, queries, ("text A", "text B"), strict=True):
+        _known(text, query.unknown, query.counts.nnz > 0, which)
+    counts = queries[0].counts[:0] if corpus is None else corpus.counts_over(words)
+    factor = word_weights(counts, queries, words, options.weights)
+    rows = [weighted(query.counts, factor) for query in queries]
+    x, y = (words.vectors[row.indices].astype(np.float64) for row in rows)
+    x_weights, y_weights = (row.data / row.data.sum() for row in rows)
+
+    bounds = {"rwmd": float(rwmd(x, y, x_weights, y_weights, metric=options.metric))}
+    if options.metric == "wmd":
+        bounds = {"wcd": float(wcd(x, y, x_weights, y_weights)), **bounds}
+        cost = np.linalg.norm(x[:, None] - y[None], axis=2)
+        masses = [x_weights, y_weights]
+    else:
+        lengths = [np.linalg.norm(vectors, axis=1) for vectors in (x, y)]
+        masses = [weights * length for weights, length in zip((x_weights, y_weights), lengths, strict=True)]
+        for mass, which in zip(masses, ("text A", "text B"), strict=True):
+            if not mass.any():
+                raise UserError(f"the vectors of all words of {which} are zero, so that {options.metric} does not exist")
+        masses = [mass / mass.sum() for mass in masses]
+        units = [
+            vectors / np.where(length > 0, length, 1)[:, None]
+            for vectors, length in zip((x, y), lengths, strict=True)
+        ]
+        cost = ((units[0][:, None] - units[1][None]) ** 2).sum(axis=2) / 2  # 1 - cos, and exactly 0 for the same word
+    solution = solve(cost, *masses)
+    distance = float(solution.value)
+    plan = solution.plan
+    moves = [
+        {
+            "from": words.index_to_key[rows[0].indices[i]],
+            "to": words.index_to_key[rows[1].indices[j]],
+            "mass": float(plan[i, j]),
+            "distance": float(cost[i, j]),
+            "cost": float(plan[i, j] * cost[i, j]),
+            "share": float(plan[i, j] * cost[i, j] / distance) if distance > 0 else 0.0,
+        }
+        for i, j in np.argwhere(plan > 0)
+    ]
+    moves.sort(key=lambda move: (-move["cost"], -move["mass"]))
+    return {
+        "text_a": options.text_a,
+        "text_b": options.text_b,
+        "metric": options.metric,
+        "weights": options.weights,
+        "unknown_words": [query.unknown for query in queries],
+        "distance": distance,
+        "bounds": bounds,
+        "moves": moves,
+    }
+
+
+def _print_comparison(comparison: dict[str, Any]) -> None:
+    moves = comparison["moves"]
+    print(f"{comparison['metric']}   {comparison['distance']:.6f}")
+    for name, value in comparison["bounds"].items():
+        print(f"{name:5} {value:.6f}  (lower bound)")
+    print()
+    shown = moves[:_SHOWN_MOVES]
+    words = [[_cut(move[end], 30) for move in shown] for end in ("from", "to")]
+    from_width, to_width = (max(4, *map(_columns, column)) for column in words)
+    print(f"{'from':{from_width}}  {'to':{to_width}}    mass  distance    cost  share")
+    for source, target, move in zip(*words, shown, strict=True):
+        numbers = f"{move['mass']:6.4f}  {move['distance']:8.4f}  {move['cost']:6.4f}  {move['share']:5.1%}"
+        print(f"{_pad(source, from_width)}  {_pad(target, to_width)}  {numbers}")
+    if rest := moves[_SHOWN_MOVES:]:
+        print(f"and {len(rest)} more moves that cost {sum(move['cost'] for move in rest):.4f} together")
+
+
+def _demo(_: argparse.Namespace) -> None:
+    options = argparse.Namespace(docs=None, vectors=None, metric="wmd", weights="tfidf", k=3)
+    stopwatch = _Stopwatch()
+    corpus, words = _load(options, stopwatch)
+    print(
+        f"{len(corpus.names)} docstrings of Python {platform.python_version()}'s standard library, and vectors of "
+        f"{len(words)} words that were learned from them: {stopwatch.seconds['corpus']:.2f} s\n"
+    )
+    for text in _DEMO_QUERIES:
+        stopwatch = _Stopwatch()
+        _, results = _results(text, corpus, words, options, stopwatch)
+        print(f"search {text!r}: {stopwatch.seconds['search'] * 1000:.0f} ms")
+        _print_results(corpus, results)
+        print()
+    print(f"compare {_DEMO_TEXTS[0]!r} {_DEMO_TEXTS[1]!r}")
+    pair = argparse.Namespace(text_a=_DEMO_TEXTS[0], text_b=_DEMO_TEXTS[1], metric="wmd", weights="counts")
+    _print_comparison(_comparison(pair, corpus, words))
+
+
+def _info(_: argparse.Namespace) -> None:
+    from kexue import show_config
+    from kexue._search import cache_folder
+
+    show_config()
+    folder = cache_folder()
+    files = list(folder.glob("*.npz")) if folder.is_dir() else []
+    size = sum(file.stat().st_size for file in files)
+    print(f"{'cache':14} {folder} ({len(files)} files, {size / 1e6:.1f} MB)")

@@ -1,0 +1,152 @@
+"""Exact transport: the calls into the C core. Checking and shaping of arguments is kexue.transport's work."""
+cimport numpy as cnp
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int64_t
+
+from kexue._context cimport fill_context, raise_for_status
+from kexue.core cimport (
+    KX_E_CANCELLED,
+    KX_OK,
+    kx_ctx_t,
+    kx_emd_options_init,
+    kx_emd_options_t,
+    kx_emd_outputs_t,
+    kx_emd_result_t,
+    kx_status_t,
+    kx_transport_emd_1d,
+    kx_transport_emd_f32,
+    kx_transport_emd_f64,
+)
+
+import numpy as np
+
+cnp.import_array()
+
+_RESULT = np.dtype([("cost", "f8"), ("gap", "f8"), ("iterations", "i8"), ("status", "i4")], align=True)
+if _RESULT.itemsize != sizeof(kx_emd_result_t):
+    raise ImportError("kx_emd_result_t has an unexpected layout")
+
+
+cdef inline void *data(object array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+cdef inline bint plain(object array, int ndim) noexcept:
+    """An ndarray proper of native, aligned, C-contiguous float64."""
+    if not cnp.PyArray_CheckExact(array):
+        return False
+    cdef cnp.ndarray checked = <cnp.ndarray>array
+    return (cnp.PyArray_NDIM(checked) == ndim and cnp.PyArray_TYPE(checked) == cnp.NPY_DOUBLE
+            and cnp.PyArray_ISCARRAY_RO(checked) and cnp.PyArray_ISNOTSWAPPED(checked))
+
+
+def emd2_plain(object a, object b, object M):
+    """The cost of one problem of plain float64 arrays; None for anything else, bad weights and costs included.
+
+    The way round the general path, which takes longer than the solution of a small problem.
+    """
+    if not (plain(M, 2) and plain(a, 1) and plain(b, 1)):
+        return None
+    cdef cnp.npy_intp *shape = cnp.PyArray_DIMS(<cnp.ndarray>M)
+    cdef int64_t m = shape[0], n = shape[1]
+    if cnp.PyArray_DIM(<cnp.ndarray>a, 0) != m or cnp.PyArray_DIM(<cnp.ndarray>b, 0) != n:
+        return None
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, 1)
+    cdef kx_emd_options_t options
+    kx_emd_options_init(&options)
+    cdef double cost = 0
+    cdef kx_emd_outputs_t outputs = kx_emd_outputs_t(&cost, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)
+    cdef const double *a_data = <const double *>data(a)
+    cdef const double *b_data = <const double *>data(b)
+    cdef const double *M_data = <const double *>data(M)
+    cdef kx_status_t status
+    with nogil:
+        status = kx_transport_emd_f64(&ctx, a_data, b_data, M_data, 1, NULL, NULL, NULL, m, n,
+                                      n * <ptrdiff_t>sizeof(double), &options, &outputs, NULL)
+    return cost if status == KX_OK else None
+
+
+cdef int fill_outputs(kx_emd_outputs_t *outputs, dict arrays) except -1:
+    outputs.costs = <double *>data(arrays.get("costs"))
+    outputs.plans = <double *>data(arrays.get("plans"))
+    outputs.u = <double *>data(arrays.get("u"))
+    outputs.v = <double *>data(arrays.get("v"))
+    outputs.rows = <int64_t *>data(arrays.get("rows"))
+    outputs.columns = <int64_t *>data(arrays.get("columns"))
+    outputs.masses = <double *>data(arrays.get("masses"))
+    outputs.entry_counts = <int64_t *>data(arrays.get("entry_counts"))
+    outputs.results = <kx_emd_result_t *>data(arrays.get("results"))
+    outputs.statuses = <int *>data(arrays.get("statuses"))
+    return 0
+
+
+def allocate_outputs(int64_t count, int64_t m, int64_t n, *, bint plans=False, bint potentials=False, bint entries=False,
+                     bint results=False):
+    """The output arrays that are wanted, by the names of kx_emd_outputs_t."""
+    arrays = {"costs": np.empty(count), "statuses": np.zeros(count, dtype=np.intc)}
+    if plans:
+        arrays["plans"] = np.empty((count, m, n))
+    if potentials:
+        arrays["u"], arrays["v"] = np.empty((count, m)), np.empty((count, n))
+    if entries:
+        arrays["rows"], arrays["columns"] = np.empty((2, count, m + n - 1), dtype=np.int64)
+        arrays["masses"], arrays["entry_counts"] = np.empty((count, m + n - 1)), np.empty(count, dtype=np.int64)
+    if results:
+        arrays["results"] = np.empty(count, dtype=_RESULT)
+    return arrays
+
+
+def emd(a, b, M, int64_t count, a_offsets, b_offsets, M_offsets, ptrdiff_t row_stride, double totals_tolerance,
+        int64_t max_iter, dict outputs, object workers):
+    """Solve `count` problems; a, b: float64 or None; M: float32 or float64. Returns (status, failed problem)."""
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_emd_options_t options = kx_emd_options_t(totals_tolerance, max_iter)
+    cdef kx_emd_outputs_t pointers
+    fill_outputs(&pointers, outputs)
+    cdef int64_t m = M.shape[M.ndim - 2], n = M.shape[M.ndim - 1], failed = -1
+    cdef const double *a_data = <const double *>data(a)
+    cdef const double *b_data = <const double *>data(b)
+    cdef const int64_t *a_at = <const int64_t *>data(a_offsets)
+    cdef const int64_t *b_at = <const int64_t *>data(b_offsets)
+    cdef const int64_t *M_at = <const int64_t *>data(M_offsets)
+    cdef const void *M_data = data(M)
+    cdef bint single = cnp.PyArray_TYPE(<cnp.ndarray>M) == cnp.NPY_FLOAT
+    cdef kx_status_t status
+    with nogil:
+        if single:
+            status = kx_transport_emd_f32(&ctx, a_data, b_data, <const float *>M_data, count, a_at, b_at, M_at, m, n, row_stride,
+                                          &options, &pointers, &failed)
+        else:
+            status = kx_transport_emd_f64(&ctx, a_data, b_data, <const double *>M_data, count, a_at, b_at, M_at, m, n,
+                                          row_stride, &options, &pointers, &failed)
+    if status == KX_E_CANCELLED:
+        raise_for_status(status)
+    return <int>status, failed
+
+
+def emd_1d(x, y, a, b, x_order, y_order, a_offsets, b_offsets, double power, double totals_tolerance, dict outputs,
+           object workers):
+    """Solve x.shape[0] problems on the line; x, y and their orders are 2-D and contiguous. Returns the status."""
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_emd_options_t options = kx_emd_options_t(totals_tolerance, 0)
+    cdef kx_emd_outputs_t pointers
+    fill_outputs(&pointers, outputs)
+    cdef int64_t count = x.shape[0], m = x.shape[1], n = y.shape[1]
+    cdef const double *x_data = <const double *>data(x)
+    cdef const double *y_data = <const double *>data(y)
+    cdef const double *a_data = <const double *>data(a)
+    cdef const double *b_data = <const double *>data(b)
+    cdef const int64_t *x_at = <const int64_t *>data(x_order)
+    cdef const int64_t *y_at = <const int64_t *>data(y_order)
+    cdef const int64_t *a_at = <const int64_t *>data(a_offsets)
+    cdef const int64_t *b_at = <const int64_t *>data(b_offsets)
+    cdef kx_status_t status
+    with nogil:
+        status = kx_transport_emd_1d(&ctx, x_data, y_data, a_data, b_data, count, x_at, y_at, a_at, b_at, m, n, power, &options,
+                                     &pointers, NULL)
+    if status == KX_E_CANCELLED:
+        raise_for_status(status)
+    return <int>status

@@ -1,0 +1,96 @@
+/* Tables of distances between word vectors: the ground costs of WMD and WRD, a block of words against a block of words.
+
+   Rows are packed to whole vectors and zero padded, so the inner loop has no tail; four by four (two by four without AVX-512)
+   sums stay in registers. Each sum has its own fixed order, so a distance does not depend on the block it is computed in. */
+#ifndef KX_REAL
+#include "isa/kernel.h"
+
+#ifndef KX_DISPATCH_PASS
+#include "kernels/documents_internal.h"
+
+#ifdef KX_SIMD_AVX512
+enum { TILE_ROWS = 4 };
+#else
+enum { TILE_ROWS = 2 };
+#endif
+enum { TILE_COLUMNS = 4 };
+
+#define KX_REAL float
+#define KX_SUFFIX f32
+#define KX_VECTOR kx_f32v
+#define KX_LANES KX_F32_LANES
+#include "document_costs.c"
+#undef KX_REAL
+#undef KX_SUFFIX
+#undef KX_VECTOR
+#undef KX_LANES
+
+#define KX_REAL double
+#define KX_SUFFIX f64
+#define KX_VECTOR kx_f64v
+#define KX_LANES KX_F64_LANES
+#include "document_costs.c"
+#undef KX_REAL
+#undef KX_SUFFIX
+#undef KX_VECTOR
+#undef KX_LANES
+#endif
+
+#else /* the template */
+
+#define VECTOR(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
+
+/* Copies the rows `words` of the vectors, times a factor of each word if there are any, to rows of `stride` numbers. */
+void KX_KERNEL(KX_TYPED(kx_document_pack))(const KX_REAL *vectors, ptrdiff_t row_stride, int64_t dimension, const int32_t *words,
+                                           int64_t count, const double *factors, KX_REAL *packed, int64_t stride) {
+    for (int64_t r = 0; r < count; r++) {
+        const KX_REAL *row = (const KX_REAL *)((const char *)vectors + words[r] * row_stride);
+        KX_REAL *out = packed + r * stride;
+        if (factors) {
+            const double factor = factors[words[r]];
+            for (int64_t k = 0; k < dimension; k++) out[k] = (KX_REAL)((double)row[k] * factor);
+        } else {
+            memcpy(out, row, (size_t)dimension * sizeof *out);
+        }
+        for (int64_t k = dimension; k < stride; k++) out[k] = 0;
+    }
+    for (int64_t r = count; r % TILE_COLUMNS; r++) memset(packed + r * stride, 0, (size_t)stride * sizeof *packed);
+}
+
+static inline void KX_TYPED(squared_tile)(const KX_REAL *x, const KX_REAL *y, int64_t stride, KX_REAL *out, int64_t out_stride) {
+    KX_VECTOR sums[TILE_ROWS][TILE_COLUMNS];
+    for (int r = 0; r < TILE_ROWS; r++)
+        for (int c = 0; c < TILE_COLUMNS; c++) sums[r][c] = VECTOR(set)(0);
+    for (int64_t k = 0; k < stride; k += KX_LANES) {
+        KX_VECTOR columns[TILE_COLUMNS];
+        for (int c = 0; c < TILE_COLUMNS; c++) columns[c] = VECTOR(load)(y + c * stride + k);
+        for (int r = 0; r < TILE_ROWS; r++) {
+            KX_VECTOR row = VECTOR(load)(x + r * stride + k);
+            for (int c = 0; c < TILE_COLUMNS; c++) {
+                KX_VECTOR difference = VECTOR(sub)(row, columns[c]);
+                sums[r][c] = VECTOR(fma)(difference, difference, sums[r][c]);
+            }
+        }
+    }
+    for (int r = 0; r < TILE_ROWS; r++) VECTOR(sum4)(out + r * out_stride, sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
+}
+
+/* table[i, j] = sqrt(|x_i - y_j|^2) * scale, or |x_i - y_j|^2 * scale. x and y as packed; the table's rows have room for whole
+   vectors and its row count for a multiple of four. */
+void KX_KERNEL(KX_TYPED(kx_document_table))(const KX_REAL *x, const KX_REAL *y, int64_t rows, int64_t columns, int64_t stride,
+                                            int take_root, double scale, KX_REAL *table, int64_t table_stride) {
+    for (int64_t i = 0; i < rows; i += TILE_ROWS)
+        for (int64_t j = 0; j < columns; j += TILE_COLUMNS)
+            KX_TYPED(squared_tile)(x + i * stride, y + j * stride, stride, table + i * table_stride + j, table_stride);
+    const KX_VECTOR factor = VECTOR(set)((KX_REAL)scale);
+    for (int64_t i = 0; i < rows; i++) {
+        KX_REAL *row = table + i * table_stride;
+        for (int64_t j = 0; j < columns; j += KX_LANES) {
+            KX_VECTOR value = VECTOR(load)(row + j);
+            if (take_root) value = VECTOR(sqrt)(value);
+            VECTOR(store)(row + j, VECTOR(mul)(value, factor));
+        }
+    }
+}
+#undef VECTOR
+#endif

@@ -1,0 +1,47 @@
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+import kexue
+
+HEAVY = ["scipy", "tqdm", "gensim", "matplotlib", "sklearn", "torch", "dask", "ot", "threadpoolctl"]
+
+
+def modules_after(code):
+    command = [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize("code", ["import kexue", "import kexue; kexue.squareplus(1.0, 1.0)"])
+def test_nothing_heavy_is_imported(code):
+    assert modules_after(code).isdisjoint(HEAVY)
+
+
+def test_import_alone_does_not_load_numpy():
+    assert "numpy" not in modules_after("import kexue")
+
+
+def test_unknown_names():
+    with pytest.raises(AttributeError, match="module 'kexue' has no attribute 'nothing'"):
+        kexue.nothing  # noqa: B018
+    with pytest.raises(ImportError):
+        from kexue import nothing  # noqa: F401
+
+
+def test_dir_lists_everything():
+    assert set(kexue.__all__) <= set(dir(kexue))
+    assert "ufuncs" in dir(kexue)
+
+
+def test_submodules_are_attributes():
+    code = "import kexue; assert kexue.ufuncs.squareplus is kexue.activations.squareplus is kexue.squareplus"
+    modules_after(code)
+
+
+def test_pickle_in_a_fresh_process():
+    stored = pickle.dumps(kexue.squareplus)
+    modules_after(f"import pickle; assert pickle.loads({stored!r})(0.0, 4.0) == 1.0")

@@ -1,0 +1,179 @@
+"""The layers hold, and every public name has a docstring, a test, a bench and a page."""
+
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kexue
+import kexue.ufuncs
+
+ROOT = Path(__file__).parents[2]
+CHECK_SURFACE = ROOT / "tools" / "check_surface.py"
+# These steer the other functions: there is nothing to measure.
+UNMEASURED = {"errstate", "get_num_threads", "show_config", "threads"}
+
+
+def test_layers_and_exported_symbols():
+    built = Path(kexue._context.__file__).parent
+    done = subprocess.run([sys.executable, CHECK_SURFACE, built], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def check_surface():
+    spec = importlib.util.spec_from_file_location("check_surface", CHECK_SURFACE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "complaint"),
+    [
+        ("kernels/a.c", "#include <Python.h>\n", "kernels includes <Python.h>"),
+        ("kernels/a.c", "  #  include <cblas.h>\n", "kernels includes <cblas.h>"),
+        ("kernels/a.c", "#include <omp.h>\n", "kernels includes <omp.h>"),
+        ("kernels/a.c", "#pragma omp parallel\n", "OpenMP"),
+        ("kernels/a.c", '#include "numpy/arrayobject.h"\n', "numpy/arrayobject.h"),
+        ("kernels/a.c", "#include <pthread.h>\n", "kernels includes <pthread.h>"),
+        ("runtime/a.c", '#include "kernels/b.h"\n', "runtime includes"),
+        ("include/kexue/a.h", '#include "runtime/memory.h"\n', "include includes"),
+        ("include/kexue/a.h", '#include "missing.h"\n', "missing.h"),
+        ("cython/a.pyx", "from scipy.special.cython_special cimport gamma\n", "cimports scipy.special"),
+        ("cython/a.pyx", "import scipy\n", "imports scipy"),
+        ("package/a.py", "import tqdm\n", "imports tqdm at module level"),
+        ("package/a.py", "class A:\n    import gensim\n", "imports gensim at module level"),
+        ("package/a.py", "def f():\n    import pandas\n", "imports pandas"),
+        ("package/torch.py", "from kexue._context import cpu_count\n", "is not public"),
+    ],
+)
+def test_a_broken_layer_is_found(path, text, complaint, check_surface, tmp_path):
+    file = tmp_path / path
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    problems = [
+        *check_surface.check_c(tmp_path),
+        *check_surface.check_cython(tmp_path / "cython"),
+        *check_surface.check_python(tmp_path / "package"),
+    ]
+    assert len(problems) == 1
+    assert complaint in problems[0]
+
+
+def test_what_is_allowed_passes(check_surface, tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "a.py").write_text(
+        "import os\nimport numpy.linalg\nfrom scipy import sparse\nfrom ._b import c\n"
+        "def f():\n    import tqdm\n"
+        "if TYPE_CHECKING:\n    import torch\n"
+    )
+    cython = tmp_path / "cython"
+    cython.mkdir()
+    (cython / "a.pyx").write_text(
+        "cimport numpy as cnp\nfrom scipy.linalg.cython_blas cimport dgemm\nimport operator\n"
+    )
+    assert [*check_surface.check_python(package), *check_surface.check_cython(cython)] == []
+
+
+def test_exports_are_found(check_surface, tmp_path):
+    assert "no extension modules" in next(check_surface.check_exports(tmp_path))
+    library = Path(np._core._multiarray_umath.__file__)
+    (tmp_path / f"_other{library.name[library.name.index('.') :]}").symlink_to(library)
+    assert any(
+        "exports PyInit__multiarray_umath" in problem for problem in check_surface.check_exports(tmp_path)
+    )
+
+
+# ---- completeness ----
+
+
+def existing_names():
+    return [name for name in kexue.__all__ if importlib.util.find_spec(f"kexue.{kexue._HOME[name]}")]
+
+
+def functions():
+    return [name for name in existing_names() if callable(getattr(kexue, name))]
+
+
+@cache
+def text_of(folder, pattern):
+    return "\n".join(
+        path.read_text() for path in sorted((ROOT / folder).rglob(pattern)) if path != Path(__file__)
+    )
+
+
+def mentions(name, folder, pattern):
+    return re.search(rf"\b{name}\b", text_of(folder, pattern)) is not None
+
+
+def test_all_is_complete():
+    assert kexue.__all__ == sorted(set(kexue.__all__))
+    for module in set(kexue._MODULES) - {"ufuncs"}:
+        if importlib.util.find_spec(f"kexue.{module}"):
+            assert set(getattr(kexue, module).__all__) == set(kexue._NAMES[module])
+
+
+def test_ufuncs_lists_every_ufunc():
+    compiled = {name for name, value in vars(kexue._ufuncs).items() if isinstance(value, np.ufunc)}
+    assert set(kexue.ufuncs.__all__) == compiled
+    assert {name for name in existing_names() if isinstance(getattr(kexue, name), np.ufunc)} == compiled
+
+
+@pytest.mark.parametrize("stub", ["__init__", "_context", "_ufuncs"])
+def test_stubs_name_what_exists(stub):
+    text = (Path(kexue.__file__).parent / f"{stub}.pyi").read_text()
+    declared = set(re.findall(r"^(?:def )?(\w+)(?=[:(])|^from .* import \w+ as (\w+)$", text, re.MULTILINE))
+    declared = {"".join(pair) for pair in declared} - {"__all__"}
+    if stub == "__init__":
+        assert declared == {*kexue.__all__, *kexue._MODULES}
+    else:
+        # What a compiled module merely imported has another __module__, or is a module.
+        public = {
+            name
+            for name, value in vars(getattr(kexue, stub)).items()
+            if not name.startswith("__")
+            and not inspect.ismodule(value)
+            and getattr(value, "__module__", "kexue").startswith("kexue")
+        }
+        assert declared - {"__version__"} == public
+
+
+@pytest.mark.parametrize("name", functions())
+def test_docstring(name):
+    item = getattr(kexue, name)
+    doc = item.__doc__
+    sections = set(re.findall(r"^ *(\w[\w ]*)\n *-{3,}$", inspect.cleandoc(doc), re.MULTILINE))
+    wanted = {"Examples"}
+    if isinstance(item, np.ufunc):
+        wanted |= {"Parameters", "Returns", "References"}
+    elif not inspect.isclass(item):
+        signature = inspect.signature(item)
+        wanted |= {"Parameters"} if signature.parameters else set()
+        wanted |= set() if str(signature.return_annotation) in ("None", "Iterator[None]") else {"Returns"}
+        assert signature.return_annotation is not inspect.Signature.empty
+        assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values())
+    assert wanted <= sections
+    assert ">>> " in doc
+
+
+@pytest.mark.parametrize("name", existing_names())
+def test_has_a_test(name):
+    assert mentions(name, "tests/python", "test_*.py")
+
+
+@pytest.mark.parametrize("name", existing_names())
+def test_has_a_page(name):
+    assert name == "__version__" or mentions(name, "docs", "*.md")
+
+
+@pytest.mark.parametrize("name", [name for name in functions() if not inspect.isclass(getattr(kexue, name))])
+def test_has_a_bench(name):
+    assert name in UNMEASURED or mentions(name, "bench", "bench_*.py")

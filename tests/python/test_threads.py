@@ -1,0 +1,145 @@
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import kexue
+from kexue import _context, _threads
+
+
+@pytest.mark.parametrize("bad", [0, -2, -(10**30)])
+def test_bad_numbers(bad):
+    with pytest.raises(kexue.KexueValueError, match="workers must be at least 1"):
+        _context.count_workers(bad)
+    with pytest.raises(kexue.KexueValueError, match="workers"), kexue.threads(bad):
+        pass
+
+
+@pytest.mark.parametrize("bad", [True, False, np.True_, 1.0, np.float64(2), "2", b"2", [2], np.ones(2)])
+def test_bad_types(bad):
+    with pytest.raises(TypeError, match="workers must be an integer"):
+        _context.count_workers(bad)
+    with pytest.raises(TypeError, match="workers"), kexue.threads(bad):
+        pass
+
+
+def test_threads_needs_a_number():
+    with pytest.raises(TypeError, match="workers"), kexue.threads(None):
+        pass
+
+
+def test_workers_rule():
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert 1 <= _context.cpu_count() <= cores
+    assert _context.count_workers(1) == 1
+    assert _context.count_workers(np.int32(5)) == 5
+    assert _context.count_workers(-1) == _context.cpu_count()
+    assert _context.count_workers(10**30) == 1024
+    assert _context.count_workers(None) == kexue.get_num_threads() == _threads.default_threads()[0]
+
+
+def test_blocks_nest_and_end():
+    outside = kexue.get_num_threads()
+    with kexue.threads(5):
+        assert kexue.get_num_threads() == 5
+        assert _context.count_workers(2) == 2
+        with kexue.threads(-1):
+            assert kexue.get_num_threads() == _context.cpu_count()
+        with pytest.raises(ZeroDivisionError), kexue.threads(7):
+            raise ZeroDivisionError
+        assert kexue.get_num_threads() == 5
+    assert kexue.get_num_threads() == outside
+
+
+def test_threads_decorates():
+    assert kexue.threads(6)(kexue.get_num_threads)() == 6
+
+
+def test_block_holds_for_one_thread():
+    outside = kexue.get_num_threads()
+    seen = []
+    with kexue.threads(outside + 3):
+        thread = threading.Thread(target=lambda: seen.append(kexue.get_num_threads()))
+        thread.start()
+        thread.join()
+    assert seen == [outside]
+
+
+def test_block_holds_for_one_task():
+    async def task(n):
+        with kexue.threads(n):
+            await asyncio.sleep(0)
+            return kexue.get_num_threads()
+
+    async def both():
+        return await asyncio.gather(task(3), task(4))
+
+    assert asyncio.run(both()) == [3, 4]
+
+
+def run(code, **environment):
+    names = ("KEXUE_NUM_THREADS", "OMP_NUM_THREADS")
+    inherited = {name: value for name, value in os.environ.items() if name not in names}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=inherited | environment, capture_output=True, text=True, timeout=60
+    )
+
+
+SHOW = "import kexue; c = kexue.show_config('dict'); print(c['threads'], c['threads_from'])"
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "{cores} processors"),
+        ({"KEXUE_NUM_THREADS": "3"}, "3 KEXUE_NUM_THREADS"),
+        ({"KEXUE_NUM_THREADS": " 3 ", "OMP_NUM_THREADS": "5"}, "3 KEXUE_NUM_THREADS"),
+        ({"KEXUE_NUM_THREADS": "-1"}, "{cores} KEXUE_NUM_THREADS"),
+        ({"KEXUE_NUM_THREADS": "", "OMP_NUM_THREADS": "5"}, "5 OMP_NUM_THREADS"),
+        ({"OMP_NUM_THREADS": "4,2"}, "4 OMP_NUM_THREADS"),
+        ({"OMP_NUM_THREADS": "many"}, "{cores} processors"),
+        ({"OMP_NUM_THREADS": "0"}, "{cores} processors"),
+    ],
+)
+def test_environment(environment, expected):
+    done = run(SHOW, **environment)
+    assert done.stdout.strip() == expected.format(cores=_context.cpu_count()), done.stderr
+
+
+@pytest.mark.parametrize("bad", ["0", "-2", "two", "1.5"])
+def test_bad_environment_is_an_error_at_every_use(bad):
+    code = """
+import kexue
+for attempt in range(2):
+    try:
+        kexue.get_num_threads()
+    except kexue.KexueValueError as error:
+        print(error)
+with kexue.threads(2):
+    print(kexue.get_num_threads())
+"""
+    done = run(code, KEXUE_NUM_THREADS=bad)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3, done.stderr
+    assert lines[0] == lines[1]
+    assert f"KEXUE_NUM_THREADS is '{bad}'" in lines[0]
+    assert lines[2] == "2"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_reads_the_environment_again():
+    code = """
+import os, kexue
+assert kexue.get_num_threads() == 3
+os.environ["KEXUE_NUM_THREADS"] = "4"
+assert kexue.get_num_threads() == 3
+if os.fork() == 0:
+    os._exit(kexue.get_num_threads())
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    done = run(code, KEXUE_NUM_THREADS="3")
+    assert done.stdout.strip() == "4", done.stderr
