@@ -85,7 +85,7 @@ cdef object finish(cnp.ufunc ufunc):
 
 
 # What the docstrings have in common.
-cdef str real_text = "Real numbers. float16 and float32 give float32; float64, integers, bool float64."
+cdef str real_text = "Real numbers. float16 and float32 give float32; float64, integers and bool, float64."
 cdef str out_text = "out, where, **kwargs\n    As for every NumPy ufunc, see `numpy.ufunc`."
 
 

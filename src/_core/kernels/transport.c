@@ -131,6 +131,12 @@ static void make_units(kx_emd_problem_t *p) {
     p->units_b[p->n - 1] += p->m;
 }
 
+static int all_equal(const double *values, int64_t n) {
+    int64_t differing = 0;
+    for (int64_t i = 1; i < n; i++) differing += values[i] != values[0];
+    return differing == 0;
+}
+
 /* Weights in, zero weights out, totals compared. */
 static kx_status_t prepare_weights(kx_emd_problem_t *p, const double *a, const double *b, int64_t m, int64_t n,
                                    const kx_emd_options_t *options) {
@@ -146,6 +152,8 @@ static kx_status_t prepare_weights(kx_emd_problem_t *p, const double *a, const d
     for (int64_t j = 0; j < p->n; j++) demand[j] *= scale_b;
     p->columns_removed = p->n != n;
     p->noise = larger * (options->totals_tolerance > 1e-12 ? options->totals_tolerance : 1e-12);
+    p->is_assignment = p->m == p->n && p->n <= KX_EMD_ASSIGNMENT_SIZE && all_equal(p->weights, p->m) && all_equal(demand, p->n);
+    p->arcs = p->m + p->n - 1;
     p->iterations = 0;
     p->max_iter = options->max_iter > 0 ? options->max_iter : 1000 * (m + n) + 100000;
     return KX_OK;
@@ -195,18 +203,21 @@ static void read_tree(kx_emd_arena_t *arena) {
             if (kx_emd_cost(p, p->arc_row[k], p->arc_column[k]) == p->forbidden) p->arc_mass[k] = 0;
 }
 
+static double unit_mass(const kx_emd_problem_t *p, int64_t arc) {
+    return p->unit * (double)((p->arc_units[arc] + ((int64_t)1 << (p->unit_bits - 1))) >> p->unit_bits);
+}
+
 /* The cost of the basis. A small problem's units are as fine as the weights, so their masses need not be read from the tree. */
-static kx_status_t basis_cost(const kx_emd_problem_t *p, int small, double *cost) {
+static kx_status_t basis_cost(const kx_emd_problem_t *p, int from_units, double *cost) {
     double sum = 0, correction = 0, forbidden = 0; /* Neumaier */
-    const int64_t half = (int64_t)1 << (p->unit_bits - 1);
-    for (int64_t k = 0; k < p->m + p->n - 1; k++) {
-        double mass = p->unit * (double)((p->arc_units[k] + half) >> p->unit_bits);
+    for (int64_t k = 0; k < p->arcs; k++) {
+        double mass = from_units || p->has_forbidden ? unit_mass(p, k) : p->arc_mass[k];
         double c = kx_emd_cost(p, p->arc_row[k], p->arc_column[k]);
         if (p->has_forbidden && c == p->forbidden) {
             forbidden += mass;
             continue;
         }
-        double term = (small ? mass : p->arc_mass[k]) * c, t = sum + term;
+        double term = (from_units ? mass : p->arc_mass[k]) * c, t = sum + term;
         correction += fabs(sum) >= fabs(term) ? (sum - t) + term : (term - t) + sum;
         sum = t;
     }
@@ -217,7 +228,7 @@ static kx_status_t basis_cost(const kx_emd_problem_t *p, int small, double *cost
 /* The sparse plan, sorted by row and column: counting sort by row, then insertion within a row, as rows are short. */
 static void write_entries(kx_emd_arena_t *arena, int64_t *rows, int64_t *columns, double *masses, int64_t *count) {
     const kx_emd_problem_t *p = &arena->problem;
-    const int64_t arcs = p->m + p->n - 1;
+    const int64_t arcs = p->arcs;
     int32_t *next = arena->degree, *sorted = arena->order; /* next: where row i's next arc goes */
     memset(next, 0, (size_t)p->m * sizeof *next);
     for (int64_t k = 0; k < arcs; k++)
@@ -323,6 +334,7 @@ static kx_status_t KX_TYPED(prepare_costs)(kx_emd_problem_t *p, const KX_REAL *M
         low_tail = low_tail < high_tail ? low_tail : high_tail;
     }
     p->largest = fabs(low_tail) > fabs(high_tail) ? fabs(low_tail) : fabs(high_tail);
+    p->tolerance = kx_emd_tolerance(p->largest, 0);
     /* Enough that a plan with one forbidden arc less is cheaper whatever the cycle that removes it does. */
     int64_t shorter = p->m < p->n ? p->m : p->n;
     p->forbidden = high_tail + ((double)shorter + 2) * (high_tail - low_tail) + p->largest;
@@ -377,13 +389,20 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_emd_solve))(kx_emd_arena_t *arena, const doubl
     kx_status_t status = prepare_weights(p, a, b, m, n, options);
     if (status == KX_OK) status = KX_TYPED(prepare_costs)(p, M, n, row_stride);
     if (status != KX_OK) return status;
-    make_units(p);
-    kx_status_t ended = arena->small ? KX_KERNEL(kx_emd_small_solve)(p, arena->scratch, task)
-                                     : KX_KERNEL(kx_emd_large_solve)(p, arena->scratch, task);
+    const int assignment = p->is_assignment && arena->small && !p->has_forbidden && options->max_iter == 0;
+    kx_status_t ended;
+    if (assignment) {
+        ended = KX_KERNEL(kx_emd_assignment_solve)(p, task);
+    } else {
+        make_units(p);
+        ended = arena->small ? KX_KERNEL(kx_emd_small_solve)(p, arena->scratch, task)
+                             : KX_KERNEL(kx_emd_large_solve)(p, arena->scratch, task);
+    }
     if (ended < KX_OK) return ended;
-    if (!arena->small || outputs->u || outputs->v || outputs->results || outputs->plans || outputs->rows) read_tree(arena);
+    const int basis_only = arena->small && !(outputs->u || outputs->v || outputs->results || outputs->plans || outputs->rows);
+    if (!assignment && !basis_only) read_tree(arena);
     double cost;
-    status = basis_cost(p, arena->small, &cost);
+    status = basis_cost(p, arena->small && !assignment, &cost);
     if (status != KX_OK) return status;
     if (outputs->costs) outputs->costs[index] = cost;
     if (outputs->statuses) outputs->statuses[index] = (int32_t)ended;
@@ -399,7 +418,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_emd_solve))(kx_emd_arena_t *arena, const doubl
     if (outputs->plans) {
         double *plan = outputs->plans + index * m * n;
         memset(plan, 0, (size_t)(m * n) * sizeof *plan);
-        for (int64_t k = 0; k < p->m + p->n - 1; k++)
+        for (int64_t k = 0; k < p->arcs; k++)
             plan[p->row_index[p->arc_row[k]] * n + p->column_index[p->arc_column[k]]] = p->arc_mass[k];
     }
     if (outputs->rows) {

@@ -11,6 +11,9 @@
    (see bench/README.md). */
 enum { KX_EMD_SMALL_NODES = 256 };
 
+/* Uniform square problems up to this many rows are solved as assignments. */
+enum { KX_EMD_ASSIGNMENT_SIZE = 64 };
+
 /* One problem with zero weights removed. Rows and columns below are indices of what is left; row_index and column_index
    lead back to the caller's. */
 typedef struct kx_emd_problem {
@@ -29,7 +32,10 @@ typedef struct kx_emd_problem {
     /* small problems: a padded float64 copy of what is left */
     double *cost;
     int64_t cost_stride;     /* in elements */
-    /* the basis: m + n - 1 arcs */
+    double tolerance;        /* for a difference of reduced costs, from the costs alone */
+    int is_assignment;       /* as many rows as columns, all weights equal */
+    /* the basis: m + n - 1 arcs, or the m arcs of an assignment */
+    int64_t arcs;
     int32_t *arc_row, *arc_column;
     int64_t *arc_units;
     double *arc_mass;
@@ -57,9 +63,29 @@ static inline double kx_emd_tolerance(double largest_cost, double largest_potent
     return 2e-15 * (largest_cost + largest_potential);
 }
 
-/* Each fills the basis (arc_*) and u, v. KX_OK, KX_W_MAXITER, KX_E_CANCELLED. */
+/* The first of `count` values (whole vectors) that is at most `bound`; there is one. 64 at a time without a branch: which
+   vector it is in is a coin toss that the predictor loses. */
+static inline int64_t kx_first_at_most(const double *values, const double *added, int64_t count, double bound) {
+    const unsigned all = (1u << KX_F64_LANES) - 1;
+    const kx_f64v limit = kx_f64v_set(bound);
+    for (int64_t base = 0; base < count; base += 64) {
+        const int64_t end = count - base < 64 ? count - base : 64;
+        uint64_t hits = 0;
+        for (int64_t j = 0; j < end; j += KX_F64_LANES) {
+            kx_f64v value = kx_f64v_load(values + base + j);
+            if (added) value = kx_f64v_add(value, kx_f64v_load(added + base + j));
+            hits |= (uint64_t)(~kx_f64m_bits(kx_f64v_less(limit, value)) & all) << j;
+        }
+        if (hits) return base + kx_lowest_bit(hits);
+    }
+    return 0;
+}
+
+/* Each fills the basis. KX_OK, KX_W_MAXITER, KX_E_CANCELLED. The assignment's also sets masses and potentials. */
 size_t KX_KERNEL(kx_emd_small_bytes)(int64_t m, int64_t n);
 kx_status_t KX_KERNEL(kx_emd_small_solve)(kx_emd_problem_t *p, void *scratch, kx_task_t *task);
+
+kx_status_t KX_KERNEL(kx_emd_assignment_solve)(kx_emd_problem_t *p, kx_task_t *task);
 
 /* 0: too large */
 size_t KX_KERNEL(kx_emd_large_bytes)(int64_t m, int64_t n);

@@ -58,24 +58,6 @@ size_t KX_KERNEL(kx_emd_small_bytes)(int64_t m, int64_t n) {
     return lay_out(&s, m, n, NULL);
 }
 
-/* The first of `count` values (whole vectors) that is at most `bound`; there is one. 64 at a time without a branch: which
-   vector it is in is a coin toss that the predictor loses. */
-static inline int64_t first_at_most(const double *values, const double *added, int64_t count, double bound) {
-    const unsigned all = (1u << KX_F64_LANES) - 1;
-    const kx_f64v limit = kx_f64v_set(bound);
-    for (int64_t base = 0; base < count; base += 64) {
-        const int64_t end = count - base < 64 ? count - base : 64;
-        uint64_t hits = 0;
-        for (int64_t j = 0; j < end; j += KX_F64_LANES) {
-            kx_f64v value = kx_f64v_load(values + base + j);
-            if (added) value = kx_f64v_add(value, kx_f64v_load(added + base + j));
-            hits |= (uint64_t)(~kx_f64m_bits(kx_f64v_less(limit, value)) & all) << j;
-        }
-        if (hits) return base + kx_lowest_bit(hits);
-    }
-    return 0;
-}
-
 /* The next set bit after `index`, cyclically; there is one. */
 static inline int64_t next_bit(const uint64_t *set, int words, int64_t index) {
     int word = (int)((index + 1) >> 6);
@@ -119,7 +101,7 @@ static inline void start(kx_small_t *s, kx_emd_problem_t *p, const int planes, u
             best = kx_f64v_min(kx_f64v_add(kx_f64v_load(c + j), kx_f64v_load(open + j)), best);
         const double least = kx_f64v_reduce_min(best);
         int64_t j = 0;
-        if (least < INFINITY) j = first_at_most(c, open, stride, least);
+        if (least < INFINITY) j = kx_first_at_most(c, open, stride, least);
         else while (left_b[j] == 0) j++; /* only forbidden arcs are left */
         const int64_t a = left_a[i], b = left_b[j];
         const int row_closes = a < b || k == s->arcs - 1;
@@ -278,7 +260,7 @@ static inline double price(const kx_small_t *s, int64_t first, int64_t last, int
         overall = kx_f64v_min(overall, b0);
     }
     const double least = kx_f64v_reduce_min(overall);
-    const int64_t at = first_at_most(least_of_group, NULL, stride, least);
+    const int64_t at = kx_first_at_most(least_of_group, NULL, stride, least);
     const double *c = s->cost + at;
     const double weight = w[at];
     uint64_t rows = 0;
