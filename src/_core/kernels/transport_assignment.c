@@ -10,14 +10,17 @@
 
 enum { MAX = KX_EMD_ASSIGNMENT_SIZE };
 
-/* The least of values[j] + added[j] and its first place, over whole vectors. */
-static inline double least_sum(const double *values, const double *added, int64_t stride, int64_t *place) {
-    kx_f64v best = kx_f64v_set(INFINITY);
-    for (int64_t j = 0; j < stride; j += KX_F64_LANES)
-        best = kx_f64v_min(kx_f64v_add(kx_f64v_load(values + j), kx_f64v_load(added + j)), best);
-    const double least = kx_f64v_reduce_min(best);
-    *place = kx_first_at_most(values, added, stride, least);
-    return least;
+static inline double least_of(const double *values, int64_t stride) {
+    kx_f64v best = kx_f64v_load(values);
+    for (int64_t j = KX_F64_LANES; j < stride; j += KX_F64_LANES) best = kx_f64v_min(kx_f64v_load(values + j), best);
+    return kx_f64v_reduce_min(best);
+}
+
+/* values[place] = value as a whole vector: the vector load that follows would stall on a narrow store. */
+static inline void put(double *values, int64_t place, double value) {
+    double *group = values + place / KX_F64_LANES * KX_F64_LANES;
+    kx_f64m lane = kx_f64m_from_bits(1u << (place % KX_F64_LANES));
+    kx_f64v_store(group, kx_f64v_select(lane, kx_f64v_set(value), kx_f64v_load(group)));
 }
 
 kx_status_t KX_KERNEL(kx_emd_assignment_solve)(kx_emd_problem_t *p, kx_task_t *task) {
@@ -55,21 +58,22 @@ kx_status_t KX_KERNEL(kx_emd_assignment_solve)(kx_emd_problem_t *p, kx_task_t *t
         while (next < free_count) {
             const int64_t i = free_rows[next++];
             const double *c = cost + i * stride;
-            int64_t first, second = 0;
-            const double u1 = least_sum(c, w, stride, &first);
-            const double held = w[first];
-            w[first] = INFINITY;
-            const double u2 = n > 1 ? least_sum(c, w, stride, &second) : u1;
-            w[first] = held;
-            /* Rows that outbid each other by little could go on for long: the searches below do it in one step. */
+            for (int64_t j = 0; j < stride; j += KX_F64_LANES)
+                kx_f64v_store(label + j, kx_f64v_add(kx_f64v_load(c + j), kx_f64v_load(w + j)));
+            const double u1 = least_of(label, stride);
+            const int64_t first = kx_first_at_most(label, NULL, stride, u1);
+            put(label, first, INFINITY);
+            const double u2 = n > 1 ? least_of(label, stride) : u1;
+            /* Rows that outbid each other by little could go on for long; the searches below settle them in one step. Limits of
+               0, n, 2 n and 4 n took 6.9, 6.5, 6.7 and 7.1 us for a whole pair of documents of 20 words. */
             const int strictly = u2 - u1 > p->tolerance;
-            if (strictly && turns++ >= 4 * n) {
+            if (strictly && turns++ >= n) {
                 free_rows[left++] = i;
                 continue;
             }
             int64_t to = first;
-            if (strictly) w[first] += u2 - u1;
-            else if (row_of[first] >= 0 && n > 1) to = second;
+            if (strictly) put(w, first, w[first] + (u2 - u1));
+            else if (row_of[first] >= 0 && n > 1) to = kx_first_at_most(label, NULL, stride, u2);
             const int64_t loser = row_of[to];
             row_of[to] = i;
             column_of[i] = to;
@@ -93,17 +97,18 @@ kx_status_t KX_KERNEL(kx_emd_assignment_solve)(kx_emd_problem_t *p, kx_task_t *t
             kx_f64v_store(unreached + j, kx_f64v_set(0)); /* infinity once a column is scanned */
         }
         for (;;) {
-            int64_t j;
             p->iterations++;
-            least = least_sum(label, unreached, stride, &j);
+            kx_f64v best = kx_f64v_set(INFINITY);
+            for (int64_t k = 0; k < stride; k += KX_F64_LANES)
+                best = kx_f64v_min(kx_f64v_add(kx_f64v_load(label + k), kx_f64v_load(unreached + k)), best);
+            least = kx_f64v_reduce_min(best);
+            const int64_t j = kx_first_at_most(label, unreached, stride, least);
             if (row_of[j] < 0) {
                 sink = j;
                 break;
             }
             scanned[scanned_count++] = j;
-            double *group = unreached + j / KX_F64_LANES * KX_F64_LANES;
-            kx_f64m lane = kx_f64m_from_bits(1u << (j % KX_F64_LANES));
-            kx_f64v_store(group, kx_f64v_select(lane, kx_f64v_set(INFINITY), kx_f64v_load(group)));
+            put(unreached, j, INFINITY);
             const int64_t i = row_of[j];
             const double *row = cost + i * stride;
             const kx_f64v base = kx_f64v_set(least - (row[j] + w[j])), from = kx_f64v_set((double)i);

@@ -2,7 +2,7 @@
 
    A call is a job of numbered chunks. Workers take chunk numbers from one counter, so which thread runs a chunk is open but
    what a chunk is never depends on the threads. As numbers are taken in order, every chunk below a failing one has been
-   taken, and the failure with the lowest number is the same one a serial run would have met first. */
+   taken; it is not told to stop, so the failure with the lowest number is the one a serial run would have met first. */
 #include <fenv.h>
 #include <stdlib.h>
 
@@ -17,6 +17,7 @@
 #endif
 
 enum { POLL_MILLISECONDS = 50 };
+#define NONE INT64_MAX
 
 typedef struct kx_job {
     const kx_ctx_t *ctx;
@@ -25,13 +26,12 @@ typedef struct kx_job {
     int64_t n, grain, chunks;
     fenv_t environment;     /* the caller's, for its rounding mode */
     kx_atomic_int64 next;   /* the next chunk to take */
-    kx_atomic_int stop;     /* cancelled, or a chunk failed */
+    kx_atomic_int64 failed_chunk; /* the lowest one that failed, or NONE; written under the mutex */
+    kx_atomic_int cancelled;
     kx_atomic_int flags;    /* floating-point exceptions of the workers */
     kx_mutex_t mutex;       /* guards what follows */
     kx_condition_t changed;
     int running;            /* workers inside run_job */
-    int cancelled;
-    int64_t failed_chunk;
     kx_status_t failure, warning;
 } kx_job_t;
 
@@ -39,6 +39,7 @@ struct kx_task {
     kx_job_t *job;
     kx_task_t *outer; /* of a nested call: the task it runs in, which does the polling */
     int worker;
+    int64_t chunk;        /* NONE between two chunks */
     int64_t next_poll_ns; /* worker 0 only */
 };
 
@@ -46,50 +47,44 @@ static KX_THREAD_LOCAL kx_task_t *current_task;
 
 int kx_task_worker(const kx_task_t *task) { return task->worker; }
 
-static void cancel_job(kx_job_t *job) {
-    kx_mutex_lock(&job->mutex);
-    job->cancelled = 1;
-    kx_mutex_unlock(&job->mutex);
-    kx_atomic_store(&job->stop, 1);
-}
-
 static void poll_cancel(kx_task_t *task) {
     kx_job_t *job = task->job;
     if (!job->ctx || !job->ctx->cancel || kx_clock_ns() < task->next_poll_ns) return;
-    if (job->ctx->cancel(job->ctx->cancel_state)) cancel_job(job);
+    if (job->ctx->cancel(job->ctx->cancel_state)) kx_atomic_store(&job->cancelled, 1);
     task->next_poll_ns = kx_clock_ns() + POLL_MILLISECONDS * (int64_t)1000000;
 }
 
 int kx_task_should_stop(kx_task_t *task) {
     if (task->outer) {
-        if (kx_task_should_stop(task->outer)) cancel_job(task->job);
+        if (kx_task_should_stop(task->outer)) kx_atomic_store(&task->job->cancelled, 1);
     } else if (task->worker == 0) {
         poll_cancel(task);
     }
-    return kx_atomic_load(&task->job->stop);
+    return kx_atomic_load(&task->job->cancelled) || kx_atomic_load64(&task->job->failed_chunk) < task->chunk;
 }
 
 static void record(kx_job_t *job, int64_t chunk, kx_status_t status) {
     kx_mutex_lock(&job->mutex);
     if (status > KX_OK && status > job->warning) job->warning = status;
-    if (status < KX_OK && (job->failed_chunk < 0 || chunk < job->failed_chunk)) {
-        job->failed_chunk = chunk;
+    if (status < KX_OK && chunk < kx_atomic_load64(&job->failed_chunk)) {
+        kx_atomic_store64(&job->failed_chunk, chunk);
         job->failure = status;
     }
     kx_mutex_unlock(&job->mutex);
-    if (status < KX_OK) kx_atomic_store(&job->stop, 1);
 }
 
 static void run_chunks(kx_job_t *job, int worker) {
-    kx_task_t task = {job, current_task, worker, 0};
+    kx_task_t task = {job, current_task, worker, NONE, 0};
     current_task = &task;
     if (worker == 0) task.next_poll_ns = kx_clock_ns() + POLL_MILLISECONDS * (int64_t)1000000;
     while (!kx_task_should_stop(&task)) {
         int64_t chunk = kx_atomic_add64(&job->next, 1);
         if (chunk >= job->chunks) break;
         int64_t begin = chunk * job->grain;
-        int64_t end = begin + job->grain < job->n ? begin + job->grain : job->n;
+        int64_t end = job->n - begin > job->grain ? begin + job->grain : job->n;
+        task.chunk = chunk;
         kx_status_t status = job->body(&task, job->arg, begin, end);
+        task.chunk = NONE;
         if (status != KX_OK) record(job, chunk, status);
     }
     current_task = task.outer;
@@ -227,15 +222,14 @@ kx_status_t kx_parallel_for(const kx_ctx_t *ctx, int64_t n, int64_t grain, kx_bo
     job.grain = grain;
     job.chunks = n / grain + (n % grain != 0);
     kx_atomic_store64(&job.next, 0);
-    kx_atomic_store(&job.stop, 0);
+    kx_atomic_store64(&job.failed_chunk, NONE);
+    kx_atomic_store(&job.cancelled, 0);
     kx_atomic_store(&job.flags, 0);
     const kx_mutex_t fresh_mutex = KX_MUTEX_INIT;
     const kx_condition_t fresh_condition = KX_CONDITION_INIT;
     job.mutex = fresh_mutex;
     job.changed = fresh_condition;
     job.running = 0;
-    job.cancelled = 0;
-    job.failed_chunk = -1;
     job.failure = job.warning = KX_OK;
 
     int64_t workers = ctx && ctx->workers > 1 && !current_task ? ctx->workers : 1;
@@ -249,6 +243,6 @@ kx_status_t kx_parallel_for(const kx_ctx_t *ctx, int64_t n, int64_t grain, kx_bo
         int flags = kx_atomic_load(&job.flags);
         if (flags) feraiseexcept(flags);
     }
-    if (job.cancelled) return KX_E_CANCELLED;
-    return job.failed_chunk >= 0 ? job.failure : job.warning;
+    if (kx_atomic_load(&job.cancelled)) return KX_E_CANCELLED;
+    return job.failure != KX_OK ? job.failure : job.warning;
 }
