@@ -81,6 +81,13 @@ static inline int64_t kx_first_at_most(const double *values, const double *added
     return 0;
 }
 
+/* values[place] = value as a whole vector: the vector load that follows would stall on a narrow store. */
+static inline void kx_put(double *values, int64_t place, double value) {
+    double *group = values + place / KX_F64_LANES * KX_F64_LANES;
+    kx_f64m lane = kx_f64m_from_bits(1u << (place % KX_F64_LANES));
+    kx_f64v_store(group, kx_f64v_select(lane, kx_f64v_set(value), kx_f64v_load(group)));
+}
+
 /* Each fills the basis. KX_OK, KX_W_MAXITER, KX_E_CANCELLED. The assignment's also sets masses and potentials. */
 size_t KX_KERNEL(kx_emd_small_bytes)(int64_t m, int64_t n);
 kx_status_t KX_KERNEL(kx_emd_small_solve)(kx_emd_problem_t *p, void *scratch, kx_task_t *task);

@@ -70,6 +70,15 @@ static inline int64_t next_bit(const uint64_t *set, int words, int64_t index) {
     return 64 * word + kx_lowest_bit(set[word]);
 }
 
+/* The cheapest open column of a row, or -1. */
+static inline int64_t cheapest_open(const double *costs, const double *open, int64_t stride) {
+    kx_f64v best = kx_f64v_set(INFINITY);
+    for (int64_t j = 0; j < stride; j += KX_F64_LANES)
+        best = kx_f64v_min(kx_f64v_add(kx_f64v_load(costs + j), kx_f64v_load(open + j)), best);
+    const double least = kx_f64v_reduce_min(best);
+    return least < INFINITY ? kx_first_at_most(costs, open, stride, least) : -1;
+}
+
 /* The row-minimum start on costs less their column minimum (which saves a tenth of the pivots): the rows take turns, each
    gives what it can to its cheapest column that is still open. Every step closes one row or column (never both, thanks to the
    perturbation), so the arcs form a tree whose nodes, in the reverse order of closing, each hang from one already placed. */
@@ -92,31 +101,38 @@ static inline void start(kx_small_t *s, kx_emd_problem_t *p, const int planes, u
     for (int w = 0; w < planes; w++) source_below[w] = 0;
     for (int64_t k = s->arcs; k < s->arcs_padded; k++) s->flow[k] = 0;
 
+    /* A row's search is one long chain of dependent instructions, so AHEAD of them run side by side; a row whose column was
+       closed by the ones before it searches again. Rows and columns come out as one at a time. */
+    enum { AHEAD = 4 };
     int64_t i = -1;
-    for (int64_t k = 0; k < s->arcs; k++) {
-        i = next_bit(open_rows, row_words, i);
-        const double *c = s->cost + i * stride;
-        kx_f64v best = kx_f64v_set(INFINITY);
-        for (int64_t j = 0; j < stride; j += KX_F64_LANES)
-            best = kx_f64v_min(kx_f64v_add(kx_f64v_load(c + j), kx_f64v_load(open + j)), best);
-        const double least = kx_f64v_reduce_min(best);
-        int64_t j = 0;
-        if (least < INFINITY) j = kx_first_at_most(c, open, stride, least);
-        else while (left_b[j] == 0) j++; /* only forbidden arcs are left */
-        const int64_t a = left_a[i], b = left_b[j];
-        const int row_closes = a < b || k == s->arcs - 1;
-        const int64_t amount = a < b ? a : b;
-        left_a[i] = a - amount;
-        left_b[j] = b - amount;
-        /* A whole vector is written: the next row loads it whole, and a narrow store would stall that load. */
-        double *group = open + j / KX_F64_LANES * KX_F64_LANES;
-        kx_f64m lane = kx_f64m_from_bits((unsigned)!row_closes << (j % KX_F64_LANES));
-        kx_f64v_store(group, kx_f64v_select(lane, kx_f64v_set(INFINITY), kx_f64v_load(group)));
-        open_rows[i >> 6] &= ~((uint64_t)row_closes << (i & 63));
-        source_below[k >> 6] |= (uint64_t)row_closes << (k & 63);
-        s->flow[k] = amount;
-        s->row[k] = (int32_t)i;
-        s->column[k] = (int32_t)j;
+    for (int64_t k = 0; k < s->arcs;) {
+        int64_t rows[AHEAD], places[AHEAD];
+        int batch = 0;
+        for (; batch < AHEAD; batch++) {
+            i = next_bit(open_rows, row_words, i);
+            if (batch > 0 && i == rows[0]) break; /* once around */
+            rows[batch] = i;
+        }
+        i = rows[batch - 1];
+        for (int r = 0; r < batch; r++) places[r] = cheapest_open(s->cost + rows[r] * stride, open, stride);
+        for (int r = 0; r < batch && k < s->arcs; r++, k++) {
+            const int64_t row = rows[r];
+            int64_t j = places[r];
+            if (j < 0 || left_b[j] == 0) j = cheapest_open(s->cost + row * stride, open, stride);
+            if (j < 0) /* only forbidden arcs are left */
+                for (j = 0; left_b[j] == 0;) j++;
+            const int64_t a = left_a[row], b = left_b[j];
+            const int row_closes = a < b || k == s->arcs - 1;
+            const int64_t amount = a < b ? a : b;
+            left_a[row] = a - amount;
+            left_b[j] = b - amount;
+            kx_put(open, j, row_closes ? open[j] : INFINITY);
+            open_rows[row >> 6] &= ~((uint64_t)row_closes << (row & 63));
+            source_below[k >> 6] |= (uint64_t)row_closes << (k & 63);
+            s->flow[k] = amount;
+            s->row[k] = (int32_t)row;
+            s->column[k] = (int32_t)j;
+        }
     }
 
     double *potential = s->potential;

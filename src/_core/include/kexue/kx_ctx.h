@@ -49,7 +49,7 @@ typedef struct kx_task kx_task_t;
 /* In 0 .. workers - 1; two chunks that run at the same time never see the same number. */
 int kx_task_worker(const kx_task_t *task);
 
-/* Non-zero when the call is cancelled or another chunk has failed. Cheap enough for every microsecond. */
+/* Non-zero when the call is cancelled or a chunk with a lower index has failed. Cheap enough for every microsecond. */
 int kx_task_should_stop(kx_task_t *task);
 
 /* Runs body over [0, n) in chunks of `grain` items. The chunks depend on n and grain alone, never on the workers, so a
