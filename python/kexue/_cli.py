@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m kexue", description="Search and compare texts by exact Word Mover's or Word Rotator's Distance."
+        prog="python -m kexue",
+        description="Search and compare texts by exact Word Mover's or Word Rotator's Distance.",
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -88,23 +89,23 @@ def _parser() -> argparse.ArgumentParser:
     search = commands.add_parser(
         "search",
         help="find the documents nearest to a question",
-        description="Find the documents nearest to a question. Words are weighted by TF-IDF (smoothed, and English "
-        "function words left out) unless --weights counts is given. Documents and queries lose the words that have no "
-        "vector.",
+        description="Find the documents nearest to a question. Words without a vector are left out.",
     )
     search.add_argument("query", metavar="QUERY")
-    _add_text_options(search, weights="tfidf")
-    search.add_argument("--k", type=_positive_integer, default=5, help="how many documents to show (default 5)")
+    _add_text_options(search)
+    search.add_argument(
+        "--k", type=_positive_integer, default=5, help="how many documents to show (default 5)"
+    )
     search.set_defaults(run=_search)
 
     compare = commands.add_parser(
         "compare",
         help="distance of two texts, and which words moved where",
-        description="Distance of two texts, its lower bounds, and which words moved where, the costliest first.",
+        description="Distance of two texts, lower bounds of it, and which words moved where.",
     )
     compare.add_argument("text_a", metavar="TEXT_A")
     compare.add_argument("text_b", metavar="TEXT_B")
-    _add_text_options(compare, weights="counts")
+    _add_text_options(compare)
     compare.set_defaults(run=_compare)
 
     demo = commands.add_parser("demo", help="a short tour over the docstrings of the standard library")
@@ -114,25 +115,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_text_options(parser: argparse.ArgumentParser, *, weights: str) -> None:
+def _add_text_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--docs",
         metavar="FILE|FOLDER|-",
-        help="the documents: a folder (a document a file), a .jsonl or .csv file with a field named text, a text file "
-        "(paragraphs, or a document a line where there are no blank lines), or - for standard input (a document a "
-        "line). Default: the docstrings of the standard library of this Python",
+        help="the documents: a folder (a document a file), a .jsonl or .csv file with a field named text, a "
+        "text file (paragraphs, or a document a line where there are no blank lines), or - for standard input (a "
+        "document a line). Default: the docstrings of the standard library of this Python",
     )
     parser.add_argument(
         "--vectors",
         metavar="FILE",
-        help="word vectors: word2vec, GloVe, fastText .vec, .npz or gensim (a gensim file is a pickle, which can run "
-        "code: only from a source you trust). Default: learned from the documents and cached",
+        help="word vectors: word2vec, GloVe, fastText .vec, .npz or gensim (a gensim file is a pickle, which can "
+        "run code: only from a source you trust). Default: learned from the documents and cached",
     )
     parser.add_argument(
-        "--metric", choices=("wmd", "wrd"), default="wmd", help="Word Mover's or Word Rotator's Distance (default wmd)"
+        "--metric",
+        choices=("wmd", "wrd"),
+        default="wmd",
+        help="Word Mover's or Word Rotator's Distance (default wmd)",
     )
     parser.add_argument(
-        "--weights", choices=("tfidf", "counts"), default=weights, help=f"weights of the words (default {weights})"
+        "--weights",
+        choices=("tfidf", "counts"),
+        help="weights of the words: how often they occur, or that times log((1 + n) / (1 + df)) + 1, with df of "
+        "the n documents having the word, and without English function words (default tfidf; counts for compare "
+        "with --vectors and without --docs, where there are no documents)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -252,6 +260,7 @@ def _pad(text: str, width: int) -> str:
 
 def _search(options: argparse.Namespace) -> None:
     stopwatch = _Stopwatch()
+    options.weights = options.weights or "tfidf"
     corpus, words = _load(options, stopwatch)
     unknown, results = _results(options.query, corpus, words, options, stopwatch)
     if not results:
@@ -268,7 +277,12 @@ def _search(options: argparse.Namespace) -> None:
                 "unknown_words": unknown,
                 "documents": len(corpus.names),
                 "results": [
-                    {"rank": place, "distance": distance, "name": corpus.names[index], "text": corpus.texts[index]}
+                    {
+                        "rank": place,
+                        "distance": distance,
+                        "name": corpus.names[index],
+                        "text": corpus.texts[index],
+                    }
                     for place, (index, distance) in enumerate(results, 1)
                 ],
                 "timings": stopwatch.seconds,
@@ -293,7 +307,7 @@ def _results(
 
 def _print_results(corpus: Corpus, results: list[tuple[int, float]]) -> None:
     width = shutil.get_terminal_size().columns
-    names = [_cut(_printable(corpus.names[index]), max(20, width // 3)) for index, _ in results]
+    names = [_cut(_printable(corpus.names[index]), max(20, 2 * width // 5)) for index, _ in results]
     name_width = max(map(_columns, names))
     rank_width = len(str(len(results)))
     for place, ((index, distance), name) in enumerate(zip(results, names, strict=True), 1):
@@ -304,13 +318,15 @@ def _print_results(corpus: Corpus, results: list[tuple[int, float]]) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     stopwatch = _Stopwatch()
-    if options.vectors is not None and options.docs is None and options.weights == "counts":
+    if options.vectors is not None and options.docs is None and options.weights != "tfidf":
         from kexue._word_vectors import WordVectors
 
-        corpus = None  # nothing would be asked of it
+        corpus = None
+        options.weights = "counts"
         with _user_errors():
             words = stopwatch("vectors", lambda: WordVectors.load(options.vectors))
     else:
+        options.weights = options.weights or "tfidf"
         corpus, words = _load(options, stopwatch)
     comparison = stopwatch("compare", lambda: _comparison(options, corpus, words))
     if options.json:
@@ -336,23 +352,28 @@ def _comparison(options: argparse.Namespace, corpus: Corpus | None, words: WordV
     x, y = (words.vectors[row.indices].astype(np.float64) for row in rows)
     x_weights, y_weights = (row.data / row.data.sum() for row in rows)
 
-    bounds = {"rwmd": float(rwmd(x, y, x_weights, y_weights, metric=options.metric))}
     if options.metric == "wmd":
-        bounds = {"wcd": float(wcd(x, y, x_weights, y_weights)), **bounds}
         cost = np.linalg.norm(x[:, None] - y[None], axis=2)
         masses = [x_weights, y_weights]
+        bounds = {"wcd": float(wcd(x, y, x_weights, y_weights))}
     else:
         lengths = [np.linalg.norm(vectors, axis=1) for vectors in (x, y)]
         masses = [weights * length for weights, length in zip((x_weights, y_weights), lengths, strict=True)]
         for mass, which in zip(masses, ("text A", "text B"), strict=True):
             if not mass.any():
-                raise UserError(f"the vectors of all words of {which} are zero, so that {options.metric} does not exist")
+                raise UserError(
+                    f"the vectors of all words of {which} are zero, so that {options.metric} does not exist"
+                )
         masses = [mass / mass.sum() for mass in masses]
         units = [
             vectors / np.where(length > 0, length, 1)[:, None]
             for vectors, length in zip((x, y), lengths, strict=True)
         ]
-        cost = ((units[0][:, None] - units[1][None]) ** 2).sum(axis=2) / 2  # 1 - cos, and exactly 0 for the same word
+        cost = ((units[0][:, None] - units[1][None]) ** 2).sum(
+            axis=2
+        ) / 2  # 1 - cos, and exactly 0 for the same word
+        bounds = {}
+    bounds["rwmd"] = float(rwmd(x, y, x_weights, y_weights, metric=options.metric))
     solution = solve(cost, *masses)
     distance = float(solution.value)
     plan = solution.plan
@@ -386,15 +407,17 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
     for name, value in comparison["bounds"].items():
         print(f"{name:5} {value:.6f}  (lower bound)")
     print()
-    shown = moves[:_SHOWN_MOVES]
+    # A mass that would be shown as 0 is the rounding of weights that are not quite equal.
+    shown = [move for move in moves if move["mass"] >= 5e-5][:_SHOWN_MOVES]
     words = [[_cut(move[end], 30) for move in shown] for end in ("from", "to")]
     from_width, to_width = (max(4, *map(_columns, column)) for column in words)
     print(f"{'from':{from_width}}  {'to':{to_width}}    mass  distance    cost  share")
     for source, target, move in zip(*words, shown, strict=True):
         numbers = f"{move['mass']:6.4f}  {move['distance']:8.4f}  {move['cost']:6.4f}  {move['share']:5.1%}"
         print(f"{_pad(source, from_width)}  {_pad(target, to_width)}  {numbers}")
-    if rest := moves[_SHOWN_MOVES:]:
-        print(f"and {len(rest)} more moves that cost {sum(move['cost'] for move in rest):.4f} together")
+    if hidden := len(moves) - len(shown):
+        cost = comparison["distance"] - sum(move["cost"] for move in shown)
+        print(f"and {hidden} smaller {'moves' if hidden > 1 else 'move'} that cost {max(cost, 0):.4f} in all")
 
 
 def _demo(_: argparse.Namespace) -> None:
@@ -402,8 +425,8 @@ def _demo(_: argparse.Namespace) -> None:
     stopwatch = _Stopwatch()
     corpus, words = _load(options, stopwatch)
     print(
-        f"{len(corpus.names)} docstrings of Python {platform.python_version()}'s standard library, and vectors of "
-        f"{len(words)} words that were learned from them: {stopwatch.seconds['corpus']:.2f} s\n"
+        f"{len(corpus.names)} docstrings of Python {platform.python_version()}'s standard library, and vectors "
+        f"of {len(words)} words that were learned from them: {stopwatch.seconds['corpus']:.2f} s\n"
     )
     for text in _DEMO_QUERIES:
         stopwatch = _Stopwatch()
@@ -412,7 +435,7 @@ def _demo(_: argparse.Namespace) -> None:
         _print_results(corpus, results)
         print()
     print(f"compare {_DEMO_TEXTS[0]!r} {_DEMO_TEXTS[1]!r}")
-    pair = argparse.Namespace(text_a=_DEMO_TEXTS[0], text_b=_DEMO_TEXTS[1], metric="wmd", weights="counts")
+    pair = argparse.Namespace(text_a=_DEMO_TEXTS[0], text_b=_DEMO_TEXTS[1], metric="wmd", weights="tfidf")
     _print_comparison(_comparison(pair, corpus, words))
 
 

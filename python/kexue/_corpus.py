@@ -1,7 +1,7 @@
 """Reading documents: the standard library's docstrings, a file, a folder, or standard input.
 
-Everything here returns a list of :class:`Document`, in an order that depends on the content alone, and works on
-the standard library only: no NumPy, so that a usage error is told before anything heavy is imported.
+Everything here returns a list of :class:`Document`, in an order that depends on the content alone, and works
+on the standard library only: no NumPy, so that a usage error is told before anything heavy is imported.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import hashlib
 import importlib
 import inspect
 import io
+import itertools
 import json
 import os
 import platform
-import re
 import sys
 import sysconfig
 import types
@@ -34,21 +34,21 @@ class Document(NamedTuple):
     text: str
 
 
-# Tests and bundled wheels are no documentation; idlelib, turtledemo and lib2to3 are programs, whose docstrings
-# speak of their own internals; distutils is not to be used any more, and its many commands answer every question
-# about "running a command".
-_SKIPPED_FOLDERS = frozenset({
-    "__pycache__", "_bundled", "dist-packages", "distutils", "idlelib", "lib2to3", "site-packages", "test", "tests", "turtledemo",
-})  # fmt: skip
+# Tests and bundled wheels are no documentation; idlelib, turtledemo and lib2to3 are programs, whose
+# docstrings speak of their own internals; distutils is not to be used any more, and its many commands answer
+# every question about "running a command".
+_SKIPPED_FOLDERS = frozenset(
+    """__pycache__ _bundled dist-packages distutils idlelib lib2to3 site-packages test tests turtledemo""".split()
+)
 
-# Modules written in C have no source to parse, so these are imported: each one only defines functions and types.
-# Absent ones are passed over. Not here: readline and the curses modules, which write to the terminal on import.
-_EXTENSION_MODULES = (
-    "_asyncio", "_bisect", "_bz2", "_contextvars", "_csv", "_datetime", "_decimal", "_hashlib", "_heapq", "_json",
-    "_lzma", "_pickle", "_queue", "_random", "_socket", "_sqlite3", "_statistics", "_struct", "_zoneinfo", "array",
-    "binascii", "cmath", "fcntl", "grp", "math", "mmap", "resource", "select", "syslog", "termios", "unicodedata",
-    "zlib",
-)  # fmt: skip
+# Modules written in C have no source to parse, so these are imported: each one only defines functions and
+# types. Absent ones are passed over. Not here: readline and the curses modules, which write to the terminal
+# on import.
+_EXTENSION_MODULES = """
+    _asyncio _bisect _bz2 _contextvars _csv _datetime _decimal _hashlib _heapq _json _lzma _pickle _queue _random
+    _socket _sqlite3 _statistics _struct _zoneinfo array binascii cmath fcntl grp math mmap resource select syslog
+    termios unicodedata zlib
+""".split()
 
 # Where the public module's name is not the C module's name without its underscore.
 _PUBLIC_MODULE = {"_hashlib": "hashlib", "_thread": "threading", "nt": "os", "posix": "os"}
@@ -74,8 +74,8 @@ def _standard_library_sources() -> Iterator[tuple[str, str]]:
 def standard_library_identity() -> str:
     """Digest that changes when another Python, or another standard library, would be read.
 
-    Made from the interpreter's version and from every source file's name, size and time of change: reading the
-    files takes seconds, asking for this takes milliseconds.
+    Made from the interpreter's version and from every source file's name, size and time of change: reading
+    the files takes seconds, asking for this takes milliseconds.
     """
     digest = hashlib.sha256(f"{platform.python_implementation()} {sys.version}".encode())
     for module, path in _standard_library_sources():
@@ -95,7 +95,9 @@ def _source_documents(module: str, path: str) -> Iterator[Document]:
     except (SyntaxError, ValueError):  # a file that is broken on purpose, as 2to3's fixtures were
         return
 
-    def own(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> Iterator[Document]:
+    def own(
+        node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, name: str
+    ) -> Iterator[Document]:
         text = ast.get_docstring(node)
         if text and text.strip():
             yield Document(name, text.strip())
@@ -150,14 +152,16 @@ def standard_library_docstrings() -> list[Document]:
     Returns
     -------
     list of Document
-        One ``(name, text)`` for every module, class and function that has a docstring, several thousands in all;
-        sorted by file and then in the order of the source. Source files are parsed, never imported; built-in
-        modules and a fixed list of harmless extension modules are asked for theirs. A C function appears under the name
-        of its public module (``csv.reader``, not ``_csv.reader``), and once where Python source documents it too.
+        One ``(name, text)`` for every module, class and function that has a docstring, several thousands in
+        all; sorted by file and then in the order of the source. Source files are parsed, never imported;
+        built-in modules and a fixed list of harmless extension modules are asked for theirs. A C function
+        appears under the name of its public module (``csv.reader``, not ``_csv.reader``), and once where
+        Python source documents it too.
 
     Notes
     -----
-    Tests, ``site-packages``, ``distutils``, ``idlelib``, ``lib2to3`` and ``turtledemo`` are left out. About 2 seconds.
+    Tests, ``site-packages``, ``distutils``, ``idlelib``, ``lib2to3`` and ``turtledemo`` are left out. About 2
+    seconds.
 
     Examples
     --------
@@ -187,9 +191,9 @@ def read_documents(path: str | os.PathLike[str]) -> list[Document]:
     ----------
     path : str or path-like
         A folder
-            Every text file in it and below it is one document, named by its path inside the folder, in sorted order.
-            Hidden files and folders (``.git``) are passed over, and so are binary files (a NUL byte among the first 8192),
-            with a warning that says how many.
+            Every text file in it and below it is one document, named by its path inside the folder, in sorted
+            order. Hidden files and folders (``.git``) are passed over, and so are binary files (a NUL byte
+            among the first 8192), with a warning that says how many.
         ``*.jsonl``
             One JSON object a line, with the text in ``"text"`` and, if wanted, a name in ``"name"``.
         ``*.csv``, ``*.tsv``
@@ -209,8 +213,8 @@ def read_documents(path: str | os.PathLike[str]) -> list[Document]:
     OSError
         Something cannot be opened (FileNotFoundError where there is nothing).
     ValueError
-        A file is not UTF-8 (the offset of the first bad byte is named), is no JSON lines or table as its name says, or
-        there is no document at all.
+        A file is not UTF-8 (the offset of the first bad byte is named), is no JSON lines or table as its name
+        says, or there is no document at all.
 
     Warns
     -----
@@ -244,10 +248,10 @@ def read_documents(path: str | os.PathLike[str]) -> list[Document]:
                 documents = _json_documents(source, text)
             elif suffix in (".csv", ".tsv"):
                 documents = _table_documents(source, text, "," if suffix == ".csv" else "\t")
-            elif re.search(r"\S[^\S\n]*\n\s*\n\s*\S", text):
-                documents = _paragraph_documents(f"{file.name}:", text)
             else:
-                documents = _line_documents(f"{file.name}:", text)
+                documents = _paragraph_documents(f"{file.name}:", text)
+                if len(documents) == 1:
+                    documents = _line_documents(f"{file.name}:", text)
     if not documents:
         raise ValueError(f"{source}: no documents in it")
     return documents
@@ -258,7 +262,7 @@ def _decode(source: str, data: bytes) -> str:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{source}: not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason})"
+            f"{source}: not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}, {error.reason}"
         ) from error
 
 
@@ -269,11 +273,11 @@ def _line_documents(prefix: str, text: str) -> list[Document]:
 
 def _paragraph_documents(prefix: str, text: str) -> list[Document]:
     documents = []
-    line = 1
-    for paragraph, gap in re.findall(r"([^\n]+(?:\n[^\S\n]*\S[^\n]*)*)|(\n+)", text):
-        if paragraph.strip():
-            documents.append(Document(f"{prefix}{line}", paragraph.strip()))
-        line += paragraph.count("\n") + gap.count("\n")
+    numbered = enumerate(text.split("\n"), 1)
+    for filled, group in itertools.groupby(numbered, key=lambda line: bool(line[1].strip())):
+        if filled:
+            numbers, lines = zip(*group, strict=True)
+            documents.append(Document(f"{prefix}{numbers[0]}", "\n".join(lines).strip()))
     return documents
 
 
@@ -291,7 +295,10 @@ def _json_documents(source: str, text: str) -> list[Document]:
         if entry["text"].strip():
             name = entry.get("name")
             documents.append(
-                Document(f"{os.path.basename(source)}:{number}" if name is None else str(name), entry["text"].strip())
+                Document(
+                    f"{os.path.basename(source)}:{number}" if name is None else str(name),
+                    entry["text"].strip(),
+                )
             )
     return documents
 
@@ -299,7 +306,9 @@ def _json_documents(source: str, text: str) -> list[Document]:
 def _table_documents(source: str, text: str, delimiter: str) -> list[Document]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     if "text" not in (reader.fieldnames or ()):
-        raise ValueError(f"{source}: no column 'text' in the first line, which names {reader.fieldnames or 'none'}")
+        raise ValueError(
+            f"{source}: no column 'text' in the first line, which names {reader.fieldnames or 'none'}"
+        )
     documents = []
     try:
         for row in reader:
@@ -335,7 +344,8 @@ def _folder_documents(folder: Path) -> list[Document]:
                 documents.append(Document(path.relative_to(folder).as_posix(), text))
     if binary:
         warnings.warn(
-            f"{folder}: passed over {len(binary)} binary file{'s' * (len(binary) > 1)} (the first is {binary[0].name})",
+            f"{folder}: passed over {len(binary)} binary file{'s' * (len(binary) > 1)}"
+            f" (the first is {binary[0].name})",
             UserWarning,
             stacklevel=3,
         )

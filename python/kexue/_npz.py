@@ -1,4 +1,4 @@
-"""Arrays in an uncompressed ``.npz`` file: written whole or not at all, read back without pickle, or memory-mapped."""
+"""Arrays in an uncompressed ``.npz`` file: written whole or not at all, read without pickle or memory-mapped."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def unpack_strings(data: np.ndarray, offsets: np.ndarray) -> list[str]:
 def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Write `arrays` to `path` under a temporary name, then rename.
 
-    Every member's data starts at a multiple of 64 bytes, so that it can be memory-mapped as an aligned array; NumPy's
-    own ``savez`` does not see to that.
+    Every member's data starts at a multiple of 64 bytes, so that it can be memory-mapped as an aligned array;
+    NumPy's own ``savez`` does not see to that.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -73,10 +73,10 @@ def _write_member(archive: zipfile.ZipFile, file: BinaryIO, name: str, array: np
 
 
 def load_npz(path: str | os.PathLike[str], *, mapped: Collection[str] = ()) -> dict[str, np.ndarray]:
-    """Arrays of the ``.npz`` file at `path`; those named in `mapped` as read-only memory maps where that is possible.
+    """Arrays of the ``.npz`` file at `path`; those named in `mapped` as read-only memory maps where possible.
 
-    A member that is compressed, or not aligned, is read instead of mapped. What is mapped is not checked against its
-    checksum.
+    A member that is compressed, or not aligned, is read instead of mapped. What is mapped is not checked
+    against its checksum.
 
     Raises
     ------
@@ -94,7 +94,15 @@ def load_npz(path: str | os.PathLike[str], *, mapped: Collection[str] = ()) -> d
                     name = member.filename.removesuffix(".npy")
                     arrays[name] = _read_member(path, archive, member, size, map_it=name in mapped)
             return arrays
-        except (zipfile.BadZipFile, ValueError, EOFError, KeyError, OSError, NotImplementedError, struct.error) as error:
+        except (
+            zipfile.BadZipFile,
+            ValueError,
+            EOFError,
+            KeyError,
+            OSError,
+            NotImplementedError,
+            struct.error,
+        ) as error:
             raise ValueError(f"{os.fspath(path)}: not a readable .npz file ({error})") from error
         except Exception as error:
             # zlib.error and lzma.LZMAError of a compressed member, which need not be importable here
@@ -104,7 +112,12 @@ def load_npz(path: str | os.PathLike[str], *, mapped: Collection[str] = ()) -> d
 
 
 def _read_member(
-    path: str | os.PathLike[str], archive: zipfile.ZipFile, member: zipfile.ZipInfo, size: int, *, map_it: bool
+    path: str | os.PathLike[str],
+    archive: zipfile.ZipFile,
+    member: zipfile.ZipInfo,
+    size: int,
+    *,
+    map_it: bool,
 ) -> np.ndarray:
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)

@@ -1,4 +1,4 @@
-"""What the command line searches: a corpus counted once and kept in a cache, its word vectors, and the ranking."""
+"""What the command line searches: a corpus, counted once and kept in a cache, its word vectors, the ranking."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ _CACHE_VERSION = 1
 _CACHED_CORPORA = 8
 _SEED = 0
 
-# Function words of English, above all those that questions are made of. In a corpus of notes they are rare ("how",
-# "I"), so inverse document frequencies alone would make them count. Kusner et al. 2015 leave out stop words too.
+# Function words of English, above all those that questions are made of. In a corpus of notes they are rare
+# ("how", "I"), so inverse document frequencies alone would make them count. Kusner et al. 2015 leave out stop
+# words too.
 STOP_WORDS = frozenset(
-    """a an and any are as at be but by can could did do does for from had has have how i if in into is it its me my
-    of on or our should so that the their them then there these they this those to us was we were what when where which
-    who why will with would you your""".split()
+    """
+    a an and any are as at be but by can could did do does for from had has have how i if in into is it its me my of
+    on or our should so that the their them then there these they this those to us was we were what when where which
+    who why will with would you your
+    """.split()
 )
 
 
@@ -80,8 +83,8 @@ def load_corpus(
 ) -> tuple[Corpus, WordVectors | None]:
     """The documents of `path`, or the standard library's docstrings, and word vectors learned from them.
 
-    What takes time (parsing, counting, learning) is read from the cache when the same documents were seen before. A
-    damaged cache is built again; a cache that cannot be written is done without.
+    What takes time (parsing, counting, learning) is read from the cache when the same documents were seen
+    before. A damaged cache is built again; a cache that cannot be written is done without.
 
     Parameters
     ----------
@@ -108,9 +111,9 @@ def load_corpus(
     if documents is None:
         notify("reading the docstrings of the standard library (a few seconds, the first time only)")
         documents = standard_library_docstrings()
-        # The text a word vector is learned from is all there is. What is ranked is the public part of it, name and
-        # first paragraph: over 36 questions with known answers, the mean reciprocal rank was 0.77 so, 0.60 with whole
-        # docstrings and 0.66 without the names.
+        # The text a word vector is learned from is all there is. What is ranked is the public part of it,
+        # name and first paragraph: over 36 questions with known answers, the mean reciprocal rank was 0.77
+        # so, 0.60 with whole docstrings and 0.66 without the names.
         learned = [tokenize(f"{name}\n{text}", split_identifiers=True) for name, text in documents]
         documents = [document for document in documents if not _is_private(document.name)]
         ranked = [
@@ -171,7 +174,8 @@ def _read_corpus(file: Path) -> Corpus:
     arrays = _npz.load_npz(file)
     try:
         names, texts, vocabulary = (
-            _npz.unpack_strings(arrays[field], arrays[f"{field}_offsets"]) for field in ("names", "texts", "vocabulary")
+            _npz.unpack_strings(arrays[field], arrays[f"{field}_offsets"])
+            for field in ("names", "texts", "vocabulary")
         )
         counts = sparse.csr_array(
             (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(len(names), len(vocabulary))
@@ -211,7 +215,7 @@ def read_query(text: str, corpus: Corpus | None, words: WordVectors) -> Query:
 def word_weights(
     counts: sparse.csr_array, queries: Sequence[Query], words: WordVectors, kind: Literal["tfidf", "counts"]
 ) -> np.ndarray:
-    """Factor of each word's count: 1, or log((1 + n) / (1 + documents with the word)) + 1 and 0 for stop words.
+    """Factor of each word's count: 1; or log((1 + n) / (1 + documents with it)) + 1, and 0 for stop words.
 
     The stop words keep their weight where a query has no other word.
     """
@@ -227,7 +231,9 @@ def word_weights(
 
 def weighted(counts: sparse.csr_array, weights: np.ndarray) -> sparse.csr_array:
     """Counts times the weights of their words, without stored zeros."""
-    result = sparse.csr_array((counts.data * weights[counts.indices], counts.indices, counts.indptr), counts.shape)
+    result = sparse.csr_array(
+        (counts.data * weights[counts.indices], counts.indices, counts.indptr), counts.shape
+    )
     result = result.copy()  # eliminate_zeros works on the index arrays, which are those of `counts`
     result.eliminate_zeros()
     return result

@@ -47,13 +47,15 @@ def read(
                     format = _inner_format(name, header, first, second)
                 if format != "glove" and header is None:
                     raise ValueError(
-                        f"{name}: line 1 is not the number of vectors and their dimension, as in a {format} file"
+                        f"{name}: line 1 is not the number of vectors and their dimension, as in {format}"
                     )
                 if format == "word2vec-binary":
                     keys, vectors = _read_binary(name, stream, header, len(first), limit, errors)
                 else:
                     stream.seek(0)
-                    keys, vectors = _read_text(name, stream, None if format == "glove" else header, limit, errors)
+                    keys, vectors = _read_text(
+                        name, stream, None if format == "glove" else header, limit, errors
+                    )
     if limit is not None:
         keys, vectors = keys[:limit], vectors[:limit]
     if not keys:
@@ -70,7 +72,9 @@ def _outer_format(name: str, start: bytes) -> str | None:
     if start[0] == 0x80 and len(start) > 1 and start[1] in (2, 3, 4, 5):
         return "gensim"
     if start == _FASTTEXT_MODEL_MAGIC:
-        raise ValueError(f"{name}: this is a fastText model (.bin); its word vectors are in the .vec file beside it")
+        raise ValueError(
+            f"{name}: this is a fastText model (.bin); its word vectors are in the .vec file beside it"
+        )
     return None
 
 
@@ -80,7 +84,8 @@ def _inner_format(name: str, header: tuple[int, int] | None, first: bytes, secon
         return "word2vec" if numbers >= header[1] or _is_text(second) else "word2vec-binary"
     if _trailing_numbers(first) == 0:
         raise ValueError(
-            f"{name}: line 1 is neither a header nor a word and its numbers; known formats are {', '.join(FORMATS)}"
+            f"{name}: line 1 is neither a header nor a word and its numbers; "
+            f"known formats are {', '.join(FORMATS)}"
         )
     return "glove"
 
@@ -109,7 +114,7 @@ def _is_number(field: bytes) -> bool:
 
 
 def _trailing_numbers(line: bytes) -> int:
-    """How many fields at the end of the line are numbers; the first field is the word, whatever it looks like."""
+    """How many fields at the end of the line are numbers. The first field is the word, whatever it is."""
     count = 0
     for field in reversed(line.split()[1:]):
         if not _is_number(field):
@@ -193,7 +198,8 @@ def _read_text(
             raise ValueError(f"{name}: line 1 says {promised} vectors, the file has {len(keys)}")
         if len(keys) < (wanted or 0):
             raise ValueError(
-                f"{name}: truncated: line 1 says {promised} vectors, the file ends after {len(keys)}, at line {number - 1}"
+                f"{name}: truncated: line 1 says {promised} vectors, "
+                f"the file ends after {len(keys)}, at line {number - 1}"
             )
     if rows is None:
         return [], np.empty((0, 1), dtype=np.float32)
@@ -283,7 +289,8 @@ def _read_binary(
         else:
             data = stack.enter_context(memory_map.mmap(stream.fileno(), 0, access=memory_map.ACCESS_READ))
         size = len(data)
-        # A record is at least a letter, a blank and the numbers. The header may promise more than there is room for.
+        # A record is at least a letter, a blank and the numbers. The header may promise more than there is
+        # room for.
         vectors = np.empty((min(count, (size - begin) // (row_bytes + 2)), dimension), dtype="<f4")
         target = memoryview(vectors.reshape(-1).view(np.uint8))
         keys: list[str] = []
@@ -293,7 +300,9 @@ def _read_binary(
             end = blank + 1 + row_bytes
             if blank < 0 or end > size:
                 if blank < 0 and size - position > _LONGEST_KEY:
-                    raise ValueError(f"{name}: record {record}: no blank after the word in {_LONGEST_KEY} bytes")
+                    raise ValueError(
+                        f"{name}: record {record}: no blank after the word in {_LONGEST_KEY} bytes"
+                    )
                 raise ValueError(
                     f"{name}: truncated: the header says {promised} vectors, the file ends in record {record}"
                 )
@@ -317,7 +326,9 @@ def _read_npz(path: str | os.PathLike[str], mmap: bool) -> tuple[list[str], np.n
         raise ValueError(f"{name}: no arrays 'keys' and 'vectors' in the file, but {sorted(arrays)}")
     vectors, keys = arrays["vectors"], arrays["keys"]
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or vectors.shape[1] == 0:
-        raise ValueError(f"{name}: 'vectors' is {vectors.dtype} of shape {vectors.shape}, not a 2-D array of numbers")
+        raise ValueError(
+            f"{name}: 'vectors' is {vectors.dtype} of shape {vectors.shape}, not a 2-D array of numbers"
+        )
     try:
         if keys.dtype.kind == "U" and keys.ndim == 1:  # written by np.savez(path, keys=[...], vectors=...)
             words = keys.tolist()
@@ -371,7 +382,8 @@ def _without_duplicates(name: str, keys: list[str], vectors: np.ndarray) -> tupl
             seen.add(key)
             kept.append(position)
     warnings.warn(
-        f"{name}: {len(repeated)} words occur more than once (the first is {repeated[0]!r}); the first vector is kept",
+        f"{name}: {len(repeated)} words occur more than once (the first is {repeated[0]!r}); "
+        "the first vector is kept",
         UserWarning,
         stacklevel=4,
     )

@@ -16,8 +16,8 @@ from kexue._errors import KexueValueError, require_finite
 
 __all__ = ["WordVectors", "tokenize"]
 
-# A Han character is a word of its own, since text does not mark where words of several end; otherwise a word is a
-# run of letters and digits. The underscore joins nothing, so identifiers in snake_case come apart.
+# A Han character is a word of its own, since text does not mark where words of several end; otherwise a word
+# is a run of letters and digits. The underscore joins nothing, so identifiers in snake_case come apart.
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+")
 _CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -25,6 +25,7 @@ _CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _TOKENS_PER_BLOCK = 1 << 22
 _KRYLOV_BLOCK = 16
 _KRYLOV_WIDTH = 2.5  # in dimensions that are kept
+_KRYLOV_DEPTH = 8
 _DENSE_SIZE = 512
 
 
@@ -74,8 +75,8 @@ class WordVectors:
     Raises
     ------
     KexueValueError
-        `vectors` is not two-dimensional, is empty, is not finite (the first bad place is named), is not as long as
-        `keys`; or a word occurs twice (the first one is named).
+        `vectors` is not two-dimensional, is empty, is not finite (the first bad place is named), is not as
+        long as `keys`; or a word occurs twice (the first one is named).
     TypeError
         A word is not a string.
 
@@ -83,7 +84,7 @@ class WordVectors:
     --------
     WordVectors.fit : learn vectors from text.
     WordVectors.load : read a file.
-    kexue.pairwise_distances : distances between documents, from the counts of `count_matrix` and these vectors.
+    kexue.pairwise_distances : distances between documents, from their counts and these vectors.
 
     Examples
     --------
@@ -175,33 +176,34 @@ class WordVectors:
         Parameters
         ----------
         texts : iterable of str or of sequences of str
-            Documents; a string is split by :func:`tokenize`. A window never crosses from one text to the next.
+            Documents; a string is split by :func:`tokenize`. A window never crosses from one text to the
+            next.
         dimension : int, default 100
-            Length of the vectors. Less comes out where the PPMI matrix has a lower rank, as with a vocabulary that is
-            smaller than this.
+            Length of the vectors. Less comes out where the PPMI matrix has a lower rank, as with a vocabulary
+            that is smaller than this.
         window : int, default 5
-            Words up to this far apart are counted together, with weight ``window`` for neighbours down to 1 for the
-            farthest (in units that cancel), as in word2vec.
+            Words up to this far apart are counted together; the weight falls linearly with the distance, as
+            in word2vec.
         min_count : int, default 1
-            Words that are rarer are taken out of the texts before anything is counted. 1 keeps all; in a large corpus
-            5 is usual.
+            Words that are rarer are taken out of the texts before anything is counted. 1 keeps all; in a
+            large corpus 5 is usual.
         context_smoothing : float, default 0.75
-            Context counts are raised to this power, which takes weight from the large PMI of rare contexts. 1 is no
-            smoothing.
+            Context counts are raised to this power, which takes weight from the large PMI of rare contexts. 1
+            is no smoothing.
         eigenvalue_exponent : float, default 0.5
             The vectors are ``U * S**eigenvalue_exponent``: 1 is the plain SVD, 0 weighs all dimensions alike.
         normalize : bool, default True
-            Scale every vector to length 1. The lengths that the SVD gives grow with how often a word occurs, so that
-            raw Euclidean distances say more about frequency than about meaning.
+            Scale every vector to length 1. The lengths that the SVD gives grow with how often a word occurs,
+            so that raw Euclidean distances say more about frequency than about meaning.
         rng : numpy.random.Generator, int or None
-            Random numbers of the SVD, through ``numpy.random.default_rng(rng)``. With an integer, the result is
-            the same in every call, signs included.
+            Random numbers of the SVD, through ``numpy.random.default_rng(rng)``. With an integer, the result
+            is the same in every call, signs included.
 
         Returns
         -------
         WordVectors
-            The most frequent word first, ties in alphabetical order. A word with which no other occurs more often than
-            by chance, or that has no share in the dimensions kept, has no vector and is left out.
+            The most frequent word first, ties in alphabetical order. A word with which no other occurs more
+            often than by chance, or that has no share in the dimensions kept, has no vector and is left out.
 
         Raises
         ------
@@ -213,25 +215,28 @@ class WordVectors:
 
         Notes
         -----
-        With ``n`` tokens, ``V`` words, ``z`` pairs of words that occur together and ``k = 2.5 dimension``: O(n window)
-        for counting and O(z k + V k^2) for the SVD, O(z + V k) memory. A million tokens take a few seconds.
+        With ``n`` tokens, ``V`` words, ``z`` pairs of words that occur together and ``k = 2.5 dimension``:
+        O(n window) for counting and O(z k + V k^2) for the SVD, O(z + V k) memory. A million tokens take a
+        few seconds.
 
         References
         ----------
         .. [1] O. Levy, Y. Goldberg, "Neural word embedding as implicit matrix factorization", NeurIPS 2014.
-        .. [2] O. Levy, Y. Goldberg, I. Dagan, "Improving distributional similarity with lessons learned from word
+        .. [2] O. Levy, Y. Goldberg, I. Dagan, "Improving distributional similarity with lessons learned from
+           word
            embeddings", TACL 3, 2015, doi:10.1162/tacl_a_00134 (smoothing, exponent, window weights).
-        .. [3] J. Bullinaria, J. Levy, "Extracting semantic representations from word co-occurrence statistics: a
-           computational study", Behavior Research Methods 39, 2007, doi:10.3758/BF03193020 (PPMI), and "...:
-           stop-lists, stemming, and SVD", 44, 2012, doi:10.3758/s13428-011-0183-8 (the exponent).
-        .. [4] C. Musco, C. Musco, "Randomized block Krylov methods for stronger and faster approximate singular value
-           decomposition", NeurIPS 2015, arXiv:1504.05477; N. Halko, P.-G. Martinsson, J. Tropp, "Finding structure with
-           randomness", SIAM Review 53, 2011, arXiv:0909.4061.
+        .. [3] J. Bullinaria, J. Levy, "Extracting semantic representations from word co-occurrence statistics:
+           a computational study", Behavior Research Methods 39, 2007, doi:10.3758/BF03193020 (PPMI), and
+           "...: stop-lists, stemming, and SVD", 44, 2012, doi:10.3758/s13428-011-0183-8 (the exponent).
+        .. [4] C. Musco, C. Musco, "Randomized block Krylov methods for stronger and faster approximate singular
+           value
+           decomposition", NeurIPS 2015, arXiv:1504.05477; N. Halko, P.-G. Martinsson, J. Tropp, "Finding
+           structure with randomness", SIAM Review 53, 2011, arXiv:0909.4061.
 
         Examples
         --------
         >>> from kexue import WordVectors
-        >>> texts = ["the cat drinks milk", "the dog drinks water", "a car needs fuel", "a truck needs fuel"] * 5
+        >>> texts = ["the cat drinks milk", "the dog drinks water", "a car needs fuel", "a truck needs fuel"]
         >>> words = WordVectors.fit(texts, dimension=4, rng=0)
         >>> words
         WordVectors(11 words, 4 dimensions)
@@ -251,10 +256,11 @@ class WordVectors:
         ppmi = _positive_pmi(_cooccurrences(ids, lengths, len(keys), window), context_smoothing)
         if ppmi.nnz == 0:
             raise KexueValueError(
-                "texts: no two words occur together more often than by chance, so no vectors can be learned from them"
+                "texts: no two words occur together more often than by chance, so no vectors can be learned"
             )
         left, singular = _truncated_svd(ppmi, dimension, generator)
-        # What is left of a word that the kept dimensions do not reach is rounding, and would be noise once normalised.
+        # What is left of a word that the kept dimensions do not reach is rounding, and would be noise once
+        # normalised.
         share = np.linalg.norm(left * singular, axis=1)
         total = np.sqrt(ppmi.multiply(ppmi).sum(axis=1))
         known = (total > 0) & (share > 1e-4 * total)
@@ -280,20 +286,20 @@ class WordVectors:
         path : str or path-like
             The first three kinds may be compressed by gzip.
 
-            - word2vec text or fastText ``.vec``: a line with the number of vectors and their dimension, then a word and
-              its numbers a line;
+            - word2vec text or fastText ``.vec``: a line with the number of vectors and their dimension, then a
+              word and its numbers a line;
             - GloVe: the same without the first line; words may contain blanks;
             - word2vec binary;
             - ``.npz`` as written by :meth:`save`, or by ``numpy.savez(path, keys=..., vectors=...)``;
-            - a ``KeyedVectors`` or ``Word2Vec`` file of gensim, which must be installed. Such a file is a pickle,
-              and reading a pickle can run code: do not load one that you do not trust.
+            - a ``KeyedVectors`` or ``Word2Vec`` file of gensim, which must be installed. Such a file is a
+              pickle, and reading a pickle can run code: do not load one that you do not trust.
         format : {None, "word2vec", "word2vec-binary", "glove", "fasttext", "npz", "gensim"}
             None finds out from the content.
         limit : int, optional
             Read only the first `limit` words, which in most files are the most frequent ones.
         mmap : bool, default True
-            Map the vectors into memory instead of reading them, where the file allows it: ``.npz`` that is not
-            compressed, and gensim's large files. A mapped array is read-only and is not searched for NaN.
+            Map the vectors into memory instead of reading them, where the file allows it: ``.npz`` that is
+            not compressed, and gensim's large files. A mapped array is read-only and is not searched for NaN.
         errors : {"strict", "replace", "ignore"}
             What to do with a word that is not UTF-8, as in ``bytes.decode``.
 
@@ -306,8 +312,8 @@ class WordVectors:
         OSError
             The file cannot be opened (FileNotFoundError where there is none).
         ValueError
-            The file is empty, truncated or damaged, has a line with another number of numbers, a number that is not
-            finite, or a word that is not UTF-8; the path and the line or record are named.
+            The file is empty, truncated or damaged, has a line with another number of numbers, a number that
+            is not finite, or a word that is not UTF-8; the path and the line or record are named.
         ImportError
             A file of gensim, and gensim is not installed.
 
@@ -318,8 +324,9 @@ class WordVectors:
 
         Notes
         -----
-        Reading text is bounded by turning digits into numbers, some 10 million a second; a word2vec binary or an
-        ``.npz`` is read at the speed of the disk. Convert once: ``WordVectors.load("glove.txt").save("glove.npz")``.
+        Reading text is bounded by turning digits into numbers, some 10 million a second; a word2vec binary or
+        an ``.npz`` is read at the speed of the disk. Convert once:
+        ``WordVectors.load("glove.txt").save("glove.npz")``.
 
         Examples
         --------
@@ -333,7 +340,9 @@ class WordVectors:
         array([0.5, 1. ], dtype=float32)
         """
         if format is not None and format not in _word_vector_files.FORMATS:
-            raise KexueValueError(f"format must be None or one of {_word_vector_files.FORMATS}, not {format!r}")
+            raise KexueValueError(
+                f"format must be None or one of {_word_vector_files.FORMATS}, not {format!r}"
+            )
         if errors not in ("strict", "replace", "ignore"):
             raise KexueValueError(f"errors must be 'strict', 'replace' or 'ignore', not {errors!r}")
         if limit is not None:
@@ -346,8 +355,8 @@ class WordVectors:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an uncompressed ``.npz`` file, which :meth:`load` can map into memory.
 
-        The file is written under a temporary name in the same folder and then renamed; it has the name `path` exactly,
-        and no pickle inside: the arrays ``vectors``, ``keys`` (UTF-8 bytes) and ``offsets``.
+        The file is written under a temporary name in the same folder and then renamed; it has the name `path`
+        exactly, and no pickle inside: the arrays ``vectors``, ``keys`` (UTF-8 bytes) and ``offsets``.
 
         Parameters
         ----------
@@ -433,8 +442,10 @@ def _tokens_of(texts: Iterable[str | Sequence[str]]) -> Iterable[Sequence[str]]:
             raise TypeError(f"texts[{position}] must be a str or a list of str, not {type(text).__name__}")
 
 
-def _number_words(texts: Iterable[str | Sequence[str]], min_count: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Vocabulary by falling frequency, the texts as numbers into it end to end, and the length of each text."""
+def _number_words(
+    texts: Iterable[str | Sequence[str]], min_count: int
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Vocabulary by falling frequency, the texts end to end as numbers into it, and each text's length."""
     number: dict[str, int] = {}
     collected = array("i")
     ends = array("q", [0])
@@ -448,7 +459,9 @@ def _number_words(texts: Iterable[str | Sequence[str]], min_count: int) -> tuple
     counts = np.bincount(ids, minlength=len(words))
     order = sorted(np.flatnonzero(counts >= min_count).tolist(), key=lambda i: (-counts[i], words[i]))
     if not order:
-        raise KexueValueError(f"texts: no word occurs min_count={min_count} times; the most frequent one {counts.max()} times")
+        raise KexueValueError(
+            f"texts: no word occurs min_count={min_count} times; the most frequent one {counts.max()} times"
+        )
     renumbered = np.full(len(words), -1, dtype=np.int32)
     renumbered[order] = np.arange(len(order), dtype=np.int32)
     ids = renumbered[ids]
@@ -494,13 +507,13 @@ def _truncated_svd(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Left singular vectors and singular values; fewer than `dimension` where the rank is lower.
 
-    Randomized block Krylov iteration (Musco & Musco 2015, algorithm 2) in float32. Against subspace iteration with
-    blocks as wide as the result (Halko et al., algorithm 4.4), on 60,000 words and 6.5 million pairs: 3 s for
-    99.97% of the leading 100 squared singular values instead of 11 s for 99.1%, because a product with 16 columns at a
-    time stays in the cache, and because no product's result is thrown away.
+    Randomized block Krylov iteration (Musco & Musco 2015, algorithm 2) in float32. Against subspace iteration
+    with blocks as wide as the result (Halko et al., algorithm 4.4), on 60,000 words and 6.5 million pairs: 3
+    s for 99.97% of the leading 100 squared singular values instead of 11 s for 99.1%, because a product with
+    16 columns at a time stays in the cache, and because no product's result is thrown away.
     """
     size = matrix.shape[0]
-    blocks = math.ceil(_KRYLOV_WIDTH * dimension / _KRYLOV_BLOCK)
+    blocks = max(_KRYLOV_DEPTH, math.ceil(_KRYLOV_WIDTH * dimension / _KRYLOV_BLOCK))
     width = blocks * _KRYLOV_BLOCK
     if size <= max(width, _DENSE_SIZE):
         left, singular, _ = np.linalg.svd(matrix.toarray())

@@ -72,6 +72,27 @@ def _explain(status: int, **vectors: np.ndarray) -> None:
     raise_status(status)
 
 
+def _used_words(*sets: _Rows | None) -> np.ndarray:
+    return np.unique(np.concatenate([rows[1] for rows in sets if rows is not None]))
+
+
+def _chunks(words: np.ndarray) -> list[np.ndarray]:
+    """The words a few thousand at a time: the vectors may be memory-mapped and larger than the memory."""
+    return [words[k : k + 4096] for k in range(0, len(words), 4096)]
+
+
+def _require_finite_words(vectors: np.ndarray, words: np.ndarray) -> None:
+    """Raise for the first of the words whose vector is not finite; the others may hold anything."""
+    for chunk in _chunks(words):
+        bad = ~np.isfinite(vectors[chunk])
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            word = chunk[row]
+            raise KexueValueError(
+                f"vectors[{word}, {column}] is {vectors[word, column]}; vectors has shape {vectors.shape}"
+            )
+
+
 def _pair_distance(x: ArrayLike, y: ArrayLike, x_weights: Any, y_weights: Any, metric: str, rms: bool) -> Any:
     vectors, rows, columns = _pair(x, y, x_weights, y_weights)
     scale = 1.0 / np.sqrt(vectors.shape[1]) if rms else 1.0
@@ -299,8 +320,9 @@ def _csr_rows(name: str, matrix: Any, vocabulary: int) -> _Rows:
     if issparse(matrix):
         if matrix.ndim != 2:
             raise KexueValueError(f"{name} must have 2 dimensions (documents x vocabulary), but its shape is {matrix.shape}")
-        as_real(name, matrix.data[:0] if hasattr(matrix, "data") and isinstance(matrix.data, np.ndarray) else [])
-        rows = csr_array(matrix)
+        as_real(name, np.empty(0, dtype=matrix.dtype))
+        # float64 before entries are added up: counts of uint8 would wrap around.
+        rows = csr_array(matrix if matrix.format == "csr" else matrix.astype(np.float64))
     else:
         rows = csr_array(as_real(name, matrix, ndim=2))
     if rows.shape[1] != vocabulary:
@@ -308,8 +330,11 @@ def _csr_rows(name: str, matrix: Any, vocabulary: int) -> _Rows:
             f"{name} has {rows.shape[1]} columns (shape {rows.shape}), but vectors has {vocabulary} rows"
         )
     if not rows.has_canonical_format:
-        rows = rows.copy()
+        rows = rows.astype(np.float64, copy=True)
         rows.sum_duplicates()
+    if not rows.data.all():
+        rows = rows.copy()
+        rows.eliminate_zeros()  # such a word is not in use: its vector may be NaN
     weights = np.ascontiguousarray(rows.data, dtype=np.float64)
     if weights.size and not (weights.min() >= 0 and np.isfinite(weights).all()):
         bad = int(np.argmax(~(np.isfinite(weights) & (weights >= 0))))
@@ -327,18 +352,22 @@ def _array_rows(
     name: str, documents: Sequence[ArrayLike], weights: Sequence[ArrayLike | None] | None, first: int
 ) -> tuple[list[np.ndarray], _Rows]:
     """A list of arrays of word vectors as documents whose every word is its own."""
-    if isinstance(documents, (str, bytes)) or not hasattr(documents, "__len__"):
+    from scipy.sparse import issparse
+
+    if isinstance(documents, (str, bytes)) or not hasattr(documents, "__len__") or issparse(documents):
         raise TypeError(f"{name} must be a sequence of arrays where vectors is None, not {type(documents).__name__}")
     if weights is not None and len(weights) != len(documents):
         raise KexueValueError(f"{name.lower()}_weights has {len(weights)} entries for {len(documents)} documents")
     arrays = []
     for i, document in enumerate(documents):
-        array = np.asarray(document)
+        array = as_real(f"{name}[{i}]", document)
         arrays.append(as_real(f"{name}[{i}]", array.reshape(0, 0) if array.size == 0 else array, ndim=2))
-    dimensions = {array.shape[1] for array in arrays if array.size}
-    if len(dimensions) > 1:
-        i = next(i for i, array in enumerate(arrays) if array.size and array.shape[1] != arrays[0].shape[1])
-        raise KexueValueError(f"the documents of {name} differ in dimension: {name}[{i}] has shape {arrays[i].shape}")
+    dimension = next((array.shape[1] for array in arrays if array.size), 0)
+    for i, array in enumerate(arrays):
+        if array.size and array.shape[1] != dimension:
+            raise KexueValueError(
+                f"the documents of {name} differ in dimension: {name}[{i}] has shape {array.shape}, others have {dimension} columns"
+            )
     lengths = np.array([array.shape[0] for array in arrays], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     parts = [
@@ -347,32 +376,29 @@ def _array_rows(
     ]
     flat = np.concatenate(parts) if parts else np.zeros(0)
     words = np.arange(first, first + int(offsets[-1]), dtype=np.int32)
-    return [array for array in arrays if array.size], (offsets, words, flat)
+    return arrays, (offsets, words, flat)
 
 
-def _refuse_empty(name: str, rows: _Rows, norms: np.ndarray | None) -> None:
+def _refuse_empty(name: str, rows: _Rows, moving: np.ndarray | None) -> None:
+    """Raise if a document has no mass. moving: whether a word's vector is other than zero, for WRD."""
     offsets, words, weights = rows
-    mass = weights if norms is None else weights * norms[words]
+    mass = weights if moving is None else weights * moving[words]
     totals = np.add.reduceat(np.append(mass, 0.0), np.minimum(offsets[:-1], mass.size)) if len(offsets) > 1 else np.zeros(0)
     totals = np.where(np.diff(offsets) > 0, totals, 0.0)
     if (totals > 0).all():
         return
     i = int(np.argmax(~(totals > 0)))
-    reason = "it has no words of positive weight" if norms is None or not weights[offsets[i] : offsets[i + 1]].any() else (
+    reason = "it has no words of positive weight" if moving is None or not weights[offsets[i] : offsets[i + 1]].any() else (
         "all its vectors are zero"
     )  # fmt: skip
     raise KexueValueError(f'document {i} of {name} is empty: {reason}; empty="nan" or empty="inf" lets it pass')
 
 
-def _centroids(rows: _Rows, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The weighted mean of each document, and whether it has one."""
-    from scipy.sparse import csr_array
-
-    offsets, words, weights = rows
-    matrix = csr_array((weights, words, offsets), shape=(len(offsets) - 1, vectors.shape[0]))
-    totals = matrix.sum(axis=1)
-    sound = totals > 0
-    return matrix @ vectors.astype(np.float64) / np.where(sound, totals, 1.0)[:, None], sound
+def _moving_words(vectors: np.ndarray, words: np.ndarray) -> np.ndarray:
+    moving = np.zeros(vectors.shape[0], dtype=bool)
+    for chunk in _chunks(words):
+        moving[chunk] = vectors[chunk].any(axis=1)
+    return moving
 
 
 def pairwise_distances(
@@ -453,6 +479,7 @@ def pairwise_distances(
         raise KexueValueError(f'empty must be "raise", "nan" or "inf", got {empty!r}')
     if rms and metric == "wrd":
         raise KexueValueError('rms does not go with metric="wrd"')
+    sets: dict[str, list[np.ndarray]] = {}
     if vectors is not None:
         if x_weights is not None or y_weights is not None:
             raise KexueValueError("x_weights and y_weights go with lists of arrays; with vectors, X and Y hold the weights")
@@ -460,47 +487,68 @@ def pairwise_distances(
         rows = _csr_rows("X", X, words.shape[0])
         columns = None if Y is None else _csr_rows("Y", Y, words.shape[0])
     else:
-        parts, rows = _array_rows("X", X, x_weights, 0)
+        sets["X"], rows = _array_rows("X", X, x_weights, 0)
         columns = None
         if Y is not None:
-            more, columns = _array_rows("Y", Y, y_weights, int(rows[0][-1]))
-            if parts and more and parts[0].shape[1] != more[0].shape[1]:
-                raise KexueValueError(f"X has vectors of dimension {parts[0].shape[1]}, Y of {more[0].shape[1]}")
-            parts += more
-        words = np.concatenate(parts) if parts else np.zeros((1, 1))
+            sets["Y"], columns = _array_rows("Y", Y, y_weights, int(rows[0][-1]))
+        parts = {name: [array for array in arrays if array.size] for name, arrays in sets.items()}
+        if Y is not None and parts["X"] and parts["Y"] and parts["X"][0].shape[1] != parts["Y"][0].shape[1]:
+            raise KexueValueError(f"X has vectors of dimension {parts['X'][0].shape[1]}, Y of {parts['Y'][0].shape[1]}")
+        every = sum(parts.values(), [])
+        words = np.concatenate(every) if every else np.zeros((1, 1))
     if empty == "raise":
-        norms = np.linalg.norm(words, axis=1) if metric == "wrd" else None
-        _refuse_empty("X", rows, norms)
+        moving = _moving_words(words, _used_words(rows, columns)) if metric == "wrd" else None
+        _refuse_empty("X", rows, moving)
         if columns is not None:
-            _refuse_empty("Y", columns, norms)
+            _refuse_empty("Y", columns, moving)
     scale = 1.0 / np.sqrt(words.shape[1]) if rms else 1.0
+    dtype, used = words.dtype, _used_words(rows, columns)
     if metric == "wcd":
-        words, rows, columns = _as_centroids(words, rows, columns)
-        metric = "wmd"
+        _require_finite(sets, words, used)
+        words, rows, columns = _as_centroids(words, used, rows, columns)
+    core_metric = "wmd" if metric == "wcd" else metric
     with _progress_bar(progress, metric) as report:
-        status, distances = _documents.pairwise(words, rows, columns, metric, scale, _EMPTY[empty], workers, report)
+        status, distances = _documents.pairwise(words, rows, columns, core_metric, scale, _EMPTY[empty], workers, report)
     if status:
-        _explain(status, vectors=words)
-    return distances
+        if status_name(status) == "KX_E_NONFINITE":
+            _require_finite(sets, words, used)
+        raise_status(status)
+    return distances.astype(dtype, copy=False)
 
 
-def _as_centroids(words: np.ndarray, rows: _Rows, columns: _Rows | None) -> tuple[np.ndarray, _Rows, _Rows | None]:
-    """Documents of one word each, the centroid: their transport is the centroid distance."""
-    used = np.unique(np.concatenate([part[1] for part in (rows, columns) if part is not None]))
-    if not np.isfinite(words[used]).all():
-        require_finite("vectors", words)
+def _require_finite(sets: dict[str, list[np.ndarray]], words: np.ndarray, used: np.ndarray) -> None:
+    """Raise for the first vector in use that is not finite, by the name it has for the caller."""
+    for name, arrays in sets.items():
+        for i, array in enumerate(arrays):
+            require_finite(f"{name}[{i}]", array)
+    _require_finite_words(words, used)
+
+
+def _as_centroids(
+    words: np.ndarray, used: np.ndarray, rows: _Rows, columns: _Rows | None
+) -> tuple[np.ndarray, _Rows, _Rows | None]:
+    """Documents of one word each, the centroid in float64: their transport is the centroid distance."""
+    from scipy.sparse import csr_array
+
+    vectors = words[used].astype(np.float64)
     sets, centroids, first = [], [], 0
     for part in (rows, columns):
         if part is None:
             sets.append(None)
             continue
-        means, sound = _centroids(part, words)
-        centroids.append(means.astype(words.dtype))
+        offsets, part_words, weights = part
+        count = len(offsets) - 1
+        matrix = csr_array((weights, np.searchsorted(used, part_words), offsets), shape=(count, len(used)))
+        totals = matrix.sum(axis=1)
+        if not np.isfinite(totals).all():
+            raise OverflowError(f"the weights of document {int(np.argmin(np.isfinite(totals)))} are too large to add up")
+        sound = totals > 0
+        centroids.append(matrix @ vectors / np.where(sound, totals, 1.0)[:, None])
         offsets = np.concatenate([[0], np.cumsum(sound)]).astype(np.int64)
-        sets.append((offsets, first + np.flatnonzero(sound).astype(np.int32), np.ones(int(offsets[-1]))))
-        first += len(means)
+        sets.append((offsets, (first + np.flatnonzero(sound)).astype(np.int32), np.ones(int(offsets[-1]))))
+        first += count
     table = np.concatenate(centroids)
-    return table if len(table) else np.zeros((1, 1), dtype=words.dtype), sets[0], sets[1]
+    return table if len(table) else np.zeros((1, vectors.shape[1])), sets[0], sets[1]
 
 
 class _progress_bar:

@@ -113,9 +113,7 @@ class _Problem:
 
 
 def _weights(name: str, value: ArrayLike | None, size: int, axis: str) -> np.ndarray | None:
-    if value is None or (hasattr(value, "__len__") and len(value) == 0):
-        if size and value is not None and np.ndim(value) > 1:
-            raise KexueValueError(f"{name} is empty, but M has {size} {axis}")
+    if value is None or (hasattr(value, "__len__") and len(value) == 0 and np.ndim(value) == 1):
         return None
     weights = as_contiguous_last(as_real(name, value, dtype=np.float64), 1)
     if weights.ndim == 0:

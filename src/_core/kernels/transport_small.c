@@ -334,16 +334,19 @@ static inline kx_status_t solve(kx_small_t *s, kx_emd_problem_t *p, kx_task_t *t
 
         const int plane = (int)(leaving >> 6);
         const uint64_t bit = (uint64_t)1 << (leaving & 63);
-        const int column_moves = (path[plane * nodes + to] & bit) != 0;
+        /* Which side moves is a coin toss too, so the choice is made by masks. */
+        const uint64_t column_moves = (uint64_t)0 - (path[plane * nodes + to] >> (leaving & 63) & 1);
+        const uint64_t row_below = (uint64_t)0 - (source_below[plane] >> (leaving & 63) & 1);
+        const uint64_t row_end = (uint64_t)s->row[leaving], column_end = (uint64_t)(s->sink + s->column[leaving]);
+        const int64_t hanging = (int64_t)(column_end ^ ((row_end ^ column_end) & row_below));
+        const int64_t moving_end = (int64_t)((uint64_t)from ^ ((uint64_t)(from ^ to) & column_moves));
         /* Arcs between the entering arc and the leaving one turn over. */
-        const int64_t hanging = source_below[plane] & bit ? s->row[leaving] : s->sink + s->column[leaving];
-        const int64_t moving_end = column_moves ? to : from;
         for (int w = 0; w < planes; w++)
             source_below[w] ^= cycle[w] & path[w * nodes + moving_end] & ~path[w * nodes + hanging];
-        source_below[plane] = column_moves ? source_below[plane] & ~bit : source_below[plane] | bit;
+        source_below[plane] = (source_below[plane] & ~bit) | (bit & ~column_moves);
 
         cycle[plane] &= ~bit;
-        move_nodes(s, plane, bit, cycle, column_moves ? -reduced : reduced, planes);
+        move_nodes(s, plane, bit, cycle, reduced * (1 - 2 * (double)(column_moves & 1)), planes);
         s->flow[leaving] = theta;
         s->row[leaving] = (int32_t)row;
         s->column[leaving] = (int32_t)column;
