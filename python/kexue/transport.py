@@ -408,7 +408,7 @@ def solve(
     >>> import kexue
     >>> result = kexue.solve([[0.0, 2.0], [1.0, 3.0]], [0.5, 0.5], [0.25, 0.75])
     >>> result.value
-    1.75
+    2.0
     >>> result.plan.sum(axis=0)
     array([0.25, 0.75])
     """
