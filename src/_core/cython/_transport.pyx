@@ -64,6 +64,8 @@ def emd2_plain(object a, object b, object M):
     with nogil:
         status = kx_transport_emd_f64(&ctx, a_data, b_data, M_data, 1, NULL, NULL, NULL, m, n,
                                       n * <ptrdiff_t>sizeof(double), &options, &outputs, NULL)
+    if status == KX_E_CANCELLED:
+        raise_for_status(status)
     return cost if status == KX_OK else None
 
 

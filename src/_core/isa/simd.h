@@ -116,6 +116,36 @@ static inline int kx_f32v_all_between(kx_f32v a, float low, float high) {
            0xffff;
 }
 
+/* For exp and log. round: to the nearest integer. clamp_magnitude: to [-limit, limit], a NaN stays and raises nothing. scale: a 2^n for
+   an integral n within +-2^11 (float32 +-2^8), rounded once. split: a = m 2^exponent with m in [0.75, 1.5); for normal positive a
+   at least, and with AVX-512 for any a (0 and inf have exponent -inf and inf, a negative a gives NaN). */
+static inline kx_f64v kx_f64v_round(kx_f64v a) { return _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline kx_f64v kx_f64v_clamp_magnitude(kx_f64v a, double limit) {
+    __m512i sign = _mm512_castpd_si512(_mm512_set1_pd(-0.0)), limits = _mm512_castpd_si512(_mm512_set1_pd(limit));
+    __mmask8 outside = _mm512_cmp_pd_mask(_mm512_abs_pd(a), _mm512_set1_pd(limit), _CMP_GT_OQ);
+    __m512i bits = _mm512_castpd_si512(a);
+    return _mm512_castsi512_pd(_mm512_mask_mov_epi64(bits, outside, _mm512_ternarylogic_epi64(sign, bits, limits, 0xca)));
+}
+static inline kx_f64v kx_f64v_scale(kx_f64v a, kx_f64v n) { return _mm512_scalef_pd(a, n); }
+static inline kx_f64v kx_f64v_split(kx_f64v a, kx_f64v *exponent) {
+    kx_f64v m = _mm512_getmant_pd(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_nan);
+    *exponent = _mm512_sub_pd(_mm512_getexp_pd(a), _mm512_getexp_pd(m));
+    return m;
+}
+static inline kx_f32v kx_f32v_round(kx_f32v a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline kx_f32v kx_f32v_clamp_magnitude(kx_f32v a, float limit) {
+    __m512i sign = _mm512_castps_si512(_mm512_set1_ps(-0.0f)), limits = _mm512_castps_si512(_mm512_set1_ps(limit));
+    __mmask16 outside = _mm512_cmp_ps_mask(_mm512_abs_ps(a), _mm512_set1_ps(limit), _CMP_GT_OQ);
+    __m512i bits = _mm512_castps_si512(a);
+    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(bits, outside, _mm512_ternarylogic_epi32(sign, bits, limits, 0xca)));
+}
+static inline kx_f32v kx_f32v_scale(kx_f32v a, kx_f32v n) { return _mm512_scalef_ps(a, n); }
+static inline kx_f32v kx_f32v_split(kx_f32v a, kx_f32v *exponent) {
+    kx_f32v m = _mm512_getmant_ps(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_nan);
+    *exponent = _mm512_sub_ps(_mm512_getexp_ps(a), _mm512_getexp_ps(m));
+    return m;
+}
+
 #elif defined(__AVX2__) && defined(__FMA__)
 
 #include <immintrin.h>
@@ -210,6 +240,45 @@ static inline int kx_f32v_all_between(kx_f32v a, float low, float high) {
                                             _mm256_cmp_ps(a, _mm256_set1_ps(high), _CMP_LE_OQ))) == 0xff;
 }
 
+/* An integer n as the low bits of 1.5 2^52 + n: no conversion, so nothing is raised for a NaN. */
+static inline kx_f64v kx_f64v_power_of_two(kx_f64v n) {
+    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(_mm256_add_pd(n, _mm256_set1_pd(0x1.8p52 + 1023))), 52));
+}
+static inline kx_f64v kx_f64v_round(kx_f64v a) { return _mm256_round_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline kx_f64v kx_f64v_clamp_magnitude(kx_f64v a, double limit) {
+    __m256d limits = _mm256_set1_pd(limit), sign = _mm256_and_pd(a, _mm256_set1_pd(-0.0));
+    return _mm256_blendv_pd(a, _mm256_or_pd(sign, limits), _mm256_cmp_pd(_mm256_xor_pd(a, sign), limits, _CMP_GT_OQ));
+}
+static inline kx_f64v kx_f64v_scale(kx_f64v a, kx_f64v n) {
+    __m256d first = kx_f64v_round(_mm256_mul_pd(n, _mm256_set1_pd(0.5)));
+    return _mm256_mul_pd(_mm256_mul_pd(a, kx_f64v_power_of_two(first)), kx_f64v_power_of_two(_mm256_sub_pd(n, first)));
+}
+static inline kx_f64v kx_f64v_split(kx_f64v a, kx_f64v *exponent) {
+    const __m256i base = _mm256_castpd_si256(_mm256_set1_pd(0.75)), offset = _mm256_set1_epi64x(INT64_MIN);
+    __m256i bits = _mm256_castpd_si256(a), above = _mm256_sub_epi64(bits, base);
+    __m256i count = _mm256_srli_epi64(_mm256_xor_si256(above, offset), 52); /* the exponent + 2048 */
+    __m256d shifted = _mm256_castsi256_pd(_mm256_or_si256(count, _mm256_castpd_si256(_mm256_set1_pd(0x1p52))));
+    *exponent = _mm256_sub_pd(shifted, _mm256_set1_pd(0x1p52 + 2048));
+    return _mm256_castsi256_pd(_mm256_sub_epi64(bits, _mm256_and_si256(above, _mm256_set1_epi64x(-(1LL << 52)))));
+}
+static inline kx_f32v kx_f32v_power_of_two(kx_f32v n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(0x1.8p23f + 127))), 23));
+}
+static inline kx_f32v kx_f32v_round(kx_f32v a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline kx_f32v kx_f32v_clamp_magnitude(kx_f32v a, float limit) {
+    __m256 limits = _mm256_set1_ps(limit), sign = _mm256_and_ps(a, _mm256_set1_ps(-0.0f));
+    return _mm256_blendv_ps(a, _mm256_or_ps(sign, limits), _mm256_cmp_ps(_mm256_xor_ps(a, sign), limits, _CMP_GT_OQ));
+}
+static inline kx_f32v kx_f32v_scale(kx_f32v a, kx_f32v n) {
+    __m256 first = kx_f32v_round(_mm256_mul_ps(n, _mm256_set1_ps(0.5f)));
+    return _mm256_mul_ps(_mm256_mul_ps(a, kx_f32v_power_of_two(first)), kx_f32v_power_of_two(_mm256_sub_ps(n, first)));
+}
+static inline kx_f32v kx_f32v_split(kx_f32v a, kx_f32v *exponent) {
+    __m256i bits = _mm256_castps_si256(a), above = _mm256_sub_epi32(bits, _mm256_castps_si256(_mm256_set1_ps(0.75f)));
+    *exponent = _mm256_cvtepi32_ps(_mm256_srai_epi32(above, 23));
+    return _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_and_si256(above, _mm256_set1_epi32(-(1 << 23)))));
+}
+
 #else
 
 #define KX_SIMD_GENERIC 1
@@ -287,6 +356,45 @@ static inline double kx_fused_f64(double a, double b, double c) {
 KX_GENERIC_ACCURATE(kx_f64v, double, f64)
 KX_GENERIC_ACCURATE(kx_f32v, float, f32)
 
+/* Rounding and exponents by the bits of 1.5 2^52 + n (float32: 1.5 2^23 + n); rint and ldexp are calls on the x86-64 baseline. */
+#define KX_GENERIC_EXPONENTS(V, T, U, I, S, FABS, COPYSIGN, MAGIC, MANTISSA_BITS, BIAS)                           \
+    static inline T kx_power_of_two_##S(T n) {                                                                    \
+        U bits;                                                                                                   \
+        n += MAGIC + BIAS;                                                                                        \
+        memcpy(&bits, &n, sizeof n);                                                                              \
+        bits <<= MANTISSA_BITS;                                                                                   \
+        memcpy(&n, &bits, sizeof n);                                                                              \
+        return n;                                                                                                 \
+    }                                                                                                             \
+    static inline V V##_round(V a) { KX_EACH_LANE a.lane[i] = (a.lane[i] + MAGIC) - MAGIC; return a; }            \
+    static inline V V##_clamp_magnitude(V a, T limit) {                                                           \
+        KX_EACH_LANE if (!kx_between_##S(FABS(a.lane[i]), 0, limit) && !isnan(a.lane[i]))                         \
+            a.lane[i] = COPYSIGN(limit, a.lane[i]);                                                               \
+        return a;                                                                                                 \
+    }                                                                                                             \
+    static inline V V##_scale(V a, V n) {                                                                         \
+        KX_EACH_LANE {                                                                                            \
+            T first = (n.lane[i] * (T)0.5 + MAGIC) - MAGIC;                                                       \
+            a.lane[i] = a.lane[i] * kx_power_of_two_##S(first) * kx_power_of_two_##S(n.lane[i] - first);          \
+        }                                                                                                         \
+        return a;                                                                                                 \
+    }                                                                                                             \
+    static inline V V##_split(V a, V *exponent) {                                                                 \
+        KX_EACH_LANE {                                                                                            \
+            const T base = (T)0.75;                                                                               \
+            U bits, base_bits;                                                                                    \
+            memcpy(&bits, &a.lane[i], sizeof bits);                                                               \
+            memcpy(&base_bits, &base, sizeof bits);                                                               \
+            U above = bits - base_bits, count = above >> MANTISSA_BITS << MANTISSA_BITS;                          \
+            bits -= count;                                                                                        \
+            memcpy(&a.lane[i], &bits, sizeof bits);                                                               \
+            exponent->lane[i] = (T)((I)count / ((I)1 << MANTISSA_BITS));                                          \
+        }                                                                                                         \
+        return a;                                                                                                 \
+    }
+KX_GENERIC_EXPONENTS(kx_f64v, double, uint64_t, int64_t, f64, fabs, copysign, 0x1.8p52, 52, 1023)
+KX_GENERIC_EXPONENTS(kx_f32v, float, uint32_t, int32_t, f32, fabsf, copysignf, 0x1.8p23f, 23, 127)
+
 #endif
 
 /* Index of the lowest set bit; the argument is not 0. */
@@ -297,6 +405,14 @@ static inline int kx_lowest_bit(uint64_t bits) {
     return (int)index;
 #else
     return __builtin_ctzll(bits);
+#endif
+}
+
+static inline int kx_count_bits(uint64_t bits) {
+#if defined(_MSC_VER) && !defined(__clang__)
+    return (int)__popcnt64(bits);
+#else
+    return __builtin_popcountll(bits);
 #endif
 }
 

@@ -227,9 +227,13 @@ static void refresh_potentials(kx_large_t *s, const kx_emd_problem_t *p) {
 
 /* Adds `change` to the potentials of a set of nodes, and brings their float32 images up to date. */
 static void shift_potentials(kx_large_t *s, const uint64_t *set, double change) {
-    const kx_f64v by = kx_f64v_set(change), scale = kx_f64v_set(s->scale);
+    int64_t members = 0;
+    for (int64_t w = 0; w < s->words; w++) members += kx_count_bits(set[w]);
+    /* Only differences matter: where most nodes would move, the others move the other way. */
+    const uint64_t flip = 2 * members > s->nodes ? ~(uint64_t)0 : 0;
+    const kx_f64v by = kx_f64v_set(flip ? -change : change), scale = kx_f64v_set(s->scale);
     for (int64_t w = 0; w < s->words; w++) {
-        uint64_t bits = set[w];
+        uint64_t bits = set[w] ^ flip;
         if (!bits) continue;
         for (int64_t x = 64 * w; bits; x += KX_F64_LANES, bits >>= KX_F64_LANES) {
             unsigned lanes = (unsigned)(bits & ((1u << KX_F64_LANES) - 1));

@@ -8,5 +8,6 @@
 #include "kx_activations.h"
 #include "kx_documents.h"
 #include "kx_transport.h"
+#include "kx_vector_math.h"
 
 #endif

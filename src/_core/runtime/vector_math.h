@@ -1,0 +1,118 @@
+/* exp and log of short vectors, for kernels to inline.
+
+   exp: x = n ln 2 + r, |r| <= ln 2 / 2 (Cody and Waite), a polynomial in r, a power of two. log: x = 2^e m, m in [0.75, 1.5),
+   log m = f - f^2/2 + s (f^2/2 + R(s^2)) with f = m - 1 and s = f / (2 + f) (the arrangement of fdlibm's e_log.c, which keeps the
+   digits where e = 0). The coefficients interpolate at Chebyshev nodes; their relative errors are below 0.17 half-ulps.
+
+   Whole range: exp overflows to inf, underflows through the subnormals to 0; log takes subnormals, log 0 = -inf, log of a negative
+   number is NaN; NaN propagates. Errors (tests/c/test_vector_math.c): below 1 ulp in both precisions. The floating-point
+   flags are not part of the promise: log(0) may raise nothing. */
+#ifndef KX_VECTOR_MATH_H
+#define KX_VECTOR_MATH_H
+
+#include "isa/simd.h"
+
+static inline kx_f64v kx_f64v_exp(kx_f64v x) {
+    static const double c[] = {0x1.0000000000001p-1,  0x1.5555555555556p-3,  0x1.5555555553d63p-5,  0x1.11111111109b3p-7,
+                               0x1.6c16c1788bd90p-10, 0x1.a01a01a7c41d5p-13, 0x1.a019b90d2ae7ap-16, 0x1.71de0dae63bb3p-19,
+                               0x1.289185613a3d6p-22, 0x1.af38a9b0ec855p-26};
+    x = kx_f64v_clamp_magnitude(x, 746); /* exp(746) overflows and exp(-746) is 0 */
+    kx_f64v n = kx_f64v_round(kx_f64v_mul(x, kx_f64v_set(0x1.71547652b82fep+0)));
+    const kx_f64v minus_low = kx_f64v_set(-0x1.ef35793c76730p-45);
+    kx_f64v r_high = kx_f64v_fma(n, kx_f64v_set(-0x1.62e42fefa3800p-1), x), r = kx_f64v_fma(n, minus_low, r_high); /* r_high is exact */
+    kx_f64v r2 = kx_f64v_mul(r, r); /* pairs, then Horner in r^2: half of the latency for one multiplication */
+    kx_f64v q01 = kx_f64v_fma(kx_f64v_set(c[1]), r, kx_f64v_set(c[0])), q23 = kx_f64v_fma(kx_f64v_set(c[3]), r, kx_f64v_set(c[2]));
+    kx_f64v q45 = kx_f64v_fma(kx_f64v_set(c[5]), r, kx_f64v_set(c[4])), q67 = kx_f64v_fma(kx_f64v_set(c[7]), r, kx_f64v_set(c[6]));
+    kx_f64v q89 = kx_f64v_fma(kx_f64v_set(c[9]), r, kx_f64v_set(c[8]));
+    kx_f64v q = kx_f64v_fma(kx_f64v_fma(kx_f64v_fma(kx_f64v_fma(q89, r2, q67), r2, q45), r2, q23), r2, q01);
+    kx_f64v rest = kx_f64v_fma(n, minus_low, kx_f64v_mul(r2, q));
+    return kx_f64v_scale(kx_f64v_add(kx_f64v_set(1), kx_f64v_add(r_high, rest)), n);
+}
+
+static inline kx_f32v kx_f32v_exp(kx_f32v x) {
+    static const float c[] = {0x1.000000p-1f, 0x1.5554dcp-3f, 0x1.55551ap-5f, 0x1.120b6ep-7f, 0x1.6d110ap-10f};
+    x = kx_f32v_clamp_magnitude(x, 104);
+    kx_f32v n = kx_f32v_round(kx_f32v_mul(x, kx_f32v_set(0x1.715476p+0f)));
+    const kx_f32v minus_low = kx_f32v_set(-0x1.7f7d1cp-20f);
+    kx_f32v r_high = kx_f32v_fma(n, kx_f32v_set(-0x1.62e400p-1f), x), r = kx_f32v_fma(n, minus_low, r_high);
+    kx_f32v q = kx_f32v_fma(kx_f32v_set(c[4]), r, kx_f32v_set(c[3]));
+    q = kx_f32v_fma(q, r, kx_f32v_set(c[2]));
+    q = kx_f32v_fma(q, r, kx_f32v_set(c[1]));
+    q = kx_f32v_fma(q, r, kx_f32v_set(c[0]));
+    kx_f32v rest = kx_f32v_fma(n, minus_low, kx_f32v_mul(kx_f32v_mul(r, r), q));
+    return kx_f32v_scale(kx_f32v_add(kx_f32v_set(1), kx_f32v_add(r_high, rest)), n);
+}
+
+/* For what kx_f64v_split takes. */
+static inline kx_f64v kx_f64v_log_of_normal(kx_f64v x) {
+    static const double c[] = {0x1.5555555555555p-1, 0x1.9999999999f30p-2, 0x1.24924923dba6ap-2, 0x1.c71c72e2f78d5p-3,
+                               0x1.745cab2727663p-3, 0x1.3b29fcbbce66dp-3, 0x1.0e88ea4725d3dp-3, 0x1.16b68338bd78bp-3};
+    kx_f64v e, f = kx_f64v_sub(kx_f64v_split(x, &e), kx_f64v_set(1));
+    kx_f64v s = kx_f64v_div(f, kx_f64v_add(f, kx_f64v_set(2))), z = kx_f64v_mul(s, s), z2 = kx_f64v_mul(z, z);
+    kx_f64v q01 = kx_f64v_fma(kx_f64v_set(c[1]), z, kx_f64v_set(c[0])), q23 = kx_f64v_fma(kx_f64v_set(c[3]), z, kx_f64v_set(c[2]));
+    kx_f64v q45 = kx_f64v_fma(kx_f64v_set(c[5]), z, kx_f64v_set(c[4])), q67 = kx_f64v_fma(kx_f64v_set(c[7]), z, kx_f64v_set(c[6]));
+    kx_f64v q = kx_f64v_fma(kx_f64v_mul(z2, z2), kx_f64v_fma(z2, q67, q45), kx_f64v_fma(z2, q23, q01));
+    kx_f64v half_square = kx_f64v_mul(kx_f64v_mul(f, f), kx_f64v_set(0.5));
+    kx_f64v small = kx_f64v_fma(s, kx_f64v_fma(z, q, half_square), kx_f64v_mul(e, kx_f64v_set(0x1.ef35793c76730p-45)));
+    kx_f64v rest = kx_f64v_sub(f, kx_f64v_sub(half_square, small));
+    return kx_f64v_fma(e, kx_f64v_set(0x1.62e42fefa3800p-1), rest);
+}
+
+static inline kx_f32v kx_f32v_log_of_normal(kx_f32v x) {
+    static const float c[] = {0x1.555566p-1f, 0x1.996250p-2f, 0x1.32c83cp-2f};
+    kx_f32v e, f = kx_f32v_sub(kx_f32v_split(x, &e), kx_f32v_set(1));
+    kx_f32v s = kx_f32v_div(f, kx_f32v_add(f, kx_f32v_set(2))), z = kx_f32v_mul(s, s);
+    kx_f32v q = kx_f32v_fma(kx_f32v_fma(kx_f32v_set(c[2]), z, kx_f32v_set(c[1])), z, kx_f32v_set(c[0]));
+    kx_f32v half_square = kx_f32v_mul(kx_f32v_mul(f, f), kx_f32v_set(0.5f));
+    kx_f32v small = kx_f32v_fma(s, kx_f32v_fma(z, q, half_square), kx_f32v_mul(e, kx_f32v_set(0x1.7f7d1cp-20f)));
+    kx_f32v rest = kx_f32v_sub(f, kx_f32v_sub(half_square, small));
+    return kx_f32v_fma(e, kx_f32v_set(0x1.62e400p-1f), rest);
+}
+
+#if KX_SIMD_AVX512
+static inline kx_f64v kx_f64v_log(kx_f64v x) { return kx_f64v_log_of_normal(x); }
+static inline kx_f32v kx_f32v_log(kx_f32v x) { return kx_f32v_log_of_normal(x); }
+#else
+/* The lanes that are not normal positive numbers are replaced: subnormals by 2^54 x, the others by 1 and at the end by their
+   value. */
+static inline kx_f64v kx_f64v_log(kx_f64v x) {
+    if (kx_f64v_all_between(x, 0x1p-1022, 0x1.fffffffffffffp1023)) return kx_f64v_log_of_normal(x);
+    double lanes[KX_F64_LANES], value[KX_F64_LANES], shift[KX_F64_LANES];
+    kx_f64v_store(lanes, x);
+    for (int i = 0; i < KX_F64_LANES; i++) {
+        const double a = lanes[i];
+        shift[i] = 0;
+        if (kx_between_f64(a, 0x1p-1022, 0x1.fffffffffffffp1023)) continue;
+        lanes[i] = 1;
+        if (isnan(a)) shift[i] = a;
+        else if (a < 0) shift[i] = (double)NAN;
+        else if (a == 0) shift[i] = -(double)INFINITY;
+        else if (isinf(a)) shift[i] = a;
+        else lanes[i] = a * 0x1p54, shift[i] = -54;
+    }
+    kx_f64v_store(value, kx_f64v_log_of_normal(kx_f64v_load(lanes)));
+    for (int i = 0; i < KX_F64_LANES; i++) value[i] += shift[i] * 0x1.62e42fefa39efp-1;
+    return kx_f64v_load(value);
+}
+static inline kx_f32v kx_f32v_log(kx_f32v x) {
+    if (kx_f32v_all_between(x, 0x1p-126f, 0x1.fffffep127f)) return kx_f32v_log_of_normal(x);
+    float lanes[KX_F32_LANES], value[KX_F32_LANES], shift[KX_F32_LANES];
+    kx_f32v_store(lanes, x);
+    for (int i = 0; i < KX_F32_LANES; i++) {
+        const float a = lanes[i];
+        shift[i] = 0;
+        if (kx_between_f32(a, 0x1p-126f, 0x1.fffffep127f)) continue;
+        lanes[i] = 1;
+        if (isnan(a)) shift[i] = a;
+        else if (a < 0) shift[i] = NAN;
+        else if (a == 0) shift[i] = -INFINITY;
+        else if (isinf(a)) shift[i] = a;
+        else lanes[i] = a * 0x1p25f, shift[i] = -25;
+    }
+    kx_f32v_store(value, kx_f32v_log_of_normal(kx_f32v_load(lanes)));
+    for (int i = 0; i < KX_F32_LANES; i++) value[i] = (float)((double)value[i] + (double)shift[i] * 0x1.62e42fefa39efp-1);
+    return kx_f32v_load(value);
+}
+#endif
+
+#endif
