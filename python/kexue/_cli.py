@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 for bad input; 130 after Ctrl-C; 141 when the reader of the output went away.
+        0; 1 when the output cannot be written, and 141 when its reader went away; 2 for bad input; 130 after
+        Ctrl-C.
 
     Raises
     ------
@@ -70,11 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return _INTERRUPTED
-    except BrokenPipeError:
+    except OSError as error:  # of the output; what reading raises is a UserError
         # The interpreter flushes stdout once more at exit, which must not fail again.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        if isinstance(error, BrokenPipeError):
+            return _BROKEN_PIPE
+        _say(f"error: the output cannot be written: {error.strerror or error}")
+        return 1
     return 0
 
 
@@ -119,15 +123,15 @@ def _add_text_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--docs",
         metavar="FILE|FOLDER|-",
-        help="the documents: a folder (a document a file), a .jsonl or .csv file with a field named text, a "
-        "text file (paragraphs, or a document a line where there are no blank lines), or - for standard input (a "
-        "document a line). Default: the docstrings of the standard library of this Python",
+        help="the documents: a folder (a document a file), a .jsonl or .csv file with a field named text, "
+        "a text file (paragraphs, or a document a line where there are no blank lines), or - for standard "
+        "input (a document a line). Default: the docstrings of the standard library of this Python",
     )
     parser.add_argument(
         "--vectors",
         metavar="FILE",
-        help="word vectors: word2vec, GloVe, fastText .vec, .npz or gensim (a gensim file is a pickle, which can "
-        "run code: only from a source you trust). Default: learned from the documents and cached",
+        help="word vectors: word2vec, GloVe, fastText .vec, .npz or gensim (a gensim file is a pickle, "
+        "which can run code: only from a source you trust). Default: learned from the documents and cached",
     )
     parser.add_argument(
         "--metric",
@@ -138,9 +142,9 @@ def _add_text_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         choices=("tfidf", "counts"),
-        help="weights of the words: how often they occur, or that times log((1 + n) / (1 + df)) + 1, with df of "
-        "the n documents having the word, and without English function words (default tfidf; counts for compare "
-        "with --vectors and without --docs, where there are no documents)",
+        help="weights of the words: how often they occur, or that times log((1 + n) / (1 + df)) + 1, with df "
+        "of the n documents having the word, and without English function words (default tfidf; counts for "
+        "compare with --vectors and without --docs, where there are no documents)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -425,8 +429,8 @@ def _demo(_: argparse.Namespace) -> None:
     stopwatch = _Stopwatch()
     corpus, words = _load(options, stopwatch)
     print(
-        f"{len(corpus.names)} docstrings of Python {platform.python_version()}'s standard library, and vectors "
-        f"of {len(words)} words that were learned from them: {stopwatch.seconds['corpus']:.2f} s\n"
+        f"{len(corpus.names)} docstrings of Python {platform.python_version()}'s standard library, and "
+        f"vectors of {len(words)} words that were learned from them: {stopwatch.seconds['corpus']:.2f} s\n"
     )
     for text in _DEMO_QUERIES:
         stopwatch = _Stopwatch()

@@ -38,16 +38,16 @@ class Document(NamedTuple):
 # docstrings speak of their own internals; distutils is not to be used any more, and its many commands answer
 # every question about "running a command".
 _SKIPPED_FOLDERS = frozenset(
-    """__pycache__ _bundled dist-packages distutils idlelib lib2to3 site-packages test tests turtledemo""".split()
+    "__pycache__ _bundled dist-packages distutils idlelib lib2to3 site-packages test tests turtledemo".split()
 )
 
 # Modules written in C have no source to parse, so these are imported: each one only defines functions and
 # types. Absent ones are passed over. Not here: readline and the curses modules, which write to the terminal
 # on import.
 _EXTENSION_MODULES = """
-    _asyncio _bisect _bz2 _contextvars _csv _datetime _decimal _hashlib _heapq _json _lzma _pickle _queue _random
-    _socket _sqlite3 _statistics _struct _zoneinfo array binascii cmath fcntl grp math mmap resource select syslog
-    termios unicodedata zlib
+    _asyncio _bisect _bz2 _contextvars _csv _datetime _decimal _hashlib _heapq _json _lzma _pickle _queue
+    _random _socket _sqlite3 _statistics _struct _zoneinfo array binascii cmath fcntl grp math mmap resource
+    select syslog termios unicodedata zlib
 """.split()
 
 # Where the public module's name is not the C module's name without its underscore.
@@ -262,7 +262,7 @@ def _decode(source: str, data: bytes) -> str:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{source}: not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}, {error.reason}"
+            f"{source}: not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What the command line searches: a corpus, counted once and kept in a cache, its word vectors, the ranking."""
+"""What the command line searches: a corpus, counted once and cached; its word vectors; the ranking."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _SEED = 0
 # words too.
 STOP_WORDS = frozenset(
     """
-    a an and any are as at be but by can could did do does for from had has have how i if in into is it its me my of
-    on or our should so that the their them then there these they this those to us was we were what when where which
-    who why will with would you your
+    a an and any are as at be but by can could did do does for from had has have how i if in into is it its me
+    my of on or our should so that the their them then there these they this those to us was we were what when
+    where which who why will with would you your
     """.split()
 )
 

@@ -223,15 +223,14 @@ class WordVectors:
         ----------
         .. [1] O. Levy, Y. Goldberg, "Neural word embedding as implicit matrix factorization", NeurIPS 2014.
         .. [2] O. Levy, Y. Goldberg, I. Dagan, "Improving distributional similarity with lessons learned from
-           word
-           embeddings", TACL 3, 2015, doi:10.1162/tacl_a_00134 (smoothing, exponent, window weights).
-        .. [3] J. Bullinaria, J. Levy, "Extracting semantic representations from word co-occurrence statistics:
-           a computational study", Behavior Research Methods 39, 2007, doi:10.3758/BF03193020 (PPMI), and
-           "...: stop-lists, stemming, and SVD", 44, 2012, doi:10.3758/s13428-011-0183-8 (the exponent).
-        .. [4] C. Musco, C. Musco, "Randomized block Krylov methods for stronger and faster approximate singular
-           value
-           decomposition", NeurIPS 2015, arXiv:1504.05477; N. Halko, P.-G. Martinsson, J. Tropp, "Finding
-           structure with randomness", SIAM Review 53, 2011, arXiv:0909.4061.
+           word embeddings", TACL 3, 2015, doi:10.1162/tacl_a_00134 (smoothing, exponent, window weights).
+        .. [3] J. Bullinaria, J. Levy, "Extracting semantic representations from word co-occurrence
+           statistics", Behavior Research Methods 39, 2007, doi:10.3758/BF03193020 (PPMI), and 44, 2012,
+           doi:10.3758/s13428-011-0183-8 (the exponent).
+        .. [4] C. Musco, C. Musco, "Randomized block Krylov methods for stronger and faster approximate
+           singular value decomposition", NeurIPS 2015, arXiv:1504.05477.
+        .. [5] N. Halko, P.-G. Martinsson, J. Tropp, "Finding structure with randomness", SIAM Review 53,
+           2011, arXiv:0909.4061.
 
         Examples
         --------
@@ -286,8 +285,8 @@ class WordVectors:
         path : str or path-like
             The first three kinds may be compressed by gzip.
 
-            - word2vec text or fastText ``.vec``: a line with the number of vectors and their dimension, then a
-              word and its numbers a line;
+            - word2vec text or fastText ``.vec``: a line with the number of vectors and their dimension, then
+              a word and its numbers a line;
             - GloVe: the same without the first line; words may contain blanks;
             - word2vec binary;
             - ``.npz`` as written by :meth:`save`, or by ``numpy.savez(path, keys=..., vectors=...)``;
@@ -324,7 +323,7 @@ class WordVectors:
 
         Notes
         -----
-        Reading text is bounded by turning digits into numbers, some 10 million a second; a word2vec binary or
+        Reading text is bounded by turning digits into numbers, 3 to 5 million a second; a word2vec binary or
         an ``.npz`` is read at the speed of the disk. Convert once:
         ``WordVectors.load("glove.txt").save("glove.npz")``.
 

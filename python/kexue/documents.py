@@ -60,7 +60,7 @@ def _pair(
     m, n = x_vectors.shape[0], y_vectors.shape[0]
     rows = _one_document("x", m, 0, _weights("x_weights", x_weights, m))
     columns = _one_document("y", n, m, _weights("y_weights", y_weights, n))
-    vectors = np.concatenate([x_vectors, y_vectors])
+    vectors = as_contiguous(np.concatenate([x_vectors, y_vectors]))
     return vectors, rows, columns
 
 
@@ -383,7 +383,10 @@ def _refuse_empty(name: str, rows: _Rows, moving: np.ndarray | None) -> None:
     """Raise if a document has no mass. moving: whether a word's vector is other than zero, for WRD."""
     offsets, words, weights = rows
     mass = weights if moving is None else weights * moving[words]
-    totals = np.add.reduceat(np.append(mass, 0.0), np.minimum(offsets[:-1], mass.size)) if len(offsets) > 1 else np.zeros(0)
+    totals = np.zeros(len(offsets) - 1)
+    if len(totals):
+        with np.errstate(over="ignore"):  # the core reports it
+            totals += np.add.reduceat(np.append(mass, 0.0), np.minimum(offsets[:-1], mass.size))
     totals = np.where(np.diff(offsets) > 0, totals, 0.0)
     if (totals > 0).all():
         return
@@ -495,7 +498,7 @@ def pairwise_distances(
         if Y is not None and parts["X"] and parts["Y"] and parts["X"][0].shape[1] != parts["Y"][0].shape[1]:
             raise KexueValueError(f"X has vectors of dimension {parts['X'][0].shape[1]}, Y of {parts['Y'][0].shape[1]}")
         every = sum(parts.values(), [])
-        words = np.concatenate(every) if every else np.zeros((1, 1))
+        words = as_contiguous(np.concatenate(every)) if every else np.zeros((1, 1))  # Fortran order stays otherwise
     if empty == "raise":
         moving = _moving_words(words, _used_words(rows, columns)) if metric == "wrd" else None
         _refuse_empty("X", rows, moving)
@@ -539,7 +542,8 @@ def _as_centroids(
         offsets, part_words, weights = part
         count = len(offsets) - 1
         matrix = csr_array((weights, np.searchsorted(used, part_words), offsets), shape=(count, len(used)))
-        totals = matrix.sum(axis=1)
+        with np.errstate(over="ignore"):
+            totals = matrix.sum(axis=1)
         if not np.isfinite(totals).all():
             raise OverflowError(f"the weights of document {int(np.argmin(np.isfinite(totals)))} are too large to add up")
         sound = totals > 0

@@ -218,7 +218,7 @@ def _explain(problem: _Problem, status: int, failed: int) -> None:
     elif name == "KX_E_INFEASIBLE":
         message = f"no plan is feasible{where}: the infinite entries of M forbid every way to move the mass"
     elif name == "KX_E_OVERFLOW":
-        message = f"M or the weights are too large for float64 arithmetic, or the problem for this machine{where}"
+        message = f"M or the weights are too large (or the weights too small) for float64, or the problem for this machine{where}"
     raise_status(status, message)
 
 
@@ -498,6 +498,8 @@ def _explain_line(weights: list[np.ndarray | None], batch: tuple[int, ...], tole
         message = (
             f"a sums to {float(totals[0][k])!r} and b to {float(totals[1][k])!r}: they may differ by {tolerance:g} relatively"
         )
+    elif status_name(status) == "KX_E_OVERFLOW":
+        message = "the points or the weights are too large for float64 arithmetic"
     raise_status(status, message)
 
 
