@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -178,12 +178,36 @@ def _run(problem: _Problem, max_iter: int | None, workers: int | None, **wanted:
         _offsets(problem.M, problem.batch, 2), problem.M.strides[-2], problem.totals_tolerance,
         max_iter or 0, outputs, workers,
     )  # fmt: skip
+    if status < 0 and status_name(status) == "KX_E_OVERFLOW" and _LARGE < _largest(problem.M) < np.inf:
+        return _run_scaled(problem, max_iter, workers, **wanted)
     if status < 0:
         _explain(problem, status, failed)
     if status > 0:
         stopped = int(np.count_nonzero(outputs["statuses"]))
         raise_status(status, f"{stopped} of {count} transport problems stopped at max_iter={max_iter} pivots; "
                              "the plans are feasible but not optimal, gap tells by how much at most")  # fmt: skip
+    return outputs
+
+
+# Above this the core's sums of costs could overflow, so it refuses; a power of two brings such costs back.
+_LARGE, _DOWN = 1e280, 2.0**-200
+
+
+def _largest(M: np.ndarray) -> float:
+    finite = np.isfinite(M)
+    return float(np.abs(M[finite]).max()) if finite.any() else 0.0
+
+
+def _run_scaled(problem: _Problem, max_iter: int | None, workers: int | None, **wanted: bool) -> dict[str, np.ndarray]:
+    outputs = _run(replace(problem, M=problem.M * _DOWN), max_iter, workers, **wanted)
+    with np.errstate(over="ignore"):
+        for array in (outputs.get("costs"), outputs.get("u"), outputs.get("v")):
+            if array is not None:
+                array /= _DOWN
+        if "results" in outputs:
+            outputs["results"]["gap"] /= _DOWN
+    if not np.isfinite(outputs["costs"]).all():
+        raise OverflowError("the transport cost is too large for float64")
     return outputs
 
 

@@ -222,7 +222,8 @@ static kx_status_t basis_cost(const kx_emd_problem_t *p, int from_units, double 
         sum = t;
     }
     *cost = sum + correction;
-    return forbidden > p->noise ? KX_E_INFEASIBLE : KX_OK;
+    if (forbidden > p->noise) return KX_E_INFEASIBLE;
+    return fabs(*cost) <= DBL_MAX ? KX_OK : KX_E_OVERFLOW;
 }
 
 /* The sparse plan, sorted by row and column: counting sort by row, then insertion within a row, as rows are short. */
