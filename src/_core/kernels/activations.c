@@ -1,9 +1,10 @@
 /* SquarePlus f(x; b) = (x + sqrt(x^2 + b)) / 2, its derivatives and its inverse.
 
-   The sum x + sqrt cancels for x < 0, so that side is b / (2 (|x| + sqrt)). The last digits come from carrying sqrt, |x| + sqrt and
-   the denominators as a pair high + low, a few FMAs for an error below 0.8 ulp (float64's gradient 1.4), against 3.35 ulp
-   in plain arithmetic. AVX-512's divider would take 24 cycles for 8 float64 and 16 for 16 float32, more than the memory
-   takes: quotients, and float64's square roots, come from its 14-bit estimates (21 and 17 cycles, all told).
+   The sum x + sqrt cancels for x < 0, so that side is b / (2 (|x| + sqrt)). The last digits come from carrying sqrt,
+   |x| + sqrt and the denominators as a pair high + low: a few FMAs for an error below 0.8 ulp (1.4 where float64's gradient is
+   b / (4 x^2)), against 3.35 ulp in plain arithmetic. A square root and a quotient keep Zen 4's divider busy for 24 cycles
+   for 8 float64: there both come from AVX-512's 14-bit estimates (21 cycles, all told). For 16 float32 the root from the
+   divider and the quotient from an estimate run side by side (17 cycles). Non-temporal stores were 5 to 10% slower.
 
    The template below is compiled for double and for float. */
 #ifndef KX_REAL
@@ -89,7 +90,7 @@ static int settle(int function, double x, double b, double *value) {
     return 0;
 }
 
-/* Any arguments, n a multiple of the float64 lanes: f(s x; s^2 b) = s f(x; b) brings them into the range of the fast formula. */
+/* Any arguments, n a multiple of the float64 lanes: f(s x; s^2 b) = s f(x; b) brings them into the fast formula's range. */
 static void evaluate_any(int function, const double *x, const double *b, int n, double *out) {
     for (int start = 0; start < n; start += KX_F64_LANES) {
         double scaled_x[KX_F64_LANES], scaled_b[KX_F64_LANES], back[KX_F64_LANES], value[KX_F64_LANES];
@@ -125,9 +126,9 @@ typedef struct KX_TYPED(pair) {
     KX_VECTOR high, low;
 } KX_TYPED(pair);
 
-/* sqrt(x^2 + b). The correction takes x^2 + b - high^2 from x and b, not from their rounded sum. The cheap form loses an ulp of x^2, which is
-   enough for the value (where x^2 dominates, the root is half of the sum). The other form starts from the larger
-   one of x^2 and b and loses an ulp of the smaller; it costs 5% more. */
+/* sqrt(x^2 + b). The correction takes x^2 + b - high^2 from x and b, not from their rounded sum. The cheap form loses half an
+   ulp of x^2, which is enough for the value (where x^2 dominates, the root is half of the sum). The other form starts from
+   the larger one of x^2 and b and loses half an ulp of the smaller; it costs 5% more. */
 static KX_ALWAYS_INLINE KX_TYPED(pair) KX_TYPED(root)(int function, KX_VECTOR x, KX_VECTOR b) {
     KX_VECTOR square = V(mul)(x, x), sum = function == VALUE ? V(fused)(x, x, b) : V(add)(square, b);
     KX_VECTOR inverse = V(rsqrt_estimate)(sum), half_inverse = V(half)(inverse), rest;
@@ -205,8 +206,8 @@ static int KX_TYPED(is_ordinary)(int function, KX_REAL x, KX_REAL b) {
            (b == 0 || KX_TYPED(kx_between)(b, B_LOW, B_HIGH));
 }
 
-/* A vector with an argument that is not ordinary. Its other lanes still go the fast way, so that an item's result does not depend on
-   its neighbours. */
+/* A vector with an argument that is not ordinary. Its other lanes still go the fast way, so that an item's result does not
+   depend on its neighbours. */
 static KX_NEVER_INLINE void KX_TYPED(evaluate_slowly)(int function, const KX_REAL *x, const KX_REAL *b, KX_REAL *out) {
     double odd_x[KX_LANES], odd_b[KX_LANES], odd_value[KX_LANES];
     KX_REAL ordinary_x[KX_LANES], ordinary_b[KX_LANES];

@@ -5,8 +5,9 @@
 
    All functions are elementwise over n items, strides in bytes (0 broadcasts), any alignment; out may be an input exactly
    but not overlap one partially. float32 results are within 1 ulp, float64 within 2 ulp of the exact value over the whole
-   range, subnormals included. NaN propagates; b < 0 gives NaN and raises the invalid flag; no other
-   spurious flags but underflow and inexact. They never fail: the status is always KX_OK. */
+   range, subnormals included, and an item's result does not depend on its neighbours. NaN propagates; b < 0 gives NaN and raises
+   the invalid flag, as does what has no limit (f and df/dx at x = -inf, b = inf; df/dx and the inverse at inf, inf); no
+   other spurious flags but underflow and inexact. They never fail: the status is always KX_OK. */
 #ifndef KX_ACTIVATIONS_H
 #define KX_ACTIVATIONS_H
 
@@ -41,8 +42,8 @@ kx_status_t kx_activations_squareplus_grad_b_f32(const float *x, const float *b,
 kx_status_t kx_activations_squareplus_grad_b_f64(const double *x, const double *b, int64_t n, ptrdiff_t x_stride,
                                                  ptrdiff_t b_stride, double *out, ptrdiff_t out_stride);
 
-/* The x with f(x; b) = y: y - b / (4 y) for y > 0. For b = 0 the inverse on y >= 0 is y itself; else y = 0 gives -inf;
-   y < 0 is outside of the range: NaN and the invalid flag. */
+/* The x with f(x; b) = y: y - b / (4 y) for y > 0. For b = 0 the inverse on y >= 0 is y itself; else y = 0 gives -inf and the
+   divide-by-zero flag; y < 0 is outside of the range: NaN and the invalid flag. */
 kx_status_t kx_activations_squareplus_inverse_f32(const float *y, const float *b, int64_t n, ptrdiff_t y_stride,
                                                   ptrdiff_t b_stride, float *out, ptrdiff_t out_stride);
 kx_status_t kx_activations_squareplus_inverse_f64(const double *y, const double *b, int64_t n, ptrdiff_t y_stride,
