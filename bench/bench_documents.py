@@ -1,0 +1,53 @@
+"""Document distances beside gensim, and beside SciPy's distances with POT's solver in a loop."""
+
+import pytest
+import workloads
+
+VOCABULARIES = pytest.mark.parametrize(
+    ("vocabulary", "frequencies"),
+    [(5000, "uniform"), (5000, "Zipf"), (200_000, "uniform")],
+    ids=["5000-uniform", "5000-Zipf", "200000-uniform"],
+)
+
+
+def sides(*names):
+    return pytest.mark.parametrize("side", names)
+
+
+@sides("kexue", "gensim", "POT and SciPy")
+@VOCABULARIES
+@pytest.mark.parametrize("workers", [1, 2], ids="workers={}".format)
+def bench_pairwise_distances_wmd(measure, workers, vocabulary, frequencies, side):
+    measure(workloads.pairwise_distances("wmd", vocabulary, frequencies, workers=workers), side)
+
+
+@pytest.mark.parametrize(
+    ("metric", "side"),
+    [
+        (metric, side)
+        for metric, peer in (("wrd", "POT and SciPy"), ("rwmd", "SciPy"), ("wcd", "scikit-learn"))
+        for side in ("kexue", peer)
+    ],
+)
+def bench_pairwise_distances(measure, metric, side):
+    measure(workloads.pairwise_distances(metric, 5000, "uniform"), side)
+
+
+@sides("kexue", "POT and SciPy")
+def bench_wmd(measure, side):
+    measure(workloads.one_pair("wmd"), side)
+
+
+@sides("kexue", "POT and SciPy")
+def bench_wrd(measure, side):
+    measure(workloads.one_pair("wrd"), side)
+
+
+@sides("kexue", "SciPy")
+def bench_rwmd(measure, side):
+    measure(workloads.one_pair("rwmd"), side)
+
+
+@sides("kexue", "NumPy")
+def bench_wcd(measure, side):
+    measure(workloads.one_pair("wcd"), side)

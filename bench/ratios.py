@@ -1,0 +1,245 @@
+"""How many times faster than its peers kexue is: all that is promised, in one run.
+
+    python bench/ratios.py [--quick] [--only TEXT] [--json FILE]
+
+pytest-benchmark measures one side for some seconds and then the next, and on a machine that others share
+the clock, the cache and the memory are not the same by then. Here the sides of a workload take turns: every
+round measures each side once, forwards and backwards by turns, so what disturbs a round disturbs both sides
+of its ratio. The table gives the median of the rounds' ratios and the ratio of the least times; a line is
+met when both are at least what is required. The exit status is 1 if one is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+import workloads
+from workloads import Workload, machine, pinned_threads
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the project promises against a peer, and what its prototype showed to be possible."""
+
+    required: float | None = None
+    target: float | None = None
+
+
+# A workload, and the goals of its peers; a peer without goals is there to be seen.
+LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
+    (partial(workloads.emd2_batch, 5, 7, "random"), {"POT": Goal(target=100), "POT's C++": Goal(target=8)}),
+    (partial(workloads.emd2_batch, 10, 15, "random"), {"POT": Goal(target=60), "POT's C++": Goal(target=10)}),
+    (partial(workloads.emd2_batch, 20, 30, "random"), {"POT": Goal(25, 30), "POT's C++": Goal(target=11)}),
+    (partial(workloads.emd2_batch, 20, 30, "plane"), {"POT": Goal(25, 30), "POT's C++": Goal(target=11)}),
+    (partial(workloads.emd2_batch, 50, 60, "random"), {"POT": Goal(target=12), "POT's C++": Goal(target=9)}),
+    (partial(workloads.emd2, 5, 7, "random"), {"POT": Goal()}),
+    (partial(workloads.emd2, 10, 15, "random"), {"POT": Goal()}),
+    (partial(workloads.emd2, 20, 30, "random"), {"POT": Goal(required=8)}),
+    (partial(workloads.emd2, 20, 30, "plane"), {"POT": Goal(required=8)}),
+    (partial(workloads.emd2, 50, 60, "random"), {"POT": Goal(target=12)}),
+    (partial(workloads.emd2, 100, 100, "random"), {"POT": Goal(target=9), "POT's C++": Goal(target=8)}),
+    (partial(workloads.emd2, 500, 500, "random"), {"POT": Goal(target=9)}),
+    (partial(workloads.emd2, 1000, 1000, "random"), {"POT": Goal(7, 10)}),
+    (partial(workloads.emd2, 1000, 1000, "plane"), {"POT": Goal(7, 10)}),
+    (partial(workloads.emd2, 2000, 2000, "random"), {"POT": Goal(target=10)}),
+    (partial(workloads.emd2, 2000, 2000, "plane"), {"POT": Goal(target=10)}),
+    *(
+        (
+            partial(workloads.emd2_uniform, n, "random"),
+            {"POT": Goal(), "POT's C++": Goal(target=14), "SciPy's assignment": Goal()},
+        )
+        for n in (32, 64)
+    ),
+    *(
+        (
+            partial(workloads.pairwise_distances, "wmd", *words, workers=workers),
+            {"gensim": Goal(required, target), "POT and SciPy": Goal()},
+        )
+        for words, workers, required, target in (
+            ((5000, "uniform"), 1, 60, 80),
+            ((5000, "uniform"), 2, 110, 160),
+            ((5000, "Zipf"), 1, 60, 80),
+            ((5000, "Zipf"), 2, 110, 160),
+            ((200_000, "uniform"), 1, None, 70),
+            ((200_000, "uniform"), 2, None, 140),
+        )
+    ),
+    (partial(workloads.one_pair, "wmd"), {"POT and SciPy": Goal()}),
+    (partial(workloads.activation, "squareplus", "float64"), {"NumPy expression": Goal(12, 15)}),
+    (partial(workloads.activation, "squareplus", "float32"), {"NumPy expression": Goal(7, 8)}),
+    *(
+        (
+            partial(workloads.squareplus_into, dtype),
+            {"NumPy expression": goal, "NumPy out=": Goal(), "a copy": Goal()},
+        )
+        for dtype, goal in (("float64", Goal(12, 15)), ("float32", Goal(7, 8)))
+    ),
+    (partial(workloads.squareplus_one_element), {"NumPy expression": Goal(target=4), "an addition": Goal()}),
+]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table; times are seconds for one problem."""
+
+    workload: str
+    peer: str
+    kexue_seconds: float
+    peer_seconds: float
+    median_ratio: float
+    ratio_of_minima: float
+    required: float | None
+    target: float | None
+
+    def reaches(self, goal: float | None) -> bool | None:
+        return None if goal is None else min(self.median_ratio, self.ratio_of_minima) >= goal
+
+
+def seconds_of(call: Callable[[], Any], repeats: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - begin) / repeats
+
+
+def take_turns(
+    workload: Workload, peers: list[str], rounds: int, least_seconds: float
+) -> dict[str, list[float]]:
+    """Seconds for one problem of each side, round by round, after every result was checked."""
+    names = ["kexue", *peers]
+    repeats = {}
+    for name in names:
+        side = workload.sides[name]
+        workload.check(name, side.call())
+        repeats[name] = max(1, round(least_seconds / seconds_of(side.call, 1)))
+    times: dict[str, list[float]] = {name: [] for name in names}
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(rounds):
+            for name in names if number % 2 == 0 else reversed(names):
+                side = workload.sides[name]
+                times[name].append(seconds_of(side.call, repeats[name]) / side.items)
+    finally:
+        gc.enable()
+    return times
+
+
+def measure(
+    build: partial[Workload], goals: dict[str, Goal], rounds: int, least_seconds: float
+) -> list[Line]:
+    workload = build()
+    times = take_turns(workload, list(goals), rounds, least_seconds)
+    kexue = times["kexue"]
+    return [
+        Line(
+            workload.name,
+            peer,
+            min(kexue),
+            min(times[peer]),
+            statistics.median(b / a for a, b in zip(kexue, times[peer], strict=True)),
+            min(times[peer]) / min(kexue),
+            goal.required,
+            goal.target,
+        )
+        for peer, goal in goals.items()
+    ]
+
+
+def least_seconds_of(call: Callable[[], Any], repeats: int = 1) -> float:
+    return min(seconds_of(call, repeats) for _ in range(7))
+
+
+def limits() -> dict[str, float]:
+    """What one core of this machine can do, about: README.md tells what bounds a line in these."""
+    x = np.ones(10_000_000)
+    y, small, root = np.zeros_like(x), np.ones(2048), np.empty(2048)
+    result = {
+        "GB/s, copied and counted twice": 2 * x.nbytes / least_seconds_of(lambda: np.copyto(y, x)) / 1e9,
+        "GB/s, read": 2 * x.nbytes / least_seconds_of(lambda: x.dot(y)) / 1e9,
+        "ns, square root": least_seconds_of(lambda: np.sqrt(small, out=root), 1000) / small.size * 1e9,
+    }
+    for dtype in ("float32", "float64"):
+        square = np.ones((1024, 1024), dtype=dtype)
+        seconds = least_seconds_of(partial(np.matmul, square, square))
+        result[f"GFLOP/s, matrix product {dtype}"] = 2 * 1024**3 / seconds / 1e9
+    return {name: round(value, 2) for name, value in result.items()}
+
+
+def told(seconds: float) -> str:
+    unit, factor = next(
+        (unit, factor)
+        for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
+        if seconds * factor >= 1
+    )
+    return f"{seconds * factor:.3g} {unit}"
+
+
+HEADER = ("case", "kexue", "peer", "its time", "ratio", "of minima", "required", "target", "met")
+
+
+def row(line: Line) -> tuple[str, ...]:
+    met, reached = line.reaches(line.required), line.reaches(line.target)
+    verdict = "" if met is None else "yes" if met else "NO"
+    if reached is not None:
+        verdict += (", " if verdict else "") + ("target reached" if reached else "target not reached")
+    goals = ["" if goal is None else f"{goal:g}" for goal in (line.required, line.target)]
+    times = told(line.kexue_seconds), line.peer, told(line.peer_seconds)
+    return line.workload, *times, f"{line.median_ratio:.1f}", f"{line.ratio_of_minima:.1f}", *goals, verdict
+
+
+def write_json(path: str, content: dict[str, Any]) -> None:
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "w") as file:
+        json.dump(content, file, indent=1)
+    os.replace(temporary, path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Ratios of kexue to its peers, measured in turns.")
+    parser.add_argument(
+        "--quick", action="store_true", help="3 short rounds instead of 15, to see that all works"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="TEXT",
+        default="",
+        help="function and arguments of a workload, or a part: 'emd2_batch 20'",
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write machine, limits and lines to a file")
+    options = parser.parse_args()
+    rounds, least_seconds = (3, 0.01) if options.quick else (15, 0.03)
+    lines: list[Line] = []
+    with pinned_threads():
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        about = {"date": date, **machine(), "limits": limits()}
+        for key, value in about.items():
+            print(f"{key:14} {value}")
+        print("\n| " + " | ".join(HEADER) + " |\n" + "|---" * len(HEADER) + "|", flush=True)
+        for build, goals in LINES:
+            if options.only not in " ".join(map(str, (build.func.__name__, *build.args))):
+                continue
+            for line in measure(build, goals, rounds, least_seconds):
+                lines.append(line)
+                print("| " + " | ".join(row(line)) + " |", flush=True)
+    missed = [line for line in lines if line.reaches(line.required) is False]
+    print(f"\n{len(missed)} of {sum(line.required is not None for line in lines)} required ratios missed")
+    if options.json:
+        write_json(options.json, {**about, "lines": [asdict(line) for line in lines]})
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

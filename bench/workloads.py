@@ -1,0 +1,421 @@
+"""What is measured: every workload once, with kexue and its peers on the same data.
+
+bench_*.py hands these to pytest-benchmark, ratios.py times their sides in turns. A peer is called as its
+users call it; where its interpreted layer takes most of the time, its compiled part alone is a side too
+("POT's C++").
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, lru_cache, partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import ot
+from cpuinfo import get_cpu_info
+from gensim.models import KeyedVectors
+from ot.lp.emd_wrap import emd_c
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+from scipy.spatial.distance import cdist
+from sklearn.metrics import pairwise_distances as sklearn_distances
+from threadpoolctl import threadpool_limits
+
+import kexue as kx
+
+# The sides of a workload run one after another and share its data; nothing else is kept.
+_recent = lru_cache(maxsize=2)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to do the work.
+
+    `items` is how many problems a call solves; times are told for one. `comparable` takes from a result what
+    all sides share; None for a side that computes nothing of the kind and is there as a limit.
+    """
+
+    call: Callable[[], Any]
+    items: int = 1
+    comparable: Callable[[Any], Any] | None = np.asarray
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The sides of a comparison, "kexue" among them, and how closely their results must agree."""
+
+    name: str
+    sides: dict[str, Side]
+    rtol: float = 1e-10
+    atol: float = 0.0
+    _results: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def check(self, name: str, result: Any) -> None:
+        """Fail unless a side's result agrees with kexue's, or kexue's with the first peer's."""
+        side = self.sides[name]
+        if side.comparable is None:
+            return
+        other = "kexue" if name != "kexue" else next(peer for peer in self.sides if peer != "kexue")
+        if other not in self._results:
+            self._results[other] = self.sides[other].comparable(self.sides[other].call())
+        expected, sides = self._results[other], f"{name} and {other}"
+        np.testing.assert_allclose(
+            side.comparable(result), expected, rtol=self.rtol, atol=self.atol, err_msg=sides
+        )
+
+
+@contextmanager
+def pinned_threads() -> Iterator[None]:
+    """One thread for BLAS and OpenMP, and for kexue where a call does not say otherwise."""
+    with threadpool_limits(1), kx.threads(1):
+        yield
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """What a figure depends on."""
+    built = kx.show_config(mode="dict")
+    return {
+        "cpu": get_cpu_info().get("brand_raw", platform.processor()),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        **{key: built[key] for key in ("isa", "compiler", "kexue", "python", "numpy", "scipy")},
+        "threads": "1 unless the case says otherwise",
+        # NumPy asks for huge pages on Linux, which halves the cost of new arrays where the system has some.
+        "huge_pages": os.environ.get("NUMPY_MADVISE_HUGEPAGE", "1") != "0",
+        "platform": sys.platform,
+        **{name: version(name) for name in ("POT", "gensim", "scikit-learn")},
+    }
+
+
+# ---- transport ----
+
+# Enough different problems that the branch predictor cannot learn the pivots of one.
+_COUNTS = {(5, 7): 1000, (10, 15): 1000, (20, 30): 1000, (50, 60): 300, (100, 100): 100, (500, 500): 4}
+
+
+def _simplex_points(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    weights = rng.random((count, n))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@_recent
+def transport_problems(m: int, n: int, costs: str, *, uniform: bool = False) -> tuple[np.ndarray, ...]:
+    """Weights a (count, m) and b (count, n), and costs M (count, m, n) of one size.
+
+    `costs` "random": uniform in [0, 1). "plane": Euclidean distances of normal points in the plane. Weights
+    are uniform in [0, 1), then scaled to sum 1; or all equal.
+    """
+    count = _COUNTS.get((m, n), 1000 if m <= 64 else 1)
+    rng = np.random.default_rng([m, n])
+    a, b = _simplex_points(rng, count, m), _simplex_points(rng, count, n)
+    if uniform:
+        a, b = np.full((count, m), 1 / m), np.full((count, n), 1 / n)
+    if costs == "random":
+        return a, b, rng.random((count, m, n))
+    x, y = rng.normal(size=(count, m, 2)), rng.normal(size=(count, n, 2))
+    return a, b, np.stack([cdist(*clouds) for clouds in zip(x, y, strict=True)])
+
+
+def _loop(function: Callable[..., Any], *arrays: Any) -> Callable[[], list[Any]]:
+    problems = list(zip(*arrays, strict=True))
+    return lambda: [function(*problem) for problem in problems]
+
+
+def _pot_core(a: np.ndarray, b: np.ndarray, M: np.ndarray) -> float:
+    return emd_c(a, b, M, 100000, 1)[1]
+
+
+def _pot_sides(a: np.ndarray, b: np.ndarray, M: np.ndarray) -> dict[str, Side]:
+    return {
+        "POT": Side(_loop(ot.emd2, a, b, M), len(M)),
+        "POT's C++": Side(_loop(_pot_core, a, b, M), len(M)),
+    }
+
+
+@_recent
+def emd2(m: int, n: int, costs: str) -> Workload:
+    """One call a problem."""
+    a, b, M = transport_problems(m, n, costs)
+    sides = {"kexue": Side(_loop(kx.emd2, a, b, M), len(M)), **_pot_sides(a, b, M)}
+    return Workload(f"emd2, one call, {m}x{n}, {costs}", sides)
+
+
+@_recent
+def emd2_batch(m: int, n: int, costs: str) -> Workload:
+    """All problems in one call, which POT cannot."""
+    a, b, M = transport_problems(m, n, costs)
+    sides = {"kexue": Side(lambda: kx.emd2(a, b, M), len(M)), **_pot_sides(a, b, M)}
+    return Workload(f"emd2, batch of {len(M)}, {m}x{n}, {costs}", sides)
+
+
+@_recent
+def emd2_uniform(n: int, costs: str) -> Workload:
+    """Equal weights on a square, in one call: assignment."""
+    a, b, M = transport_problems(n, n, costs, uniform=True)
+
+    def assignment(costs: np.ndarray) -> float:
+        rows, columns = linear_sum_assignment(costs)
+        return costs[rows, columns].mean()
+
+    sides = {
+        "kexue": Side(lambda: kx.emd2(None, None, M), len(M)),
+        **_pot_sides(a, b, M),
+        "SciPy's assignment": Side(_loop(assignment, M), len(M)),
+    }
+    return Workload(f"emd2, batch of {len(M)}, uniform {n}x{n}, {costs}", sides)
+
+
+@_recent
+def emd(m: int, n: int, costs: str) -> Workload:
+    """The plan; the optimum of random costs is unique."""
+    a, b, M = transport_problems(m, n, costs)
+    sides = {"kexue": Side(_loop(kx.emd, a, b, M), len(M)), "POT": Side(_loop(ot.emd, a, b, M), len(M))}
+    return Workload(f"emd, one call, {m}x{n}, {costs}", sides, rtol=1e-9, atol=1e-12)
+
+
+@_recent
+def solve(m: int, n: int, costs: str) -> Workload:
+    """Value, plan, potentials."""
+    a, b, M = transport_problems(m, n, costs)
+
+    def values(results: list[Any]) -> np.ndarray:
+        return np.array([result.value for result in results])
+
+    sides = {
+        "kexue": Side(_loop(kx.solve, M, a, b), len(M), values),
+        "POT": Side(_loop(ot.solve, M, a, b), len(M), values),
+    }
+    return Workload(f"solve, one call, {m}x{n}, {costs}", sides)
+
+
+def _line(n: int) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(n)
+    count = max(1, 20000 // n)
+    points = (rng.normal(size=(count, n)) for _ in range(2))
+    weights = (_simplex_points(rng, count, n) for _ in range(2))
+    return *points, *weights
+
+
+@_recent
+def emd_1d(n: int) -> Workload:
+    """The plan on the line, under squared distances."""
+    x, y, a, b = _line(n)
+    sides = {
+        "kexue": Side(_loop(kx.emd_1d, x, y, a, b), len(x)),
+        "POT": Side(_loop(ot.emd_1d, x, y, a, b), len(x)),
+    }
+    return Workload(f"emd_1d, one call, {n} points", sides, rtol=1e-9, atol=1e-12)
+
+
+@_recent
+def emd2_1d(n: int) -> Workload:
+    """The cost on the line; POT's wasserstein_1d is its fast route, and takes a batch."""
+    x, y, a, b = _line(n)
+    sides = {
+        "kexue": Side(lambda: kx.emd2_1d(x, y, a, b), len(x)),
+        "POT": Side(_loop(ot.emd2_1d, x, y, a, b), len(x)),
+        "POT's wasserstein_1d": Side(lambda: ot.wasserstein_1d(x.T, y.T, a.T, b.T, p=2), len(x)),
+    }
+    return Workload(f"emd2_1d, batch of {len(x)}, {n} points", sides)
+
+
+# ---- documents ----
+
+DIMENSION, WORDS, DOCUMENTS = 300, 20, 200
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Two sets of documents over one vocabulary, and the pairs on which slow peers are asked."""
+
+    vectors: np.ndarray
+    X: csr_array
+    Y: csr_array
+    tokens: tuple[list[list[str]], list[list[str]]]
+    pairs: list[tuple[int, int]]
+
+    def gathered(self, distances: np.ndarray) -> np.ndarray:
+        rows, columns = np.array(self.pairs).T
+        return distances[rows, columns]
+
+    def arrays(self, i: int, j: int) -> tuple[np.ndarray, ...]:
+        """Word vectors and weights of a pair."""
+        x, y = self.X[[i]], self.Y[[j]]
+        return self.vectors[x.indices], self.vectors[y.indices], x.data / x.sum(), y.data / y.sum()
+
+    def key_vectors(self) -> KeyedVectors:
+        keyed = KeyedVectors(DIMENSION)
+        keyed.add_vectors([str(word) for word in range(len(self.vectors))], self.vectors)
+        return keyed
+
+
+@_recent
+def documents(vocabulary: int, frequencies: str) -> Documents:
+    """Documents of 20 tokens, drawn with repeats: "uniform", or "Zipf" (the r-th word with weight 1 / r)."""
+    rng = np.random.default_rng(vocabulary)
+    vectors = rng.normal(size=(vocabulary, DIMENSION)).astype(np.float32)
+    weights = np.ones(vocabulary) if frequencies == "uniform" else 1 / np.arange(1, vocabulary + 1)
+    counts, tokens = [], []
+    for _ in range(2):
+        words = rng.choice(vocabulary, size=(DOCUMENTS, WORDS), p=weights / weights.sum())
+        ends = np.arange(0, words.size + 1, WORDS)
+        tokens.append([[str(word) for word in document] for document in words])
+        matrix = csr_array((np.ones(words.size), words.ravel(), ends), shape=(DOCUMENTS, vocabulary))
+        matrix.sum_duplicates()  # may reorder `words` itself
+        counts.append(matrix)
+    pairs = [tuple(pair) for pair in rng.integers(0, DOCUMENTS, (300, 2)).tolist()]
+    return Documents(vectors, *counts, tuple(tokens), pairs)
+
+
+def _transport_of(metric: str) -> Callable[..., float]:
+    """A distance in SciPy and POT, as one would write it."""
+
+    def wmd(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+        return ot.emd2(a, b, cdist(x, y))
+
+    def wrd(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+        a, b = (
+            a * np.linalg.norm(x.astype(np.float64), axis=1),
+            b * np.linalg.norm(y.astype(np.float64), axis=1),
+        )
+        return ot.emd2(a / a.sum(), b / b.sum(), cdist(x, y, "cosine"))
+
+    def rwmd(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+        costs = cdist(x, y)
+        return max(a @ costs.min(axis=1), b @ costs.min(axis=0))
+
+    def wcd(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+        return np.linalg.norm(a @ x - b @ y)
+
+    return {"wmd": wmd, "wrd": wrd, "rwmd": rwmd, "wcd": wcd}[metric]
+
+
+@_recent
+def pairwise_distances(metric: str, vocabulary: int, frequencies: str, *, workers: int = 1) -> Workload:
+    """All pairs of 200 and 200 documents; slow peers on 300 of them, drawn at random."""
+    sets = documents(vocabulary, frequencies)
+    arrays = [sets.arrays(i, j) for i, j in sets.pairs]
+    function = _transport_of(metric)
+    sides = {
+        "kexue": Side(
+            partial(
+                kx.pairwise_distances, sets.X, sets.Y, vectors=sets.vectors, metric=metric, workers=workers
+            ),
+            DOCUMENTS**2,
+            sets.gathered,
+        )
+    }
+    if metric == "wmd":
+        keyed = sets.key_vectors()
+        tokens = [(sets.tokens[0][i], sets.tokens[1][j]) for i, j in sets.pairs]
+        sides["gensim"] = Side(lambda: [keyed.wmdistance(x, y, norm=False) for x, y in tokens], len(tokens))
+    if metric == "wcd":
+
+        def centroid_distances() -> np.ndarray:
+            means = [counts @ sets.vectors / WORDS for counts in (sets.X, sets.Y)]
+            return sklearn_distances(*means)
+
+        sides["scikit-learn"] = Side(centroid_distances, DOCUMENTS**2, sets.gathered)
+    else:
+        name = "SciPy" if metric == "rwmd" else "POT and SciPy"
+        sides[name] = Side(lambda: [function(*pair) for pair in arrays], len(arrays))
+    threads = "1 thread" if workers == 1 else f"{workers} threads"
+    return Workload(
+        f"pairwise_distances {metric}, {vocabulary} {frequencies} words, {threads}", sides, rtol=1e-6
+    )
+
+
+@_recent
+def one_pair(metric: str) -> Workload:
+    """wmd, wrd, rwmd, wcd: one call a pair of arrays, whose rows are far apart in a table of 240 MB."""
+    sets = documents(200_000, "uniform")
+    arrays = [sets.arrays(i, j) for i, j in sets.pairs]
+    public = {"wmd": kx.wmd, "wrd": kx.wrd, "rwmd": kx.rwmd, "wcd": kx.wcd}[metric]
+    function = _transport_of(metric)
+    sides = {
+        "kexue": Side(lambda: [public(*pair) for pair in arrays], len(arrays)),
+        "NumPy" if metric == "wcd" else "SciPy" if metric == "rwmd" else "POT and SciPy": Side(
+            lambda: [function(*pair) for pair in arrays], len(arrays)
+        ),
+    }
+    return Workload(f"{metric}, one call a pair", sides, rtol=1e-6)
+
+
+# ---- activations ----
+
+
+def _expressions(x: np.ndarray, b: float) -> dict[str, tuple[Callable[..., Any], Callable[[], Any]]]:
+    """kexue's function and the formula as it is found in text books, for each function of the family."""
+    y = np.abs(x) + x.dtype.type(0.5)
+    return {
+        "squareplus": (lambda: kx.squareplus(x, b), lambda: (x + np.sqrt(x * x + b)) / 2),
+        "squareplus_grad": (lambda: kx.squareplus_grad(x, b), lambda: (1 + x / np.sqrt(x * x + b)) / 2),
+        "squareplus_grad_b": (lambda: kx.squareplus_grad_b(x, b), lambda: 1 / (4 * np.sqrt(x * x + b))),
+        "squareplus_inverse": (lambda: kx.squareplus_inverse(y, b), lambda: y - b / (4 * y)),
+    }
+
+
+def _argument(dtype: str, n: int) -> np.ndarray:
+    return (3 * np.random.default_rng(n).standard_normal(n)).astype(dtype)
+
+
+@_recent
+def activation(name: str, dtype: str, n: int = 10_000_000) -> Workload:
+    """New arrays for every result, as an expression makes them."""
+    x = _argument(dtype, n)
+    kexue, expression = _expressions(x, 1.5)[name]
+    sides = {"kexue": Side(kexue), "NumPy expression": Side(expression)}
+    return Workload(f"{name}, {n:.0e} {dtype}", sides, **_text_book_error(dtype))
+
+
+def _text_book_error(dtype: str) -> dict[str, float]:
+    """The plain formula loses digits where x < 0, so results can only be compared absolutely there."""
+    eps = float(np.finfo(dtype).eps)
+    return {"rtol": 16 * eps, "atol": 64 * eps}
+
+
+@_recent
+def squareplus_into(dtype: str, n: int = 10_000_000) -> Workload:
+    """Into an array that is there already; a copy is what memory allows."""
+    x = _argument(dtype, n)
+    kexue_out, numpy_out, copied = np.empty_like(x), np.empty_like(x), np.empty_like(x)
+    for array in (kexue_out, numpy_out, copied):
+        array.fill(0)  # the pages exist
+
+    def numpy_into() -> np.ndarray:
+        np.multiply(x, x, out=numpy_out)
+        np.add(numpy_out, 1.5, out=numpy_out)
+        np.sqrt(numpy_out, out=numpy_out)
+        np.add(numpy_out, x, out=numpy_out)
+        return np.multiply(numpy_out, 0.5, out=numpy_out)
+
+    sides = {
+        "kexue": Side(lambda: kx.squareplus(x, 1.5, out=kexue_out)),
+        "NumPy expression": Side(_expressions(x, 1.5)["squareplus"][1]),
+        "NumPy out=": Side(numpy_into),
+        "a copy": Side(lambda: np.copyto(copied, x), comparable=None),
+    }
+    return Workload(f"squareplus out=, {n:.0e} {dtype}", sides, **_text_book_error(dtype))
+
+
+@_recent
+def squareplus_one_element() -> Workload:
+    """Arrays of one element: what a call costs. An addition is what a ufunc's call costs at least."""
+    numbers = list(_argument("float64", 1000)[:, None])
+
+    def expression(x: np.ndarray) -> np.ndarray:
+        return (x + np.sqrt(x * x + 1.5)) / 2
+
+    sides = {
+        "kexue": Side(lambda: [kx.squareplus(x, 1.5) for x in numbers], len(numbers)),
+        "NumPy expression": Side(lambda: [expression(x) for x in numbers], len(numbers)),
+        "an addition": Side(lambda: [np.add(x, 1.5) for x in numbers], len(numbers), comparable=None),
+    }
+    return Workload("squareplus, one element", sides, **_text_book_error("float64"))
