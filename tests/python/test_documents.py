@@ -43,7 +43,9 @@ def exact(x, y, x_weights=None, y_weights=None, *, metric="wmd"):
 def corpus(rng, documents, vocabulary, dimension, words=12, dtype=np.float64):
     """Word vectors in clusters, and counts with every document different in length."""
     centers = rng.normal(size=(5, dimension))
-    vectors = (centers[rng.integers(5, size=vocabulary)] + 0.5 * rng.normal(size=(vocabulary, dimension))).astype(dtype)
+    vectors = (
+        centers[rng.integers(5, size=vocabulary)] + 0.5 * rng.normal(size=(vocabulary, dimension))
+    ).astype(dtype)
     counts = np.zeros((documents, vocabulary))
     for row in counts:
         chosen = rng.integers(vocabulary, size=rng.integers(1, words + 1))
@@ -82,13 +84,19 @@ def test_pairs_against_pot(dimension, dtype, rng):
         for weights in ((None, None), (p, q), (p, None)):
             for name in ("wmd", "wrd"):
                 value = getattr(kexue, name)(x, y, *weights)
-                assert value == pytest.approx(exact(x, y, *weights, metric=name), rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
+                assert value == pytest.approx(
+                    exact(x, y, *weights, metric=name), rel=TOLERANCE[dtype], abs=TOLERANCE[dtype]
+                )
                 assert isinstance(value, float if dtype == np.float64 else np.float32)
             for name in ("wcd", "rwmd"):
                 value = getattr(kexue, name)(x, y, *weights)
-                assert value == pytest.approx(ORACLES[name](x, y, *weights), rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
+                assert value == pytest.approx(
+                    ORACLES[name](x, y, *weights), rel=TOLERANCE[dtype], abs=TOLERANCE[dtype]
+                )
             bound = kexue.rwmd(x, y, *weights, metric="wrd")
-            assert bound == pytest.approx(reference.rwrd(x, y, *weights), rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
+            assert bound == pytest.approx(
+                reference.rwrd(x, y, *weights), rel=TOLERANCE[dtype], abs=TOLERANCE[dtype]
+            )
 
 
 @pytest.mark.parametrize("dimension", [1, 3, 16, 17, 300])
@@ -96,7 +104,9 @@ def test_pairwise_against_pot(dimension, dtype, metric, rng):
     counts, vectors = corpus(rng, 14, 60, dimension, dtype=dtype)
     weights = counts * rng.exponential(size=60)  # as TF-IDF
     for rows, columns in ((counts, counts[:9]), (weights, weights), (weights[:3], counts)):
-        result = kexue.pairwise_distances(sparse.csr_array(rows), sparse.csr_array(columns), vectors=vectors, metric=metric)
+        result = kexue.pairwise_distances(
+            sparse.csr_array(rows), sparse.csr_array(columns), vectors=vectors, metric=metric
+        )
         assert result.dtype == dtype and result.shape == (len(rows), len(columns))
         expected = [
             [
@@ -151,8 +161,12 @@ def test_rms(rng):
     counts, vectors = corpus(rng, 5, 20, 9)
     for name in ("wmd", "rwmd", "wcd"):
         plain = kexue.pairwise_distances(counts, vectors=vectors, metric=name)
-        np.testing.assert_allclose(kexue.pairwise_distances(counts, vectors=vectors, metric=name, rms=True), plain / 3)
-        np.testing.assert_allclose(getattr(kexue, name)(X, Y, rms=True), getattr(kexue, name)(X, Y) / np.sqrt(3))
+        np.testing.assert_allclose(
+            kexue.pairwise_distances(counts, vectors=vectors, metric=name, rms=True), plain / 3
+        )
+        np.testing.assert_allclose(
+            getattr(kexue, name)(X, Y, rms=True), getattr(kexue, name)(X, Y) / np.sqrt(3)
+        )
     for call in (
         lambda: kexue.pairwise_distances(counts, vectors=vectors, metric="wrd", rms=True),
         lambda: kexue.rwmd(X, Y, metric="wrd", rms=True),
@@ -225,8 +239,12 @@ def test_symmetric(documents, metric, workers, rng):
 def test_workers_give_the_same_bits(workers, metric, dtype, rng):
     counts, vectors = corpus(rng, 120, 2000, 20, words=30, dtype=dtype)
     serial = kexue.pairwise_distances(counts, vectors=vectors, metric=metric, workers=1)
-    np.testing.assert_array_equal(kexue.pairwise_distances(counts, vectors=vectors, metric=metric, workers=workers), serial)
-    other = kexue.pairwise_distances(counts[:50], counts[50:], vectors=vectors, metric=metric, workers=workers)
+    np.testing.assert_array_equal(
+        kexue.pairwise_distances(counts, vectors=vectors, metric=metric, workers=workers), serial
+    )
+    other = kexue.pairwise_distances(
+        counts[:50], counts[50:], vectors=vectors, metric=metric, workers=workers
+    )
     np.testing.assert_array_equal(other, serial[:50, 50:])
 
 
@@ -265,19 +283,24 @@ def test_lists_and_single_calls_agree(metric, dtype, rng):
     lists = kexue.pairwise_distances(arrays, x_weights=weights, metric=metric)
     np.testing.assert_allclose(lists, expected, rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(lists, lists.T)
-    two = kexue.pairwise_distances(arrays[:3], arrays[3:], x_weights=weights[:3], y_weights=weights[3:], metric=metric)
+    two = kexue.pairwise_distances(
+        arrays[:3], arrays[3:], x_weights=weights[:3], y_weights=weights[3:], metric=metric
+    )
     np.testing.assert_allclose(two, expected[:3, 3:], rtol=tolerance, atol=tolerance)
     assert lists.dtype == two.dtype == dtype
     for i, j in np.ndindex(3, 5):
         single = getattr(kexue, metric)(arrays[i], arrays[3 + j], weights[i], weights[3 + j])
         assert single == pytest.approx(two[i, j], rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
     uniform = kexue.pairwise_distances(arrays, metric=metric)
-    mixed = kexue.pairwise_distances(arrays, x_weights=[None] * 4 + [np.full(len(a), 2.0) for a in arrays[4:]], metric=metric)
+    mixed = kexue.pairwise_distances(
+        arrays, x_weights=[None] * 4 + [np.full(len(a), 2.0) for a in arrays[4:]], metric=metric
+    )
     np.testing.assert_allclose(mixed, uniform, rtol=tolerance, atol=tolerance)
     assert kexue.pairwise_distances([a.tolist() for a in arrays], metric=metric).dtype == np.float64
     stacked = rng.normal(size=(4, 5, 6)).astype(dtype)
     np.testing.assert_array_equal(
-        kexue.pairwise_distances(stacked, metric=metric), kexue.pairwise_distances(list(stacked), metric=metric)
+        kexue.pairwise_distances(stacked, metric=metric),
+        kexue.pairwise_distances(list(stacked), metric=metric),
     )
 
 
@@ -308,13 +331,16 @@ def test_untidy_rows(untouched, metric, rng):
         indptr.append(len(indices))
     kind = np.uint16 if max(data) > 255 else np.uint8
     untidy = sparse.csr_array(
-        (np.array(data, dtype=kind), np.array(indices, dtype=np.int64), np.array(indptr, dtype=np.int64)), shape=(6, 16)
+        (np.array(data, dtype=kind), np.array(indices, dtype=np.int64), np.array(indptr, dtype=np.int64)),
+        shape=(6, 16),
     )
     assert not untidy.has_sorted_indices
     expected = kexue.pairwise_distances(counts, vectors=vectors, metric=metric)
     with untouched(untidy.data, untidy.indices, untidy.indptr, vectors):
         result = kexue.pairwise_distances(untidy, vectors=vectors, metric=metric)
-        coo = sparse.coo_array((untidy.data, (np.repeat(np.arange(6), np.diff(indptr)), untidy.indices)), shape=(6, 16))
+        coo = sparse.coo_array(
+            (untidy.data, (np.repeat(np.arange(6), np.diff(indptr)), untidy.indices)), shape=(6, 16)
+        )
         other = kexue.pairwise_distances(coo, untidy, vectors=vectors, metric=metric)
     np.testing.assert_array_equal(result, expected)
     np.testing.assert_array_equal(np.triu(other), np.triu(expected))
@@ -327,7 +353,9 @@ def test_duplicates_of_small_integers_do_not_wrap(rng):
     csr = sparse.csr_array((rows[2], rows[1], [0, 4]), shape=(1, 3))
     expected = kexue.pairwise_distances([[3, 1, 0]], [[0, 0, 1]], vectors=vectors)
     for untidy in (coo, csr):
-        np.testing.assert_allclose(kexue.pairwise_distances(untidy, [[0, 0, 1]], vectors=vectors), expected, rtol=1e-15)
+        np.testing.assert_allclose(
+            kexue.pairwise_distances(untidy, [[0, 0, 1]], vectors=vectors), expected, rtol=1e-15
+        )
 
 
 def test_layouts_of_vectors(layout, dtype, untouched, metric, rng):
@@ -336,7 +364,9 @@ def test_layouts_of_vectors(layout, dtype, untouched, metric, rng):
     pair = getattr(kexue, metric)(vectors[:5], vectors[5:])
     other = layout(vectors)
     with untouched(other):
-        np.testing.assert_array_equal(kexue.pairwise_distances(layout(counts), vectors=other, metric=metric), expected)
+        np.testing.assert_array_equal(
+            kexue.pairwise_distances(layout(counts), vectors=other, metric=metric), expected
+        )
         assert getattr(kexue, metric)(other[:5], other[5:]) == pair
         lists = kexue.pairwise_distances([other[:5], other[5:]], metric=metric)
     assert lists[0, 1] == pytest.approx(pair, rel=1e-6 if dtype == np.float32 else 1e-14)
@@ -373,7 +403,13 @@ def test_sizes_of_vectors(size, dtype, rng):
 def test_no_documents(metric, dtype, rng):
     vectors = rng.normal(size=(6, 3)).astype(dtype)
     none, one = sparse.csr_array((0, 6)), sparse.csr_array(np.ones((1, 6)))
-    for x, y, shape in ((none, None, (0, 0)), (none, one, (0, 1)), (one, none, (1, 0)), (none, none, (0, 0)), (one, None, (1, 1))):
+    for x, y, shape in (
+        (none, None, (0, 0)),
+        (none, one, (0, 1)),
+        (one, none, (1, 0)),
+        (none, none, (0, 0)),
+        (one, None, (1, 1)),
+    ):
         for progress in (False, True):
             result = kexue.pairwise_distances(x, y, vectors=vectors, metric=metric, progress=progress)
             assert result.shape == shape and result.dtype == dtype and not result.any()
@@ -423,9 +459,13 @@ def test_zero_vectors(dtype, rng):
     for name in ("wmd", "wcd", "rwmd"):
         assert np.isfinite(kexue.pairwise_distances(counts, vectors=vectors, metric=name)).all()
     assert kexue.wrd([[1.0, 0], [0, 0]], [[0.0, 2]]) == 1
-    with pytest.raises(kexue.KexueValueError, match="x is empty: all its vectors of positive weight are zero"):
+    with pytest.raises(
+        kexue.KexueValueError, match="x is empty: all its vectors of positive weight are zero"
+    ):
         kexue.wrd([[0.0, 0], [1, 1]], [[0.0, 2]], [1, 0])
-    assert kexue.wrd(np.array([[1e-30, 0]], dtype=dtype), np.array([[1, 1]], dtype=dtype)) == pytest.approx(1 - 0.5**0.5)
+    assert kexue.wrd(np.array([[1e-30, 0]], dtype=dtype), np.array([[1, 1]], dtype=dtype)) == pytest.approx(
+        1 - 0.5**0.5
+    )
     tiny = np.array([[1e-30, 0], [0, 1e-30]], dtype=dtype)  # their squares underflow, but they are not zero
     assert kexue.pairwise_distances(np.eye(2), vectors=tiny, metric="wrd")[0, 1] == 1
 
@@ -445,7 +485,9 @@ def test_words_that_are_not_finite(bad, metric, rng):
         kexue.pairwise_distances(counts, vectors=vectors, metric=metric)
     counts[:, 4] = 0
     result = kexue.pairwise_distances(counts, vectors=vectors, metric=metric)
-    np.testing.assert_array_equal(result, kexue.pairwise_distances(counts, vectors=np.nan_to_num(vectors), metric=metric))
+    np.testing.assert_array_equal(
+        result, kexue.pairwise_distances(counts, vectors=np.nan_to_num(vectors), metric=metric)
+    )
     with pytest.raises(kexue.KexueValueError, match=rf"X\[1\]\[1, 2\] is {bad}"):
         kexue.pairwise_distances([vectors[2:4], vectors[3:]], metric=metric)
     with pytest.raises(kexue.KexueValueError, match=rf"Y\[0\]\[1, 0\] is {bad}"):
@@ -529,7 +571,9 @@ def test_progress(capfd, workers, rng):
     counts, vectors = corpus(rng, 60, 3000, 5, words=40)
     expected = kexue.pairwise_distances(counts, vectors=vectors)
     capfd.readouterr()
-    np.testing.assert_array_equal(kexue.pairwise_distances(counts, vectors=vectors, workers=workers, progress=True), expected)
+    np.testing.assert_array_equal(
+        kexue.pairwise_distances(counts, vectors=vectors, workers=workers, progress=True), expected
+    )
     last = capfd.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
     assert "wmd: 100%" in last
     done, total = last.split("|")[2].split("[")[0].strip().split("/")
@@ -538,10 +582,21 @@ def test_progress(capfd, workers, rng):
 
 def test_many_threads_at_once(rng):
     counts, vectors = corpus(rng, 60, 500, 10, words=20)
-    expected = {name: kexue.pairwise_distances(counts, vectors=vectors, metric=name, workers=1) for name in METRICS}
+    expected = {
+        name: kexue.pairwise_distances(counts, vectors=vectors, metric=name, workers=1) for name in METRICS
+    }
     with ThreadPoolExecutor(8) as pool:
         jobs = [
-            (METRICS[k % 4], pool.submit(kexue.pairwise_distances, counts, vectors=vectors, metric=METRICS[k % 4], workers=1 + k % 5))
+            (
+                METRICS[k % 4],
+                pool.submit(
+                    kexue.pairwise_distances,
+                    counts,
+                    vectors=vectors,
+                    metric=METRICS[k % 4],
+                    workers=1 + k % 5,
+                ),
+            )
             for k in range(24)
         ]
         for name, job in jobs:

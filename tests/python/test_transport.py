@@ -283,7 +283,9 @@ def test_batch_equals_single_problems_to_the_bit(shape, dtype, rng):
     np.testing.assert_array_equal(costs, logged)
     for i, j, k in product(range(2), range(3), range(4)):
         single = kexue.solve(M[i, 0, 0], a[j, 0], b[k])
-        assert costs[i, j, k] == kexue.emd2(a[j, 0], b[k], M[i, 0, 0]) == single.value == result.value[i, j, k]
+        assert (
+            costs[i, j, k] == kexue.emd2(a[j, 0], b[k], M[i, 0, 0]) == single.value == result.value[i, j, k]
+        )
         np.testing.assert_array_equal(plans[i, j, k], kexue.emd(a[j, 0], b[k], M[i, 0, 0]))
         np.testing.assert_array_equal(plans[i, j, k], single.plan)
         np.testing.assert_array_equal(plans[i, j, k], result.plan[i, j, k])
@@ -306,7 +308,11 @@ def test_workers_give_the_same_bits(workers, rng):
 
 
 def test_layouts(layout, dtype, untouched, rng):
-    a, b, M = (weights(rng, 2, 6).astype(dtype), weights(rng, 7).astype(dtype), rng.normal(size=(2, 6, 7)).astype(dtype))
+    a, b, M = (
+        weights(rng, 2, 6).astype(dtype),
+        weights(rng, 7).astype(dtype),
+        rng.normal(size=(2, 6, 7)).astype(dtype),
+    )
     expected = kexue.solve(M, a, b)
     a, b, M = layout(a), layout(b), layout(M)
     with untouched(a, b, M):
@@ -325,7 +331,9 @@ def test_any_strides(rng):
     for M in (big[::-2, ::2, ::2], big[1, 39::-2, 49::-2], big[::3, ::-2, :25], np.broadcast_to(big[0, 0, :25], (20, 25)),
               np.broadcast_to(big[0, :20, :1], (3, 20, 25))):  # fmt: skip
         np.testing.assert_array_equal(kexue.emd(a, b, M), kexue.emd(a, b, np.ascontiguousarray(M)))
-        np.testing.assert_array_equal(kexue.emd2(a[::-1], b[::-1], M), kexue.emd2(a[::-1].copy(), b[::-1].copy(), M.copy()))
+        np.testing.assert_array_equal(
+            kexue.emd2(a[::-1], b[::-1], M), kexue.emd2(a[::-1].copy(), b[::-1].copy(), M.copy())
+        )
 
 
 def test_large_with_strides(layout, rng):
@@ -421,7 +429,12 @@ def test_log(rng):
     plan, log = kexue.emd(a, b, M, log=True)
     result = kexue.solve(M, a, b)
     assert set(log) == {"cost", "u", "v", "gap", "n_iter", "status"}
-    assert (log["cost"], log["gap"], log["n_iter"], log["status"]) == (result.value, result.gap, result.n_iter, 0)
+    assert (log["cost"], log["gap"], log["n_iter"], log["status"]) == (
+        result.value,
+        result.gap,
+        result.n_iter,
+        0,
+    )
     np.testing.assert_array_equal(log["u"], result.potentials[0])
     cost, log2 = kexue.emd2(a, b, M, log=True)
     assert cost == log["cost"] == log2["cost"]
@@ -477,7 +490,9 @@ def test_the_bad_problem_of_a_batch_is_named(workers, rng):
     a = weights(rng, 100, 1, 4)
     a[37, 0, 2] += 0.5
     a[80, 0, 2] += 0.5
-    with pytest.raises(kexue.KexueValueError, match=r"a sums to 1.5\d* and b to 1.* \(problem 37, 0 of the batch\)"):
+    with pytest.raises(
+        kexue.KexueValueError, match=r"a sums to 1.5\d* and b to 1.* \(problem 37, 0 of the batch\)"
+    ):
         kexue.emd2(a, None, rng.random((1, 2, 4, 5)), workers=workers)
 
 
@@ -527,7 +542,9 @@ def test_squares_on_the_line_that_overflow():
 def test_max_iter(size, rng):
     a, b, M = weights(rng, size), weights(rng, size), rng.random((size, size))
     exact = kexue.emd2(a, b, M)
-    with pytest.warns(kexue.ConvergenceWarning, match="1 of 1 transport problems stopped at max_iter=1 pivots"):
+    with pytest.warns(
+        kexue.ConvergenceWarning, match="1 of 1 transport problems stopped at max_iter=1 pivots"
+    ):
         result = kexue.solve(M, a, b, max_iter=1)
     assert result.status == 1
     np.testing.assert_allclose(result.plan.sum(axis=1), a, atol=1e-13)
@@ -550,13 +567,22 @@ def test_max_iter_of_a_batch(rng):
 
 # ---- the line ----
 
-METRICS = [("sqeuclidean", 1, 2), ("euclidean", 1, 1), ("cityblock", 1, 1), ("minkowski", 1.5, 1.5), ("minkowski", 3, 3)]
+METRICS = [
+    ("sqeuclidean", 1, 2),
+    ("euclidean", 1, 1),
+    ("cityblock", 1, 1),
+    ("minkowski", 1.5, 1.5),
+    ("minkowski", 3, 3),
+]
 
 
 @pytest.mark.parametrize(("metric", "p", "power"), METRICS)
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (1, 5), (8, 8), (30, 20)])
 def test_line(metric, p, power, m, n, rng):
-    for x, y in ((rng.normal(size=m), rng.normal(size=n)), (rng.integers(0, 4, size=m), rng.integers(0, 4, size=n))):
+    for x, y in (
+        (rng.normal(size=m), rng.normal(size=n)),
+        (rng.integers(0, 4, size=m), rng.integers(0, 4, size=n)),
+    ):
         M = np.abs(x[:, None] - y) ** power
         for a, b in ((weights(rng, m), weights(rng, n)), (None, None), (np.eye(m)[0], np.eye(n)[-1])):
             cost = kexue.emd2_1d(x, y, a, b, metric=metric, p=p)
@@ -644,7 +670,11 @@ def test_memory_of_the_cost(dtype, rng):
 
 def run_python(script, *arguments):
     result = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
@@ -674,7 +704,9 @@ def test_memory_of_the_process():
     assert 0 < ratio <= 1.3
 
 
-@pytest.mark.parametrize("call", ["kexue.emd2(a, a, M)", "kexue.solve(M, a, a)", "kexue.emd2(None, None, many)"])
+@pytest.mark.parametrize(
+    "call", ["kexue.emd2(a, a, M)", "kexue.solve(M, a, a)", "kexue.emd2(None, None, many)"]
+)
 def test_interrupt(call):
     report = run_python(
         """if True:

@@ -30,7 +30,9 @@ def highs(a, b, M, method="highs-ds"):
         shape=(m + n, len(rows)),
     )
     sums = np.concatenate([a / total, b / b.sum()])
-    result = linprog(costs / scale, A_eq=marginals[:-1], b_eq=sums[:-1], bounds=(0, None), method=method, options=_OPTIONS)
+    result = linprog(
+        costs / scale, A_eq=marginals[:-1], b_eq=sums[:-1], bounds=(0, None), method=method, options=_OPTIONS
+    )
     if result.status == 2:
         return None
     assert result.status == 0, result.message

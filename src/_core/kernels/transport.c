@@ -21,6 +21,7 @@ void kx_emd_options_init(kx_emd_options_t *options) {
 #include <float.h>
 
 #include "kernels/transport_internal.h"
+#include "runtime/sum.h"
 
 size_t KX_KERNEL(kx_emd_arena_cut)(kx_emd_arena_t *arena, int64_t m, int64_t n, char *block) {
     kx_layout_t layout = {0, 0};
@@ -37,6 +38,7 @@ size_t KX_KERNEL(kx_emd_arena_cut)(kx_emd_arena_t *arena, int64_t m, int64_t n, 
     size_t arc_column = kx_layout_add(&layout, arcs, sizeof(int32_t));
     size_t arc_units = kx_layout_add(&layout, arcs, sizeof(int64_t));
     size_t arc_mass = kx_layout_add(&layout, arcs, sizeof(double));
+    size_t terms = kx_layout_add(&layout, arcs, sizeof(double));
     size_t potentials = kx_layout_add(&layout, nodes, sizeof(double));
     size_t full_u = kx_layout_add(&layout, m, sizeof(double));
     size_t full_v = kx_layout_add(&layout, n, sizeof(double));
@@ -61,6 +63,7 @@ size_t KX_KERNEL(kx_emd_arena_cut)(kx_emd_arena_t *arena, int64_t m, int64_t n, 
         p->arc_units = (int64_t *)(block + arc_units);
         p->arc_mass = (double *)(block + arc_mass);
         p->potentials = (double *)(block + potentials);
+        arena->terms = (double *)(block + terms);
         arena->full_u = (double *)(block + full_u);
         arena->full_v = (double *)(block + full_v);
         arena->degree = (int32_t *)(block + degree);
@@ -82,22 +85,23 @@ static kx_status_t take_weights(const double *weights, int64_t n, double *kept, 
         *total = 1.0;
         return KX_OK;
     }
-    double sum = 0, correction = 0; /* Neumaier */
+    int finite = 1, negative = 0, zeros = 0;
+    for (int64_t i = 0; i < n; i++) {
+        finite &= fabs(weights[i]) <= DBL_MAX;
+        negative |= weights[i] < 0;
+        zeros |= weights[i] == 0;
+    }
+    if (!finite) return KX_E_NONFINITE;
+    if (negative) return KX_E_NEGATIVE;
     int64_t k = 0;
     for (int64_t i = 0; i < n; i++) {
-        double w = weights[i];
-        if (!(fabs(w) <= DBL_MAX)) return KX_E_NONFINITE;
-        if (w < 0) return KX_E_NEGATIVE;
-        kept[k] = w;
+        kept[k] = weights[i];
         index[k] = i;
-        k += w > 0;
-        double t = sum + w;
-        correction += sum >= w ? (sum - t) + w : (w - t) + sum;
-        sum = t;
+        k += zeros ? weights[i] > 0 : 1;
     }
     *count = k;
-    *total = sum + correction;
     if (k == 0) return KX_E_EMPTY;
+    *total = kx_sum(kept, k);
     return *total <= DBL_MAX ? KX_OK : KX_E_OVERFLOW;
 }
 
@@ -208,20 +212,18 @@ static double unit_mass(const kx_emd_problem_t *p, int64_t arc) {
 }
 
 /* The cost of the basis. A small problem's units are as fine as the weights, so their masses need not be read from the tree. */
-static kx_status_t basis_cost(const kx_emd_problem_t *p, int from_units, double *cost) {
-    double sum = 0, correction = 0, forbidden = 0; /* Neumaier */
+static kx_status_t basis_cost(kx_emd_arena_t *arena, int from_units, double *cost) {
+    const kx_emd_problem_t *p = &arena->problem;
+    double forbidden = 0, *terms = arena->terms;
     for (int64_t k = 0; k < p->arcs; k++) {
-        double mass = from_units || p->has_forbidden ? unit_mass(p, k) : p->arc_mass[k];
         double c = kx_emd_cost(p, p->arc_row[k], p->arc_column[k]);
         if (p->has_forbidden && c == p->forbidden) {
-            forbidden += mass;
-            continue;
+            forbidden += unit_mass(p, k);
+            c = 0;
         }
-        double term = (from_units ? mass : p->arc_mass[k]) * c, t = sum + term;
-        correction += fabs(sum) >= fabs(term) ? (sum - t) + term : (term - t) + sum;
-        sum = t;
+        terms[k] = (from_units ? unit_mass(p, k) : p->arc_mass[k]) * c;
     }
-    *cost = sum + correction;
+    *cost = kx_sum(terms, p->arcs);
     if (forbidden > p->noise) return KX_E_INFEASIBLE;
     return fabs(*cost) <= DBL_MAX ? KX_OK : KX_E_OVERFLOW;
 }
@@ -230,15 +232,16 @@ static kx_status_t basis_cost(const kx_emd_problem_t *p, int from_units, double 
 static void write_entries(kx_emd_arena_t *arena, int64_t *rows, int64_t *columns, double *masses, int64_t *count) {
     const kx_emd_problem_t *p = &arena->problem;
     const int64_t arcs = p->arcs;
-    int32_t *next = arena->degree, *sorted = arena->order; /* next: where row i's next arc goes */
+    /* Where row i's arcs begin, and where its next one goes. */
+    int32_t *first = arena->incident, *next = arena->degree, *sorted = arena->order;
     memset(next, 0, (size_t)p->m * sizeof *next);
     for (int64_t k = 0; k < arcs; k++)
         if (p->arc_row[k] + 1 < p->m) next[p->arc_row[k] + 1]++;
     for (int64_t i = 1; i < p->m; i++) next[i] += next[i - 1];
+    memcpy(first, next, (size_t)p->m * sizeof *first);
     for (int64_t k = 0; k < arcs; k++) {
         int32_t row = p->arc_row[k], at = next[row]++;
-        for (; at > 0 && p->arc_row[sorted[at - 1]] == row && p->arc_column[sorted[at - 1]] > p->arc_column[k]; at--)
-            sorted[at] = sorted[at - 1];
+        for (; at > first[row] && p->arc_column[sorted[at - 1]] > p->arc_column[k]; at--) sorted[at] = sorted[at - 1];
         sorted[at] = (int32_t)k;
     }
     int64_t written = 0;
@@ -403,7 +406,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_emd_solve))(kx_emd_arena_t *arena, const doubl
     const int basis_only = arena->small && !(outputs->u || outputs->v || outputs->results || outputs->plans || outputs->rows);
     if (!assignment && !basis_only) read_tree(arena);
     double cost;
-    status = basis_cost(p, arena->small && !assignment, &cost);
+    status = basis_cost(arena, arena->small && !assignment, &cost);
     if (status != KX_OK) return status;
     if (outputs->costs) outputs->costs[index] = cost;
     if (outputs->statuses) outputs->statuses[index] = (int32_t)ended;

@@ -16,6 +16,8 @@ KX_DISPATCH(kx_transport_emd_1d, KX_LINE_PARAMETERS, KX_LINE_ARGUMENTS)
 #include <float.h>
 #include <math.h>
 
+#include "runtime/sum.h"
+
 typedef struct kx_line_job {
     const double *x, *y, *a, *b;
     const int64_t *x_order, *y_order, *a_offsets, *b_offsets;
@@ -26,16 +28,13 @@ typedef struct kx_line_job {
 } kx_line_job_t;
 
 static kx_status_t total_of(const double *weights, int64_t n, double *total) {
-    double sum = 0, correction = 0; /* Neumaier */
+    *total = 1;
+    if (!weights) return KX_OK;
     for (int64_t i = 0; i < n; i++) {
-        const double w = weights ? weights[i] : 1.0 / (double)n;
-        if (!(fabs(w) <= DBL_MAX)) return KX_E_NONFINITE;
-        if (w < 0) return KX_E_NEGATIVE;
-        const double t = sum + w;
-        correction += sum >= w ? (sum - t) + w : (w - t) + sum;
-        sum = t;
+        if (!(fabs(weights[i]) <= DBL_MAX)) return KX_E_NONFINITE;
+        if (weights[i] < 0) return KX_E_NEGATIVE;
     }
-    *total = sum + correction;
+    *total = kx_sum(weights, n);
     if (!(*total <= DBL_MAX)) return KX_E_OVERFLOW;
     return *total > 0 ? KX_OK : KX_E_EMPTY;
 }

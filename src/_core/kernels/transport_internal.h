@@ -106,6 +106,7 @@ typedef struct kx_emd_arena {
     void *scratch;
     int32_t *degree, *incident, *order; /* of the tree, in read_tree() */
     double *full_u, *full_v;
+    double *terms; /* of the sum that is the cost */
     int small;
 } kx_emd_arena_t;
 

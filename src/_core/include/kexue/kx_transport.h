@@ -8,8 +8,8 @@
    totals_tolerance (relative); b is then rescaled to the total of a. NULL weights are uniform and sum to 1. Zero
    weights are allowed; so are m = 1 or n = 1.
 
-   Method: primal network simplex on a strongly feasible tree with int64 flows (transport_simplex.c); shortest augmenting
-   paths for small uniform square problems (transport_assignment.c). Worst case exponential in theory; about
+   Method: primal network simplex with perturbed int64 flows (transport_small.c, transport_large.c); shortest augmenting paths for
+   small uniform square problems (transport_assignment.c). Worst case exponential in theory; about
    O(m n sqrt(m + n)) in practice.  Peyre & Cuturi, Computational Optimal Transport, doi 10.1561/2200000073, chapter 3. */
 #ifndef KX_TRANSPORT_H
 #define KX_TRANSPORT_H
