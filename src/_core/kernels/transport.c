@@ -154,6 +154,14 @@ static kx_status_t prepare_weights(kx_emd_problem_t *p, const double *a, const d
     if (!(fabs(p->total_a - total_b) <= options->totals_tolerance * larger)) return KX_E_TOTALS;
     double scale_b = p->total_a / total_b;
     for (int64_t j = 0; j < p->n; j++) demand[j] *= scale_b;
+    frexp(p->total_a, &p->mass_exponent);
+    if (p->mass_exponent < -500 || p->mass_exponent > 500) { /* units per mass would leave the range */
+        for (int64_t x = 0; x < p->m + p->n; x++) p->weights[x] = ldexp(p->weights[x], -p->mass_exponent);
+        p->total_a = ldexp(p->total_a, -p->mass_exponent);
+        larger = ldexp(larger, -p->mass_exponent);
+    } else {
+        p->mass_exponent = 0;
+    }
     p->columns_removed = p->n != n;
     p->noise = larger * (options->totals_tolerance > 1e-12 ? options->totals_tolerance : 1e-12);
     p->is_assignment = p->m == p->n && p->n <= KX_EMD_ASSIGNMENT_SIZE && all_equal(p->weights, p->m) && all_equal(demand, p->n);
@@ -223,7 +231,7 @@ static kx_status_t basis_cost(kx_emd_arena_t *arena, int from_units, double *cos
         }
         terms[k] = (from_units ? unit_mass(p, k) : p->arc_mass[k]) * c;
     }
-    *cost = kx_sum(terms, p->arcs);
+    *cost = ldexp(kx_sum(terms, p->arcs), p->mass_exponent);
     if (forbidden > p->noise) return KX_E_INFEASIBLE;
     return fabs(*cost) <= DBL_MAX ? KX_OK : KX_E_OVERFLOW;
 }
@@ -250,7 +258,7 @@ static void write_entries(kx_emd_arena_t *arena, int64_t *rows, int64_t *columns
         if (p->arc_mass[k] == 0) continue;
         rows[written] = p->row_index[p->arc_row[k]];
         columns[written] = p->column_index[p->arc_column[k]];
-        masses[written++] = p->arc_mass[k];
+        masses[written++] = ldexp(p->arc_mass[k], p->mass_exponent);
     }
     *count = written;
 }
@@ -287,7 +295,7 @@ kx_status_t KX_KERNEL(kx_transport_emd_f64) KX_EMD_PARAMETERS(double) {
 #else /* the template */
 
 /* Largest finite size, forbidden arcs, and the refusal of NaN and -infinity; a small problem's rows are copied on the way. */
-static kx_status_t KX_TYPED(prepare_costs)(kx_emd_problem_t *p, const KX_REAL *M, int64_t n, ptrdiff_t row_stride) {
+static kx_status_t KX_TYPED(prepare_costs)(kx_emd_problem_t *p, const KX_REAL *M, int64_t m, int64_t n, ptrdiff_t row_stride) {
     p->M = M;
     p->row_stride = row_stride;
     p->is_f32 = sizeof(KX_REAL) == sizeof(float);
@@ -296,29 +304,39 @@ static kx_status_t KX_TYPED(prepare_costs)(kx_emd_problem_t *p, const KX_REAL *M
     double low_tail = INFINITY, high_tail = -INFINITY;
     unsigned all = (1u << KX_F64_LANES) - 1, sound = all;
     int sound_tail = 1;
-    for (int64_t i = 0; i < p->m; i++) {
-        const KX_REAL *row = (const KX_REAL *)((const char *)M + p->row_index[i] * row_stride);
-        double *copy = p->cost ? p->cost + i * p->cost_stride : NULL;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < m; i++) {
+        const KX_REAL *row = (const KX_REAL *)((const char *)M + i * row_stride);
+        const int in_use = kept < p->m && p->row_index[kept] == i;
+        double *copy = p->cost && in_use ? p->cost + kept * p->cost_stride : NULL;
+        kept += in_use;
+        const int whole = in_use && !p->columns_removed;
         int64_t j = 0;
         for (; j + KX_F64_LANES <= n; j += KX_F64_LANES) {
             kx_f64v c = KX_LOAD_LANES(row + j);
+            sound &= kx_f64m_bits(kx_f64v_less(kx_f64v_set(-INFINITY), c));
+            if (!whole) continue;
             low = kx_f64v_min(c, low);
             high = kx_f64v_max(c, high);
-            sound &= kx_f64m_bits(kx_f64v_less(kx_f64v_set(-INFINITY), c));
-            if (copy && !p->columns_removed) kx_f64v_store(copy + j, c);
+            if (copy) kx_f64v_store(copy + j, c);
         }
         for (; j < n; j++) {
             double c = (double)row[j];
+            sound_tail &= c > -INFINITY;
+            if (!whole) continue;
             low_tail = c < low_tail ? c : low_tail;
             high_tail = c > high_tail ? c : high_tail;
-            sound_tail &= c > -INFINITY;
-            if (copy && !p->columns_removed) copy[j] = c;
+            if (copy) copy[j] = c;
         }
-        if (copy) {
-            if (p->columns_removed)
-                for (j = 0; j < p->n; j++) copy[j] = (double)row[p->column_index[j]];
+        if (in_use && p->columns_removed)
+            for (j = 0; j < p->n; j++) {
+                double c = (double)row[p->column_index[j]];
+                low_tail = c < low_tail ? c : low_tail;
+                high_tail = c > high_tail ? c : high_tail;
+                if (copy) copy[j] = c;
+            }
+        if (copy)
             for (j = p->n; j < p->cost_stride; j++) copy[j] = INFINITY;
-        }
     }
     if (sound != all || !sound_tail) return KX_E_NONFINITE;
     double lanes[KX_F64_LANES];
@@ -331,8 +349,10 @@ static kx_status_t KX_TYPED(prepare_costs)(kx_emd_problem_t *p, const KX_REAL *M
         high_tail = -INFINITY;
         for (int64_t i = 0; i < p->m; i++) {
             const KX_REAL *row = (const KX_REAL *)((const char *)M + p->row_index[i] * row_stride);
-            for (int64_t j = 0; j < n; j++)
-                if ((double)row[j] > high_tail && (double)row[j] < INFINITY) high_tail = (double)row[j];
+            for (int64_t j = 0; j < p->n; j++) {
+                double c = (double)row[p->column_index[j]];
+                if (c > high_tail && c < INFINITY) high_tail = c;
+            }
         }
         if (high_tail == -INFINITY) return KX_E_INFEASIBLE;
         low_tail = low_tail < high_tail ? low_tail : high_tail;
@@ -391,7 +411,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_emd_solve))(kx_emd_arena_t *arena, const doubl
                                               const kx_emd_outputs_t *outputs, int64_t index, kx_task_t *task) {
     kx_emd_problem_t *p = &arena->problem;
     kx_status_t status = prepare_weights(p, a, b, m, n, options);
-    if (status == KX_OK) status = KX_TYPED(prepare_costs)(p, M, n, row_stride);
+    if (status == KX_OK) status = KX_TYPED(prepare_costs)(p, M, m, n, row_stride);
     if (status != KX_OK) return status;
     const int assignment = p->is_assignment && arena->small && !p->has_forbidden && options->max_iter == 0;
     kx_status_t ended;
@@ -415,7 +435,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_emd_solve))(kx_emd_arena_t *arena, const doubl
         if (outputs->u) memcpy(outputs->u + index * m, arena->full_u, (size_t)m * sizeof(double));
         if (outputs->v) memcpy(outputs->v + index * n, arena->full_v, (size_t)n * sizeof(double));
         if (outputs->results) {
-            kx_emd_result_t result = {cost, cost - dual, p->iterations, ended};
+            kx_emd_result_t result = {cost, cost - ldexp(dual, p->mass_exponent), p->iterations, ended};
             outputs->results[index] = result;
         }
     }
@@ -423,7 +443,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_emd_solve))(kx_emd_arena_t *arena, const doubl
         double *plan = outputs->plans + index * m * n;
         memset(plan, 0, (size_t)(m * n) * sizeof *plan);
         for (int64_t k = 0; k < p->arcs; k++)
-            plan[p->row_index[p->arc_row[k]] * n + p->column_index[p->arc_column[k]]] = p->arc_mass[k];
+            plan[p->row_index[p->arc_row[k]] * n + p->column_index[p->arc_column[k]]] = ldexp(p->arc_mass[k], p->mass_exponent);
     }
     if (outputs->rows) {
         int64_t at = index * (m + n - 1);

@@ -89,6 +89,7 @@ static kx_status_t solve_line(const kx_line_job_t *job, int64_t index) {
             entries++;
         }
     }
+    if (!(fabs(sum) <= DBL_MAX)) return KX_E_OVERFLOW;
     if (outputs->costs) outputs->costs[index] = sum + correction;
     if (outputs->rows) outputs->entry_counts[index] = entries;
     return KX_OK;

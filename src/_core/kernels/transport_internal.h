@@ -24,6 +24,7 @@ typedef struct kx_emd_problem {
     int columns_removed;     /* column_index is not the identity */
     int64_t *row_index, *column_index;
     double total_a;
+    int mass_exponent;       /* weights, masses and units are 2^-mass_exponent times the caller's */
     double *weights;         /* of the m rows and then the n columns that are left, of equal totals */
     int64_t *units_a, *units_b; /* the same in int64 units, perturbed so that no basis is degenerate */
     double largest;          /* max |M| over finite entries */
