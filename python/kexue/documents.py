@@ -576,6 +576,4 @@ class _progress_bar:
 
     def __exit__(self, *error: object) -> None:
         if self.bar is not None:
-            if error[0] is None and self.bar.total is not None:
-                self.bar.update(self.bar.total - self.bar.n)
             self.bar.close()

@@ -1,7 +1,7 @@
 """Slow, obvious oracles for exact transport and the document distances.
 
-Everything is in float64, straight from the definition. `highs` is a linear program over all arcs that are not forbidden,
-with every marginal but the last as an equality (that one follows from the others).
+Everything is in float64, straight from the definition. `highs` is a linear program over all arcs that are not
+forbidden, with every marginal but the last as an equality (that one follows from the others).
 """
 
 from itertools import permutations
@@ -47,7 +47,7 @@ def assignment(M):
 
 
 def line(x, y, a, b, power):
-    """The optimal cost on the line for |x - y|**power, power >= 1: the integral over the quantile functions."""
+    """The optimal cost on the line for |x - y|**power, power >= 1: an integral over quantile functions."""
     x, y, a, b = (np.asarray(array, dtype=np.float64) for array in (x, y, a, b))
     x_order, y_order = np.argsort(x), np.argsort(y)
     x_steps, y_steps = np.cumsum(a[x_order]) / a.sum(), np.cumsum(b[y_order]) / b.sum()
@@ -82,7 +82,7 @@ def wmd_problem(x, y, x_weights=None, y_weights=None):
 
 
 def wrd_problem(x, y, x_weights=None, y_weights=None):
-    """Weights (times norms; words without a direction left out) and ground costs of the Word Rotator's Distance."""
+    """Weights (times norms; zero vectors left out) and ground costs of the Word Rotator's Distance."""
     sides = []
     for vectors, weights in ((x, x_weights), (y, y_weights)):
         vectors, weights = _normalized(vectors, weights)

@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t
 from kexue._context cimport fill_context, raise_for_status
 from kexue.core cimport (
     KX_E_CANCELLED,
+    KX_OK,
     kx_ctx_t,
     kx_document_metric_t,
     kx_documents_pairwise_f32,
@@ -94,4 +95,6 @@ def pairwise(vectors, tuple X, tuple Y, str metric, double scale, double empty_v
                                                &options, <double *>result)
     if status == KX_E_CANCELLED:
         raise_for_status(status)
+    if report is not None and status == KX_OK:
+        report(progress.total, progress.total)
     return <int>status, out

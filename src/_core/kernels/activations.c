@@ -1,7 +1,7 @@
 /* SquarePlus f(x; b) = (x + sqrt(x^2 + b)) / 2, its derivatives and its inverse.
 
    The sum x + sqrt cancels for x < 0, so that side is b / (2 (|x| + sqrt)). The last digits come from carrying sqrt,
-   |x| + sqrt and the denominators as a pair high + low: a few FMAs for an error below 0.8 ulp (1.4 where float64's gradient is
+   |x| + sqrt and the denominators as a pair high + low: a few FMAs for an error below 0.9 ulp (1.5 where float64's gradient is
    b / (4 x^2)), against 3.35 ulp in plain arithmetic. A square root and a quotient keep Zen 4's divider busy for 24 cycles
    for 8 float64: there both come from AVX-512's 14-bit estimates (21 cycles, all told). For 16 float32 the root from the
    divider and the quotient from an estimate run side by side (17 cycles). Non-temporal stores were 5 to 10% slower.

@@ -285,8 +285,8 @@ static kx_status_t KX_TYPED(solve_pair)(const KX_TYPED(pairwise_job) *job, KX_TY
         for (int64_t c = 0; c < n; c++) costs[r * n + c] = (double)row[columns[c]];
     }
     KX_KERNEL(kx_emd_arena_cut)(&w->arena, m, n, w->arena_block);
-    /* Both sides were normalised to the same total; what is left after cancelling differs by rounding only. */
-    const kx_emd_options_t options = {1e-2, 0};
+    /* Both sides were normalised to the same total. What is left after cancelling differs by rounding, which may be all there is. */
+    const kx_emd_options_t options = {1.0, 0};
     const kx_emd_outputs_t outputs = {distance, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
     return KX_KERNEL(kx_emd_solve_f64)(&w->arena, a, b, costs, m, n, n * (ptrdiff_t)sizeof(double), &options, &outputs, 0, task);
 }

@@ -107,10 +107,11 @@ static kx_status_t take_weights(const double *weights, int64_t n, double *kept, 
 
 /* int64 units of the weights: the real part in the high bits, and in the low ones a perturbation that makes no proper
    subset of rows balance a subset of columns: +1 for each row, +m for the last column (Orden). So every basis is
-   non-degenerate, pivots never tie, and the simplex method ends. */
+   non-degenerate, pivots never tie, and the simplex method ends. An arc's share of the perturbation is at most m in size, less than
+   half a unit, so rounding to units takes it off. */
 static void make_units(kx_emd_problem_t *p) {
     int bits = 1;
-    while (((int64_t)1 << bits) <= p->m) bits++;
+    while (((int64_t)1 << bits) <= 2 * p->m) bits++;
     const double scale = ldexp(1.0, 61 - bits) / p->total_a;
     p->unit_bits = bits;
     p->unit = 1 / scale;
