@@ -98,9 +98,23 @@ def _column(rng, m, n):
 
 KINDS = {
     function.__name__[1:]: function
-    for function in (_dense, _clustered, _euclidean, _ties, _zero_weights, _negative, _large, _small, _offset, _uniform,
-                     _uniform_square, _uniform_square_ties, _row, _column)
-}  # fmt: skip
+    for function in (
+        _dense,
+        _clustered,
+        _euclidean,
+        _ties,
+        _zero_weights,
+        _negative,
+        _large,
+        _small,
+        _offset,
+        _uniform,
+        _uniform_square,
+        _uniform_square_ties,
+        _row,
+        _column,
+    )
+}
 
 
 def problem(seed, number):
@@ -118,7 +132,7 @@ def problem(seed, number):
 
 @dataclass
 class Errors:
-    """Of one problem, or the worst of several. Costs, gap and slackness relative to max |M|; marginals to the total 1."""
+    """Of one problem, or the worst of several: relative to max |M|, the marginals to the total 1."""
 
     highs: float = 0.0  # cost against HiGHS
     highs_relative: float = 0.0  # the same relative to the cost, where that is above 1e-3 max |M|

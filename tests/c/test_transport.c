@@ -235,10 +235,10 @@ static void *refuse(void *state, size_t bytes) {
 static void test_statuses(void) {
     const double half[] = {0.5, 0.5}, M[] = {0, 1, 1, 0};
     const double nan_weight[] = {NAN, 0.5}, infinite[] = {INFINITY, 0.5}, negative[] = {1.5, -0.5}, more[] = {0.5, 0.6};
-    const double nothing[] = {0, 0}, one_sided[] = {0, 1}, enormous[] = {DBL_MAX, DBL_MAX}, tiny[] = {1e-308, 1e-308};
+    const double nothing[] = {0, 0}, one_sided[] = {0, 1}, enormous[] = {DBL_MAX, DBL_MAX}, tiny[] = {1e-308, 1e-308}, tiny_left[] = {2e-308, 0};
     const double nan_cost[] = {0, NAN, 1, 0}, minus[] = {0, 1, -INFINITY, 0}, none[] = {INFINITY, INFINITY, INFINITY, INFINITY};
     const double blocked[] = {INFINITY, INFINITY, 1, 1}, huge[] = {0, DBL_MAX, 1, 0}, nearly[] = {0.5, 0.5 + 4e-10};
-    const double large[] = {1e200, 1e200}, large_cost[] = {0, 1e200, 1e200, 0};
+    const double large[] = {1e200, 1e200}, large_left[] = {2e200, 0}, large_cost[] = {1e200, 1e200, 1e200, 1e200};
     expect("NaN in a", KX_E_NONFINITE, nan_weight, half, M);
     expect("infinity in b", KX_E_NONFINITE, half, infinite, M);
     expect("negative a", KX_E_NEGATIVE, negative, half, M);
@@ -247,7 +247,6 @@ static void test_statuses(void) {
     expect("no mass in a", KX_E_EMPTY, nothing, half, M);
     expect("no mass in b", KX_E_EMPTY, half, nothing, M);
     expect("totals that overflow", KX_E_OVERFLOW, enormous, enormous, M);
-    expect("totals that are too small", KX_E_OVERFLOW, tiny, tiny, M);
     expect("NaN in M", KX_E_NONFINITE, half, half, nan_cost);
     expect("NaN in M's row of zero weight", KX_E_NONFINITE, one_sided, half, nan_cost);
     expect("NaN in M's column of zero weight", KX_E_NONFINITE, half, one_sided, minus);
@@ -255,10 +254,13 @@ static void test_statuses(void) {
     expect("all forbidden", KX_E_INFEASIBLE, half, half, none);
     expect("a forbidden row", KX_E_INFEASIBLE, half, half, blocked);
     expect("costs that overflow", KX_E_OVERFLOW, half, half, huge);
-    expect("a product that overflows", KX_E_OVERFLOW, large, large, large_cost);
+    expect("a product that overflows", KX_E_OVERFLOW, large, large_left, large_cost);
 
     double cost;
+    CHECK(cost_only(tiny, tiny, M, 2, 2, &cost) == KX_OK && cost == 0, "subnormal totals");
     CHECK(cost_only(half, nearly, M, 2, 2, &cost) == KX_OK && cost < 1e-9, "totals within the tolerance");
+    CHECK(cost_only(tiny, tiny_left, M, 2, 2, &cost) == KX_OK && fabs(cost / 1e-308 - 1) <= 1e-12, "tiny totals: %g", cost);
+    CHECK(cost_only(large, large_left, M, 2, 2, &cost) == KX_OK && fabs(cost / 1e200 - 1) <= 1e-12, "large totals: %g", cost);
     kx_emd_options_t options = defaults();
     kx_emd_outputs_t outputs;
     memset(&outputs, 0, sizeof outputs);

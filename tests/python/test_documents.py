@@ -110,12 +110,15 @@ def test_pairwise_against_pot(dimension, dtype, metric, rng):
         assert result.dtype == dtype and result.shape == (len(rows), len(columns))
         expected = [
             [
-                (exact(vectors, vectors, a, b, metric=metric) if metric in ("wmd", "wrd")
-                 else ORACLES[metric](vectors, vectors, a, b))  # fmt: skip
+                (
+                    exact(vectors, vectors, a, b, metric=metric)
+                    if metric in ("wmd", "wrd")
+                    else ORACLES[metric](vectors, vectors, a, b)
+                )
                 for b in columns
             ]
             for a in rows
-        ]  # fmt: skip
+        ]
         np.testing.assert_allclose(result, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
@@ -187,9 +190,11 @@ def test_shared_words(rng):
             if name == "wrd":
                 p, q, costs = reference.wrd_problem(vectors, vectors, counts[i], counts[j])
                 shared = np.minimum(p, q)
-                differs += reference.highs(p - shared, q - shared, costs) > value + 1e-6 if (
-                    i < j and i < 6 and shared.sum() < 1
-                ) else 0  # fmt: skip
+                differs += (
+                    reference.highs(p - shared, q - shared, costs) > value + 1e-6
+                    if (i < j and i < 6 and shared.sum() < 1)
+                    else 0
+                )
     assert differs  # else the test shows nothing
 
 
@@ -304,8 +309,20 @@ def test_lists_and_single_calls_agree(metric, dtype, rng):
     )
 
 
-FORMS = [sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.csc_matrix, sparse.coo_array, sparse.coo_matrix,
-         sparse.lil_array, sparse.dok_array, sparse.bsr_array, np.asarray, np.asfortranarray, np.ndarray.tolist]  # fmt: skip
+FORMS = [
+    sparse.csr_array,
+    sparse.csr_matrix,
+    sparse.csc_array,
+    sparse.csc_matrix,
+    sparse.coo_array,
+    sparse.coo_matrix,
+    sparse.lil_array,
+    sparse.dok_array,
+    sparse.bsr_array,
+    np.asarray,
+    np.asfortranarray,
+    np.ndarray.tolist,
+]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
@@ -548,8 +565,13 @@ def test_bad_pair(arguments, message, metric):
 
 
 def test_wrong_types():
-    for bad, message in (("text", "sequence of arrays"), (3, "sequence of arrays"), (sparse.csr_array(V), "sequence of arrays"),
-                         ([["a", "b"]], r"X\[0\]"), ([np.ma.masked_array(V, V > 0)], r"X\[0\] is a masked array")):  # fmt: skip
+    for bad, message in (
+        ("text", "sequence of arrays"),
+        (3, "sequence of arrays"),
+        (sparse.csr_array(V), "sequence of arrays"),
+        ([["a", "b"]], r"X\[0\]"),
+        ([np.ma.masked_array(V, V > 0)], r"X\[0\] is a masked array"),
+    ):
         with pytest.raises(TypeError, match=message):
             kexue.pairwise_distances(bad)
     with pytest.raises(TypeError, match="X must hold real numbers"):
@@ -620,16 +642,26 @@ def test_memory_is_bounded_by_tiles(name, tmp_path, rng):
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        # Three numbers a word of the vocabulary, the documents' words a few times, two tiles; never the 40 MB of vectors.
+        # Three numbers a word of the vocabulary, the documents' words a few times, two tiles; not the 40 MB.
         words_in_use = words.size * (16 * 8 + (50 * 8 * 2 if name == "wcd" else 0))
         assert peak <= 200_000 * 25 + words_in_use + 2 * 2_000_000 + result.nbytes
 
 
 def run_python(script, *arguments, timeout=120):
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", *([] if str(script).endswith(".py") else ["-c"]), str(script), *map(str, arguments)],
-        capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            *([] if str(script).endswith(".py") else ["-c"]),
+            str(script),
+            *map(str, arguments),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
 

@@ -21,9 +21,18 @@ from reference import transport as reference
 
 LONG = os.environ.get("KEXUE_LONG_TESTS") == "1"
 LIMITS = {
-    "highs": 1e-10, "pot": 1e-10, "emd2": 1e-12, "gap": 1e-9, "rows": 1e-12, "columns": 1e-12, "infeasible": 1e-12,
-    "slackness": 1e-9, "negative": 0.0, "entries": 0.0, "highs_relative": 1e-10,
-}  # fmt: skip
+    "highs": 1e-10,
+    "pot": 1e-10,
+    "emd2": 1e-12,
+    "gap": 1e-9,
+    "rows": 1e-12,
+    "columns": 1e-12,
+    "infeasible": 1e-12,
+    "slackness": 1e-9,
+    "negative": 0.0,
+    "entries": 0.0,
+    "highs_relative": 1e-10,
+}
 
 
 def accept(errors):
@@ -32,7 +41,7 @@ def accept(errors):
 
 
 def certify(a, b, M):
-    """Check the answer by its own certificate: a feasible plan and feasible potentials of equal value. Returns it."""
+    """Check the answer by its own certificate (feasible plan and potentials, equal values), and return it."""
     result = kexue.solve(M, a, b)
     assert result.value == result.value_linear == kexue.emd2(a, b, M)
     np.testing.assert_array_equal(kexue.emd(a, b, M), result.plan)
@@ -98,11 +107,11 @@ def problems(draw):
     for size in (m, n):
         style = draw(st.sampled_from(["uniform", "random", "counts", "sparse", "uneven"]))
         w = {
-            "uniform": lambda: np.ones(size),
-            "random": lambda: rng.exponential(size=size),
-            "counts": lambda: rng.integers(1, 4, size=size).astype(float),
-            "sparse": lambda: rng.integers(0, 2, size=size).astype(float) + 1e-300,
-            "uneven": lambda: 10.0 ** rng.uniform(-12, 0, size=size),
+            "uniform": lambda size=size: np.ones(size),
+            "random": lambda size=size: rng.exponential(size=size),
+            "counts": lambda size=size: rng.integers(1, 4, size=size).astype(float),
+            "sparse": lambda size=size: rng.integers(0, 2, size=size).astype(float) + 1e-300,
+            "uneven": lambda size=size: 10.0 ** rng.uniform(-12, 0, size=size),
         }[style]()
         sides.append(np.where(w == 1e-300, 0, w) if (w > 0.5).any() else w)
     total = draw(st.sampled_from([1.0, 1e-6, 1e6, 37.0]))
@@ -328,8 +337,13 @@ def test_layouts(layout, dtype, untouched, rng):
 def test_any_strides(rng):
     big = rng.random((6, 40, 50))
     a, b = weights(rng, 20), weights(rng, 25)
-    for M in (big[::-2, ::2, ::2], big[1, 39::-2, 49::-2], big[::3, ::-2, :25], np.broadcast_to(big[0, 0, :25], (20, 25)),
-              np.broadcast_to(big[0, :20, :1], (3, 20, 25))):  # fmt: skip
+    for M in (
+        big[::-2, ::2, ::2],
+        big[1, 39::-2, 49::-2],
+        big[::3, ::-2, :25],
+        np.broadcast_to(big[0, 0, :25], (20, 25)),
+        np.broadcast_to(big[0, :20, :1], (3, 20, 25)),
+    ):
         np.testing.assert_array_equal(kexue.emd(a, b, M), kexue.emd(a, b, np.ascontiguousarray(M)))
         np.testing.assert_array_equal(
             kexue.emd2(a[::-1], b[::-1], M), kexue.emd2(a[::-1].copy(), b[::-1].copy(), M.copy())
@@ -690,11 +704,12 @@ def test_memory_of_the_process():
         M, a = rng.random((n, n)), np.full(n, 1 / n)
         kexue.emd2(None, None, M[:300, :300])
         def peak():
-            if sys.platform == "linux":  # ru_maxrss would start at the peak of the process that started this one
+            if sys.platform == "linux":  # ru_maxrss would start at its parent's peak
                 with open("/proc/self/status") as file:
                     return int(re.search(r"VmHWM:\\s*(\\d+) kB", file.read())[1]) * 1024
             import resource
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            unit = 1 if sys.platform == "darwin" else 1024
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         before = peak()
         kexue.emd2(a, a, M)
         print(json.dumps((peak() - before) / M.nbytes))
@@ -739,3 +754,7 @@ def test_interrupt(call):
     assert report[0] == "KeyboardInterrupt"
     assert report[1] < 2
     assert report[2] == 1.5
+
+
+def test_solve_gives_a_transport_result():
+    assert isinstance(kexue.solve([[0.0, 1.0], [1.0, 0.0]]), kexue.TransportResult)
