@@ -319,7 +319,9 @@ def _csr_rows(name: str, matrix: Any, vocabulary: int) -> _Rows:
 
     if issparse(matrix):
         if matrix.ndim != 2:
-            raise KexueValueError(f"{name} must have 2 dimensions (documents x vocabulary), but its shape is {matrix.shape}")
+            raise KexueValueError(
+                f"{name} must have 2 dimensions (documents x vocabulary), but its shape is {matrix.shape}"
+            )
         as_real(name, np.empty(0, dtype=matrix.dtype))
         # float64 before entries are added up: counts of uint8 would wrap around.
         rows = csr_array(matrix if matrix.format == "csr" else matrix.astype(np.float64))
@@ -340,7 +342,9 @@ def _csr_rows(name: str, matrix: Any, vocabulary: int) -> _Rows:
         bad = int(np.argmax(~(np.isfinite(weights) & (weights >= 0))))
         row = int(np.searchsorted(rows.indptr, bad, side="right")) - 1
         what = "is negative" if weights[bad] < 0 and np.isfinite(weights[bad]) else "is not finite"
-        raise KexueValueError(f"{name}[{row}, {rows.indices[bad]}] {what} ({weights[bad]}); {name} has shape {rows.shape}")
+        raise KexueValueError(
+            f"{name}[{row}, {rows.indices[bad]}] {what} ({weights[bad]}); {name} has shape {rows.shape}"
+        )
     return (
         np.ascontiguousarray(rows.indptr, dtype=np.int64),
         np.ascontiguousarray(rows.indices, dtype=np.int32),
@@ -355,9 +359,13 @@ def _array_rows(
     from scipy.sparse import issparse
 
     if isinstance(documents, (str, bytes)) or not hasattr(documents, "__len__") or issparse(documents):
-        raise TypeError(f"{name} must be a sequence of arrays where vectors is None, not {type(documents).__name__}")
+        raise TypeError(
+            f"{name} must be a sequence of arrays where vectors is None, not {type(documents).__name__}"
+        )
     if weights is not None and len(weights) != len(documents):
-        raise KexueValueError(f"{name.lower()}_weights has {len(weights)} entries for {len(documents)} documents")
+        raise KexueValueError(
+            f"{name.lower()}_weights has {len(weights)} entries for {len(documents)} documents"
+        )
     arrays = []
     for i, document in enumerate(documents):
         array = as_real(f"{name}[{i}]", document)
@@ -394,7 +402,9 @@ def _refuse_empty(name: str, rows: _Rows, moving: np.ndarray | None) -> None:
     reason = "it has no words of positive weight" if moving is None or not weights[offsets[i] : offsets[i + 1]].any() else (
         "all its vectors are zero"
     )  # fmt: skip
-    raise KexueValueError(f'document {i} of {name} is empty: {reason}; empty="nan" or empty="inf" lets it pass')
+    raise KexueValueError(
+        f'document {i} of {name} is empty: {reason}; empty="nan" or empty="inf" lets it pass'
+    )
 
 
 def _moving_words(vectors: np.ndarray, words: np.ndarray) -> np.ndarray:
@@ -485,7 +495,9 @@ def pairwise_distances(
     sets: dict[str, list[np.ndarray]] = {}
     if vectors is not None:
         if x_weights is not None or y_weights is not None:
-            raise KexueValueError("x_weights and y_weights go with lists of arrays; with vectors, X and Y hold the weights")
+            raise KexueValueError(
+                "x_weights and y_weights go with lists of arrays; with vectors, X and Y hold the weights"
+            )
         words = _vectors("vectors", vectors)
         rows = _csr_rows("X", X, words.shape[0])
         columns = None if Y is None else _csr_rows("Y", Y, words.shape[0])
@@ -496,9 +508,13 @@ def pairwise_distances(
             sets["Y"], columns = _array_rows("Y", Y, y_weights, int(rows[0][-1]))
         parts = {name: [array for array in arrays if array.size] for name, arrays in sets.items()}
         if Y is not None and parts["X"] and parts["Y"] and parts["X"][0].shape[1] != parts["Y"][0].shape[1]:
-            raise KexueValueError(f"X has vectors of dimension {parts['X'][0].shape[1]}, Y of {parts['Y'][0].shape[1]}")
+            raise KexueValueError(
+                f"X has vectors of dimension {parts['X'][0].shape[1]}, Y of {parts['Y'][0].shape[1]}"
+            )
         every = sum(parts.values(), [])
-        words = as_contiguous(np.concatenate(every)) if every else np.zeros((1, 1))  # Fortran order stays otherwise
+        words = (
+            as_contiguous(np.concatenate(every)) if every else np.zeros((1, 1))
+        )  # Fortran order stays otherwise
     if empty == "raise":
         moving = _moving_words(words, _used_words(rows, columns)) if metric == "wrd" else None
         _refuse_empty("X", rows, moving)
@@ -511,7 +527,9 @@ def pairwise_distances(
         words, rows, columns = _as_centroids(words, used, rows, columns)
     core_metric = "wmd" if metric == "wcd" else metric
     with _progress_bar(progress, metric) as report:
-        status, distances = _documents.pairwise(words, rows, columns, core_metric, scale, _EMPTY[empty], workers, report)
+        status, distances = _documents.pairwise(
+            words, rows, columns, core_metric, scale, _EMPTY[empty], workers, report
+        )
     if status:
         if status_name(status) == "KX_E_NONFINITE":
             _require_finite(sets, words, used)
@@ -545,7 +563,9 @@ def _as_centroids(
         with np.errstate(over="ignore"):
             totals = matrix.sum(axis=1)
         if not np.isfinite(totals).all():
-            raise OverflowError(f"the weights of document {int(np.argmin(np.isfinite(totals)))} are too large to add up")
+            raise OverflowError(
+                f"the weights of document {int(np.argmin(np.isfinite(totals)))} are too large to add up"
+            )
         sound = totals > 0
         centroids.append(matrix @ vectors / np.where(sound, totals, 1.0)[:, None])
         offsets = np.concatenate([[0], np.cumsum(sound)]).astype(np.int64)

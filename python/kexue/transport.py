@@ -119,7 +119,9 @@ def _weights(name: str, value: ArrayLike | None, size: int, axis: str) -> np.nda
     if weights.ndim == 0:
         raise KexueValueError(f"{name} must be an array of weights, got a scalar")
     if weights.shape[-1] != size:
-        raise KexueValueError(f"{name} has {weights.shape[-1]} weights (shape {weights.shape}), but M has {size} {axis}")
+        raise KexueValueError(
+            f"{name} has {weights.shape[-1]} weights (shape {weights.shape}), but M has {size} {axis}"
+        )
     return weights
 
 
@@ -166,7 +168,9 @@ def _offsets(array: np.ndarray | None, batch: tuple[int, ...], core: int) -> np.
     return offsets.ravel()
 
 
-def _run(problem: _Problem, max_iter: int | None, workers: int | None, **wanted: bool) -> dict[str, np.ndarray]:
+def _run(
+    problem: _Problem, max_iter: int | None, workers: int | None, **wanted: bool
+) -> dict[str, np.ndarray]:
     m, n = problem.M.shape[-2:]
     if max_iter is not None and max_iter < 1:
         raise KexueValueError(f"max_iter must be at least 1, got {max_iter}")
@@ -198,7 +202,9 @@ def _largest(M: np.ndarray) -> float:
     return float(np.abs(M[finite]).max()) if finite.any() else 0.0
 
 
-def _run_scaled(problem: _Problem, max_iter: int | None, workers: int | None, **wanted: bool) -> dict[str, np.ndarray]:
+def _run_scaled(
+    problem: _Problem, max_iter: int | None, workers: int | None, **wanted: bool
+) -> dict[str, np.ndarray]:
     outputs = _run(replace(problem, M=problem.M * _DOWN), max_iter, workers, **wanted)
     with np.errstate(over="ignore"):
         for array in (outputs.get("costs"), outputs.get("u"), outputs.get("v")):
@@ -230,7 +236,9 @@ def _explain(problem: _Problem, status: int, failed: int) -> None:
             if weights is None:
                 totals.append(1.0)
             else:
-                flat = np.broadcast_to(weights, problem.batch + weights.shape[-1:]).reshape(-1, weights.shape[-1])
+                flat = np.broadcast_to(weights, problem.batch + weights.shape[-1:]).reshape(
+                    -1, weights.shape[-1]
+                )
                 totals.append(float(flat[failed].sum()))
         if name == "KX_E_EMPTY":
             message = f"{'a' if totals[0] == 0 else 'b'} sums to 0{where}: there is no mass to move"
@@ -474,9 +482,13 @@ def _solve_line(
     elif metric == "minkowski":
         power = float(p)
         if not power >= 1 or power == np.inf:
-            raise KexueValueError(f"p must be finite and at least 1, where the sorted plan is optimal, got {p!r}")
+            raise KexueValueError(
+                f"p must be finite and at least 1, where the sorted plan is optimal, got {p!r}"
+            )
     else:
-        raise KexueValueError(f'metric must be "sqeuclidean", "euclidean", "cityblock" or "minkowski", got {metric!r}')
+        raise KexueValueError(
+            f'metric must be "sqeuclidean", "euclidean", "cityblock" or "minkowski", got {metric!r}'
+        )
     points = []
     for name, value in (("x_a", x_a), ("x_b", x_b)):
         array = as_real(name, value, dtype=np.float64)
@@ -490,38 +502,53 @@ def _solve_line(
     try:
         batch = np.broadcast_shapes(*shapes)
     except ValueError:
-        raise KexueValueError(f"the batch dimensions of x_a, x_b, a and b do not fit together: {shapes}") from None
+        raise KexueValueError(
+            f"the batch dimensions of x_a, x_b, a and b do not fit together: {shapes}"
+        ) from None
     single = np.dtype(np.float32)
     exact = all(w is None or result_dtype(w) != single for w in (a, b))
     flat = [
-        np.ascontiguousarray(np.broadcast_to(array, batch + array.shape[-1:]).reshape(-1, array.shape[-1])) for array in points
+        np.ascontiguousarray(np.broadcast_to(array, batch + array.shape[-1:]).reshape(-1, array.shape[-1]))
+        for array in points
     ]
     orders = [np.argsort(array, axis=-1, kind="stable").astype(np.int64, copy=False) for array in flat]
     outputs = _transport.allocate_outputs(flat[0].shape[0], m, n, entries=entries)
     tolerance = 1e-9 if exact else 1e-6
     status = _transport.emd_1d(
-        *flat, *weights, *orders, *(_offsets(w, batch, 1) for w in weights), power, tolerance, outputs, workers
+        *flat,
+        *weights,
+        *orders,
+        *(_offsets(w, batch, 1) for w in weights),
+        power,
+        tolerance,
+        outputs,
+        workers,
     )
     if status:
         _explain_line(weights, batch, tolerance, status)
     return _Line(outputs, batch, m, n, result_dtype(x_a, x_b, a, b))
 
 
-def _explain_line(weights: list[np.ndarray | None], batch: tuple[int, ...], tolerance: float, status: int) -> None:
+def _explain_line(
+    weights: list[np.ndarray | None], batch: tuple[int, ...], tolerance: float, status: int
+) -> None:
     for name, array in zip("ab", weights, strict=True):
         if array is not None:
             require_finite(name, array)
             require_nonnegative(name, array)
     totals = [np.broadcast_to(1.0 if w is None else w.sum(axis=-1), batch) for w in weights]
     for name, total in zip("ab", totals, strict=True):
-        first_bad(f"the total of {name}", np.asarray(total), lambda entries: entries == 0, "is 0: there is no mass to move")
+        first_bad(
+            f"the total of {name}",
+            np.asarray(total),
+            lambda entries: entries == 0,
+            "is 0: there is no mass to move",
+        )
     bad = ~np.isclose(*totals, rtol=tolerance, atol=0)
     message = None
     if bad.any():
         k = np.unravel_index(int(np.argmax(bad)), batch)
-        message = (
-            f"a sums to {float(totals[0][k])!r} and b to {float(totals[1][k])!r}: they may differ by {tolerance:g} relatively"
-        )
+        message = f"a sums to {float(totals[0][k])!r} and b to {float(totals[1][k])!r}: they may differ by {tolerance:g} relatively"
     elif status_name(status) == "KX_E_OVERFLOW":
         message = "the points or the weights are too large for float64 arithmetic"
     raise_status(status, message)

@@ -27,9 +27,9 @@ static inline int check_report(void) {
     return check_failed || !check_passed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* The long form of a test, minutes instead of seconds: the argument "long" or KEXUE_TEST_LONG=1. */
+/* The long form of a test, minutes instead of seconds: the argument "long" or KEXUE_LONG_TESTS=1. */
 static inline int check_is_long(int argc, char **argv) {
-    const char *value = getenv("KEXUE_TEST_LONG");
+    const char *value = getenv("KEXUE_LONG_TESTS");
     return (argc > 1 && strcmp(argv[1], "long") == 0) || (value && strcmp(value, "1") == 0);
 }
 

@@ -29,4 +29,15 @@ def test_headers_compile_as_cxx(tmp_path):
     source = tmp_path / "headers.cpp"
     source.write_text("#include <kexue/kexue.h>\nint main() { return kx_version()[0] == 0; }\n")
     include = str(ROOT / "src" / "_core" / "include")
-    run("g++", "-std=c++11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-I", include, str(source))
+    run(
+        "g++",
+        "-std=c++11",
+        "-Wall",
+        "-Wextra",
+        "-pedantic",
+        "-Werror",
+        "-fsyntax-only",
+        "-I",
+        include,
+        str(source),
+    )
