@@ -106,7 +106,10 @@ class _Problem:
 
     def shaped(self, flat: np.ndarray, *core: int, dtype: Any = None) -> Any:
         """A flat result in the batch's shape: a Python or NumPy scalar where there is no batch."""
-        result = flat.reshape(self.batch + core).astype(dtype or self.dtype, copy=False)
+        with np.errstate(over="ignore"):
+            result = flat.reshape(self.batch + core).astype(dtype or self.dtype, copy=False)
+        if result.dtype == np.float32 and np.isinf(result).any():
+            raise OverflowError("the result is too large for float32; pass float64 arrays")
         if result.ndim:
             return result
         return result.item() if result.dtype in (np.float64, np.int64, np.int32) else result[()]
@@ -665,7 +668,10 @@ def emd2_1d(
 
 
 def _line_cost(line: _Line) -> Any:
-    costs = line.outputs["costs"].reshape(line.batch).astype(line.dtype, copy=False)
+    with np.errstate(over="ignore"):
+        costs = line.outputs["costs"].reshape(line.batch).astype(line.dtype, copy=False)
+    if np.isinf(costs).any():
+        raise OverflowError("the cost is too large for float32; pass float64 arrays")
     if costs.ndim:
         return costs
     return costs.item() if costs.dtype == np.float64 else costs[()]

@@ -121,20 +121,21 @@ static kx_status_t block_documents(const kx_ctx_t *ctx, const kx_documents_t *so
 }
 
 /* What two documents do not share: equal words are at distance 0, and for a metric cost some optimal plan leaves the common mass
-   where it is. Fills the kept positions and weights of both sides; returns the mass that is left. */
-static double cancel_shared(const kx_blocked_documents_t *X, const kx_blocked_documents_t *Y, int64_t i, int64_t j, int32_t *rows,
+   where it is. Fills the kept positions and weights of both sides. */
+static void cancel_shared(const kx_blocked_documents_t *X, const kx_blocked_documents_t *Y, int64_t i, int64_t j, int32_t *rows,
                             double *a, int64_t *m, int32_t *columns, double *b, int64_t *n) {
     int64_t k = X->offsets[i], l = Y->offsets[j], m_left = 0, n_left = 0;
     const int64_t k_end = X->offsets[i + 1], l_end = Y->offsets[j + 1];
-    double left = 0;
     while (k < k_end || l < l_end) {
         const int32_t x_word = k < k_end ? X->words[k] : INT32_MAX, y_word = l < l_end ? Y->words[l] : INT32_MAX;
         double x_weight = x_word <= y_word ? X->weights[k] : 0, y_weight = y_word <= x_word ? Y->weights[l] : 0;
-        const double shared = x_weight < y_weight ? x_weight : y_weight;
+        const double larger = x_weight > y_weight ? x_weight : y_weight;
+        double shared = x_weight < y_weight ? x_weight : y_weight;
+        /* Equal but for the rounding of the totals. */
+        if (larger - shared <= 4 * DBL_EPSILON * larger) x_weight = y_weight = shared;
         if (x_word <= y_word) {
             rows[m_left] = X->local[k++];
             a[m_left] = x_weight - shared;
-            left += a[m_left];
             m_left += a[m_left] > 0;
         }
         if (y_word <= x_word) {
@@ -145,7 +146,6 @@ static double cancel_shared(const kx_blocked_documents_t *X, const kx_blocked_do
     }
     *m = m_left;
     *n = n_left;
-    return left;
 }
 
 #define KX_REAL float
@@ -202,10 +202,11 @@ static size_t KX_TYPED(lay_out_worker)(const KX_TYPED(pairwise_job) *job, KX_TYP
     size_t packed_x = kx_layout_add(&layout, (X->widest + 4) * job->stride, sizeof(KX_REAL));
     size_t packed_y = kx_layout_add(&layout, (Y->widest + 4) * job->stride, sizeof(KX_REAL));
     size_t table = kx_layout_add(&layout, (X->widest + 4) * job->table_stride, sizeof(KX_REAL));
-    size_t costs = kx_layout_add(&layout, m * n, sizeof(double));
     size_t a = kx_layout_add(&layout, m, sizeof(double)), b = kx_layout_add(&layout, n, sizeof(double));
     size_t rows = kx_layout_add(&layout, m + 1, sizeof(int32_t)), columns = kx_layout_add(&layout, n + 1, sizeof(int32_t));
     int relaxed = job->options->metric == KX_RELAXED_WMD || job->options->metric == KX_RELAXED_WRD;
+    /* The relaxed bounds use it for the cheapest cost of each column. */
+    size_t costs = kx_layout_add(&layout, relaxed ? n : m * n, sizeof(double));
     size_t solver = relaxed ? 64 : KX_KERNEL(kx_emd_arena_cut)(&worker->arena, m, n, NULL);
     if (solver == 0) layout.overflow = 1;
     size_t arena = kx_layout_add(&layout, (int64_t)solver, 1);
@@ -254,15 +255,13 @@ static kx_status_t KX_TYPED(solve_pair)(const KX_TYPED(pairwise_job) *job, KX_TY
     }
     const int32_t *rows = X->local + X->offsets[i], *columns = Y->local + Y->offsets[j];
     const double *a = X->weights + X->offsets[i], *b = Y->weights + Y->offsets[j];
-    double mass = 1;
     if (job->cancel) {
-        mass = cancel_shared(X, Y, i, j, w->rows, w->a, &m, w->columns, w->b, &n);
+        cancel_shared(X, Y, i, j, w->rows, w->a, &m, w->columns, w->b, &n);
         rows = w->rows;
         columns = w->columns;
         a = w->a;
         b = w->b;
-        /* What is left of equal documents is rounding. */
-        if (m == 0 || n == 0 || mass < 64 * DBL_EPSILON) {
+        if (m == 0 || n == 0) {
             *distance = 0;
             return KX_OK;
         }
@@ -327,6 +326,8 @@ static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begi
                     if (status < KX_OK) return status;
                     worst = status > worst ? status : worst;
                     distance *= job->unscale;
+                    if (isinf((KX_REAL)distance) && X->offsets[i + 1] > X->offsets[i] && Y->offsets[j + 1] > Y->offsets[j])
+                        return KX_E_OVERFLOW;
                     job->out[i * Y->count + j] = (KX_REAL)distance;
                     if (job->symmetric) job->out[j * Y->count + i] = (KX_REAL)distance;
                 }
@@ -362,7 +363,7 @@ static kx_status_t KX_TYPED(scan_vectors)(const KX_REAL *vectors, int64_t vocabu
         /* Scaled by a power of two, so that neither the squares nor the factor can leave the range. */
         int exponent;
         frexp(largest, &exponent);
-        const double scale = ldexp(1.0, -exponent);
+        const double scale = ldexp(1.0, exponent > -1000 ? -exponent : 1000);
         for (int64_t d = 0; d < dimension; d++) sum += (double)row[d] * scale * ((double)row[d] * scale);
         factors[word] = largest > 0 ? scale / sqrt(sum) : 0;
     }
@@ -392,6 +393,7 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
     /* Squares must stay in range: vectors of a size far from 1 are brought there by a power of two. */
     const int limit = sizeof(KX_REAL) == sizeof(float) ? 40 : 400;
     if (largest > 0) frexp(largest, &exponent);
+    if (exponent < -1000) exponent = -1000;
     const int rescale = !norm_factors && (exponent > limit || exponent < -limit);
     if (rescale)
         for (int64_t w = 0; w < vocabulary; w++) factors[w] = ldexp(1.0, -exponent);

@@ -33,7 +33,6 @@ typedef struct kx_emd_problem {
     /* small problems: a padded float64 copy of what is left */
     double *cost;
     int64_t cost_stride;     /* in elements */
-    double tolerance;        /* for a difference of reduced costs, from the costs alone */
     int is_assignment;       /* as many rows as columns, all weights equal */
     /* the basis: m + n - 1 arcs, or the m arcs of an assignment */
     int64_t arcs;
@@ -43,7 +42,7 @@ typedef struct kx_emd_problem {
     double *potentials;      /* u of the m rows, then v of the n columns */
     int unit_bits;           /* the low bits of units that hold the perturbation */
     double unit;             /* the mass of one unit above them */
-    double noise;            /* mass on a forbidden arc below this is rounding, not infeasibility */
+    double noise;            /* mass on forbidden arcs up to this is rounding, not infeasibility */
     int64_t iterations, max_iter;
 } kx_emd_problem_t;
 
@@ -57,6 +56,16 @@ static inline double kx_emd_cost(const kx_emd_problem_t *p, int64_t i, int64_t j
         c = p->is_f32 ? (double)((const float *)row)[p->column_index[j]] : ((const double *)row)[p->column_index[j]];
     }
     return c <= p->largest ? c : p->forbidden;
+}
+
+/* max |c| over the arcs of the basis. */
+static inline double kx_emd_largest_in_basis(const kx_emd_problem_t *p) {
+    double largest = 0;
+    for (int64_t k = 0; k < p->arcs; k++) {
+        double size = fabs(kx_emd_cost(p, p->arc_row[k], p->arc_column[k]));
+        largest = size > largest ? size : largest;
+    }
+    return largest;
 }
 
 /* Below this a reduced cost counts as zero: a few roundings of the largest numbers that make it up. */

@@ -379,16 +379,19 @@ kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx
     kx_candidate_t candidates[BLOCK_ROWS];
     const int64_t block = s.m < BLOCK_ROWS ? s.m : BLOCK_ROWS;
     double tolerance = kx_emd_tolerance(p->largest, largest_potential(&s));
-    int in_f64 = 0;
+    int in_f64 = 0, rounds = 0;
+    int64_t proved_at = -1;
     int64_t first = 0, rows_without = 0;
     kx_status_t status = KX_OK;
     for (;;) {
         if (rows_without >= s.m) {
-            if (in_f64) break;
+            /* Proved once nothing has moved since the potentials were read anew; the limit is for rounding's sake. */
+            if (in_f64 && (p->iterations == proved_at || rounds++ == 16)) break;
             in_f64 = 1;
             rows_without = 0;
+            proved_at = p->iterations;
             refresh_potentials(&s, p);
-            tolerance = kx_emd_tolerance(p->largest, largest_potential(&s));
+            tolerance = kx_emd_tolerance(kx_emd_largest_in_basis(p), largest_potential(&s));
         }
         int64_t last = first + block < s.m ? first + block : s.m;
         int count = in_f64 ? price_f64(&s, p, first, last, tolerance, candidates)

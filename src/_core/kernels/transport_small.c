@@ -287,6 +287,39 @@ static inline double price(const kx_small_t *s, int64_t first, int64_t last, int
     return least;
 }
 
+/* The potentials anew from the tree: what additions have rounded is gone. A node's depth is the number of arcs on its path. */
+static void refresh_potentials(kx_small_t *s, const kx_emd_problem_t *p, int planes, const uint64_t *source_below) {
+    int32_t first[KX_EMD_SMALL_NODES + 2], sorted[KX_EMD_SMALL_NODES];
+    int32_t depth[KX_EMD_SMALL_NODES];
+    memset(first, 0, sizeof first);
+    for (int64_t k = 0; k < s->arcs; k++) {
+        const int row_below = (int)(source_below[k >> 6] >> (k & 63) & 1);
+        const int64_t child = row_below ? s->row[k] : s->sink + s->column[k];
+        depth[k] = 0;
+        for (int w = 0; w < planes; w++) depth[k] += kx_count_bits(s->path[w * s->nodes + child]);
+        first[depth[k] + 1]++;
+    }
+    for (int64_t d = 1; d <= s->arcs; d++) first[d + 1] += first[d];
+    for (int64_t k = 0; k < s->arcs; k++) sorted[first[depth[k]]++] = (int32_t)k;
+    for (int64_t position = 0; position < s->arcs; position++) {
+        const int64_t k = sorted[position];
+        const int row_below = (int)(source_below[k >> 6] >> (k & 63) & 1);
+        const int64_t row = s->row[k], column = s->sink + s->column[k];
+        const double c = kx_emd_cost(p, s->row[k], s->column[k]);
+        const int64_t child = row_below ? row : column, parent = row + column - child;
+        s->potential[child] = s->potential[parent] + (row_below ? c : -c);
+    }
+}
+
+static double largest_potential(const kx_small_t *s) {
+    double largest = 0;
+    for (int64_t x = 0; x < s->nodes; x++) {
+        const double size = fabs(s->potential[x]);
+        largest = size > largest ? size : largest;
+    }
+    return largest;
+}
+
 /* `planes` is a constant at the calls for small ones, so that the compiler makes a version for each. */
 static inline kx_status_t solve(kx_small_t *s, kx_emd_problem_t *p, kx_task_t *task, const int planes) {
     uint64_t source_below[KX_EMD_SMALL_NODES / 64 + 1]; /* arcs whose row is the end away from the root */
@@ -298,15 +331,24 @@ static inline kx_status_t solve(kx_small_t *s, kx_emd_problem_t *p, kx_task_t *t
     /* Half of the rows up to 32 of them, 16 above: measured from 5 x 7 to 128 x 128. */
     const int64_t block = s->m < 32 ? (s->m + 1) / 2 : 16;
     uint64_t *path = s->path;
-    int64_t first = 0, rows_without = 0;
-    double largest_potential = 0;
-    for (int64_t x = 0; x < nodes; x++) {
-        double size = fabs(s->potential[x]);
-        largest_potential = size > largest_potential ? size : largest_potential;
-    }
-    const double tolerance = kx_emd_tolerance(p->largest, largest_potential);
+    int64_t first = 0, rows_without = 0, proved_at = -1;
+    double scale = p->largest + largest_potential(s);
+    double tolerance = kx_emd_tolerance(scale, 0);
+    int rounds = 0;
 
-    while (rows_without < s->m) {
+    for (;;) {
+        if (rows_without >= s->m) {
+            /* Costs far above those of the basis have rounded its potentials and widened the tolerance: once more, without them. */
+            const double basis = kx_emd_largest_in_basis(p);
+            if (scale <= 64 * basis || rounds++ == 16) break;
+            refresh_potentials(s, p, planes, source_below);
+            const double now = basis + largest_potential(s);
+            if (rounds > 1 && now >= scale && p->iterations == proved_at) break;
+            scale = now;
+            tolerance = kx_emd_tolerance(scale, 0);
+            proved_at = p->iterations;
+            rows_without = 0;
+        }
         int64_t last = first + block < s->m ? first + block : s->m;
         int64_t row, column;
         double reduced = price(s, first, last, &row, &column);
