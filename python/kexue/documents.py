@@ -69,7 +69,11 @@ def _explain(status: int, **vectors: np.ndarray) -> None:
     if status_name(status) == "KX_E_NONFINITE":
         for name, array in vectors.items():
             require_finite(name, array)
-    raise_status(status)
+    message = None
+    if status_name(status) == "KX_E_OVERFLOW":
+        kind = next(iter(vectors.values())).dtype
+        message = f"the vectors or the weights are too large for a distance in {kind}"
+    raise_status(status, message)
 
 
 def _used_words(*sets: _Rows | None) -> np.ndarray:
@@ -108,6 +112,7 @@ def _pair_distance(x: ArrayLike, y: ArrayLike, x_weights: Any, y_weights: Any, m
                 raise KexueValueError(f"{name}_weights sum to 0: {name} is empty")
             if metric in ("wrd", "rwrd") and not (weights[:, None] * vectors[words]).any():
                 raise KexueValueError(f"{name} is empty: all its vectors of positive weight are zero")
+        raise KexueValueError("the norms of x or y are too small for float64: scale the vectors up")
     return distance.item() if distances.dtype == np.float64 else distance
 
 

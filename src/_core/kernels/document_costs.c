@@ -19,21 +19,25 @@ enum { TILE_COLUMNS = 4 };
 #define KX_SUFFIX f32
 #define KX_VECTOR kx_f32v
 #define KX_LANES KX_F32_LANES
+#define KX_MASK_BITS kx_f32m_bits
 #include "document_costs.c"
 #undef KX_REAL
 #undef KX_SUFFIX
 #undef KX_VECTOR
 #undef KX_LANES
+#undef KX_MASK_BITS
 
 #define KX_REAL double
 #define KX_SUFFIX f64
 #define KX_VECTOR kx_f64v
 #define KX_LANES KX_F64_LANES
+#define KX_MASK_BITS kx_f64m_bits
 #include "document_costs.c"
 #undef KX_REAL
 #undef KX_SUFFIX
 #undef KX_VECTOR
 #undef KX_LANES
+#undef KX_MASK_BITS
 #endif
 
 #else /* the template */
@@ -75,20 +79,46 @@ static inline void KX_TYPED(squared_tile)(const KX_REAL *x, const KX_REAL *y, in
     for (int r = 0; r < TILE_ROWS; r++) VECTOR(sum4)(out + r * out_stride, sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
 }
 
-/* table[i, j] = sqrt(|x_i - y_j|^2) * scale, or |x_i - y_j|^2 * scale. x and y as packed; the table's rows have room for whole
-   vectors and its row count for a multiple of four. */
+/* The distance of two rows whose squares leave the range or its accurate part: differences scaled by a power of two. */
+static KX_NEVER_INLINE double KX_TYPED(scaled_distance)(const KX_REAL *x, const KX_REAL *y, int64_t stride) {
+    double largest = 0, sum = 0;
+    int exponent;
+    for (int64_t k = 0; k < stride; k++) {
+        const double size = fabs(0.5 * (double)x[k] - 0.5 * (double)y[k]);
+        largest = size > largest ? size : largest;
+    }
+    if (largest == 0) return 0;
+    frexp(largest, &exponent);
+    for (int64_t k = 0; k < stride; k++) {
+        const double part = ldexp(0.5 * (double)x[k] - 0.5 * (double)y[k], -exponent);
+        sum += part * part;
+    }
+    return ldexp(sqrt(sum), exponent + 1);
+}
+
+/* table[i, j] = |x_i - y_j| * scale, or its square * scale. x and y as packed; the table's rows have room for whole vectors and
+   its row count for a multiple of four. Squares outside of [low, high] are rare: equal words, and vectors of extreme size. */
 void KX_KERNEL(KX_TYPED(kx_document_table))(const KX_REAL *x, const KX_REAL *y, int64_t rows, int64_t columns, int64_t stride,
                                             int take_root, double scale, KX_REAL *table, int64_t table_stride) {
     for (int64_t i = 0; i < rows; i += TILE_ROWS)
         for (int64_t j = 0; j < columns; j += TILE_COLUMNS)
             KX_TYPED(squared_tile)(x + i * stride, y + j * stride, stride, table + i * table_stride + j, table_stride);
+    const int is_f32 = sizeof(KX_REAL) == sizeof(float);
     const KX_VECTOR factor = VECTOR(set)((KX_REAL)scale);
+    const KX_VECTOR low = VECTOR(set)((KX_REAL)(is_f32 ? 1e-28 : 1e-280)), high = VECTOR(set)((KX_REAL)(is_f32 ? 1e37 : 1e300));
     for (int64_t i = 0; i < rows; i++) {
         KX_REAL *row = table + i * table_stride;
         for (int64_t j = 0; j < columns; j += KX_LANES) {
-            KX_VECTOR value = VECTOR(load)(row + j);
-            if (take_root) value = VECTOR(sqrt)(value);
+            const KX_VECTOR square = VECTOR(load)(row + j);
+            KX_VECTOR value = take_root ? VECTOR(sqrt)(square) : square;
             VECTOR(store)(row + j, VECTOR(mul)(value, factor));
+            uint64_t outside = KX_MASK_BITS(VECTOR(less)(square, low)) | KX_MASK_BITS(VECTOR(less)(high, square));
+            for (; outside; outside &= outside - 1) {
+                const int64_t column = j + kx_lowest_bit(outside);
+                if (column >= columns) break;
+                const double distance = KX_TYPED(scaled_distance)(x + i * stride, y + column * stride, stride);
+                row[column] = (KX_REAL)((take_root ? distance : distance * distance) * scale);
+            }
         }
     }
 }

@@ -187,7 +187,6 @@ typedef struct KX_TYPED(pairwise_job) {
     ptrdiff_t row_stride;
     const kx_pairwise_options_t *options;
     const double *factors; /* of each word's vector, or NULL */
-    double unscale;        /* undoes the factors in a WMD */
     const kx_blocked_documents_t *X, *Y;
     int symmetric, cancel;
     KX_REAL *out;
@@ -287,7 +286,14 @@ static kx_status_t KX_TYPED(solve_pair)(const KX_TYPED(pairwise_job) *job, KX_TY
     /* Both sides were normalised to the same total. What is left after cancelling differs by rounding, which may be all there is. */
     const kx_emd_options_t options = {1.0, 0};
     const kx_emd_outputs_t outputs = {distance, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
-    return KX_KERNEL(kx_emd_solve_f64)(&w->arena, a, b, costs, m, n, n * (ptrdiff_t)sizeof(double), &options, &outputs, 0, task);
+    const ptrdiff_t row_bytes = n * (ptrdiff_t)sizeof(double);
+    kx_status_t status = KX_KERNEL(kx_emd_solve_f64)(&w->arena, a, b, costs, m, n, row_bytes, &options, &outputs, 0, task);
+    if (status == KX_E_OVERFLOW) { /* costs near the end of the range, which the solver leaves room at */
+        for (int64_t k = 0; k < m * n; k++) costs[k] = ldexp(costs[k], -300);
+        status = KX_KERNEL(kx_emd_solve_f64)(&w->arena, a, b, costs, m, n, row_bytes, &options, &outputs, 0, task);
+        *distance = ldexp(*distance, 300);
+    }
+    return status;
 }
 
 static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
@@ -325,7 +331,6 @@ static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begi
                     kx_status_t status = KX_TYPED(solve_pair)(job, w, i, j, task, &distance);
                     if (status < KX_OK) return status;
                     worst = status > worst ? status : worst;
-                    distance *= job->unscale;
                     if (isinf((KX_REAL)distance) && X->offsets[i + 1] > X->offsets[i] && Y->offsets[j + 1] > Y->offsets[j])
                         return KX_E_OVERFLOW;
                     job->out[i * Y->count + j] = (KX_REAL)distance;
@@ -339,11 +344,9 @@ static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begi
     return worst;
 }
 
-/* Finite vectors for every word in use, the largest entry of them; and for WRD, 1 / norm (0 for a zero vector). marks: one number
-   a word. */
+/* Finite vectors for every word in use; and for WRD, 1 / norm (0 for a zero vector). marks: one number a word. */
 static kx_status_t KX_TYPED(scan_vectors)(const KX_REAL *vectors, int64_t vocabulary, int64_t dimension, ptrdiff_t row_stride,
-                                          const kx_documents_t *documents, int64_t *marks, double *factors,
-                                          double *largest_of_all) {
+                                          const kx_documents_t *documents, int64_t *marks, double *factors) {
     for (int64_t k = documents->offsets[0]; k < documents->offsets[documents->count]; k++) {
         const int32_t word = documents->words[k];
         if (word < 0 || word >= vocabulary) return KX_E_ARGUMENT;
@@ -358,7 +361,6 @@ static kx_status_t KX_TYPED(scan_vectors)(const KX_REAL *vectors, int64_t vocabu
             largest = size > largest ? size : largest;
         }
         if (!sound) return KX_E_NONFINITE;
-        *largest_of_all = largest > *largest_of_all ? largest : *largest_of_all;
         if (!factors) continue;
         /* Scaled by a power of two, so that neither the squares nor the factor can leave the range. */
         int exponent;
@@ -377,28 +379,19 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
     const kx_documents_t *other = Y ? Y : X;
     kx_layout_t layout = {0, 0};
     size_t stamp = kx_layout_add(&layout, vocabulary, sizeof(int64_t)), number = kx_layout_add(&layout, vocabulary, sizeof(int32_t));
-    size_t factor = kx_layout_add(&layout, vocabulary, sizeof(double));
+    size_t factor = kx_layout_add(&layout, is_wrd(options) ? vocabulary : 0, sizeof(double));
     char *memory = kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
     int64_t *marks = (int64_t *)(memory + stamp);
     int32_t *numbers = (int32_t *)(memory + number);
-    double *factors = (double *)(memory + factor), *norm_factors = is_wrd(options) ? factors : NULL;
-    double largest = 0;
-    int exponent = 0;
+    double *factors = is_wrd(options) ? (double *)(memory + factor) : NULL;
     kx_blocked_documents_t blocked_x = {0}, blocked_y = {0};
 
     memset(marks, 0, (size_t)vocabulary * sizeof *marks);
-    kx_status_t status = KX_TYPED(scan_vectors)(vectors, vocabulary, dimension, row_stride, X, marks, norm_factors, &largest);
-    if (status == KX_OK && Y) status = KX_TYPED(scan_vectors)(vectors, vocabulary, dimension, row_stride, Y, marks, norm_factors, &largest);
-    /* Squares must stay in range: vectors of a size far from 1 are brought there by a power of two. */
-    const int limit = sizeof(KX_REAL) == sizeof(float) ? 40 : 400;
-    if (largest > 0) frexp(largest, &exponent);
-    if (exponent < -1000) exponent = -1000;
-    const int rescale = !norm_factors && (exponent > limit || exponent < -limit);
-    if (rescale)
-        for (int64_t w = 0; w < vocabulary; w++) factors[w] = ldexp(1.0, -exponent);
-    if (status == KX_OK) status = block_documents(ctx, X, norm_factors, ROW_BLOCK_WORDS, marks, numbers, vocabulary, &blocked_x);
-    if (status == KX_OK) status = block_documents(ctx, other, norm_factors, COLUMN_BLOCK_WORDS, marks, numbers, vocabulary, &blocked_y);
+    kx_status_t status = KX_TYPED(scan_vectors)(vectors, vocabulary, dimension, row_stride, X, marks, factors);
+    if (status == KX_OK && Y) status = KX_TYPED(scan_vectors)(vectors, vocabulary, dimension, row_stride, Y, marks, factors);
+    if (status == KX_OK) status = block_documents(ctx, X, factors, ROW_BLOCK_WORDS, marks, numbers, vocabulary, &blocked_x);
+    if (status == KX_OK) status = block_documents(ctx, other, factors, COLUMN_BLOCK_WORDS, marks, numbers, vocabulary, &blocked_y);
     if (status == KX_OK) {
         KX_TYPED(pairwise_job) job;
         memset(&job, 0, sizeof job);
@@ -409,8 +402,7 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
         job.stride = (dimension + 15) / 16 * 16;
         job.table_stride = (blocked_y.widest + 15) / 16 * 16;
         job.options = options;
-        job.factors = norm_factors || rescale ? factors : NULL;
-        job.unscale = rescale ? ldexp(1.0, exponent) : 1.0;
+        job.factors = factors;
         job.X = &blocked_x;
         job.Y = &blocked_y;
         job.symmetric = symmetric;
