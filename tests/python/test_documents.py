@@ -784,3 +784,39 @@ def test_many_documents(documents, dtype, rng):
 
 def test_interrupt_is_delivered_by_signal():
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN  # else the tests above would show nothing
+
+
+# ---- found by attack ----
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        np.float32([[1e30], [1], [2]]),
+        np.float64([[1e200], [1], [2]]),
+        np.float32([[1e-25], [3e-25], [1]]),
+        np.float64([[1e-170], [3e-170], [1]]),
+    ],
+)
+def test_a_distance_does_not_depend_on_the_size_of_other_words(vectors):
+    result = kexue.pairwise_distances(sparse.eye_array(3, format="csr"), vectors=vectors)
+    expected = np.abs(vectors.astype(np.float64) - vectors.astype(np.float64).T)
+    np.testing.assert_allclose(result, expected, rtol=1e-6 if vectors.dtype == np.float32 else 1e-12)
+
+
+def test_subnormal_vectors():
+    assert kexue.wmd([[1e-310, 0]], [[0, 2e-310], [0, 0.0]]) == pytest.approx(1.6180339887e-310, rel=1e-9)
+    with pytest.raises(kexue.KexueValueError, match="too small"):
+        kexue.wrd([[1e-310, 0], [0, 1e-310]], [[0, 2.0]])
+
+
+def test_distances_beyond_the_range_are_an_error():
+    for dtype, size in ((np.float32, 3e38), (np.float64, 1.7e308)):
+        with pytest.raises(OverflowError, match="too large"):
+            kexue.wmd(np.array([[size]], dtype), np.array([[-size]], dtype))
+
+
+def test_small_true_residues_count():
+    counts = sparse.csr_array([[1e15, 1, 0], [1e15, 0, 1]])
+    result = kexue.pairwise_distances(counts, vectors=[[0.0], [1.0], [3.0]])
+    assert result[0, 1] == pytest.approx(2e-15, rel=1e-6) and result[1, 0] == result[0, 1]

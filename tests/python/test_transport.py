@@ -758,3 +758,45 @@ def test_interrupt(call):
 
 def test_solve_gives_a_transport_result():
     assert isinstance(kexue.solve([[0.0, 1.0], [1.0, 0.0]]), kexue.TransportResult)
+
+
+# ---- found by attack ----
+
+
+@pytest.mark.parametrize("shape", [(10, 10), (10, 12), (150, 160)])
+@pytest.mark.parametrize("big", [1e9, 1e12, 1e15, 1e18])
+def test_huge_costs_that_carry_nothing_do_not_blur_the_rest(shape, big, rng):
+    for _ in range(5):
+        costs, shut = rng.random(shape), rng.random(shape) < 0.2
+        shut[np.arange(min(shape)), np.arange(min(shape))] = False
+        shut[0] = False
+        expected = kexue.emd2(None, None, np.where(shut, np.inf, costs))
+        result = kexue.solve(np.where(shut, big, costs))
+        assert result.value == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "M"),
+    [
+        ([1, 1e-10], [1 + 1e-10], [[1.0], [INF]]),
+        (np.float32([1, 1e-7]), np.float32([1, 1e-7]), [[1.0, 1.0], [INF, INF]]),
+    ],
+)
+def test_little_mass_without_a_way_is_infeasible(a, b, M):
+    for call in (kexue.emd, kexue.emd2):
+        with pytest.raises(kexue.KexueValueError, match="no plan is feasible"):
+            call(a, b, M)
+
+
+@pytest.mark.parametrize("weight", [1e-6, 1e-8, 1e-12, 1e-16, 1e-20, 1e-30])
+def test_cost_of_little_mass(weight):
+    M = [[0.0, 5.0], [5.0, 1.0]]
+    assert kexue.emd2([1, weight], [1, weight], M) == pytest.approx(weight, rel=1e-10)
+    assert (kexue.emd([1, weight], [1, weight], M) * M).sum() == pytest.approx(weight, rel=1e-10)
+
+
+def test_results_beyond_float32_are_an_error():
+    with pytest.raises(OverflowError, match="float32"):
+        kexue.emd2(np.float32([10]), np.float32([10]), np.float32([[3e38]]))
+    with pytest.raises(OverflowError, match="float32"):
+        kexue.emd2_1d(np.float32([1e30]), np.float32([0]))
