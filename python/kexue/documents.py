@@ -379,7 +379,8 @@ def _array_rows(
     for i, array in enumerate(arrays):
         if array.size and array.shape[1] != dimension:
             raise KexueValueError(
-                f"the documents of {name} differ in dimension: {name}[{i}] has shape {array.shape}, others have {dimension} columns"
+                f"the documents of {name} differ in dimension: {name}[{i}] has shape {array.shape}, "
+                f"others have {dimension} columns"
             )
     lengths = np.array([array.shape[0] for array in arrays], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -404,9 +405,8 @@ def _refuse_empty(name: str, rows: _Rows, moving: np.ndarray | None) -> None:
     if (totals > 0).all():
         return
     i = int(np.argmax(~(totals > 0)))
-    reason = "it has no words of positive weight" if moving is None or not weights[offsets[i] : offsets[i + 1]].any() else (
-        "all its vectors are zero"
-    )  # fmt: skip
+    no_words = moving is None or not weights[offsets[i] : offsets[i + 1]].any()
+    reason = "it has no words of positive weight" if no_words else "all its vectors are zero"
     raise KexueValueError(
         f'document {i} of {name} is empty: {reason}; empty="nan" or empty="inf" lets it pass'
     )

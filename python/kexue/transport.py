@@ -253,7 +253,10 @@ def _explain(problem: _Problem, status: int, failed: int) -> None:
     elif name == "KX_E_INFEASIBLE":
         message = f"no plan is feasible{where}: the infinite entries of M forbid every way to move the mass"
     elif name == "KX_E_OVERFLOW":
-        message = f"M or the weights are too large (or the weights too small) for float64, or the problem for this machine{where}"
+        message = (
+            "M or the weights are too large (or the weights too small) for float64, "
+            f"or the problem for this machine{where}"
+        )
     raise_status(status, message)
 
 
@@ -477,9 +480,16 @@ class _Line:
 
 
 def _solve_line(
-    x_a: ArrayLike, x_b: ArrayLike, a: ArrayLike | None, b: ArrayLike | None, metric: str, p: float, workers: int | None,
-    *, entries: bool,
-) -> _Line:  # fmt: skip
+    x_a: ArrayLike,
+    x_b: ArrayLike,
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    metric: str,
+    p: float,
+    workers: int | None,
+    *,
+    entries: bool,
+) -> _Line:
     if metric in _POWERS:
         power = _POWERS[metric]
     elif metric == "minkowski":
@@ -551,7 +561,10 @@ def _explain_line(
     message = None
     if bad.any():
         k = np.unravel_index(int(np.argmax(bad)), batch)
-        message = f"a sums to {float(totals[0][k])!r} and b to {float(totals[1][k])!r}: they may differ by {tolerance:g} relatively"
+        message = (
+            f"a sums to {float(totals[0][k])!r} and b to {float(totals[1][k])!r}: "
+            f"they may differ by {tolerance:g} relatively"
+        )
     elif status_name(status) == "KX_E_OVERFLOW":
         message = "the points or the weights are too large for float64 arithmetic"
     raise_status(status, message)

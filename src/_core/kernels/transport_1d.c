@@ -39,6 +39,19 @@ static kx_status_t total_of(const double *weights, int64_t n, double *total) {
     return *total > 0 ? KX_OK : KX_E_EMPTY;
 }
 
+/* What a point still has to move, as an unevaluated sum: a heavy point that feeds a million others would lose the digits that the
+   marginals promise. */
+typedef struct kx_remainder {
+    double high, low;
+} kx_remainder_t;
+
+static inline kx_remainder_t take(kx_remainder_t left, double mass) {
+    const double high = left.high - mass;
+    left.low += (left.high - high) - mass;
+    left.high = high;
+    return left;
+}
+
 static inline double cost_of(double x, double y, double power) {
     const double distance = fabs(x - y);
     if (power == 2) return distance * distance;
@@ -63,22 +76,26 @@ static kx_status_t solve_line(const kx_line_job_t *job, int64_t index) {
     const kx_emd_outputs_t *outputs = job->outputs;
     const int64_t slot = index * (m + n - 1);
     int64_t i = 0, j = 0, entries = 0;
-    double left_a = 0, left_b = 0, weight_a = 0, weight_b = 0, sum = 0, correction = 0;
+    kx_remainder_t left_a = {0, 0}, left_b = {0, 0};
+    double weight_a = 0, weight_b = 0, sum = 0, correction = 0;
     int64_t row = 0, column = 0;
     for (;;) {
         /* A remainder of a few roundings of its weight is an exact tie. */
-        while (left_a <= 8 * DBL_EPSILON * weight_a && i < m) {
+        while (left_a.high + left_a.low <= 8 * DBL_EPSILON * weight_a && i < m) {
             row = x_order[i++];
-            left_a = weight_a = a ? a[row] : 1.0 / (double)m;
+            left_a.high = weight_a = a ? a[row] : 1.0 / (double)m;
+            left_a.low = 0;
         }
-        while (left_b <= 8 * DBL_EPSILON * weight_b && j < n) {
+        while (left_b.high + left_b.low <= 8 * DBL_EPSILON * weight_b && j < n) {
             column = y_order[j++];
-            left_b = weight_b = b ? b[column] * scale_b : scale_b / (double)n;
+            left_b.high = weight_b = b ? b[column] * scale_b : scale_b / (double)n;
+            left_b.low = 0;
         }
-        const double mass = left_a < left_b ? left_a : left_b;
+        const double has_a = left_a.high + left_a.low, has_b = left_b.high + left_b.low;
+        const double mass = has_a < has_b ? has_a : has_b;
         if (mass <= 8 * DBL_EPSILON * (weight_a < weight_b ? weight_a : weight_b)) break;
-        left_a -= mass;
-        left_b -= mass;
+        left_a = take(left_a, mass);
+        left_b = take(left_b, mass);
         const double term = mass * cost_of(x[row], y[column], job->power), t = sum + term;
         correction += sum >= term ? (sum - t) + term : (term - t) + sum;
         sum = t;
