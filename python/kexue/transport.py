@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -175,8 +176,13 @@ def _run(
     problem: _Problem, max_iter: int | None, workers: int | None, **wanted: bool
 ) -> dict[str, np.ndarray]:
     m, n = problem.M.shape[-2:]
-    if max_iter is not None and max_iter < 1:
-        raise KexueValueError(f"max_iter must be at least 1, got {max_iter}")
+    if max_iter is not None:
+        try:
+            max_iter = operator.index(max_iter)
+        except TypeError:
+            raise TypeError(f"max_iter must be an integer or None, not {type(max_iter).__name__}") from None
+    if max_iter is not None and not 1 <= max_iter < 2**63:
+        raise KexueValueError(f"max_iter must be at least 1 and below 2**63, got {max_iter}")
     count = problem.count
     outputs = _transport.allocate_outputs(count, m, n, **wanted)
     status, failed = _transport.emd(

@@ -800,3 +800,9 @@ def test_results_beyond_float32_are_an_error():
         kexue.emd2(np.float32([10]), np.float32([10]), np.float32([[3e38]]))
     with pytest.raises(OverflowError, match="float32"):
         kexue.emd2_1d(np.float32([1e30]), np.float32([0]))
+
+
+@pytest.mark.parametrize("bad", [1.5, float("nan"), "7", [3]])
+def test_max_iter_is_an_integer(bad):
+    with pytest.raises(TypeError, match="max_iter must be an integer"):
+        kexue.emd2(None, None, [[0.0, 1.0]], max_iter=bad)
