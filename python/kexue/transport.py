@@ -119,7 +119,7 @@ class _Problem:
 def _weights(name: str, value: ArrayLike | None, size: int, axis: str) -> np.ndarray | None:
     if value is None or (hasattr(value, "__len__") and len(value) == 0 and np.ndim(value) == 1):
         return None
-    weights = as_contiguous_last(as_real(name, value, dtype=np.float64), 1)
+    weights = _contiguous_rows(as_real(name, value, dtype=np.float64), 1)
     if weights.ndim == 0:
         raise KexueValueError(f"{name} must be an array of weights, got a scalar")
     if weights.shape[-1] != size:
@@ -129,7 +129,7 @@ def _weights(name: str, value: ArrayLike | None, size: int, axis: str) -> np.nda
     return weights
 
 
-def as_contiguous_last(array: np.ndarray, core: int) -> np.ndarray:
+def _contiguous_rows(array: np.ndarray, core: int) -> np.ndarray:
     """The array itself if its last axis is contiguous and it is aligned, else a contiguous copy of it.
 
     The `core` last axes must not overlap themselves: a broadcast one is copied.
@@ -140,7 +140,7 @@ def as_contiguous_last(array: np.ndarray, core: int) -> np.ndarray:
 
 
 def _check(a: ArrayLike | None, b: ArrayLike | None, M: ArrayLike) -> _Problem:
-    costs = as_contiguous_last(as_real("M", M), 2)
+    costs = _contiguous_rows(as_real("M", M), 2)
     if costs.ndim < 2:
         raise KexueValueError(f"M must have at least 2 dimensions, but its shape is {costs.shape}")
     m, n = costs.shape[-2:]
@@ -323,7 +323,7 @@ def emd(
 
     Notes
     -----
-    Network simplex on a strongly feasible tree: about O(m n sqrt(m + n)) in practice. Each result can be checked:
+    Network simplex with perturbed integer flows: about O(m n sqrt(m + n)) in practice. Each result can be checked:
     ``gap`` bounds the distance to the optimum. See Peyré and Cuturi, *Computational Optimal Transport*,
     doi:10.1561/2200000073, chapter 3.
 

@@ -18,8 +18,7 @@ typedef struct kx_large {
     int64_t m, n, nodes, arcs;
     int64_t words;           /* of a bitset of nodes, padded to whole cache lines */
     int64_t stride;          /* of the float32 costs, in elements */
-    const float *cost32;     /* NULL: priced in float64 from the caller's costs */
-    float *shifted;          /* the storage behind cost32 when it is a copy */
+    float *cost32;           /* the shifted and scaled copy that is priced */
     double *shift;           /* by node: what was taken from a row of the copy; 0 for columns */
     double scale;            /* and the copy is multiplied by this power of two */
     double *potential;       /* u of rows, -v of columns, by node */
@@ -35,7 +34,7 @@ typedef struct kx_large {
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-static kx_layout_t lay_out(kx_large_t *s, int64_t m, int64_t n, int copies, char *block) {
+static kx_layout_t lay_out(kx_large_t *s, int64_t m, int64_t n, char *block) {
     kx_layout_t layout = {0, 0};
     s->m = m;
     s->n = n;
@@ -45,10 +44,8 @@ static kx_layout_t lay_out(kx_large_t *s, int64_t m, int64_t n, int copies, char
     s->stride = round_up(n, 16);
     int64_t nodes_padded = s->words * 64;
     size_t shifted = 0;
-    if (copies) {
-        if (s->stride > INT64_MAX / 8 / m) layout.overflow = 1;
-        else shifted = kx_layout_add(&layout, m * s->stride, sizeof(float));
-    }
+    if (s->stride > INT64_MAX / 8 / m) layout.overflow = 1;
+    else shifted = kx_layout_add(&layout, m * s->stride, sizeof(float));
     size_t shift = kx_layout_add(&layout, nodes_padded + 64, sizeof(double));
     size_t potential = kx_layout_add(&layout, nodes_padded + 64, sizeof(double));
     size_t potential32 = kx_layout_add(&layout, nodes_padded + 64, sizeof(float));
@@ -61,7 +58,7 @@ static kx_layout_t lay_out(kx_large_t *s, int64_t m, int64_t n, int copies, char
     size_t row_buffer = kx_layout_add(&layout, s->stride, sizeof(double));
     size_t open = kx_layout_add(&layout, s->stride, sizeof(float));
     if (block) {
-        s->shifted = copies ? (float *)(block + shifted) : NULL;
+        s->cost32 = (float *)(block + shifted);
         s->shift = (double *)(block + shift);
         s->potential = (double *)(block + potential);
         s->potential32 = (float *)(block + potential32);
@@ -79,7 +76,7 @@ static kx_layout_t lay_out(kx_large_t *s, int64_t m, int64_t n, int copies, char
 
 size_t KX_KERNEL(kx_emd_large_bytes)(int64_t m, int64_t n) {
     kx_large_t s = {0};
-    kx_layout_t layout = lay_out(&s, m, n, 1, NULL);
+    kx_layout_t layout = lay_out(&s, m, n, NULL);
     return layout.overflow ? 0 : layout.bytes;
 }
 
@@ -101,21 +98,18 @@ static void copy_costs(kx_large_t *s, const kx_emd_problem_t *p) {
     s->scale = p->largest > 0 ? ldexp(1.0, exponent > -900 ? -exponent : 900) : 1.0;
     for (int64_t i = 0; i < s->m; i++) {
         const double *c = row_f64(s, p, i);
-        double least[KX_F64_LANES];
         kx_f64v running = kx_f64v_set(INFINITY);
         int64_t j = 0;
         for (; j + KX_F64_LANES <= s->n; j += KX_F64_LANES) running = kx_f64v_min(kx_f64v_load(c + j), running);
-        kx_f64v_store(least, running);
         double shift = kx_f64v_reduce_min(running);
         for (; j < s->n; j++) shift = c[j] < shift ? c[j] : shift;
         if (!(shift < INFINITY)) shift = 0;
         s->shift[i] = shift;
-        float *out = s->shifted + i * s->stride;
+        float *out = s->cost32 + i * s->stride;
         const double scale = s->scale;
         for (j = 0; j < s->n; j++) out[j] = (float)((c[j] - shift) * scale);
         for (; j < s->stride; j++) out[j] = INFINITY;
     }
-    s->cost32 = s->shifted;
 }
 
 /* min over columns of c + w in float32, whole padded row */
@@ -371,7 +365,7 @@ static double largest_potential(const kx_large_t *s) {
 
 kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx_task_t *task) {
     kx_large_t s = {0};
-    lay_out(&s, p->m, p->n, 1, scratch);
+    lay_out(&s, p->m, p->n, scratch);
     copy_costs(&s, p);
     start(&s, p);
     refresh_potentials(&s, p);
