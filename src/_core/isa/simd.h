@@ -67,6 +67,23 @@ static inline kx_f32m kx_f32v_less(kx_f32v a, kx_f32v b) { return _mm512_cmp_ps_
 static inline kx_f32v kx_f32v_select(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm512_mask_blend_ps(m, b, a); }
 static inline unsigned kx_f32m_bits(kx_f32m m) { return m; }
 static inline float kx_f32v_reduce_min(kx_f32v a) { return _mm512_reduce_min_ps(a); }
+/* KX_F32_LANES int32, wrapping; `put` sets one of an array's items by a store of the whole vector it is in, because a vector
+   load soon after a narrow store waits for it to reach the cache. store_i32: doubles within int32, truncated, times 2^shift */
+typedef __m512i kx_i32v;
+static inline kx_i32v kx_i32v_load(const int32_t *p) { return _mm512_loadu_si512(p); }
+static inline kx_i32v kx_i32v_set(int32_t a) { return _mm512_set1_epi32(a); }
+static inline kx_i32v kx_i32v_add(kx_i32v a, kx_i32v b) { return _mm512_add_epi32(a, b); }
+static inline kx_i32v kx_i32v_sub(kx_i32v a, kx_i32v b) { return _mm512_sub_epi32(a, b); }
+static inline kx_i32v kx_i32v_min(kx_i32v a, kx_i32v b) { return _mm512_min_epi32(a, b); }
+static inline int32_t kx_i32v_reduce_min(kx_i32v a) { return _mm512_reduce_min_epi32(a); }
+static inline void kx_i32v_put(int32_t *p, int64_t index, int32_t a) {
+    int32_t *group = p + index / 16 * 16;
+    kx_i32v old = _mm512_loadu_si512(group);
+    _mm512_storeu_si512(group, _mm512_mask_mov_epi32(old, (__mmask16)(1u << (index % 16)), _mm512_set1_epi32(a)));
+}
+static inline void kx_f64v_store_i32(int32_t *p, kx_f64v a, int shift) {
+    _mm256_storeu_si256((__m256i *)p, _mm256_slli_epi32(_mm512_cvttpd_epi32(a), shift));
+}
 /* The sums over the lanes of four vectors */
 static inline void kx_f32v_sum4(float *out, kx_f32v a, kx_f32v b, kx_f32v c, kx_f32v d) {
     __m256 a8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
@@ -206,6 +223,25 @@ static inline float kx_f32v_reduce_min(kx_f32v a) {
     half = _mm_min_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_min_ss(half, _mm_movehdup_ps(half)));
 }
+typedef __m256i kx_i32v;
+static inline kx_i32v kx_i32v_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+static inline kx_i32v kx_i32v_set(int32_t a) { return _mm256_set1_epi32(a); }
+static inline kx_i32v kx_i32v_add(kx_i32v a, kx_i32v b) { return _mm256_add_epi32(a, b); }
+static inline kx_i32v kx_i32v_sub(kx_i32v a, kx_i32v b) { return _mm256_sub_epi32(a, b); }
+static inline kx_i32v kx_i32v_min(kx_i32v a, kx_i32v b) { return _mm256_min_epi32(a, b); }
+static inline int32_t kx_i32v_reduce_min(kx_i32v a) {
+    __m128i half = _mm_min_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    half = _mm_min_epi32(half, _mm_unpackhi_epi64(half, half));
+    return _mm_cvtsi128_si32(_mm_min_epi32(half, _mm_shuffle_epi32(half, 1)));
+}
+static inline void kx_i32v_put(int32_t *p, int64_t index, int32_t a) {
+    const __m256i lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    __m256i *group = (__m256i *)(p + index / 8 * 8), chosen = _mm256_cmpeq_epi32(lanes, _mm256_set1_epi32((int)(index % 8)));
+    _mm256_storeu_si256(group, _mm256_blendv_epi8(_mm256_loadu_si256(group), _mm256_set1_epi32(a), chosen));
+}
+static inline void kx_f64v_store_i32(int32_t *p, kx_f64v a, int shift) {
+    _mm_storeu_si128((__m128i *)p, _mm_slli_epi32(_mm256_cvttpd_epi32(a), shift));
+}
 static inline void kx_f32v_sum4(float *out, kx_f32v a, kx_f32v b, kx_f32v c, kx_f32v d) {
     __m256 sum = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1)));
@@ -341,6 +377,28 @@ static inline unsigned kx_f32m_bits(kx_f32m m) { return m; }
 static inline kx_f64m kx_f64m_from_bits(unsigned bits) { return bits; }
 static inline kx_f64v kx_f64v_load_f32(const float *p) { kx_f64v r; KX_LANES_OF(r) r.lane[i] = (double)p[i]; return r; }
 static inline void kx_f64v_store_f32(float *p, kx_f64v a) { KX_EACH_LANE p[i] = (float)a.lane[i]; }
+typedef struct kx_i32v { int32_t lane[4]; } kx_i32v;
+static inline kx_i32v kx_i32v_load(const int32_t *p) { kx_i32v r; memcpy(&r, p, sizeof r); return r; }
+static inline kx_i32v kx_i32v_set(int32_t a) { kx_i32v r; KX_LANES_OF(r) r.lane[i] = a; return r; }
+static inline kx_i32v kx_i32v_add(kx_i32v a, kx_i32v b) {
+    KX_EACH_LANE a.lane[i] = (int32_t)((uint32_t)a.lane[i] + (uint32_t)b.lane[i]);
+    return a;
+}
+static inline kx_i32v kx_i32v_sub(kx_i32v a, kx_i32v b) {
+    KX_EACH_LANE a.lane[i] = (int32_t)((uint32_t)a.lane[i] - (uint32_t)b.lane[i]);
+    return a;
+}
+static inline kx_i32v kx_i32v_min(kx_i32v a, kx_i32v b) {
+    KX_EACH_LANE a.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
+    return a;
+}
+static inline int32_t kx_i32v_reduce_min(kx_i32v a) {
+    int32_t r = a.lane[0];
+    KX_EACH_LANE r = a.lane[i] < r ? a.lane[i] : r;
+    return r;
+}
+static inline void kx_i32v_put(int32_t *p, int64_t index, int32_t a) { p[index] = a; }
+static inline void kx_f64v_store_i32(int32_t *p, kx_f64v a, int shift) { KX_EACH_LANE p[i] = (int32_t)a.lane[i] * (1 << shift); }
 
 /* a b + c; the product of floats is exact in double. */
 static inline float kx_fused_f32(float a, float b, float c) { return (float)((double)a * (double)b + (double)c); }
