@@ -49,6 +49,7 @@ static inline kx_f64m kx_f64v_less(kx_f64v a, kx_f64v b) { return _mm512_cmp_pd_
 static inline kx_f64v kx_f64v_select(kx_f64m m, kx_f64v a, kx_f64v b) { return _mm512_mask_blend_pd(m, b, a); }
 static inline unsigned kx_f64m_bits(kx_f64m m) { return m; }
 static inline kx_f64m kx_f64m_from_bits(unsigned bits) { return (kx_f64m)bits; }
+static inline kx_f64v kx_f64v_add_where(kx_f64m m, kx_f64v a, kx_f64v b) { return _mm512_mask_add_pd(a, m, a, b); }
 static inline double kx_f64v_reduce_min(kx_f64v a) { return _mm512_reduce_min_pd(a); }
 
 static inline kx_f32v kx_f32v_load(const float *p) { return _mm512_loadu_ps(p); }
@@ -66,6 +67,8 @@ static inline kx_f32v kx_f32v_abs(kx_f32v a) { return _mm512_abs_ps(a); }
 static inline kx_f32m kx_f32v_less(kx_f32v a, kx_f32v b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline kx_f32v kx_f32v_select(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm512_mask_blend_ps(m, b, a); }
 static inline unsigned kx_f32m_bits(kx_f32m m) { return m; }
+static inline kx_f32m kx_f32m_from_bits(unsigned bits) { return (kx_f32m)bits; }
+static inline kx_f32v kx_f32v_add_where(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm512_mask_add_ps(a, m, a, b); }
 static inline float kx_f32v_reduce_min(kx_f32v a) { return _mm512_reduce_min_ps(a); }
 /* KX_F32_LANES int32, wrapping; `put` sets one of an array's items by a store of the whole vector it is in, because a vector
    load soon after a narrow store waits for it to reach the cache. store_i32: doubles within int32, truncated, times 2^shift */
@@ -198,6 +201,7 @@ static inline kx_f64m kx_f64m_from_bits(unsigned bits) {
     __m256i spread = _mm256_and_si256(_mm256_set1_epi64x((long long)bits), lane_bit);
     return _mm256_castsi256_pd(_mm256_cmpeq_epi64(spread, lane_bit));
 }
+static inline kx_f64v kx_f64v_add_where(kx_f64m m, kx_f64v a, kx_f64v b) { return _mm256_add_pd(a, _mm256_and_pd(m, b)); }
 static inline double kx_f64v_reduce_min(kx_f64v a) {
     __m128d half = _mm_min_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
     return _mm_cvtsd_f64(_mm_min_sd(half, _mm_unpackhi_pd(half, half)));
@@ -218,6 +222,12 @@ static inline kx_f32v kx_f32v_abs(kx_f32v a) { return _mm256_andnot_ps(_mm256_se
 static inline kx_f32m kx_f32v_less(kx_f32v a, kx_f32v b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 static inline kx_f32v kx_f32v_select(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm256_blendv_ps(b, a, m); }
 static inline unsigned kx_f32m_bits(kx_f32m m) { return (unsigned)_mm256_movemask_ps(m); }
+static inline kx_f32m kx_f32m_from_bits(unsigned bits) {
+    const __m256i lane_bit = _mm256_set_epi32(128, 64, 32, 16, 8, 4, 2, 1);
+    __m256i spread = _mm256_and_si256(_mm256_set1_epi32((int)bits), lane_bit);
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(spread, lane_bit));
+}
+static inline kx_f32v kx_f32v_add_where(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm256_add_ps(a, _mm256_and_ps(m, b)); }
 static inline float kx_f32v_reduce_min(kx_f32v a) {
     __m128 half = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     half = _mm_min_ps(half, _mm_movehl_ps(half, half));
@@ -358,6 +368,7 @@ typedef unsigned kx_f32m;
     static inline V V##_abs(V a) { KX_EACH_LANE a.lane[i] = FABS(a.lane[i]); return a; }                          \
     static inline M V##_less(V a, V b) { M m = 0; KX_EACH_LANE m |= (unsigned)(a.lane[i] < b.lane[i]) << i; return m; } \
     static inline V V##_select(M m, V a, V b) { KX_EACH_LANE a.lane[i] = m >> i & 1 ? a.lane[i] : b.lane[i]; return a; } \
+    static inline V V##_add_where(M m, V a, V b) { return V##_select(m, V##_add(a, b), a); }                      \
     static inline T V##_sum(V a) { T r = 0; KX_EACH_LANE r += a.lane[i]; return r; }                              \
     static inline void V##_sum4(T *out, V a, V b, V c, V d) {                                                     \
         out[0] = V##_sum(a);                                                                                      \
@@ -375,6 +386,7 @@ KX_GENERIC_LANES(kx_f32v, float, kx_f32m, sqrtf, fabsf)
 static inline unsigned kx_f64m_bits(kx_f64m m) { return m; }
 static inline unsigned kx_f32m_bits(kx_f32m m) { return m; }
 static inline kx_f64m kx_f64m_from_bits(unsigned bits) { return bits; }
+static inline kx_f32m kx_f32m_from_bits(unsigned bits) { return bits; }
 static inline kx_f64v kx_f64v_load_f32(const float *p) { kx_f64v r; KX_LANES_OF(r) r.lane[i] = (double)p[i]; return r; }
 static inline void kx_f64v_store_f32(float *p, kx_f64v a) { KX_EACH_LANE p[i] = (float)a.lane[i]; }
 typedef struct kx_i32v { int32_t lane[4]; } kx_i32v;
@@ -489,6 +501,14 @@ static inline int kx_lowest_bit(uint64_t bits) {
     return (int)index;
 #else
     return __builtin_ctzll(bits);
+#endif
+}
+
+static inline void kx_prefetch(const void *p) {
+#if defined(_MSC_VER) && !defined(__clang__)
+    (void)p;
+#else
+    __builtin_prefetch(p);
 #endif
 }
 

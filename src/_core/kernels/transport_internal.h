@@ -58,6 +58,11 @@ static inline double kx_emd_cost(const kx_emd_problem_t *p, int64_t i, int64_t j
     return c <= p->largest ? c : p->forbidden;
 }
 
+static inline void kx_emd_prefetch_cost(const kx_emd_problem_t *p, int64_t i, int64_t j) {
+    const char *row = (const char *)p->M + p->row_index[i] * p->row_stride;
+    kx_prefetch(row + p->column_index[j] * (int64_t)(p->is_f32 ? sizeof(float) : sizeof(double)));
+}
+
 /* max |c| over the arcs of the basis. */
 static inline double kx_emd_largest_in_basis(const kx_emd_problem_t *p) {
     double largest = 0;

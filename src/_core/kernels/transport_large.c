@@ -27,7 +27,7 @@ typedef struct kx_large {
     int32_t *parent_arc;
     uint64_t *behind;        /* arc after arc, `words` each */
     int64_t *flow;
-    int32_t *path_row, *path_column; /* nodes on the two sides of the cycle */
+    int32_t *path_row, *path_column; /* arcs on the two sides of the cycle */
     double *row_buffer;      /* a row in float64 */
     float *open;             /* 0, or infinity once a column is closed */
 } kx_large_t;
@@ -194,6 +194,11 @@ static void start(kx_large_t *s, kx_emd_problem_t *p) {
     }
 }
 
+static void round_potentials(kx_large_t *s) {
+    for (int64_t x = 0; x < s->words * 64 + 64; x++)
+        s->potential32[x] = (float)((s->potential[x] - s->shift[x]) * s->scale);
+}
+
 /* The potentials anew from the tree: what thousands of additions have rounded is gone, and an arc of the basis has a reduced
    cost of one rounding, which the tolerance covers. */
 static void refresh_potentials(kx_large_t *s, const kx_emd_problem_t *p) {
@@ -215,80 +220,82 @@ static void refresh_potentials(kx_large_t *s, const kx_emd_problem_t *p) {
             s->potential[x] = s->potential[s->parent[x]] + (x < s->m ? c : -c);
         }
     }
-    for (int64_t x = 0; x < s->words * 64 + 64; x++)
-        s->potential32[x] = (float)((s->potential[x] - s->shift[x]) * s->scale);
+    round_potentials(s);
 }
 
-/* Adds `change` to the potentials of a set of nodes, and brings their float32 images up to date. */
+/* Adds `change` to the potentials of a set of nodes and to their float32 images. Those drift away by their own roundings, which
+   only costs a vain look at a candidate now and then; rounding them anew here took half of a pivot's time at 1000 x 1000. */
 static void shift_potentials(kx_large_t *s, const uint64_t *set, double change) {
     int64_t members = 0;
     for (int64_t w = 0; w < s->words; w++) members += kx_count_bits(set[w]);
     /* Only differences matter: where most nodes would move, the others move the other way. */
     const uint64_t flip = 2 * members > s->nodes ? ~(uint64_t)0 : 0;
-    const kx_f64v by = kx_f64v_set(flip ? -change : change), scale = kx_f64v_set(s->scale);
+    if (flip) change = -change;
+    const kx_f64v by = kx_f64v_set(change);
+    const kx_f32v by32 = kx_f32v_set((float)(change * s->scale));
     for (int64_t w = 0; w < s->words; w++) {
-        uint64_t bits = set[w] ^ flip;
+        const uint64_t bits = set[w] ^ flip;
         if (!bits) continue;
-        for (int64_t x = 64 * w; bits; x += KX_F64_LANES, bits >>= KX_F64_LANES) {
-            unsigned lanes = (unsigned)(bits & ((1u << KX_F64_LANES) - 1));
-            if (!lanes) continue;
-            kx_f64v old = kx_f64v_load(s->potential + x);
-            kx_f64v new = kx_f64v_select(kx_f64m_from_bits(lanes), kx_f64v_add(old, by), old);
-            kx_f64v_store(s->potential + x, new);
-            kx_f64v_store_f32(s->potential32 + x, kx_f64v_mul(kx_f64v_sub(new, kx_f64v_load(s->shift + x)), scale));
+        for (int x = 0; x < 64; x += KX_F64_LANES) {
+            double *at = s->potential + 64 * w + x;
+            kx_f64v_store(at, kx_f64v_add_where(kx_f64m_from_bits((unsigned)(bits >> x)), kx_f64v_load(at), by));
         }
+        for (int x = 0; x < 64; x += KX_F32_LANES) {
+            float *at = s->potential32 + 64 * w + x;
+            kx_f32v_store(at, kx_f32v_add_where(kx_f32m_from_bits((unsigned)(bits >> x)), kx_f32v_load(at), by32));
+        }
+    }
+}
+
+/* The arcs from `start` up to the one that has `other` behind it too; their number. */
+static inline int32_t climb(const kx_large_t *s, int32_t start, int32_t other, int32_t *arcs) {
+    int32_t steps = 0;
+    for (int32_t x = start, arc; (arc = s->parent_arc[x]) >= 0 && !has_bit(s->behind + arc * s->words, other); x = s->parent[x])
+        arcs[steps++] = arc;
+    return steps;
+}
+
+/* Rows and columns alternate on the way up, so every other arc loses flow, beginning with the first. */
+static inline int32_t least_falling(const kx_large_t *s, const int32_t *arcs, int32_t steps, int64_t *theta) {
+    int32_t place = -1;
+    for (int32_t k = 0; k < steps; k += 2) {
+        const int64_t flow = s->flow[arcs[k]];
+        place = flow < *theta ? k : place;
+        *theta = flow < *theta ? flow : *theta;
+    }
+    return place;
+}
+
+static inline void turn(kx_large_t *s, const int32_t *arcs, int32_t steps, int64_t theta, int32_t slot) {
+    const uint64_t *moving = s->behind + slot * s->words;
+    for (int32_t k = 0; k < steps; k++) {
+        s->flow[arcs[k]] += k & 1 ? theta : -theta;
+        if (arcs[k] != slot) toggle(s->behind + arcs[k] * s->words, moving, s->words);
     }
 }
 
 /* The entering arc (row, column) of the given reduced cost goes in, the blocking arc goes out. */
 static void pivot(kx_large_t *s, kx_emd_problem_t *p, int32_t row, int32_t column, double reduced) {
     const int32_t from = row, to = (int32_t)(s->m + column);
-    const int64_t words = s->words;
+    const int32_t row_steps = climb(s, from, to, s->path_row), column_steps = climb(s, to, from, s->path_column);
     int64_t theta = INT64_MAX;
-    int32_t leaving = -1, row_steps = 0, column_steps = 0;
-    int leaving_on_row_side = 0;
-    for (int32_t x = from; s->parent[x] >= 0; x = s->parent[x]) {
-        int32_t arc = s->parent_arc[x];
-        if (has_bit(s->behind + arc * words, to)) break;
-        s->path_row[row_steps++] = x;
-        if (x < s->m && s->flow[arc] < theta) {
-            theta = s->flow[arc];
-            leaving = row_steps - 1;
-            leaving_on_row_side = 1;
-        }
-    }
-    for (int32_t x = to; s->parent[x] >= 0; x = s->parent[x]) {
-        int32_t arc = s->parent_arc[x];
-        if (has_bit(s->behind + arc * words, from)) break;
-        s->path_column[column_steps++] = x;
-        if (x >= s->m && s->flow[arc] < theta) {
-            theta = s->flow[arc];
-            leaving = column_steps - 1;
-            leaving_on_row_side = 0;
-        }
-    }
-    int32_t *side = leaving_on_row_side ? s->path_row : s->path_column;
-    int32_t slot = s->parent_arc[side[leaving]];
-    const uint64_t *moving = s->behind + slot * words;
-    for (int32_t k = 0; k < row_steps; k++) {
-        int32_t x = s->path_row[k], arc = s->parent_arc[x];
-        s->flow[arc] += x < s->m ? -theta : theta;
-        if (arc != slot) toggle(s->behind + arc * words, moving, words);
-    }
-    for (int32_t k = 0; k < column_steps; k++) {
-        int32_t x = s->path_column[k], arc = s->parent_arc[x];
-        s->flow[arc] += x >= s->m ? -theta : theta;
-        if (arc != slot) toggle(s->behind + arc * words, moving, words);
-    }
-    shift_potentials(s, moving, leaving_on_row_side ? reduced : -reduced);
+    const int32_t row_place = least_falling(s, s->path_row, row_steps, &theta);
+    const int32_t column_place = least_falling(s, s->path_column, column_steps, &theta);
+    const int leaving_on_row_side = column_place < 0;
+    const int32_t place = leaving_on_row_side ? row_place : column_place;
+    const int32_t slot = (leaving_on_row_side ? s->path_row : s->path_column)[place];
+    turn(s, s->path_row, row_steps, theta, slot);
+    turn(s, s->path_column, column_steps, theta, slot);
+    shift_potentials(s, s->behind + slot * s->words, leaving_on_row_side ? reduced : -reduced);
 
     /* Hang the moving part by its end of the entering arc; the arcs up to the leaving one turn over. */
-    int32_t above = leaving_on_row_side ? to : from, arc = slot;
-    for (int32_t k = 0; k <= leaving; k++) {
-        int32_t x = side[k], next_arc = s->parent_arc[x];
+    int32_t x = leaving_on_row_side ? from : to, above = from + to - x, arc = slot;
+    for (int32_t k = 0; k <= place; k++) {
+        const int32_t next = s->parent[x], next_arc = s->parent_arc[x];
         s->parent[x] = above;
         s->parent_arc[x] = arc;
         above = x;
+        x = next;
         arc = next_arc;
     }
     s->flow[slot] = theta;
@@ -310,10 +317,11 @@ typedef struct kx_candidate {
 enum { BLOCK_ROWS = 16 };
 static const double KEEP_SHARE = 0.1;
 
-/* Fills candidates with the best arc of each row of the block that looks promising in float32 and is in float64. */
+/* Fills candidates with the best arc of each row of the block that looks promising in float32 and is in float64. Their
+   float64 costs come from anywhere in a large matrix, so all are asked for before the first is used. */
 static int price_f32(kx_large_t *s, const kx_emd_problem_t *p, int64_t first, int64_t last, double tolerance,
                      kx_candidate_t *candidates) {
-    int count = 0;
+    int looked_at = 0, count = 0;
     const float *w = s->potential32 + s->m;
     for (int64_t i = first; i < last; i++) {
         const float *c = s->cost32 + i * s->stride;
@@ -321,12 +329,14 @@ static int price_f32(kx_large_t *s, const kx_emd_problem_t *p, int64_t first, in
         if (!(least < s->potential32[i])) continue;
         int64_t j = row_place(c, w, s->stride, least);
         if (j >= s->n) continue;
-        double reduced = reduced_cost(s, p, i, j);
-        if (reduced < -tolerance) {
-            candidates[count].reduced = reduced;
-            candidates[count].row = (int32_t)i;
-            candidates[count++].column = (int32_t)j;
-        }
+        kx_emd_prefetch_cost(p, i, j);
+        candidates[looked_at].row = (int32_t)i;
+        candidates[looked_at++].column = (int32_t)j;
+    }
+    for (int k = 0; k < looked_at; k++) {
+        kx_candidate_t candidate = candidates[k];
+        candidate.reduced = reduced_cost(s, p, candidate.row, candidate.column);
+        if (candidate.reduced < -tolerance) candidates[count++] = candidate;
     }
     return count;
 }
@@ -409,6 +419,7 @@ kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx
             if (best_reduced == 0) best_reduced = chosen.reduced;
             if (p->iterations++ >= p->max_iter) { status = KX_W_MAXITER; goto done; }
             if ((p->iterations & 63) == 0 && task && kx_task_should_stop(task)) return KX_E_CANCELLED;
+            if ((p->iterations & 511) == 0) round_potentials(&s);
             pivot(&s, p, chosen.row, chosen.column, chosen.reduced);
             for (int k = 0; k < count; k++)
                 candidates[k].reduced = reduced_cost(&s, p, candidates[k].row, candidates[k].column);
