@@ -1,5 +1,6 @@
 from kexue import activations as activations
 from kexue import documents as documents
+from kexue import plot as plot
 from kexue import transport as transport
 from kexue import ufuncs as ufuncs
 from kexue._config import show_config as show_config

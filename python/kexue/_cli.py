@@ -7,12 +7,14 @@ import contextlib
 import json
 import os
 import platform
+import secrets
 import shutil
 import sys
 import time
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ _DEMO_QUERIES = (
 )
 _DEMO_TEXTS = ("compress the data of a file", "write bytes into a zip archive")
 _SHOWN_MOVES = 25
+_PICTURES = (".png", ".svg", ".pdf")
+_MISSING_CHARACTERS = "no font was found for some of the characters: boxes stand for them in the picture"
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
 
@@ -110,6 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("text_a", metavar="TEXT_A")
     compare.add_argument("text_b", metavar="TEXT_B")
     _add_text_options(compare)
+    compare.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=Path,
+        help="also draw which words moved where, into a .png, .svg or .pdf file (needs matplotlib)",
+    )
     compare.set_defaults(run=_compare)
 
     demo = commands.add_parser("demo", help="a short tour over the docstrings of the standard library")
@@ -322,6 +332,8 @@ def _print_results(corpus: Corpus, results: list[tuple[int, float]]) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     stopwatch = _Stopwatch()
+    if options.plot is not None:
+        _check_plot(options.plot)
     if options.vectors is not None and options.docs is None and options.weights != "tfidf":
         from kexue._word_vectors import WordVectors
 
@@ -333,6 +345,8 @@ def _compare(options: argparse.Namespace) -> None:
         options.weights = options.weights or "tfidf"
         corpus, words = _load(options, stopwatch)
     comparison = stopwatch("compare", lambda: _comparison(options, corpus, words))
+    if options.plot is not None:
+        stopwatch("plot", lambda: _plot(comparison, options.plot))
     if options.json:
         print(json.dumps({**comparison, "timings": stopwatch.seconds}))
     else:
@@ -422,6 +436,62 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
     if hidden := len(moves) - len(shown):
         cost = comparison["distance"] - sum(move["cost"] for move in shown)
         print(f"and {hidden} smaller {'moves' if hidden > 1 else 'move'} that cost {max(cost, 0):.4f} in all")
+
+
+def _check_plot(path: Path) -> None:
+    """What can be known to be wrong before anything is computed."""
+    from kexue.plot import require_matplotlib
+
+    if path.suffix.lower() not in _PICTURES:
+        raise UserError(f"{path}: the name of a picture must end in {', '.join(_PICTURES[:-1])} or {_PICTURES[-1]}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    with _user_errors():
+        require_matplotlib()
+
+
+def _plot(comparison: dict[str, Any], path: Path) -> None:
+    """Draw the moves of a comparison; the file is written whole or not at all, and the same for the same moves."""
+    import numpy as np
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from kexue import plot
+
+    moves = comparison["moves"]
+    words = [list(dict.fromkeys(move[end] for move in moves)) for end in ("from", "to")]
+    places = [{word: place for place, word in enumerate(column)} for column in words]
+    mass, distance = np.zeros((2, len(words[0]), len(words[1])))
+    for move in moves:
+        place = places[0][move["from"]], places[1][move["to"]]
+        mass[place], distance[place] = move["mass"], move["distance"]
+
+    form = path.suffix.lower().removeprefix(".")
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    # No pyplot: it would pick a display, and keep the figure.
+    figure = Figure(figsize=plot.figure_size(*words), layout="constrained")
+    style = {"svg.fonttype": "none", "svg.hashsalt": "kexue", "pdf.fonttype": 42}
+    try:
+        with rc_context(style), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            axes = plot.transport(mass, *words, cost=distance, cost_label="distance", ax=figure.subplots())
+            axes.set_title(f"{comparison['metric']} {comparison['distance']:.6f}")
+            with open(temporary, "xb") as file:
+                figure.savefig(file, format=form, dpi=150, metadata=undated)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+    # matplotlib warns of each character; in an SVG file the reader's fonts draw them.
+    glyphs = [str(warning.message).startswith("Glyph ") for warning in caught]
+    if any(glyphs) and form != "svg":
+        _say(f"note: {_MISSING_CHARACTERS}")
+    for warning, of_glyph in zip(caught, glyphs, strict=True):
+        if not of_glyph:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _demo(_: argparse.Namespace) -> None:

@@ -11,11 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import kexue
+import kexue.plot
 from kexue import WordVectors, _cli, _search
 
 NOTES = [
@@ -277,6 +280,150 @@ class TestCompare:
         code, out, err = run("compare", "null", "cat", "--vectors", vectors, "--metric", "wrd")
         assert (code, out) == (2, "")
         assert "the vectors of all words of text A are zero" in err
+
+
+class TestPlot:
+    """`compare --plot`."""
+
+    TEXTS = ("cat truck cat null", "dog car cat")
+    BEGINNINGS = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml", "pdf": b"%PDF-"}
+
+    @pytest.fixture(autouse=True)
+    def matplotlib(self):
+        return pytest.importorskip("matplotlib")
+
+    @pytest.mark.parametrize("name", ["a.png", "b.svg", "c.pdf", "D.SVG"])
+    @pytest.mark.parametrize("metric", ["wmd", "wrd"])
+    def test_writes_the_file_and_prints_the_same(self, run, tmp_path, vectors, metric, name):
+        arguments = ["compare", *self.TEXTS, "--vectors", vectors, "--metric", metric]
+        folder = tmp_path / "pictures"
+        folder.mkdir()
+        assert run(*arguments, "--plot", folder / name) == run(*arguments)
+        assert [path.name for path in folder.iterdir()] == [name]
+        content = (folder / name).read_bytes()
+        assert content.startswith(self.BEGINNINGS[name[-3:].lower()])
+        assert run(*arguments, "--plot", folder / name)[0] == 0
+        assert (folder / name).read_bytes() == content
+
+    def test_png_can_be_read(self, run, tmp_path, vectors):
+        from matplotlib import image
+
+        run("compare", *self.TEXTS, "--vectors", vectors, "--plot", tmp_path / "a.png")
+        pixels = image.imread(tmp_path / "a.png")
+        assert pixels.shape[2] == 4
+        assert min(pixels.shape[:2]) > 300
+        assert pixels[..., :3].std() > 0.1
+
+    def test_svg_has_words_and_distance(self, run, tmp_path, vectors):
+        _, out, _ = run("compare", *self.TEXTS, "--vectors", vectors, "--plot", tmp_path / "a.svg")
+        tree = ElementTree.parse(tmp_path / "a.svg")
+        texts = [element.text for element in tree.iter("{http://www.w3.org/2000/svg}text")]
+        assert {"cat", "truck", "null", "dog", "car", "distance"} <= set(texts)
+        assert texts.count("cat") == 2
+        assert re.sub(" +", " ", out.splitlines()[0]) in texts
+
+    @pytest.mark.parametrize("metric", ["wmd", "wrd"])
+    def test_draws_the_moves_of_the_table(self, run, tmp_path, vectors, metric, monkeypatch):
+        drawn = []
+
+        def transport(plan, *labels, cost, **options):
+            drawn.append((plan, *labels, cost))
+            return real(plan, *labels, cost=cost, **options)
+
+        real = kexue.plot.transport
+        monkeypatch.setattr(kexue.plot, "transport", transport)
+        arguments = ("compare", *self.TEXTS, "--vectors", vectors, "--metric", metric, "--json")
+        _, out, _ = run(*arguments, "--plot", tmp_path / "a.svg")
+        answer = json.loads(out)
+        assert set(answer["timings"]) == {"vectors", "compare", "plot"}
+        ((plan, sources, targets, cost),) = drawn
+        found = {(sources[i], targets[j]): (plan[i, j], cost[i, j]) for i, j in zip(*np.nonzero(plan), strict=True)}
+        moves = {(move["from"], move["to"]): (move["mass"], move["distance"]) for move in answer["moves"]}
+        assert found == moves
+
+    def test_no_figure_is_kept(self, run, tmp_path, vectors):
+        from matplotlib import pyplot
+
+        before = pyplot.get_fignums()
+        assert run("compare", *self.TEXTS, "--vectors", vectors, "--plot", tmp_path / "a.png")[0] == 0
+        assert pyplot.get_fignums() == before
+
+    @pytest.mark.parametrize("name", ["a.png", "a.svg"])
+    def test_one_note_for_all_missing_characters(self, run, tmp_path, name, monkeypatch):
+        from matplotlib import font_manager
+
+        monkeypatch.setattr(font_manager.fontManager, "get_font_names", list)
+        docs = tmp_path / "docs.txt"
+        docs.write_text("猫喝牛奶\n狗吃骨头\n汽车需要汽油\n", encoding="utf-8")
+        code, _, err = run("compare", "猫喝牛奶", "狗吃骨头", "--docs", docs, "--plot", tmp_path / name)
+        assert code == 0
+        # An SVG file has the text itself, for the fonts of whoever reads it.
+        assert err == ("" if name == "a.svg" else f"kexue: note: {_cli._MISSING_CHARACTERS}\n")
+        if name == "a.svg":
+            assert "猫" in (tmp_path / name).read_text(encoding="utf-8")
+
+    def test_other_warnings_are_shown(self, run, tmp_path, vectors, monkeypatch):
+        def transport(*arguments, **options):
+            warnings.warn("something odd", UserWarning, stacklevel=1)
+            return real(*arguments, **options)
+
+        real = kexue.plot.transport
+        monkeypatch.setattr(kexue.plot, "transport", transport)
+        code, _, err = run("compare", *self.TEXTS, "--vectors", vectors, "--plot", tmp_path / "a.svg")
+        assert (code, err) == (0, "kexue: note: something odd\n")
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("a.jpg", "{path}: the name of a picture must end in .png, .svg or .pdf"),
+            ("png", "{path}: the name of a picture must end in .png, .svg or .pdf"),
+            ("absent/a.png", "{path}: there is no folder {path.parent}"),
+            ("vectors.npz/a.png", "{path}: there is no folder {path.parent}"),
+        ],
+    )
+    def test_bad_names_are_refused_at_once(self, run, tmp_path, vectors, name, message, monkeypatch):
+        monkeypatch.setattr(_cli, "_comparison", None)
+        path = tmp_path / name
+        found = run("compare", *self.TEXTS, "--vectors", vectors, "--plot", path)
+        assert found == (2, "", f"kexue: error: {message.format(path=path)}\n")
+
+    def test_without_matplotlib(self, run, tmp_path, vectors, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        found = run("compare", *self.TEXTS, "--vectors", vectors, "--plot", tmp_path / "a.png")
+        message = 'kexue.plot needs matplotlib: pip install "kexue[plot]"'
+        assert found == (2, "", f"kexue: error: {message}\n")
+        assert run("compare", *self.TEXTS, "--vectors", vectors)[0] == 0
+
+    def test_a_folder_of_that_name(self, run, tmp_path, vectors):
+        path = tmp_path / "taken" / "a.png"
+        path.mkdir(parents=True)
+        code, out, err = run("compare", *self.TEXTS, "--vectors", vectors, "--plot", path)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"kexue: error: {path}: ")
+        assert err.count("\n") == 1
+        assert list(path.parent.iterdir()) == [path]
+
+    @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
+    def test_the_old_file_stays_when_writing_fails(self, run, tmp_path, vectors, monkeypatch, error):
+        from matplotlib.figure import Figure
+
+        def fail(figure, file, **options):
+            file.write(b"half a pic")
+            raise error
+
+        monkeypatch.setattr(Figure, "savefig", fail)
+        folder = tmp_path / "pictures"
+        folder.mkdir()
+        path = folder / "a.svg"
+        path.write_bytes(b"old")
+        code, out, err = run("compare", *self.TEXTS, "--vectors", vectors, "--plot", path)
+        if isinstance(error, OSError):
+            assert (code, err) == (2, f"kexue: error: {path}: {os.strerror(errno.ENOSPC)}\n")
+        else:
+            assert (code, err) == (130, "kexue: interrupted\n")
+        assert out == ""
+        assert path.read_bytes() == b"old"
+        assert list(folder.iterdir()) == [path]
 
 
 class TestErrors:

@@ -1,0 +1,418 @@
+"""Pictures of results; matplotlib is loaded when a function is called."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kexue import KexueValueError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+__all__ = ["transport"]
+
+_BAR_WIDTH = 0.03  # of the distance between the outer edges of the two columns of bars
+_LINE_HEIGHT = 1.3  # of the font size
+_LARGEST_SHARE_OF_LABELS = 0.75  # of the height; beyond, the font shrinks, so that weights stay comparable
+_GAP = 0.25  # between words, of the height of a line
+_LONGEST_LABEL = 30
+_SWEEPS = 12  # the order of 60 words seldom gets better after four
+# Families with Chinese, Japanese or Korean characters, as they are called on the common systems.
+_EAST_ASIAN_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "Source Han Sans CN",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Heiti TC",
+    "Microsoft YaHei",
+    "SimHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+)
+
+
+def transport(
+    plan: ArrayLike,
+    source_labels: Sequence[Any] | None = None,
+    target_labels: Sequence[Any] | None = None,
+    *,
+    cost: ArrayLike | None = None,
+    cost_label: str | None = "cost",
+    threshold: float = 1e-3,
+    sort: bool = True,
+    cmap: str | Colormap = "plasma_r",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a transport plan: which word moved to which, and how much of it.
+
+    Sources are bars on the left, targets bars on the right, as high as their weights. Each move is a band between
+    them, as wide as the mass that moves; of two bands that overlap, the one with less mass is in front.
+
+    Parameters
+    ----------
+    plan : array_like or sparse matrix, shape (m, n)
+        Mass that moves from source i to target j; finite, non-negative, with any total above 0. Rows and columns
+        without mass are left out.
+    source_labels, target_labels : sequence of length m and n, optional
+        What to write beside the bars, by default the numbers of rows and columns. Texts are shown literally
+        (``$`` has no meaning), and cut after 30 characters.
+    cost : array_like, shape (m, n), optional
+        Cost of a unit of mass, which colours the bands. It must be finite where there is mass. Without it every
+        band has a colour of its source.
+    cost_label : str or None
+        Text at the colour bar; None leaves the colour bar out.
+    threshold : float
+        Moves of less than this share of the total mass are not drawn, and a line below says how much that is in
+        all. From 0 to below 1.
+    sort : bool
+        Order the words so that few bands cross; False keeps the order of rows and columns.
+    cmap : str or Colormap
+        Colours of `cost`, from the lesser of 0 and the lowest cost to the highest.
+    ax : Axes, optional
+        Where to draw. By default a new figure of pyplot with room for all words.
+
+    Returns
+    -------
+    Axes
+        The unit of its y axis is the total mass. The bands are a `PathCollection`, the bars two containers.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    KexueValueError
+        If `plan` is not two-dimensional, has a negative, infinite or NaN entry or no mass; if the number of labels or
+        the shape of `cost` is not that of `plan`; if `cost` is NaN, or infinite where there is mass; if `threshold` is
+        out of range. Nothing is drawn then.
+    TypeError
+        If `plan` or `cost` does not hold real numbers, or the labels are one string.
+
+    See Also
+    --------
+    kexue.emd, kexue.solve : plans.
+
+    Notes
+    -----
+    Labels stand outside of the axes; ``layout="constrained"`` makes room for them in a figure of your own. Words are
+    ordered by the barycentre heuristic (K. Sugiyama, S. Tagawa and M. Toda, doi:10.1109/TSMC.1981.4308636) in a few
+    sweeps, of which the one with the least mass times mass in crossings is kept: O(m n) time and memory.
+    Chinese, Japanese and Korean labels use the first installed font of a list of common ones where matplotlib's
+    default lacks them.
+
+    Examples
+    --------
+    >>> import kexue
+    >>> import kexue.plot
+    >>> from matplotlib.figure import Figure
+    >>> cost = [[0.0, 3.0], [3.0, 1.0]]
+    >>> plan = kexue.emd([0.5, 0.5], [0.25, 0.75], cost)
+    >>> ax = Figure(layout="constrained").subplots()
+    >>> ax = kexue.plot.transport(plan, ["cat", "car"], ["cat", "truck"], cost=cost, ax=ax)
+    >>> [text.get_text() for text in ax.texts]
+    ['cat', 'car', 'cat', 'truck']
+    >>> len(ax.collections[0].get_paths())
+    3
+    """
+    require_matplotlib()
+    from matplotlib import colormaps
+    from matplotlib.collections import PathCollection
+    from matplotlib.colors import Normalize
+
+    rows, columns, masses, shape = _moves(plan)
+    labels = [
+        _labels("source_labels", source_labels, shape[0], "rows"),
+        _labels("target_labels", target_labels, shape[1], "columns"),
+    ]
+    costs = None if cost is None else _costs(cost, rows, columns, shape)
+    if not isinstance(threshold, Real):
+        raise TypeError(f"threshold must be a number, not {type(threshold).__name__}")
+    if not 0 <= threshold < 1:
+        raise KexueValueError(f"threshold must be at least 0 and below 1, got {threshold}")
+    colormap = colormaps.get_cmap(cmap)  # here, so that no figure is made when there is none of that name
+
+    # First by the largest: the sum of very large masses would overflow.
+    shares = masses / masses.max()
+    shares /= shares.sum()
+    ends = []
+    for side, places in enumerate((rows, columns)):
+        used, places = np.unique(places, return_inverse=True)
+        labels[side] = [labels[side][index] for index in used]
+        ends.append(places)
+    weights = [np.bincount(places, shares) for places in ends]
+    shown = shares >= threshold
+    hidden = shares[~shown].sum()
+    shares, ends = shares[shown], [places[shown] for places in ends]
+
+    orders = [np.arange(len(one)) for one in weights]
+    if sort:
+        drawn = np.zeros([len(order) for order in orders])
+        drawn[ends[0], ends[1]] = shares
+        orders = _few_crossings(drawn)
+    ranks = [np.argsort(order) for order in orders]
+
+    if ax is None:
+        from matplotlib import pyplot
+
+        _, ax = pyplot.subplots(figsize=figure_size(*labels), layout="constrained")
+    font_size, line, height = _vertical_scale(ax, weights, colorbar=costs is not None and cost_label is not None)
+    tops = [_tops(one, order, line, height) for one, order in zip(weights, orders, strict=True)]
+
+    # Within a bar, bands leave in the order in which they arrive.
+    first = _stack(ends[0], ranks[1][ends[1]], shares, tops[0])
+    second = _stack(ends[1], ranks[0][ends[0]], shares, tops[1])
+    front = np.argsort(-shares, kind="stable")
+    bands = PathCollection(
+        [_band(first[k], second[k], shares[k]) for k in front], alpha=0.7, linewidths=0.3, edgecolors="face"
+    )
+    colors = _cycle(ranks[0])
+    if costs is None:
+        bands.set_facecolor([colors[i] for i in ends[0][front]])
+    else:
+        costs = costs[shown]
+        lowest, highest = (costs.min(), costs.max()) if len(costs) else (0.0, 0.0)
+        lowest = min(lowest, 0.0)
+        bands.set_array(costs[front])
+        bands.set_cmap(colormap)
+        bands.set_norm(Normalize(lowest, highest if highest > lowest else lowest + 1.0))
+    ax.add_collection(bands, autolim=False)
+
+    family = _font_family(labels)
+    for side, (left, label_x, align) in enumerate(((0.0, -0.015, "right"), (1.0 - _BAR_WIDTH, 1.015, "left"))):
+        filled = colors if costs is None and side == 0 else "0.35"
+        ax.bar(left, weights[side], _BAR_WIDTH, bottom=tops[side], align="edge", color=filled, linewidth=0)
+        for label, weight, top in zip(labels[side], weights[side], tops[side], strict=True):
+            ax.text(
+                label_x, top + weight / 2, label, ha=align, va="center_baseline", fontsize=font_size,
+                fontfamily=family, parse_math=False, usetex=False,
+            )  # fmt: skip
+    if hidden >= 5e-4:
+        ax.text(
+            0.5, -0.01, f"not shown: small moves of {hidden:.1%} of the mass", ha="center", va="top",
+            fontsize="small", fontstyle="italic", transform=ax.transAxes, parse_math=False, usetex=False,
+        )  # fmt: skip
+    ax.set_xlim(0.0, 1.0)
+    ax.set_ylim(height, 0.0)
+    ax.set_axis_off()
+    if costs is not None and cost_label is not None:
+        # Below, where it cannot meet the labels whatever the layout, and not larger in a large figure.
+        inches = max(_inches(ax), 1.0)
+        ax.figure.colorbar(
+            bands, ax=ax, location="bottom", label=cost_label, aspect=40, shrink=0.6,
+            pad=min(0.15, 0.4 / inches), fraction=min(0.15, 0.4 / inches),
+        )  # fmt: skip
+    return ax
+
+
+def require_matplotlib() -> None:
+    """Raise an ImportError that says what to install where matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError('kexue.plot needs matplotlib: pip install "kexue[plot]"') from error
+
+
+def figure_size(source_labels: Sequence[str], target_labels: Sequence[str]) -> tuple[float, float]:
+    """Width and height in inches of a figure in which all labels are readable."""
+    words = max(len(source_labels), len(target_labels))
+    columns = sum(max((_columns(label) for label in labels), default=0) for labels in (source_labels, target_labels))
+    return 4.5 + 0.09 * columns, min(max(3.5, 1.4 + 0.26 * words), 40.0)
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+# ---- arguments ----
+
+
+def _moves(plan: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
+    """Row, column and mass of each positive entry, row by row, and the shape."""
+    from scipy.sparse import issparse
+
+    if issparse(plan):
+        _require_matrix("plan", plan)
+        plan = plan.tocoo(copy=True)
+        plan.sum_duplicates()
+        rows, columns, masses = plan.row, plan.col, plan.data.astype(np.float64)
+        order = np.lexsort((columns, rows))
+        rows, columns, masses = rows[order], columns[order], masses[order]
+    else:
+        plan = _as_matrix("plan", plan)
+        rows, columns = np.nonzero(plan)
+        masses = plan[rows, columns]
+    for bad, what in ((~np.isfinite(masses), "is {}"), (masses < 0, "is negative ({})")):
+        _refuse("plan", bad, rows, columns, masses, what)
+    positive = masses > 0
+    if not positive.any():
+        raise KexueValueError(f"plan has no mass: all of its entries are 0 (its shape is {plan.shape})")
+    return rows[positive], columns[positive], masses[positive], plan.shape
+
+
+def _as_matrix(name: str, value: Any) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill it first")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise KexueValueError(f"{name} is not an array of one shape: {error}") from error
+    _require_matrix(name, array)
+    return array.astype(np.float64)
+
+
+def _require_matrix(name: str, array: Any) -> None:
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, but its dtype is {array.dtype}")
+    if len(array.shape) != 2:
+        raise KexueValueError(f"{name} must have 2 dimensions, but its shape is {array.shape}")
+
+
+def _refuse(name: str, bad: np.ndarray, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, what: str) -> None:
+    if bad.any():
+        k = bad.argmax()
+        raise KexueValueError(f"{name}[{rows[k]}, {columns[k]}] {what.format(values[k])}")
+
+
+def _labels(name: str, labels: Any, count: int, axis: str) -> list[str]:
+    if labels is None:
+        return [str(number) for number in range(count)]
+    if isinstance(labels, (str, bytes)):
+        raise TypeError(f"{name} must be a sequence of labels, not one {type(labels).__name__}")
+    try:
+        texts = [str(label) for label in labels]
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence of labels, not {type(labels).__name__}") from None
+    if len(texts) != count:
+        raise KexueValueError(f"{name} has {len(texts)} labels, but plan has {count} {axis}")
+    # A control character or half a surrogate pair would make an SVG file that no program reads.
+    texts = ["".join(character if character.isprintable() else " " for character in text) for text in texts]
+    return [text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…" for text in texts]
+
+
+def _costs(cost: Any, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    matrix = _as_matrix("cost", cost)
+    if matrix.shape != shape:
+        raise KexueValueError(f"cost has shape {matrix.shape}, but plan has shape {shape}")
+    everywhere = np.nonzero(np.isnan(matrix))
+    _refuse("cost", np.ones(len(everywhere[0]), dtype=bool), *everywhere, matrix[everywhere], "is {}")
+    costs = matrix[rows, columns]
+    _refuse("cost", ~np.isfinite(costs), rows, columns, costs, "is {}, and plan moves mass there")
+    return costs
+
+
+# ---- layout ----
+
+
+def _few_crossings(shares: np.ndarray) -> list[np.ndarray]:
+    """Orders of rows and columns: each word beside the middle of what it is linked with, in turns."""
+    orders = [np.arange(size) for size in shares.shape]
+    best, least = list(orders), _crossings(shares)
+    for sweep in range(_SWEEPS):
+        if least == 0:
+            break
+        side = 1 - sweep % 2
+        linked = shares if side == 1 else shares.T
+        positions, own = (np.empty(len(orders[one])) for one in (1 - side, side))
+        positions[orders[1 - side]] = (np.arange(len(positions)) + 0.5) / len(positions)
+        own[orders[side]] = (np.arange(len(own)) + 0.5) / len(own)
+        totals = linked.sum(axis=0)
+        # A word none of whose moves is drawn stays where it is.
+        middles = np.where(totals > 0, positions @ linked / np.where(totals > 0, totals, 1.0), own)
+        orders[side] = orders[side][np.argsort(middles[orders[side]], kind="stable")]
+        crossings = _crossings(shares[np.ix_(*orders)])
+        if crossings < least:
+            best, least = list(orders), crossings
+    return best
+
+
+def _crossings(shares: np.ndarray) -> float:
+    """Sum over all pairs of bands that cross of the product of their masses."""
+    below_and_left = shares[::-1].cumsum(axis=0)[::-1].cumsum(axis=1)
+    return float((shares[:-1, 1:] * below_and_left[1:, :-1]).sum())
+
+
+def _vertical_scale(ax: Axes, weights: list[np.ndarray], *, colorbar: bool) -> tuple[float, float, float]:
+    """Font size, height of a line, and height of the axes, the two latter in units of the total mass."""
+    from matplotlib import rcParams
+
+    words = max(map(len, weights))
+    # A colour bar takes its part of the axes later, and a title may.
+    inches = _inches(ax)
+    points = 72.0 * max(inches - (1.2 if colorbar else 0.3), 0.5 * inches)
+    line = min(rcParams["font.size"] * _LINE_HEIGHT / points, _LARGEST_SHARE_OF_LABELS / (words * (1.0 + _GAP)))
+    # A word takes its weight or a line, whichever is more, so the height of a column is the largest of the
+    # sums in which the k heaviest take their weights: at full height each of them bounds the scale.
+    scale = math.inf
+    for one in weights:
+        heaviest = np.sort(one)[::-1].cumsum()
+        lines = np.arange(len(one))[::-1]
+        room = 1.0 - _GAP * line * len(one) - line * lines
+        scale = min(scale, float((room / heaviest).min()))
+    return line * points / _LINE_HEIGHT, line / scale, 1.0 / scale
+
+
+def _inches(ax: Axes) -> float:
+    """Height of the axes; a layout engine, which works when the figure is drawn, takes matplotlib's margins away."""
+    inches = ax.get_window_extent().height / ax.figure.dpi
+    return inches if ax.figure.get_layout_engine() is None else 1.25 * inches
+
+
+def _tops(weights: np.ndarray, order: np.ndarray, line: float, height: float) -> np.ndarray:
+    """Where each bar begins: in the middle of its word's place, the places filling the whole height."""
+    places = np.maximum(weights[order], line)
+    places += (height - places.sum()) / len(places)
+    tops = np.empty(len(order))
+    tops[order] = places.cumsum() - (places + weights[order]) / 2
+    return tops
+
+
+def _stack(places: np.ndarray, far_ranks: np.ndarray, shares: np.ndarray, tops: np.ndarray) -> np.ndarray:
+    """Upper edge of each band at one of its ends."""
+    order = np.lexsort((far_ranks, places))
+    above = shares[order].cumsum() - shares[order]
+    starts = np.searchsorted(places[order], places[order])
+    edges = np.empty(len(shares))
+    edges[order] = tops[places[order]] + above - above[starts]
+    return edges
+
+
+def _band(first: float, second: float, width: float) -> Any:
+    """A band whose height is `width` at every x: its lower edge is the upper one, moved down."""
+    from matplotlib.path import Path
+
+    left, middle, right = _BAR_WIDTH, 0.5, 1.0 - _BAR_WIDTH
+    upper = [(left, first), (middle, first), (middle, second), (right, second)]
+    lower = [(x, y + width) for x, y in reversed(upper)]
+    curve = [Path.CURVE4] * 3
+    return Path([*upper, *lower, upper[0]], [Path.MOVETO, *curve, Path.LINETO, *curve, Path.CLOSEPOLY])
+
+
+def _cycle(ranks: np.ndarray) -> list[Any]:
+    """A colour for each source: neighbours differ."""
+    from matplotlib import rcParams
+
+    colors = rcParams["axes.prop_cycle"].by_key().get("color", ["C0"])
+    return [colors[rank % len(colors)] for rank in ranks]
+
+
+def _font_family(labels: list[list[str]]) -> list[str] | None:
+    from matplotlib import font_manager, rcParams
+
+    if all(_columns(label) == len(label) for side in labels for label in side):
+        return None
+    installed = set(font_manager.fontManager.get_font_names())
+    return [*rcParams["font.family"], *(name for name in _EAST_ASIAN_FONTS if name in installed)]
