@@ -44,14 +44,14 @@ enum { TILE_COLUMNS = 4 };
 
 #define VECTOR(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 
-/* Copies the rows `words` of the vectors, times a factor of each word if there are any, to rows of `stride` numbers. */
+/* Copies the rows `words` of the vectors, times a factor for each if there are any, to rows of `stride` numbers. */
 void KX_KERNEL(KX_TYPED(kx_document_pack))(const KX_REAL *vectors, ptrdiff_t row_stride, int64_t dimension, const int32_t *words,
                                            int64_t count, const double *factors, KX_REAL *packed, int64_t stride) {
     for (int64_t r = 0; r < count; r++) {
         const KX_REAL *row = (const KX_REAL *)((const char *)vectors + words[r] * row_stride);
         KX_REAL *out = packed + r * stride;
         if (factors) {
-            const double factor = factors[words[r]];
+            const double factor = factors[r];
             for (int64_t k = 0; k < dimension; k++) out[k] = (KX_REAL)((double)row[k] * factor);
         } else {
             memcpy(out, row, (size_t)dimension * sizeof *out);

@@ -4,6 +4,7 @@
 
 #include "isa/kernel.h"
 #include "isa/simd.h"
+#include "kernels/transport_internal.h"
 #include "kexue/kx_documents.h"
 #include "runtime/memory.h"
 
@@ -15,5 +16,41 @@ void KX_KERNEL(kx_document_table_f32)(const float *x, const float *y, int64_t ro
                                       double scale, float *table, int64_t table_stride);
 void KX_KERNEL(kx_document_table_f64)(const double *x, const double *y, int64_t rows, int64_t columns, int64_t stride,
                                       int take_root, double scale, double *table, int64_t table_stride);
+
+/* A document as its words' vocabulary rows (ascending; only cancelling reads them), their places in a table, and weights of sum 1. */
+typedef struct kx_document_side {
+    const int32_t *words, *places;
+    const double *weights;
+    int64_t count;
+} kx_document_side_t;
+
+/* One worker's memory for pairs of up to m and n words. */
+typedef struct kx_document_scratch {
+    double *costs, *a, *b;
+    int32_t *rows, *columns;
+    kx_emd_arena_t arena;
+    char *arena_block;
+} kx_document_scratch_t;
+
+/* The bytes for pairs of up to m and n words (0: too many), and with a block, the pointers into it. relaxed: only for the
+   relaxed metrics. */
+size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_t m, int64_t n, int relaxed, char *block);
+
+/* The words of positive weight, their weights divided by their sum; factors (NULL or by vocabulary row) divide first, and a word
+   whose factor is 0 has no weight. */
+kx_status_t KX_KERNEL(kx_document_normalize)(const int32_t *words, const double *weights, int64_t count, int64_t vocabulary,
+                                             const double *factors, int32_t *kept_words, double *kept_weights, int64_t *kept);
+
+/* KX_E_NONFINITE unless the vector is finite; factor (may be NULL): 1 / norm, 0 for a zero vector. */
+kx_status_t KX_KERNEL(kx_document_scan_f32)(const float *row, int64_t dimension, double *factor);
+kx_status_t KX_KERNEL(kx_document_scan_f64)(const double *row, int64_t dimension, double *factor);
+
+/* The distance of two documents, neither empty; the cost of place r to place c is table[r * row_step + c * column_step]. */
+kx_status_t KX_KERNEL(kx_document_distance_f32)(kx_document_scratch_t *scratch, const float *table, ptrdiff_t row_step,
+                                                ptrdiff_t column_step, const kx_document_side_t *x, const kx_document_side_t *y,
+                                                kx_document_metric_t metric, kx_task_t *task, double *distance);
+kx_status_t KX_KERNEL(kx_document_distance_f64)(kx_document_scratch_t *scratch, const double *table, ptrdiff_t row_step,
+                                                ptrdiff_t column_step, const kx_document_side_t *x, const kx_document_side_t *y,
+                                                kx_document_metric_t metric, kx_task_t *task, double *distance);
 
 #endif
