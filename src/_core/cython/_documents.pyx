@@ -2,7 +2,8 @@
 cimport numpy as cnp
 from cpython.object cimport PyObject
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcpy
 
 from kexue._context cimport fill_context, raise_for_status
 from kexue.core cimport (
@@ -10,10 +11,18 @@ from kexue.core cimport (
     KX_OK,
     kx_ctx_t,
     kx_document_metric_t,
+    kx_documents_normalize_f32,
+    kx_documents_normalize_f64,
     kx_documents_pairwise_f32,
     kx_documents_pairwise_f64,
+    kx_documents_search_f32,
+    kx_documents_search_f64,
     kx_documents_t,
+    kx_index_t,
     kx_pairwise_options_t,
+    kx_search_options_t,
+    kx_search_results_release,
+    kx_search_results_t,
     kx_status_t,
 )
 
@@ -98,3 +107,103 @@ def pairwise(vectors, tuple X, tuple Y, str metric, double scale, double empty_v
     if report is not None and status == KX_OK:
         report(progress.total, progress.total)
     return <int>status, out
+
+
+cdef void *data_of(array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+def normalize(vectors, tuple rows, str metric):
+    """Documents as an index wants them: no word without weight, weights (for "wrd" times the norms) of sum 1.
+
+    rows: (offsets int64, words int32, weights float64), contiguous. Returns (status, offsets, words, weights, factors): factors
+    float64 by vocabulary row, NaN where not in use, or None for "wmd".
+    """
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, 1)
+    cdef kx_documents_t source = documents(rows)
+    offsets = np.empty(source.count + 1, dtype=np.int64)
+    words = np.empty_like(rows[1])
+    weights = np.empty_like(rows[2])
+    factors = np.full(vectors.shape[0], np.nan) if metric == "wrd" else None
+    cdef kx_document_metric_t kind = <kx_document_metric_t><int>METRICS[metric]
+    cdef int64_t vocabulary = vectors.shape[0], dimension = vectors.shape[1]
+    cdef ptrdiff_t row_stride = vectors.strides[0]
+    cdef const void *data = data_of(vectors)
+    cdef int64_t *to_offsets = <int64_t *>data_of(offsets)
+    cdef int32_t *to_words = <int32_t *>data_of(words)
+    cdef double *to_weights = <double *>data_of(weights)
+    cdef double *to_factors = <double *>data_of(factors)
+    cdef bint single = cnp.PyArray_TYPE(<cnp.ndarray>vectors) == cnp.NPY_FLOAT
+    cdef kx_status_t status
+    with nogil:
+        if single:
+            status = kx_documents_normalize_f32(&ctx, <const float *>data, &source, vocabulary, dimension, row_stride, kind,
+                                                to_offsets, to_words, to_weights, to_factors)
+        else:
+            status = kx_documents_normalize_f64(&ctx, <const double *>data, &source, vocabulary, dimension, row_stride, kind,
+                                                to_offsets, to_words, to_weights, to_factors)
+    if status != KX_OK:
+        return <int>status, None, None, None, None
+    kept = offsets[source.count]
+    return <int>status, offsets, words[:kept], weights[:kept], factors
+
+
+def search(vectors, used, factors, offsets, words, weights, removed, tuple queries, query_vectors, str metric, double scale,
+           int64_t k, limits, object workers, report=None):
+    """The nearest documents of each query: kx_documents_search.
+
+    queries: (offsets, words, weights) from `normalize`, over query_vectors or, where that is None, over vectors. `report` is
+    called with (done, total) now and then. Returns (status, (offsets, indices, distances), counts): counts int64 (queries, 4):
+    documents, ruled out by the relaxed bound, by the dual bound, solved.
+    """
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_search_options_t options = kx_search_options_t(
+        <kx_document_metric_t><int>METRICS[metric], scale, k, <const double *>data_of(limits), NULL, NULL)
+    cdef progress_t progress
+    if report is not None:
+        progress = progress_t(<PyObject *>report, 0, 0)
+        options.done = &progress.done
+        options.total = &progress.total
+        ctx.cancel = report_progress
+        ctx.cancel_state = &progress
+    cdef kx_index_t index = kx_index_t(
+        used.shape[0], <const int32_t *>data_of(used), <const double *>data_of(factors), offsets.shape[0] - 1,
+        <const int64_t *>data_of(offsets), <const int32_t *>data_of(words), <const double *>data_of(weights),
+        <const uint8_t *>data_of(removed))
+    cdef kx_documents_t q = documents(queries)
+    cdef int64_t vocabulary = vectors.shape[0], dimension = vectors.shape[1]
+    cdef int64_t query_vocabulary = 0 if query_vectors is None else query_vectors.shape[0]
+    cdef ptrdiff_t row_stride = vectors.strides[0], query_row_stride = 0 if query_vectors is None else query_vectors.strides[0]
+    cdef const void *data = data_of(vectors)
+    cdef const void *query_data = data_of(query_vectors)
+    cdef bint single = cnp.PyArray_TYPE(<cnp.ndarray>vectors) == cnp.NPY_FLOAT
+    cdef kx_search_results_t results
+    cdef kx_status_t status
+    with nogil:
+        if single:
+            status = kx_documents_search_f32(&ctx, &index, <const float *>data, vocabulary, dimension, row_stride, &q,
+                                             <const float *>query_data, query_vocabulary, query_row_stride, &options, &results)
+        else:
+            status = kx_documents_search_f64(&ctx, &index, <const double *>data, vocabulary, dimension, row_stride, &q,
+                                             <const double *>query_data, query_vocabulary, query_row_stride, &options, &results)
+    if status == KX_E_CANCELLED:
+        raise_for_status(status)
+    if status < KX_OK:
+        return <int>status, None, None
+    cdef int64_t total = results.offsets[q.count]
+    try:
+        ends = np.empty(q.count + 1, dtype=np.int64)
+        indices = np.empty(total, dtype=np.int64)
+        distances = np.empty(total, dtype=np.float64)
+        counts = np.empty((q.count, 4), dtype=np.int64)
+        memcpy(data_of(ends), results.offsets, ends.nbytes)
+        memcpy(data_of(indices), results.indices, indices.nbytes)
+        memcpy(data_of(distances), results.distances, distances.nbytes)
+        memcpy(data_of(counts), results.counts, counts.nbytes)
+    finally:
+        kx_search_results_release(&ctx, &results)
+    if report is not None:
+        report(progress.total, progress.total)
+    return <int>status, (ends, indices, distances.astype(vectors.dtype, copy=False)), counts

@@ -1,6 +1,6 @@
 # The C core as Cython sees it: extern declarations only, nothing to import at run time.
 from libc.stddef cimport ptrdiff_t, size_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
 cdef extern from "kexue/kx_base.h" nogil:
@@ -152,3 +152,52 @@ cdef extern from "kexue/kx_documents.h" nogil:
     kx_status_t kx_documents_pairwise_f64(
         const kx_ctx_t *ctx, const double *vectors, const kx_documents_t *X, const kx_documents_t *Y,
         int64_t vocabulary, int64_t dimension, ptrdiff_t row_stride, const kx_pairwise_options_t *options, double *out)
+
+    ctypedef struct kx_index_t:
+        int64_t used
+        const int32_t *used_words
+        const double *factors
+        int64_t count
+        const int64_t *offsets
+        const int32_t *words
+        const double *weights
+        const uint8_t *removed
+
+    ctypedef struct kx_search_options_t:
+        kx_document_metric_t metric
+        double scale
+        int64_t k
+        const double *limits
+        int64_t *done
+        int64_t *total
+    void kx_search_options_init(kx_search_options_t *options)
+
+    ctypedef struct kx_search_counts_t:
+        int64_t documents
+        int64_t relaxed
+        int64_t dual
+        int64_t exact
+
+    ctypedef struct kx_search_results_t:
+        int64_t *offsets
+        int64_t *indices
+        double *distances
+        kx_search_counts_t *counts
+    void kx_search_results_release(const kx_ctx_t *ctx, kx_search_results_t *results)
+
+    kx_status_t kx_documents_normalize_f32(
+        const kx_ctx_t *ctx, const float *vectors, const kx_documents_t *documents, int64_t vocabulary,
+        int64_t dimension, ptrdiff_t row_stride, kx_document_metric_t metric, int64_t *offsets, int32_t *words,
+        double *weights, double *factors)
+    kx_status_t kx_documents_search_f32(
+        const kx_ctx_t *ctx, const kx_index_t *index, const float *vectors, int64_t vocabulary, int64_t dimension,
+        ptrdiff_t row_stride, const kx_documents_t *queries, const float *query_vectors, int64_t query_vocabulary,
+        ptrdiff_t query_row_stride, const kx_search_options_t *options, kx_search_results_t *results)
+    kx_status_t kx_documents_normalize_f64(
+        const kx_ctx_t *ctx, const double *vectors, const kx_documents_t *documents, int64_t vocabulary,
+        int64_t dimension, ptrdiff_t row_stride, kx_document_metric_t metric, int64_t *offsets, int32_t *words,
+        double *weights, double *factors)
+    kx_status_t kx_documents_search_f64(
+        const kx_ctx_t *ctx, const kx_index_t *index, const double *vectors, int64_t vocabulary, int64_t dimension,
+        ptrdiff_t row_stride, const kx_documents_t *queries, const double *query_vectors, int64_t query_vocabulary,
+        ptrdiff_t query_row_stride, const kx_search_options_t *options, kx_search_results_t *results)

@@ -54,6 +54,71 @@ kx_status_t kx_documents_pairwise_f64(const kx_ctx_t *ctx, const double *vectors
                                       int64_t vocabulary, int64_t dimension, ptrdiff_t row_stride,
                                       const kx_pairwise_options_t *options, double *out);
 
+/* What a search goes through. words are compact numbers: places in used_words, which gives the vocabulary row of each. Within a
+   document they ascend by vocabulary row; its weights are positive and sum to 1, as kx_documents_normalize makes them. */
+typedef struct kx_index {
+    int64_t used;
+    const int32_t *used_words;
+    const double *factors;   /* of used words, for KX_WRD: 1 / norm, 0 for a zero vector; else NULL */
+    int64_t count;
+    const int64_t *offsets;
+    const int32_t *words;
+    const double *weights;
+    const uint8_t *removed;  /* NULL, or not 0 for a document that is not there any more */
+} kx_index_t;
+
+typedef struct kx_search_options {
+    kx_document_metric_t metric; /* KX_WMD or KX_WRD */
+    double scale;                /* the ground cost is multiplied by it; default 1 */
+    int64_t k;                   /* at most so many neighbours of each query */
+    const double *limits;        /* NULL, or for each query the largest distance that is of interest */
+    int64_t *done, *total;       /* as in kx_pairwise_options_t */
+} kx_search_options_t;
+
+void kx_search_options_init(kx_search_options_t *options);
+
+/* What became of the documents of a search: there and not empty; ruled out by the relaxed bound; by the dual bound; solved. */
+typedef struct kx_search_counts {
+    int64_t documents, relaxed, dual, exact;
+} kx_search_counts_t;
+
+/* Query q has the neighbours offsets[q] .. offsets[q + 1] - 1, ascending by distance and then index. counts: one a query. */
+typedef struct kx_search_results {
+    int64_t *offsets;
+    int64_t *indices;
+    double *distances;
+    kx_search_counts_t *counts;
+} kx_search_results_t;
+
+void kx_search_results_release(const kx_ctx_t *ctx, kx_search_results_t *results);
+
+/* Documents as an index wants them: words without weight left out, weights (for KX_WRD times the norms) scaled to sum 1. words and
+   weights have room for what the documents have, offsets for count + 1; factors (KX_WRD only, by vocabulary row) is set for the words
+   in use. Errors as in kx_documents_pairwise. */
+kx_status_t kx_documents_normalize_f32(const kx_ctx_t *ctx, const float *vectors, const kx_documents_t *documents, int64_t vocabulary,
+                                       int64_t dimension, ptrdiff_t row_stride, kx_document_metric_t metric, int64_t *offsets,
+                                       int32_t *words, double *weights, double *factors);
+kx_status_t kx_documents_normalize_f64(const kx_ctx_t *ctx, const double *vectors, const kx_documents_t *documents,
+                                       int64_t vocabulary, int64_t dimension, ptrdiff_t row_stride, kx_document_metric_t metric,
+                                       int64_t *offsets, int32_t *words, double *weights, double *factors);
+
+/* The nearest documents of each query, exactly: those that a scan by kx_documents_pairwise finds, with the same distances to the
+   bit (rounded to the vectors' precision), ties to the lower index. Queries are normalised documents over query_vectors, or, where
+   that is NULL, over the index's own vocabulary. An empty query or document has no neighbours.
+
+   A table of distances from the query's words to all used words gives every document a relaxed bound from both sides (Kusner et
+   al. 2015; in linear time, Atasu et al., arXiv 1711.07227); a certified dual bound and the exact solve follow only where a bound is below
+   the k-th best distance. Time: O(used words * query words * dimension + entries * query words) and a few solves. Memory: the
+   table, used words * query words numbers, for a few queries at a time; the index may be memory-mapped, it is read in order. */
+kx_status_t kx_documents_search_f32(const kx_ctx_t *ctx, const kx_index_t *index, const float *vectors, int64_t vocabulary,
+                                    int64_t dimension, ptrdiff_t row_stride, const kx_documents_t *queries,
+                                    const float *query_vectors, int64_t query_vocabulary, ptrdiff_t query_row_stride,
+                                    const kx_search_options_t *options, kx_search_results_t *results);
+kx_status_t kx_documents_search_f64(const kx_ctx_t *ctx, const kx_index_t *index, const double *vectors, int64_t vocabulary,
+                                    int64_t dimension, ptrdiff_t row_stride, const kx_documents_t *queries,
+                                    const double *query_vectors, int64_t query_vocabulary, ptrdiff_t query_row_stride,
+                                    const kx_search_options_t *options, kx_search_results_t *results);
+
 #ifdef __cplusplus
 }
 #endif
