@@ -1,6 +1,6 @@
 /* Tables of distances between word vectors: the ground costs of WMD and WRD, a block of words against a block of words.
 
-   Rows are packed to whole vectors and zero padded, so the inner loop has no tail; four by four (two by four without AVX-512)
+   One side is packed to whole vectors and zero padded, the other read where it lies; four by four (two by four without AVX-512)
    sums stay in registers. Each sum has its own fixed order, so a distance does not depend on the block it is computed in. */
 #ifndef KX_REAL
 #include "isa/kernel.h"
@@ -61,15 +61,27 @@ void KX_KERNEL(KX_TYPED(kx_document_pack))(const KX_REAL *vectors, ptrdiff_t row
     for (int64_t r = count; r % TILE_COLUMNS; r++) memset(packed + r * stride, 0, (size_t)stride * sizeof *packed);
 }
 
-static inline void KX_TYPED(squared_tile)(const KX_REAL *x, const KX_REAL *y, int64_t stride, KX_REAL *out, int64_t out_stride) {
-    KX_VECTOR sums[TILE_ROWS][TILE_COLUMNS];
+/* Sums of squared differences of TILE_ROWS rows and TILE_COLUMNS packed ones. What of a row does not fill a vector is in `tails`,
+   padded with zeros. */
+static inline void KX_TYPED(squared_tile)(const KX_REAL *const *x, const KX_REAL *tails, const KX_REAL *y, int64_t whole,
+                                          int64_t dimension, int64_t stride, KX_REAL *out, int64_t out_stride) {
+    KX_VECTOR sums[TILE_ROWS][TILE_COLUMNS], columns[TILE_COLUMNS];
     for (int r = 0; r < TILE_ROWS; r++)
         for (int c = 0; c < TILE_COLUMNS; c++) sums[r][c] = VECTOR(set)(0);
-    for (int64_t k = 0; k < stride; k += KX_LANES) {
-        KX_VECTOR columns[TILE_COLUMNS];
+    for (int64_t k = 0; k < whole; k += KX_LANES) {
         for (int c = 0; c < TILE_COLUMNS; c++) columns[c] = VECTOR(load)(y + c * stride + k);
         for (int r = 0; r < TILE_ROWS; r++) {
-            KX_VECTOR row = VECTOR(load)(x + r * stride + k);
+            KX_VECTOR row = VECTOR(load)(x[r] + k);
+            for (int c = 0; c < TILE_COLUMNS; c++) {
+                KX_VECTOR difference = VECTOR(sub)(row, columns[c]);
+                sums[r][c] = VECTOR(fma)(difference, difference, sums[r][c]);
+            }
+        }
+    }
+    if (whole < dimension) {
+        for (int c = 0; c < TILE_COLUMNS; c++) columns[c] = VECTOR(load)(y + c * stride + whole);
+        for (int r = 0; r < TILE_ROWS; r++) {
+            KX_VECTOR row = VECTOR(load)(tails + r * KX_LANES);
             for (int c = 0; c < TILE_COLUMNS; c++) {
                 KX_VECTOR difference = VECTOR(sub)(row, columns[c]);
                 sums[r][c] = VECTOR(fma)(difference, difference, sums[r][c]);
@@ -80,46 +92,63 @@ static inline void KX_TYPED(squared_tile)(const KX_REAL *x, const KX_REAL *y, in
 }
 
 /* The distance of two rows whose squares leave the range or its accurate part: differences scaled by a power of two. */
-static KX_NEVER_INLINE double KX_TYPED(scaled_distance)(const KX_REAL *x, const KX_REAL *y, int64_t stride) {
+static KX_NEVER_INLINE double KX_TYPED(scaled_distance)(const KX_REAL *x, const KX_REAL *y, int64_t dimension) {
     double largest = 0, sum = 0;
     int exponent;
-    for (int64_t k = 0; k < stride; k++) {
+    for (int64_t k = 0; k < dimension; k++) {
         const double size = fabs(0.5 * (double)x[k] - 0.5 * (double)y[k]);
         largest = size > largest ? size : largest;
     }
     if (largest == 0) return 0;
     frexp(largest, &exponent);
-    for (int64_t k = 0; k < stride; k++) {
+    for (int64_t k = 0; k < dimension; k++) {
         const double part = ldexp(0.5 * (double)x[k] - 0.5 * (double)y[k], -exponent);
         sum += part * part;
     }
     return ldexp(sqrt(sum), exponent + 1);
 }
 
-/* table[i, j] = |x_i - y_j| * scale, or its square * scale. x and y as packed; the table's rows have room for whole vectors and
-   its row count for a multiple of four. Squares outside of [low, high] are rare: equal words, and vectors of extreme size. */
-void KX_KERNEL(KX_TYPED(kx_document_table))(const KX_REAL *x, const KX_REAL *y, int64_t rows, int64_t columns, int64_t stride,
-                                            int take_root, double scale, KX_REAL *table, int64_t table_stride) {
-    for (int64_t i = 0; i < rows; i += TILE_ROWS)
-        for (int64_t j = 0; j < columns; j += TILE_COLUMNS)
-            KX_TYPED(squared_tile)(x + i * stride, y + j * stride, stride, table + i * table_stride + j, table_stride);
+/* Squared sums to costs. Those outside of [low, high] are rare: equal words, and vectors of extreme size. */
+static inline void KX_TYPED(finish_row)(const KX_REAL *x, const KX_REAL *y, int64_t columns, int64_t dimension, int64_t stride,
+                                        int take_root, double scale, KX_REAL *row) {
     const int is_f32 = sizeof(KX_REAL) == sizeof(float);
     const KX_VECTOR factor = VECTOR(set)((KX_REAL)scale);
     const KX_VECTOR low = VECTOR(set)((KX_REAL)(is_f32 ? 1e-28 : 1e-280)), high = VECTOR(set)((KX_REAL)(is_f32 ? 1e37 : 1e300));
-    for (int64_t i = 0; i < rows; i++) {
-        KX_REAL *row = table + i * table_stride;
-        for (int64_t j = 0; j < columns; j += KX_LANES) {
-            const KX_VECTOR square = VECTOR(load)(row + j);
-            KX_VECTOR value = take_root ? VECTOR(sqrt)(square) : square;
-            VECTOR(store)(row + j, VECTOR(mul)(value, factor));
-            uint64_t outside = KX_MASK_BITS(VECTOR(less)(square, low)) | KX_MASK_BITS(VECTOR(less)(high, square));
-            for (; outside; outside &= outside - 1) {
-                const int64_t column = j + kx_lowest_bit(outside);
-                if (column >= columns) break;
-                const double distance = KX_TYPED(scaled_distance)(x + i * stride, y + column * stride, stride);
-                row[column] = (KX_REAL)((take_root ? distance : distance * distance) * scale);
-            }
+    for (int64_t j = 0; j < columns; j += KX_LANES) {
+        const KX_VECTOR square = VECTOR(load)(row + j);
+        KX_VECTOR value = take_root ? VECTOR(sqrt)(square) : square;
+        VECTOR(store)(row + j, VECTOR(mul)(value, factor));
+        uint64_t outside = KX_MASK_BITS(VECTOR(less)(square, low)) | KX_MASK_BITS(VECTOR(less)(high, square));
+        for (; outside; outside &= outside - 1) {
+            const int64_t column = j + kx_lowest_bit(outside);
+            if (column >= columns) break;
+            const double distance = KX_TYPED(scaled_distance)(x, y + column * stride, dimension);
+            row[column] = (KX_REAL)((take_root ? distance : distance * distance) * scale);
         }
+    }
+}
+
+void KX_KERNEL(KX_TYPED(kx_document_table))(const KX_REAL *vectors, ptrdiff_t row_stride, int64_t dimension, const int32_t *words,
+                                            const KX_REAL *y, int64_t rows, int64_t columns, int64_t stride, int take_root,
+                                            double scale, KX_REAL *table, int64_t table_stride) {
+    const int64_t whole = dimension / KX_LANES * KX_LANES;
+    KX_REAL tails[TILE_ROWS * KX_LANES];
+    memset(tails, 0, sizeof tails);
+    for (int64_t i = 0; i < rows; i += TILE_ROWS) {
+        const KX_REAL *x[TILE_ROWS];
+        for (int64_t r = 0; r < TILE_ROWS; r++) {
+            const int64_t row = i + r < rows ? i + r : rows - 1;
+            x[r] = (const KX_REAL *)((const char *)vectors + (words ? words[row] : row) * row_stride);
+            memcpy(tails + r * KX_LANES, x[r] + whole, (size_t)(dimension - whole) * sizeof *tails);
+            /* The next rows on their way while these are worked on: the hardware's own prefetching left half of the time waiting. */
+            const int64_t next = row + TILE_ROWS < rows ? row + TILE_ROWS : rows - 1;
+            const char *ahead = (const char *)vectors + (words ? words[next] : next) * row_stride;
+            for (int64_t k = 0; k < dimension * (int64_t)sizeof(KX_REAL); k += 64) kx_prefetch(ahead + k);
+        }
+        for (int64_t j = 0; j < columns; j += TILE_COLUMNS)
+            KX_TYPED(squared_tile)(x, tails, y + j * stride, whole, dimension, stride, table + i * table_stride + j, table_stride);
+        for (int64_t r = 0; r < TILE_ROWS && i + r < rows; r++)
+            KX_TYPED(finish_row)(x[r], y, columns, dimension, stride, take_root, scale, table + (i + r) * table_stride);
     }
 }
 #undef VECTOR

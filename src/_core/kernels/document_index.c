@@ -51,7 +51,7 @@ void kx_search_results_release(const kx_ctx_t *ctx, kx_search_results_t *results
 #include "kernels/documents_internal.h"
 
 enum {
-    WORD_TILE = 128,       /* words packed at a time: 150 kB of 300 float32, half of a second-level cache at the most */
+    WORD_TILE = 128,       /* words measured at a time: 150 kB of 300 float32, half of a second-level cache at the most */
     DOCUMENT_BLOCK = 1024, /* documents of one chunk of the bounds */
     SEGMENT = 1 << 18      /* documents whose bounds are kept at a time */
 };
@@ -252,21 +252,25 @@ static kx_status_t KX_TYPED(measure_words)(kx_task_t *task, void *arg, int64_t b
     KX_TYPED(search_job) *job = arg;
     KX_TYPED(search_worker) *w = &job->workers[kx_task_worker(task)];
     const kx_index_t *index = job->index;
-    if (!w->memory) {
+    const int wrd = job->options->metric == KX_WRD;
+    if (wrd && !w->memory) {
         w->memory = kx_allocate(job->ctx, (size_t)((WORD_TILE + 4) * job->stride) * sizeof(KX_REAL));
         if (!w->memory) return KX_E_MEMORY;
         w->packed = (KX_REAL *)w->memory;
     }
-    const int wrd = job->options->metric == KX_WRD;
     for (int64_t tile = begin; tile < end; tile++) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         const int64_t first = tile * WORD_TILE, count = index->used - first < WORD_TILE ? index->used - first : WORD_TILE;
-        KX_KERNEL(KX_TYPED(kx_document_pack))(job->vectors, job->row_stride, job->dimension, index->used_words + first, count,
-                                              wrd ? index->factors + first : NULL, w->packed, job->stride);
+        const int32_t *words = index->used_words + first;
+        if (wrd) /* unit vectors */
+            KX_KERNEL(KX_TYPED(kx_document_pack))(job->vectors, job->row_stride, job->dimension, words, count,
+                                                  index->factors + first, w->packed, job->stride);
         for (KX_TYPED(query) *q = job->queries; q < job->queries + job->group; q++) {
             KX_REAL *table = q->table + first * q->slots;
-            KX_KERNEL(KX_TYPED(kx_document_table))(w->packed, q->packed, count, q->words, job->stride, !wrd,
-                                                   (wrd ? 0.5 : 1.0) * job->options->scale, table, q->slots);
+            KX_KERNEL(KX_TYPED(kx_document_table))(wrd ? w->packed : job->vectors,
+                                                   wrd ? job->stride * (ptrdiff_t)sizeof(KX_REAL) : job->row_stride,
+                                                   job->dimension, wrd ? NULL : words, q->packed, count, q->words, job->stride,
+                                                   !wrd, (wrd ? 0.5 : 1.0) * job->options->scale, table, q->slots);
             KX_VECTOR largest = VECTOR(set)(0);
             const KX_VECTOR most = VECTOR(set)(KX_REAL_MAX);
             for (int64_t r = 0; r < count; r++) {

@@ -215,7 +215,8 @@ static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begi
                                                   w->packed_y, job->stride);
             /* 1 - cos of unit vectors is half the squared distance, with no cancellation for small angles. */
             const int wrd = is_wrd(job->options);
-            KX_KERNEL(KX_TYPED(kx_document_table))(w->packed_x, w->packed_y, x_words, y_words, job->stride, !wrd,
+            KX_KERNEL(KX_TYPED(kx_document_table))(w->packed_x, job->stride * (ptrdiff_t)sizeof(KX_REAL), job->stride, NULL,
+                                                   w->packed_y, x_words, y_words, job->stride, !wrd,
                                                    (wrd ? 0.5 : 1.0) * job->options->scale, w->table, job->table_stride);
             for (int64_t i = x_first; i < x_last; i++) {
                 if (kx_task_should_stop(task)) return KX_E_CANCELLED;
