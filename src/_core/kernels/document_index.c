@@ -347,7 +347,7 @@ static kx_status_t KX_TYPED(bound_documents)(kx_task_t *task, void *arg, int64_t
     return KX_OK;
 }
 
-/* The exact distance of one document, entered if it is near enough. */
+/* The distance of one document, entered if it is near enough. */
 static kx_status_t KX_TYPED(solve_document)(KX_TYPED(search_job) *job, KX_TYPED(search_worker) *w, KX_TYPED(query) *q,
                                             int64_t document, kx_task_t *task) {
     const kx_index_t *index = job->index;
@@ -356,10 +356,17 @@ static kx_status_t KX_TYPED(solve_document)(KX_TYPED(search_job) *job, KX_TYPED(
         for (int64_t k = 0; k < count; k++) w->words[k] = index->used_words[index->words[from + k]];
     const kx_document_side_t side = {w->words, index->words + from, index->weights + from, count};
     double distance = 0;
-    q->counts.exact++;
+    const double limit = q->nearest.count == q->nearest.k && q->nearest.heap[0].distance < q->nearest.limit
+                             ? q->nearest.heap[0].distance
+                             : q->nearest.limit;
     kx_status_t status = KX_KERNEL(KX_TYPED(kx_document_distance))(&w->scratch, q->table, 1, q->slots, &q->side, &side,
-                                                                   job->options->metric, task, &distance);
+                                                                   job->options->metric, limit, task, &distance);
     if (status < KX_OK) return status;
+    if (isinf(distance) && limit < INFINITY) {
+        q->counts.dual++;
+        return status;
+    }
+    q->counts.exact++;
     const kx_neighbour_t found = {(double)(KX_REAL)distance, document};
     if (isinf(found.distance)) return KX_E_OVERFLOW;
     if (!may_enter(&q->nearest, found)) return status;
@@ -372,21 +379,21 @@ static kx_status_t KX_TYPED(solve_queries)(kx_task_t *task, void *arg, int64_t b
     KX_TYPED(search_job) *job = arg;
     KX_TYPED(search_worker) *w = &job->workers[kx_task_worker(task)];
     if (!w->scratch_memory) {
-        size_t scratch = KX_KERNEL(kx_document_scratch_cut)(&w->scratch, job->widest, job->longest, 0, NULL);
+        size_t scratch = KX_KERNEL(kx_document_scratch_cut)(&w->scratch, job->widest, job->longest, KX_USE_LIMITED, NULL);
         kx_layout_t layout = {0, 0};
         size_t words = kx_layout_add(&layout, job->longest, sizeof(int32_t)), pair = kx_layout_add(&layout, (int64_t)scratch, 1);
         if (scratch == 0 || layout.overflow) return KX_E_OVERFLOW;
         w->scratch_memory = kx_allocate(job->ctx, layout.bytes);
         if (!w->scratch_memory) return KX_E_MEMORY;
         w->words = (int32_t *)(w->scratch_memory + words);
-        KX_KERNEL(kx_document_scratch_cut)(&w->scratch, job->widest, job->longest, 0, w->scratch_memory + pair);
+        KX_KERNEL(kx_document_scratch_cut)(&w->scratch, job->widest, job->longest, KX_USE_LIMITED, w->scratch_memory + pair);
     }
     kx_status_t worst = KX_OK;
     for (int64_t query = begin; query < end; query++) {
         KX_TYPED(query) *q = &job->queries[query];
         KX_REAL *bounds = q->bounds - job->segment;
         int64_t there = 0, count = 0;
-        const int64_t solved_before = q->counts.exact;
+        const int64_t looked_at_before = q->counts.exact + q->counts.dual;
         for (int64_t d = job->segment; d < job->segment_end; d++) there += bounds[d] < INFINITY;
         /* First the documents with the least bounds, as many as are missing: they make the limit for the others. */
         const int64_t missing = q->nearest.k - q->nearest.count < there ? q->nearest.k - q->nearest.count : there;
@@ -427,7 +434,7 @@ static kx_status_t KX_TYPED(solve_queries)(kx_task_t *task, void *arg, int64_t b
             sift_down(w->candidates, count, 0, 1);
         }
         q->counts.documents += there;
-        q->counts.relaxed += there - (q->counts.exact - solved_before);
+        q->counts.relaxed += there - (q->counts.exact + q->counts.dual - looked_at_before);
     }
     return worst;
 }

@@ -29,6 +29,10 @@ kx_status_t KX_KERNEL(kx_document_normalize)(const int32_t *words, const double 
     return KX_OK;
 }
 
+/* When the dual bound is tried before a solve, and how. */
+enum { BOUND_ENTRIES = 256, BOUND_SWEEPS = 5 };
+static const double BOUND_REG_SHARE = 0.15;
+
 /* What two documents do not share: equal words are at distance 0, and for a metric cost some optimal plan leaves the common mass
    where it is. Fills the kept places and weights of both sides. */
 static void cancel_shared(const kx_document_side_t *x, const kx_document_side_t *y, kx_document_scratch_t *s, int64_t *m,
@@ -56,7 +60,8 @@ static void cancel_shared(const kx_document_side_t *x, const kx_document_side_t 
     *n = n_left;
 }
 
-size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_t m, int64_t n, int relaxed, char *block) {
+size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_t m, int64_t n, kx_document_use_t use,
+                                          char *block) {
     kx_layout_t layout = {0, 0};
     if (m < 1) m = 1;
     if (n < 1) n = 1;
@@ -64,10 +69,11 @@ size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_
     size_t rows = kx_layout_add(&layout, m + 1, sizeof(int32_t)), columns = kx_layout_add(&layout, n + 1, sizeof(int32_t));
     if (n > INT64_MAX / 64 / m) return 0;
     /* The relaxed bounds use it for the cheapest cost of each column. */
-    size_t costs = kx_layout_add(&layout, relaxed ? n : m * n, sizeof(double));
-    size_t solver = relaxed ? 64 : KX_KERNEL(kx_emd_arena_cut)(&scratch->arena, m, n, NULL);
-    if (solver == 0) layout.overflow = 1;
-    size_t arena = kx_layout_add(&layout, (int64_t)solver, 1);
+    size_t costs = kx_layout_add(&layout, use == KX_USE_RELAXED ? n : m * n, sizeof(double));
+    size_t solver = use == KX_USE_RELAXED ? 64 : KX_KERNEL(kx_emd_arena_cut)(&scratch->arena, m, n, NULL);
+    size_t bounding = use == KX_USE_LIMITED ? KX_KERNEL(kx_transport_bound_bytes)(m, n) : 64;
+    if (solver == 0 || bounding == 0) layout.overflow = 1;
+    size_t arena = kx_layout_add(&layout, (int64_t)solver, 1), bound = kx_layout_add(&layout, (int64_t)bounding, 1);
     if (layout.overflow) return 0;
     if (block) {
         scratch->a = (double *)(block + a);
@@ -76,21 +82,26 @@ size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_
         scratch->columns = (int32_t *)(block + columns);
         scratch->costs = (double *)(block + costs);
         scratch->arena_block = block + arena;
+        scratch->bound_block = use == KX_USE_LIMITED ? block + bound : NULL;
     }
     return layout.bytes;
 }
 
 #define KX_REAL float
 #define KX_SUFFIX f32
+#define KX_REAL_EPSILON FLT_EPSILON
 #include "document_pairs.c"
 #undef KX_REAL
 #undef KX_SUFFIX
+#undef KX_REAL_EPSILON
 
 #define KX_REAL double
 #define KX_SUFFIX f64
+#define KX_REAL_EPSILON DBL_EPSILON
 #include "document_pairs.c"
 #undef KX_REAL
 #undef KX_SUFFIX
+#undef KX_REAL_EPSILON
 #endif
 
 #else /* the template */
@@ -136,8 +147,8 @@ static double KX_TYPED(relaxed)(const KX_REAL *table, ptrdiff_t row_step, ptrdif
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_document_distance))(kx_document_scratch_t *s, const KX_REAL *table, ptrdiff_t row_step,
                                                       ptrdiff_t column_step, const kx_document_side_t *x,
-                                                      const kx_document_side_t *y, kx_document_metric_t metric, kx_task_t *task,
-                                                      double *distance) {
+                                                      const kx_document_side_t *y, kx_document_metric_t metric, double limit,
+                                                      kx_task_t *task, double *distance) {
     int64_t m = x->count, n = y->count;
     const int32_t *rows = x->places, *columns = y->places;
     const double *a = x->weights, *b = y->weights;
@@ -168,6 +179,17 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_document_distance))(kx_document_scratch_t *s, 
     for (int64_t r = 0; r < m; r++) {
         const KX_REAL *row = table + rows[r] * row_step;
         for (int64_t c = 0; c < n; c++) costs[r * n + c] = (double)row[columns[c] * column_step];
+    }
+    if (limit < INFINITY && s->bound_block && m * n >= BOUND_ENTRIES) {
+        double *f, *g, largest = 0;
+        const double bound =
+            KX_KERNEL(kx_transport_bound)(costs, n, a, b, m, n, BOUND_SWEEPS, BOUND_REG_SHARE, s->bound_block, &f, &g);
+        for (int64_t k = 0; k < m * n; k++) largest = costs[k] > largest ? costs[k] : largest;
+        /* What is left of two documents has totals below 1 that may differ by rounding. */
+        if (bound > limit * (1 + 4 * (double)KX_REAL_EPSILON) + 1e-14 * (double)(m + n) * largest) {
+            *distance = INFINITY;
+            return KX_OK;
+        }
     }
     KX_KERNEL(kx_emd_arena_cut)(&s->arena, m, n, s->arena_block);
     /* Both sides were normalised to the same total. What is left after cancelling differs by rounding, which may be all there is. */

@@ -157,11 +157,12 @@ typedef struct KX_TYPED(pairwise_job) {
 static size_t KX_TYPED(lay_out_worker)(const KX_TYPED(pairwise_job) *job, KX_TYPED(tile_worker) *worker) {
     const kx_blocked_documents_t *X = job->X, *Y = job->Y;
     const int relaxed = job->options->metric == KX_RELAXED_WMD || job->options->metric == KX_RELAXED_WRD;
+    const kx_document_use_t use = relaxed ? KX_USE_RELAXED : KX_USE_EXACT;
     kx_layout_t layout = {0, 0};
     size_t packed_x = kx_layout_add(&layout, (X->widest + 4) * job->stride, sizeof(KX_REAL));
     size_t packed_y = kx_layout_add(&layout, (Y->widest + 4) * job->stride, sizeof(KX_REAL));
     size_t table = kx_layout_add(&layout, (X->widest + 4) * job->table_stride, sizeof(KX_REAL));
-    size_t pair = KX_KERNEL(kx_document_scratch_cut)(&worker->scratch, X->longest, Y->longest, relaxed, NULL);
+    size_t pair = KX_KERNEL(kx_document_scratch_cut)(&worker->scratch, X->longest, Y->longest, use, NULL);
     if (pair == 0) layout.overflow = 1;
     size_t scratch = kx_layout_add(&layout, (int64_t)pair, 1);
     if (layout.overflow) return 0;
@@ -170,7 +171,7 @@ static size_t KX_TYPED(lay_out_worker)(const KX_TYPED(pairwise_job) *job, KX_TYP
         worker->packed_x = (KX_REAL *)(block + packed_x);
         worker->packed_y = (KX_REAL *)(block + packed_y);
         worker->table = (KX_REAL *)(block + table);
-        KX_KERNEL(kx_document_scratch_cut)(&worker->scratch, X->longest, Y->longest, relaxed, block + scratch);
+        KX_KERNEL(kx_document_scratch_cut)(&worker->scratch, X->longest, Y->longest, use, block + scratch);
     }
     return layout.bytes;
 }
@@ -185,7 +186,7 @@ static kx_status_t KX_TYPED(solve_pair)(const KX_TYPED(pairwise_job) *job, KX_TY
     }
     const kx_document_side_t x = {X->words + k, X->local + k, X->weights + k, m}, y = {Y->words + l, Y->local + l, Y->weights + l, n};
     return KX_KERNEL(KX_TYPED(kx_document_distance))(&w->scratch, w->table, job->table_stride, 1, &x, &y, job->options->metric,
-                                                     task, distance);
+                                                     INFINITY, task, distance);
 }
 
 static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {

@@ -34,11 +34,14 @@ typedef struct kx_document_scratch {
     int32_t *rows, *columns;
     kx_emd_arena_t arena;
     char *arena_block;
+    char *bound_block; /* NULL unless asked for */
 } kx_document_scratch_t;
 
-/* The bytes for pairs of up to m and n words (0: too many), and with a block, the pointers into it. relaxed: only for the
-   relaxed metrics. */
-size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_t m, int64_t n, int relaxed, char *block);
+typedef enum kx_document_use { KX_USE_RELAXED, KX_USE_EXACT, KX_USE_LIMITED } kx_document_use_t;
+
+/* The bytes for pairs of up to m and n words (0: too many), and with a block, the pointers into it: for the relaxed metrics, for
+   the exact ones, or for these with limits. */
+size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_t m, int64_t n, kx_document_use_t use, char *block);
 
 /* The words of positive weight, their weights divided by their sum; factors (NULL or by vocabulary row) divide first, and a word
    whose factor is 0 has no weight. */
@@ -49,12 +52,13 @@ kx_status_t KX_KERNEL(kx_document_normalize)(const int32_t *words, const double 
 kx_status_t KX_KERNEL(kx_document_scan_f32)(const float *row, int64_t dimension, double *factor);
 kx_status_t KX_KERNEL(kx_document_scan_f64)(const double *row, int64_t dimension, double *factor);
 
-/* The distance of two documents, neither empty; the cost of place r to place c is table[r * row_step + c * column_step]. */
+/* The distance of two documents, neither empty; the cost of place r to place c is table[r * row_step + c * column_step]. Infinity if
+   a cheaper bound shows that it is above the limit, and only tried where that pays; an infinite limit always solves. */
 kx_status_t KX_KERNEL(kx_document_distance_f32)(kx_document_scratch_t *scratch, const float *table, ptrdiff_t row_step,
                                                 ptrdiff_t column_step, const kx_document_side_t *x, const kx_document_side_t *y,
-                                                kx_document_metric_t metric, kx_task_t *task, double *distance);
+                                                kx_document_metric_t metric, double limit, kx_task_t *task, double *distance);
 kx_status_t KX_KERNEL(kx_document_distance_f64)(kx_document_scratch_t *scratch, const double *table, ptrdiff_t row_step,
                                                 ptrdiff_t column_step, const kx_document_side_t *x, const kx_document_side_t *y,
-                                                kx_document_metric_t metric, kx_task_t *task, double *distance);
+                                                kx_document_metric_t metric, double limit, kx_task_t *task, double *distance);
 
 #endif

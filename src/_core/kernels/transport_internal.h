@@ -137,4 +137,11 @@ kx_status_t KX_KERNEL(kx_emd_solve_f64)(kx_emd_arena_t *arena, const double *a, 
                                         int64_t n, ptrdiff_t row_stride, const kx_emd_options_t *options,
                                         const kx_emd_outputs_t *outputs, int64_t index, kx_task_t *task);
 
+/* A lower bound of the cost of finite `costs` (rows of cost_stride numbers) between weights of equal totals, and its potentials,
+   which lie in the block. reg_share: the regularisation as a share of the mean cost above its row's minimum. 0 bytes: too large. */
+size_t KX_KERNEL(kx_transport_bound_bytes)(int64_t m, int64_t n);
+double KX_KERNEL(kx_transport_bound)(const double *costs, int64_t cost_stride, const double *a, const double *b, int64_t m,
+                                     int64_t n, int sweeps, double reg_share, char *block, double **potentials_f,
+                                     double **potentials_g);
+
 #endif
