@@ -22,8 +22,8 @@ _NAMES = {
         "squareplus_grad_b",
         "squareplus_inverse",
     ),
-    "documents": ("WordVectors", "pairwise_distances", "rwmd", "wcd", "wmd", "wrd"),
-    "transport": ("TransportResult", "emd", "emd2", "emd2_1d", "emd_1d", "solve"),
+    "documents": ("DocumentIndex", "SearchStats", "WordVectors", "pairwise_distances", "rwmd", "wcd", "wmd", "wrd"),
+    "transport": ("TransportResult", "emd", "emd2", "emd2_1d", "emd_1d", "solve", "transport_lower_bound"),
 }
 _MODULES = ("activations", "documents", "plot", "transport", "ufuncs")
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

@@ -19,6 +19,8 @@ from kexue.activations import squareplus as squareplus
 from kexue.activations import squareplus_grad as squareplus_grad
 from kexue.activations import squareplus_grad_b as squareplus_grad_b
 from kexue.activations import squareplus_inverse as squareplus_inverse
+from kexue.documents import DocumentIndex as DocumentIndex
+from kexue.documents import SearchStats as SearchStats
 from kexue.documents import WordVectors as WordVectors
 from kexue.documents import pairwise_distances as pairwise_distances
 from kexue.documents import rwmd as rwmd
@@ -31,5 +33,6 @@ from kexue.transport import emd2 as emd2
 from kexue.transport import emd2_1d as emd2_1d
 from kexue.transport import emd_1d as emd_1d
 from kexue.transport import solve as solve
+from kexue.transport import transport_lower_bound as transport_lower_bound
 
 __all__: list[str]

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 from kexue import _documents
 from kexue._arrays import as_contiguous, as_real
 from kexue._context import status_name
+from kexue._document_index import DocumentIndex, SearchStats
 from kexue._errors import KexueValueError, raise_status, require_finite, require_nonnegative
 from kexue._word_vectors import WordVectors
 
-__all__ = ["WordVectors", "pairwise_distances", "rwmd", "wcd", "wmd", "wrd"]
+__all__ = ["DocumentIndex", "SearchStats", "WordVectors", "pairwise_distances", "rwmd", "wcd", "wmd", "wrd"]
 
 _Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # offsets, words, weights
 _EMPTY = {"raise": np.nan, "nan": np.nan, "inf": np.inf}
@@ -415,7 +416,8 @@ def _refuse_empty(name: str, rows: _Rows, moving: np.ndarray | None) -> None:
 def _moving_words(vectors: np.ndarray, words: np.ndarray) -> np.ndarray:
     moving = np.zeros(vectors.shape[0], dtype=bool)
     for chunk in _chunks(words):
-        moving[chunk] = vectors[chunk].any(axis=1)
+        # As in the core: of subnormal norms there is no reciprocal.
+        moving[chunk] = np.abs(vectors[chunk].astype(np.float64)).max(axis=1) >= np.finfo(np.float64).tiny
     return moving
 
 
@@ -572,7 +574,9 @@ def _as_centroids(
                 f"the weights of document {int(np.argmin(np.isfinite(totals)))} are too large to add up"
             )
         sound = totals > 0
-        centroids.append(matrix @ vectors / np.where(sound, totals, 1.0)[:, None])
+        # Divided first: sums of large weights times large vectors would overflow.
+        matrix.data = matrix.data / np.repeat(np.where(sound, totals, 1.0), np.diff(matrix.indptr))
+        centroids.append(matrix @ vectors)
         offsets = np.concatenate([[0], np.cumsum(sound)]).astype(np.int64)
         sets.append((offsets, (first + np.flatnonzero(sound)).astype(np.int32), np.ones(int(offsets[-1]))))
         first += count

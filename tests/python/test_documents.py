@@ -820,3 +820,17 @@ def test_small_true_residues_count():
     counts = sparse.csr_array([[1e15, 1, 0], [1e15, 0, 1]])
     result = kexue.pairwise_distances(counts, vectors=[[0.0], [1.0], [3.0]])
     assert result[0, 1] == pytest.approx(2e-15, rel=1e-6) and result[1, 0] == result[0, 1]
+
+
+@pytest.mark.parametrize("lengths", [(128, 150), (20, 300), (236, 20, 300)])
+def test_one_long_document_beside_shorter_ones(lengths, rng):
+    """The longest pair goes to the solver for large problems, which can need less memory than that for small ones."""
+    vectors = rng.normal(size=(700, 4))
+    counts = np.zeros((len(lengths) + 2, 700))
+    for row, length in zip(counts, (*lengths, lengths[0], min(lengths)), strict=True):
+        row[rng.choice(700, length, replace=False)] = rng.random(length) + 0.1
+    distances = kexue.pairwise_distances(sparse.csr_array(counts), vectors=vectors)
+    for i, j in np.ndindex(distances.shape):
+        x, y = counts[i] > 0, counts[j] > 0
+        expected = kexue.wmd(vectors[x], vectors[y], counts[i, x], counts[j, y])
+        assert distances[i, j] == pytest.approx(expected, rel=1e-11)

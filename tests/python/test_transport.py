@@ -292,9 +292,7 @@ def test_batch_equals_single_problems_to_the_bit(shape, dtype, rng):
     np.testing.assert_array_equal(costs, logged)
     for i, j, k in product(range(2), range(3), range(4)):
         single = kexue.solve(M[i, 0, 0], a[j, 0], b[k])
-        assert (
-            costs[i, j, k] == kexue.emd2(a[j, 0], b[k], M[i, 0, 0]) == single.value == result.value[i, j, k]
-        )
+        assert costs[i, j, k] == kexue.emd2(a[j, 0], b[k], M[i, 0, 0]) == single.value == result.value[i, j, k]
         np.testing.assert_array_equal(plans[i, j, k], kexue.emd(a[j, 0], b[k], M[i, 0, 0]))
         np.testing.assert_array_equal(plans[i, j, k], single.plan)
         np.testing.assert_array_equal(plans[i, j, k], result.plan[i, j, k])
@@ -504,9 +502,7 @@ def test_the_bad_problem_of_a_batch_is_named(workers, rng):
     a = weights(rng, 100, 1, 4)
     a[37, 0, 2] += 0.5
     a[80, 0, 2] += 0.5
-    with pytest.raises(
-        kexue.KexueValueError, match=r"a sums to 1.5\d* and b to 1.* \(problem 37, 0 of the batch\)"
-    ):
+    with pytest.raises(kexue.KexueValueError, match=r"a sums to 1.5\d* and b to 1.* \(problem 37, 0 of the batch\)"):
         kexue.emd2(a, None, rng.random((1, 2, 4, 5)), workers=workers)
 
 
@@ -556,9 +552,7 @@ def test_squares_on_the_line_that_overflow():
 def test_max_iter(size, rng):
     a, b, M = weights(rng, size), weights(rng, size), rng.random((size, size))
     exact = kexue.emd2(a, b, M)
-    with pytest.warns(
-        kexue.ConvergenceWarning, match="1 of 1 transport problems stopped at max_iter=1 pivots"
-    ):
+    with pytest.warns(kexue.ConvergenceWarning, match="1 of 1 transport problems stopped at max_iter=1 pivots"):
         result = kexue.solve(M, a, b, max_iter=1)
     assert result.status == 1
     np.testing.assert_allclose(result.plan.sum(axis=1), a, atol=1e-13)
@@ -634,9 +628,7 @@ def test_long_line(rng):
 def test_line_batches(layout, dtype, untouched, rng):
     x, y = rng.normal(size=(3, 1, 6)).astype(dtype), rng.normal(size=(4, 7)).astype(dtype)
     a = weights(rng, 2, 1, 1, 6).astype(dtype)
-    expected = [
-        [[kexue.emd2_1d(x[j, 0], y[k], a[i, 0, 0]) for k in range(4)] for j in range(3)] for i in range(2)
-    ]
+    expected = [[[kexue.emd2_1d(x[j, 0], y[k], a[i, 0, 0]) for k in range(4)] for j in range(3)] for i in range(2)]
     x, y, a = layout(x), layout(y), layout(a)
     with untouched(x, y, a):
         costs, plans = kexue.emd2_1d(x, y, a), kexue.emd_1d(x, y, a)
@@ -719,9 +711,7 @@ def test_memory_of_the_process():
     assert 0 < ratio <= 1.3
 
 
-@pytest.mark.parametrize(
-    "call", ["kexue.emd2(a, a, M)", "kexue.solve(M, a, a)", "kexue.emd2(None, None, many)"]
-)
+@pytest.mark.parametrize("call", ["kexue.emd2(a, a, M)", "kexue.solve(M, a, a)", "kexue.emd2(None, None, many)"])
 def test_interrupt(call):
     report = run_python(
         """if True:
@@ -806,3 +796,75 @@ def test_results_beyond_float32_are_an_error():
 def test_max_iter_is_an_integer(bad):
     with pytest.raises(TypeError, match="max_iter must be an integer"):
         kexue.emd2(None, None, [[0.0, 1.0]], max_iter=bad)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    m=st.integers(1, 40), n=st.integers(1, 40), sweeps=st.integers(0, 12), offset=st.sampled_from([0.0, -3.0, 1e6]),
+    scale=st.sampled_from([1.0, 1e-200, 1e200]), seed=st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_lower_bound_is_certified(m, n, sweeps, offset, scale, seed):
+    rng = np.random.default_rng(seed)
+    M = (rng.random((m, n)) ** rng.integers(1, 8) + offset) * scale
+    a, b = rng.random(m) * (rng.random(m) < 0.8), rng.random(n)
+    a[0] += 0.1
+    a, b = a / a.sum(), b / b.sum()
+    bound, log = kexue.transport_lower_bound(a, b, M, sweeps=sweeps, log=True)
+    rounding = 1e-14 * np.abs(M).max()
+    assert (log["u"][:, None] + log["v"] <= M + rounding).all()
+    assert bound == pytest.approx(a @ log["u"] + b @ log["v"], abs=rounding * 10)
+    cost = kexue.emd2(a, b, M)
+    assert bound <= cost + 10 * rounding
+    # Never worse than the rows' relaxed bound, from which the sweeps start, when there are no sweeps.
+    if sweeps == 0:
+        assert bound >= a @ M.min(axis=1) - 10 * rounding
+
+
+def test_lower_bound_is_near(rng):
+    x, y = rng.normal(size=(25, 300)), rng.normal(size=(30, 300))
+    M = np.linalg.norm(x[:, None] - y, axis=2)
+    cost = kexue.emd2(None, None, M)
+    bounds = [kexue.transport_lower_bound(None, None, M, sweeps=k, reg=0.1) for k in (0, 3, 10, 30)]
+    assert bounds == sorted(bounds)
+    assert 0.97 * cost < bounds[2] < bounds[3] < cost
+
+
+def test_lower_bound_of_batches(workers, layout, untouched, rng):
+    a, b, M = rng.random((4, 6)), rng.random(5), layout(rng.random((3, 1, 6, 5)))
+    a *= b.sum() / a.sum(axis=1, keepdims=True)
+    with untouched(a, b, M):
+        bounds, log = kexue.transport_lower_bound(a, b, M, workers=workers, log=True)
+    assert bounds.shape == (3, 4) and log["u"].shape == (3, 4, 6) and log["v"].shape == (3, 4, 5)
+    for i, k in np.ndindex(3, 4):
+        assert bounds[i, k] == kexue.transport_lower_bound(a[k], b, np.ascontiguousarray(M)[i, 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0], [1.0, 0.0], [[1.0, np.inf]]), r"M\[0, 1\] is inf"),
+        (([1.0], [1.0, 0.0], [[1.0, np.nan]]), r"M\[0, 1\] is nan"),
+        (([np.nan], [1.0, 0.0], [[1.0, 2.0]]), r"a\[0\] is nan"),
+        (([1.0], [2.0, -1.0], [[1.0, 2.0]]), r"b\[1\] is negative"),
+        (([1.0], [2.0, 1.0], [[1.0, 2.0]]), "a sums to 1.0 and b to 3.0"),
+        (([0.0], [0.0, 0.0], [[1.0, 2.0]]), "a sums to 0"),
+        (([1.0], [1.0], [[1.0, 2.0]]), "b has 1 weights"),
+    ],
+)
+def test_lower_bound_of_bad_input(arguments, message):
+    with pytest.raises(kexue.KexueValueError, match=message):
+        kexue.transport_lower_bound(*arguments)
+
+
+@pytest.mark.parametrize("options", [{"sweeps": -1}, {"reg": 0.0}, {"reg": np.nan}])
+def test_lower_bound_options(options):
+    with pytest.raises(kexue.KexueValueError, match=next(iter(options))):
+        kexue.transport_lower_bound(None, None, [[1.0]], **options)
+
+
+def test_lower_bound_in_float32(rng):
+    M = rng.random((7, 9)).astype(np.float32)
+    a, b = np.full(7, 1 / 7, np.float32), np.full(9, 1 / 9, np.float32)
+    bound = kexue.transport_lower_bound(a, b, M)
+    assert bound.dtype == np.float32
+    assert bound <= kexue.emd2(a, b, M) * (1 + 1e-6)

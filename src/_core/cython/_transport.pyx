@@ -16,6 +16,7 @@ from kexue.core cimport (
     kx_transport_emd_1d,
     kx_transport_emd_f32,
     kx_transport_emd_f64,
+    kx_transport_lower_bound,
 )
 
 import numpy as np
@@ -152,3 +153,28 @@ def emd_1d(x, y, a, b, x_order, y_order, a_offsets, b_offsets, double power, dou
     if status == KX_E_CANCELLED:
         raise_for_status(status)
     return <int>status
+
+
+def lower_bound(a, b, M, int64_t count, a_offsets, b_offsets, M_offsets, ptrdiff_t row_stride, int64_t sweeps, double reg_share,
+                double totals_tolerance, object workers):
+    """Lower bounds of `count` problems; arguments as in `emd`, M float64. Returns (status, failed problem, bounds, u, v)."""
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef int64_t m = M.shape[M.ndim - 2], n = M.shape[M.ndim - 1], failed = -1
+    bounds, u, v = np.empty(count), np.empty((count, m)), np.empty((count, n))
+    cdef const double *a_data = <const double *>data(a)
+    cdef const double *b_data = <const double *>data(b)
+    cdef const double *M_data = <const double *>data(M)
+    cdef const int64_t *a_at = <const int64_t *>data(a_offsets)
+    cdef const int64_t *b_at = <const int64_t *>data(b_offsets)
+    cdef const int64_t *M_at = <const int64_t *>data(M_offsets)
+    cdef double *to_bounds = <double *>data(bounds)
+    cdef double *to_u = <double *>data(u)
+    cdef double *to_v = <double *>data(v)
+    cdef kx_status_t status
+    with nogil:
+        status = kx_transport_lower_bound(&ctx, a_data, b_data, M_data, count, a_at, b_at, M_at, m, n, row_stride, sweeps,
+                                          reg_share, totals_tolerance, to_bounds, to_u, to_v, &failed)
+    if status == KX_E_CANCELLED:
+        raise_for_status(status)
+    return <int>status, failed, bounds, u, v

@@ -30,8 +30,8 @@ kx_status_t KX_KERNEL(kx_document_normalize)(const int32_t *words, const double 
 }
 
 /* When the dual bound is tried before a solve, and how. */
-enum { BOUND_ENTRIES = 256, BOUND_SWEEPS = 5 };
-static const double BOUND_REG_SHARE = 0.15;
+enum { BOUND_ENTRIES = 256, BOUND_SWEEPS = 8 };
+static const double BOUND_REG_SHARE = 0.1;
 
 /* What two documents do not share: equal words are at distance 0, and for a metric cost some optimal plan leaves the common mass
    where it is. Fills the kept places and weights of both sides. */
@@ -70,7 +70,7 @@ size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_
     if (n > INT64_MAX / 64 / m) return 0;
     /* The relaxed bounds use it for the cheapest cost of each column. */
     size_t costs = kx_layout_add(&layout, use == KX_USE_RELAXED ? n : m * n, sizeof(double));
-    size_t solver = use == KX_USE_RELAXED ? 64 : KX_KERNEL(kx_emd_arena_cut)(&scratch->arena, m, n, NULL);
+    size_t solver = use == KX_USE_RELAXED ? 64 : KX_KERNEL(kx_emd_arena_bytes)(m, n);
     size_t bounding = use == KX_USE_LIMITED ? KX_KERNEL(kx_transport_bound_bytes)(m, n) : 64;
     if (solver == 0 || bounding == 0) layout.overflow = 1;
     size_t arena = kx_layout_add(&layout, (int64_t)solver, 1), bound = kx_layout_add(&layout, (int64_t)bounding, 1);
@@ -121,7 +121,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_document_scan))(const KX_REAL *row, int64_t di
     frexp(largest, &exponent);
     const double scale = ldexp(1.0, exponent > -1000 ? -exponent : 1000);
     for (int64_t d = 0; d < dimension; d++) sum += (double)row[d] * scale * ((double)row[d] * scale);
-    *factor = largest > 0 ? scale / sqrt(sum) : 0;
+    /* Below the normal numbers 1 / norm may overflow. */
+    *factor = largest >= DBL_MIN ? scale / sqrt(sum) : 0;
     return KX_OK;
 }
 
@@ -175,16 +176,20 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_document_distance))(kx_document_scratch_t *s, 
         *distance = sum;
         return KX_OK;
     }
-    double *costs = s->costs;
+    double *costs = s->costs, largest = 0;
     for (int64_t r = 0; r < m; r++) {
         const KX_REAL *row = table + rows[r] * row_step;
-        for (int64_t c = 0; c < n; c++) costs[r * n + c] = (double)row[columns[c] * column_step];
+        for (int64_t c = 0; c < n; c++) {
+            const double cost = (double)row[columns[c] * column_step];
+            costs[r * n + c] = cost;
+            largest = cost > largest ? cost : largest;
+        }
     }
+    if (isinf(largest)) return KX_E_OVERFLOW; /* the solver would take it for a forbidden move */
     if (limit < INFINITY && s->bound_block && m * n >= BOUND_ENTRIES) {
-        double *f, *g, largest = 0;
+        double *f, *g;
         const double bound =
             KX_KERNEL(kx_transport_bound)(costs, n, a, b, m, n, BOUND_SWEEPS, BOUND_REG_SHARE, s->bound_block, &f, &g);
-        for (int64_t k = 0; k < m * n; k++) largest = costs[k] > largest ? costs[k] : largest;
         /* What is left of two documents has totals below 1 that may differ by rounding. */
         if (bound > limit * (1 + 4 * (double)KX_REAL_EPSILON) + 1e-14 * (double)(m + n) * largest) {
             *distance = INFINITY;

@@ -74,6 +74,18 @@ size_t KX_KERNEL(kx_emd_arena_cut)(kx_emd_arena_t *arena, int64_t m, int64_t n, 
     return layout.bytes;
 }
 
+size_t KX_KERNEL(kx_emd_arena_bytes)(int64_t m, int64_t n) {
+    kx_emd_arena_t arena;
+    size_t most = KX_KERNEL(kx_emd_arena_cut)(&arena, m, n, NULL);
+    if (most == 0 || arena.small) return most;
+    for (int64_t rows = 1; rows <= m && rows < KX_EMD_SMALL_NODES; rows++) {
+        const int64_t columns = KX_EMD_SMALL_NODES - rows < n ? KX_EMD_SMALL_NODES - rows : n;
+        const size_t bytes = KX_KERNEL(kx_emd_arena_cut)(&arena, rows, columns, NULL);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
 /* The weights that are left, their index, and their total. */
 static kx_status_t take_weights(const double *weights, int64_t n, double *kept, int64_t *index, int64_t *count, double *total) {
     if (!weights) {

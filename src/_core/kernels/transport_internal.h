@@ -125,9 +125,12 @@ typedef struct kx_emd_arena {
     int small;
 } kx_emd_arena_t;
 
-/* Cuts a block for problems of this shape; with a NULL block it only tells the bytes (0: too large). A block that was made for
-   the largest m and n of a set can be cut anew for each of them. */
+/* Cuts a block for problems of this shape; with a NULL block it only tells the bytes (0: too large). */
 size_t KX_KERNEL(kx_emd_arena_cut)(kx_emd_arena_t *arena, int64_t m, int64_t n, char *block);
+
+/* The bytes of a block that can be cut for any shape up to m x n (0: too large). That may be more than m x n itself takes: small
+   problems have another solver. */
+size_t KX_KERNEL(kx_emd_arena_bytes)(int64_t m, int64_t n);
 
 /* Solves problem `index` of the outputs. */
 kx_status_t KX_KERNEL(kx_emd_solve_f32)(kx_emd_arena_t *arena, const double *a, const double *b, const float *M, int64_t m,
@@ -141,7 +144,7 @@ kx_status_t KX_KERNEL(kx_emd_solve_f64)(kx_emd_arena_t *arena, const double *a, 
    which lie in the block. reg_share: the regularisation as a share of the mean cost above its row's minimum. 0 bytes: too large. */
 size_t KX_KERNEL(kx_transport_bound_bytes)(int64_t m, int64_t n);
 double KX_KERNEL(kx_transport_bound)(const double *costs, int64_t cost_stride, const double *a, const double *b, int64_t m,
-                                     int64_t n, int sweeps, double reg_share, char *block, double **potentials_f,
+                                     int64_t n, int64_t sweeps, double reg_share, char *block, double **potentials_f,
                                      double **potentials_g);
 
 #endif

@@ -118,6 +118,10 @@ cdef extern from "kexue/kx_transport.h" nogil:
         const kx_ctx_t *ctx, const double *a, const double *b, const double *M, int64_t count,
         const int64_t *a_offsets, const int64_t *b_offsets, const int64_t *M_offsets, int64_t m, int64_t n,
         ptrdiff_t row_stride, const kx_emd_options_t *options, const kx_emd_outputs_t *outputs, int64_t *failed)
+    kx_status_t kx_transport_lower_bound(
+        const kx_ctx_t *ctx, const double *a, const double *b, const double *M, int64_t count, const int64_t *a_offsets,
+        const int64_t *b_offsets, const int64_t *M_offsets, int64_t m, int64_t n, ptrdiff_t row_stride, int64_t sweeps,
+        double reg_share, double totals_tolerance, double *bounds, double *u, double *v, int64_t *failed)
     kx_status_t kx_transport_emd_1d(
         const kx_ctx_t *ctx, const double *x, const double *y, const double *a, const double *b, int64_t count,
         const int64_t *x_order, const int64_t *y_order, const int64_t *a_offsets, const int64_t *b_offsets,

@@ -70,6 +70,14 @@ kx_status_t kx_transport_emd_1d(const kx_ctx_t *ctx, const double *x, const doub
                                 const int64_t *b_offsets, int64_t m, int64_t n, double power, const kx_emd_options_t *options,
                                 const kx_emd_outputs_t *outputs, int64_t *failed);
 
+/* Lower bounds of `count` transport costs, certified by potentials with u_i + v_j <= M_ij (up to a rounding), for a small part of the
+   price of solving: `sweeps` Sinkhorn sweeps at a regularisation of reg_share times the mean cost above its row's minimum, then
+   c-transforms. Weights and offsets as in kx_transport_emd_f64; M finite. bounds: count; u, v: NULL, or count x m and count x n. */
+kx_status_t kx_transport_lower_bound(const kx_ctx_t *ctx, const double *a, const double *b, const double *M, int64_t count,
+                                     const int64_t *a_offsets, const int64_t *b_offsets, const int64_t *M_offsets, int64_t m,
+                                     int64_t n, ptrdiff_t row_stride, int64_t sweeps, double reg_share, double totals_tolerance,
+                                     double *bounds, double *u, double *v, int64_t *failed);
+
 #ifdef __cplusplus
 }
 #endif
