@@ -25,7 +25,7 @@ _NAMES = {
     "documents": ("DocumentIndex", "SearchStats", "WordVectors", "pairwise_distances", "rwmd", "wcd", "wmd", "wrd"),
     "transport": ("TransportResult", "emd", "emd2", "emd2_1d", "emd_1d", "solve", "transport_lower_bound"),
 }
-_MODULES = ("activations", "documents", "plot", "transport", "ufuncs")
+_MODULES = ("activations", "compat", "dask", "documents", "plot", "sklearn", "transport", "ufuncs")
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOME)

@@ -1,6 +1,9 @@
 from kexue import activations as activations
+from kexue import compat as compat
+from kexue import dask as dask
 from kexue import documents as documents
 from kexue import plot as plot
+from kexue import sklearn as sklearn
 from kexue import transport as transport
 from kexue import ufuncs as ufuncs
 from kexue._config import show_config as show_config

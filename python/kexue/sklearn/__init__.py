@@ -1,0 +1,12 @@
+"""Estimators of scikit-learn over kexue's methods: ``pip install "kexue[sklearn]"``."""
+
+from __future__ import annotations
+
+try:
+    import sklearn as _sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError('kexue.sklearn needs scikit-learn: pip install "kexue[sklearn]"') from error
+
+from kexue.sklearn._neighbors import WMDNeighbors, WMDNeighborsRegressor
+
+__all__ = ["WMDNeighbors", "WMDNeighborsRegressor"]
