@@ -51,3 +51,15 @@ def bench_rwmd(measure, side):
 @sides("kexue", "NumPy")
 def bench_wcd(measure, side):
     measure(workloads.one_pair("wcd"), side)
+
+
+@sides("kexue", "gensim", "POT and SciPy")
+@pytest.mark.parametrize("workers", [1, 2], ids="workers={}".format)
+@pytest.mark.parametrize("words", ["topics", "uniform"])
+def bench_DocumentIndex_kneighbors(measure, words, workers, side):  # noqa: N802
+    measure(workloads.nearest_documents(20_000, words, workers=workers), side)
+
+
+@pytest.mark.parametrize("count", [20_000, 100_000])
+def bench_DocumentIndex_fit(measure, count):  # noqa: N802
+    measure(workloads.index_build(count), "kexue")

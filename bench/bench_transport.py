@@ -59,3 +59,10 @@ def bench_emd_1d(measure, n, side):
 @pytest.mark.parametrize("n", [100, 1000, 20000])
 def bench_emd2_1d(measure, n, side):
     measure(workloads.emd2_1d(n), side)
+
+
+@sides("kexue", "kexue's emd2")
+@sizes([(20, 30), (100, 100)])
+@COSTS
+def bench_transport_lower_bound(measure, costs, size, side):
+    measure(workloads.transport_lower_bound(*size, costs), side)

@@ -76,6 +76,19 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
             ((200_000, "uniform"), 2, None, 140),
         )
     ),
+    *(
+        (
+            partial(workloads.nearest_documents, count, words, workers=workers),
+            {"gensim": Goal(*goals), "POT and SciPy": Goal(), "kexue's own scan": Goal()},
+        )
+        for count, words, workers, goals in (
+            (20_000, "topics", 1, (1500, 3000)),
+            (20_000, "topics", 2, (2700, 5500)),
+            (20_000, "uniform", 1, (1500, 3000)),
+            (20_000, "uniform", 2, (2700, 5500)),
+            (100_000, "topics", 1, ()),
+        )
+    ),
     (partial(workloads.one_pair, "wmd"), {"POT and SciPy": Goal()}),
     (partial(workloads.activation, "squareplus", "float64"), {"NumPy expression": Goal(12, 15)}),
     (partial(workloads.activation, "squareplus", "float32"), {"NumPy expression": Goal(7, 8)}),
@@ -114,9 +127,7 @@ def seconds_of(call: Callable[[], Any], repeats: int) -> float:
     return (time.perf_counter() - begin) / repeats
 
 
-def take_turns(
-    workload: Workload, peers: list[str], rounds: int, least_seconds: float
-) -> dict[str, list[float]]:
+def take_turns(workload: Workload, peers: list[str], rounds: int, least_seconds: float) -> dict[str, list[float]]:
     """Seconds for one problem of each side, round by round, after every result was checked."""
     names = ["kexue", *peers]
     repeats = {}
@@ -137,9 +148,7 @@ def take_turns(
     return times
 
 
-def measure(
-    build: partial[Workload], goals: dict[str, Goal], rounds: int, least_seconds: float
-) -> list[Line]:
+def measure(build: partial[Workload], goals: dict[str, Goal], rounds: int, least_seconds: float) -> list[Line]:
     workload = build()
     times = take_turns(workload, list(goals), rounds, least_seconds)
     kexue = times["kexue"]
@@ -180,9 +189,7 @@ def limits() -> dict[str, float]:
 
 def told(seconds: float) -> str:
     unit, factor = next(
-        (unit, factor)
-        for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
-        if seconds * factor >= 1
+        (unit, factor) for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)) if seconds * factor >= 1
     )
     return f"{seconds * factor:.3g} {unit}"
 
@@ -209,9 +216,7 @@ def write_json(path: str, content: dict[str, Any]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Ratios of kexue to its peers, measured in turns.")
-    parser.add_argument(
-        "--quick", action="store_true", help="3 short rounds instead of 15, to see that all works"
-    )
+    parser.add_argument("--quick", action="store_true", help="3 short rounds instead of 15, to see that all works")
     parser.add_argument(
         "--only",
         metavar="TEXT",

@@ -66,9 +66,7 @@ class Workload:
         if other not in self._results:
             self._results[other] = self.sides[other].comparable(self.sides[other].call())
         expected, sides = self._results[other], f"{name} and {other}"
-        np.testing.assert_allclose(
-            side.comparable(result), expected, rtol=self.rtol, atol=self.atol, err_msg=sides
-        )
+        np.testing.assert_allclose(side.comparable(result), expected, rtol=self.rtol, atol=self.atol, err_msg=sides)
 
 
 @contextmanager
@@ -305,9 +303,7 @@ def pairwise_distances(metric: str, vocabulary: int, frequencies: str, *, worker
     function = _transport_of(metric)
     sides = {
         "kexue": Side(
-            partial(
-                kx.pairwise_distances, sets.X, sets.Y, vectors=sets.vectors, metric=metric, workers=workers
-            ),
+            partial(kx.pairwise_distances, sets.X, sets.Y, vectors=sets.vectors, metric=metric, workers=workers),
             DOCUMENTS**2,
             sets.gathered,
         )
@@ -327,9 +323,119 @@ def pairwise_distances(metric: str, vocabulary: int, frequencies: str, *, worker
         name = "SciPy" if metric == "rwmd" else "POT and SciPy"
         sides[name] = Side(lambda: [function(*pair) for pair in arrays], len(arrays))
     threads = "1 thread" if workers == 1 else f"{workers} threads"
-    return Workload(
-        f"pairwise_distances {metric}, {vocabulary} {frequencies} words, {threads}", sides, rtol=1e-6
+    return Workload(f"pairwise_distances {metric}, {vocabulary} {frequencies} words, {threads}", sides, rtol=1e-6)
+
+
+QUERIES, NEIGHBORS = 10, 10
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Many documents and a few queries over one vocabulary, and each query's true neighbours by a scan."""
+
+    vectors: np.ndarray
+    X: csr_array
+    queries: csr_array
+    distances: np.ndarray
+    nearest: np.ndarray
+
+
+@_recent
+def corpus(count: int, vocabulary: int, words: str) -> Corpus:
+    """`count` documents of 20 tokens.
+
+    Words "uniform": drawn from all alike, with independent normal vectors, the hardest case for bounds because all
+    distances are nearly equal. "topics": 200 clusters of vectors, three to a document.
+    """
+    rng = np.random.default_rng([count, vocabulary])
+    vectors = rng.normal(size=(vocabulary, DIMENSION)).astype(np.float32)
+    total = count + QUERIES
+    if words == "uniform":
+        tokens = rng.integers(vocabulary, size=(total, WORDS))
+    else:
+        members = rng.permutation(vocabulary).reshape(200, -1)
+        centres = rng.normal(size=(200, DIMENSION)).astype(np.float32)
+        for topic, centre in zip(members, centres, strict=True):
+            vectors[topic] = 0.8 * vectors[topic] + centre
+        topics = np.take_along_axis(rng.integers(200, size=(total, 3)), rng.integers(3, size=(total, WORDS)), axis=1)
+        tokens = members[topics, rng.integers(members.shape[1], size=(total, WORDS))]
+    matrix = csr_array(
+        (np.ones(tokens.size), tokens.ravel(), np.arange(0, tokens.size + 1, WORDS)), shape=(total, vocabulary)
     )
+    matrix.sum_duplicates()
+    X, queries = matrix[:count], matrix[count:]
+    distances = kx.pairwise_distances(queries, X, vectors=vectors, workers=-1)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :NEIGHBORS]
+    return Corpus(vectors, X, queries, np.take_along_axis(distances, nearest, axis=1), nearest)
+
+
+@_recent
+def nearest_documents(count: int, words: str, *, workers: int = 1) -> Workload:
+    """The 10 nearest documents of each of 10 queries; a peer's scan is extrapolated from 1000 pairs.
+
+    A hundredth of these pairs are true neighbours, whose distances are compared; a scan meets fewer.
+    """
+    data = corpus(count, 20_000, words)
+    index = kx.DocumentIndex(data.vectors).fit(data.X)
+    rng = np.random.default_rng(0)
+    pairs = [(q, int(d)) for q in range(QUERIES) for d in data.nearest[q, :1]]
+    pairs += [
+        (int(q), int(d)) for q, d in zip(rng.integers(QUERIES, size=990), rng.integers(count, size=990), strict=True)
+    ]
+    keyed = KeyedVectors(DIMENSION)
+    keyed.add_vectors([str(word) for word in range(len(data.vectors))], data.vectors)
+
+    def tokens(row: csr_array) -> list[str]:
+        return [str(word) for word in np.repeat(row.indices, row.data.astype(int))]
+
+    texts = [(tokens(data.queries[[q]]), tokens(data.X[[d]])) for q, d in pairs]
+    arrays = []
+    for q, d in pairs:
+        x, y = data.queries[[q]], data.X[[d]]
+        arrays.append((data.vectors[x.indices], data.vectors[y.indices], x.data / x.sum(), y.data / y.sum()))
+    wmd, scans = _transport_of("wmd"), len(pairs) / count
+
+    def first(distances: Any) -> np.ndarray:
+        return np.asarray(distances[:QUERIES])
+
+    sides = {
+        "kexue": Side(
+            lambda: index.kneighbors(data.queries, NEIGHBORS, workers=workers), QUERIES, lambda found: found[0][:, 0]
+        ),
+        "gensim": Side(lambda: [keyed.wmdistance(x, y, norm=False) for x, y in texts], scans, first),
+        "POT and SciPy": Side(lambda: [wmd(*pair) for pair in arrays], scans, first),
+        "kexue's own scan": Side(
+            lambda: kx.pairwise_distances(data.queries[:2], data.X, vectors=data.vectors, workers=workers),
+            2,
+            comparable=None,
+        ),
+    }
+    found = index.kneighbors(data.queries, NEIGHBORS)
+    np.testing.assert_array_equal(found[1], data.nearest)
+    np.testing.assert_array_equal(found[0], data.distances)
+    threads = "1 thread" if workers == 1 else f"{workers} threads"
+    return Workload(f"top 10 of {count} documents, {words} words, {threads}", sides, rtol=1e-6)
+
+
+@_recent
+def index_build(count: int) -> Workload:
+    """Counts to an index; gensim's WmdSimilarity only keeps the texts, so nothing stands beside it."""
+    data = corpus(count, 20_000, "uniform")
+    build = Side(lambda: kx.DocumentIndex(data.vectors).fit(data.X), 1, comparable=None)
+    return Workload(f"index of {count} documents", {"kexue": build})
+
+
+@_recent
+def transport_lower_bound(m: int, n: int, costs: str) -> Workload:
+    """The certified bound beside the exact cost, which it must not pass: the ratio tells what it saves."""
+    a, b, M = transport_problems(m, n, costs)
+    exact = kx.emd2(a, b, M)
+    assert (kx.transport_lower_bound(a, b, M) <= exact * (1 + 1e-12)).all()
+    sides = {
+        "kexue": Side(lambda: kx.transport_lower_bound(a, b, M), len(M), comparable=None),
+        "kexue's emd2": Side(lambda: kx.emd2(a, b, M), len(M), comparable=None),
+    }
+    return Workload(f"transport_lower_bound, batch of {len(M)}, {m}x{n}, {costs}", sides)
 
 
 @_recent
