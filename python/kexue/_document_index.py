@@ -711,9 +711,15 @@ class DocumentIndex:
         if empty.size and self._empty == "raise":
             first = int(empty[0])
             begin, end = rows[0][first : first + 2]
-            reason = "all its vectors are zero" if rows[2][begin:end].any() else "it has no words of positive weight"
-            if self._words is not None and begin == end:
+            present = rows[1][begin:end][rows[2][begin:end] > 0]
+            if vectors[present].any():
+                reason = "the norms of its vectors are too small for float64"
+            elif present.size:
+                reason = "all its vectors are zero"
+            elif self._words is not None and begin == end:
                 reason = "it has no words with a vector"
+            else:
+                reason = "it has no words of positive weight"
             raise KexueValueError(f'X[{first}] is empty: {reason}; an index with empty="skip" lets it pass')
         return vectors, (offsets, words, mass), factors
 

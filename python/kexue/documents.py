@@ -535,7 +535,7 @@ def pairwise_distances(
     core_metric = "wmd" if metric == "wcd" else metric
     with _progress_bar(progress, metric) as report:
         status, distances = _documents.pairwise(
-            words, rows, columns, core_metric, scale, _EMPTY[empty], workers, report
+            words, rows, columns, str(core_metric), scale, _EMPTY[empty], workers, report
         )
     if status:
         if status_name(status) == "KX_E_NONFINITE":

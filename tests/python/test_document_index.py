@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from scipy import sparse
 
 import kexue
-from kexue import DocumentIndex, WordVectors, _document_index, _documents
+from kexue import DocumentIndex, SearchStats, WordVectors, _document_index, _documents
 from kexue._corpus import standard_library_docstrings
 from reference import document_index as reference
 
@@ -375,6 +375,7 @@ def test_results():
     assert isinstance(indices, np.ndarray) and indices.shape == (2, 2)
     alone, stats = index.kneighbors(COUNTS[:2], 2, return_distance=False, stats=True)
     np.testing.assert_array_equal(alone, indices)
+    assert isinstance(stats, SearchStats)
     with pytest.raises(FrozenInstanceError):
         stats.exact = None
     assert len(index.kneighbors(COUNTS[:2], 2)) == 2 and len(index.kneighbors(COUNTS[:2], 2, stats=True)) == 3
@@ -628,6 +629,8 @@ def test_empty_documents_are_named(metric):
     if metric == "wrd":
         with pytest.raises(kexue.KexueValueError, match=r"^X\[0\] is empty: all its vectors are zero"):
             index.fit([[1, 0, 0, 0]])
+        with pytest.raises(kexue.KexueValueError, match=r"^X\[0\] is empty: the norms of its vectors are too small"):
+            DocumentIndex(V * 1e-322, metric).fit(COUNTS)
     with pytest.raises(kexue.KexueValueError, match=r"^X\[1\] is empty: it has no words with a vector"):
         DocumentIndex(WORDS).fit([["cat"], ["unheard-of"]])
     for empty in (np.zeros((0, 2)), np.zeros((0, 0)), []):

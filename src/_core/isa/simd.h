@@ -84,6 +84,12 @@ static inline void kx_i32v_put(int32_t *p, int64_t index, int32_t a) {
     kx_i32v old = _mm512_loadu_si512(group);
     _mm512_storeu_si512(group, _mm512_mask_mov_epi32(old, (__mmask16)(1u << (index % 16)), _mm512_set1_epi32(a)));
 }
+/* uint16, for codes of which only the order counts */
+enum { KX_U16_LANES = 32 };
+typedef __m512i kx_u16v;
+static inline kx_u16v kx_u16v_load(const uint16_t *p) { return _mm512_loadu_si512(p); }
+static inline void kx_u16v_store(uint16_t *p, kx_u16v a) { _mm512_storeu_si512(p, a); }
+static inline kx_u16v kx_u16v_min(kx_u16v a, kx_u16v b) { return _mm512_min_epu16(a, b); }
 static inline void kx_f64v_store_i32(int32_t *p, kx_f64v a, int shift) {
     _mm256_storeu_si256((__m256i *)p, _mm256_slli_epi32(_mm512_cvttpd_epi32(a), shift));
 }
@@ -249,6 +255,11 @@ static inline void kx_i32v_put(int32_t *p, int64_t index, int32_t a) {
     __m256i *group = (__m256i *)(p + index / 8 * 8), chosen = _mm256_cmpeq_epi32(lanes, _mm256_set1_epi32((int)(index % 8)));
     _mm256_storeu_si256(group, _mm256_blendv_epi8(_mm256_loadu_si256(group), _mm256_set1_epi32(a), chosen));
 }
+enum { KX_U16_LANES = 16 };
+typedef __m256i kx_u16v;
+static inline kx_u16v kx_u16v_load(const uint16_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+static inline void kx_u16v_store(uint16_t *p, kx_u16v a) { _mm256_storeu_si256((__m256i *)p, a); }
+static inline kx_u16v kx_u16v_min(kx_u16v a, kx_u16v b) { return _mm256_min_epu16(a, b); }
 static inline void kx_f64v_store_i32(int32_t *p, kx_f64v a, int shift) {
     _mm_storeu_si128((__m128i *)p, _mm_slli_epi32(_mm256_cvttpd_epi32(a), shift));
 }
@@ -410,6 +421,14 @@ static inline int32_t kx_i32v_reduce_min(kx_i32v a) {
     return r;
 }
 static inline void kx_i32v_put(int32_t *p, int64_t index, int32_t a) { p[index] = a; }
+enum { KX_U16_LANES = 8 };
+typedef struct kx_u16v { uint16_t lane[8]; } kx_u16v;
+static inline kx_u16v kx_u16v_load(const uint16_t *p) { kx_u16v r; memcpy(&r, p, sizeof r); return r; }
+static inline void kx_u16v_store(uint16_t *p, kx_u16v a) { memcpy(p, &a, sizeof a); }
+static inline kx_u16v kx_u16v_min(kx_u16v a, kx_u16v b) {
+    KX_EACH_LANE a.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
+    return a;
+}
 static inline void kx_f64v_store_i32(int32_t *p, kx_f64v a, int shift) { KX_EACH_LANE p[i] = (int32_t)a.lane[i] * (1 << shift); }
 
 /* a b + c; the product of floats is exact in double. */

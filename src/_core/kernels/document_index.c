@@ -50,6 +50,25 @@ void kx_search_results_release(const kx_ctx_t *ctx, kx_search_results_t *results
 
 #include "kernels/documents_internal.h"
 
+/* Bounds are made from 16-bit codes of the distances, rounded down: the upper bits of a float32 less `base`, so 11 digits and 64
+   binades. Half of the bytes of float32 and one instruction for 32 words; the codes order as the distances do. */
+enum { CODE_SHIFT = 13, CODES = 1 << 16, CODE_LANES = 32, BINADES_BELOW = 48 };
+
+static inline uint16_t encode(float distance, int32_t base) {
+    uint32_t bits;
+    memcpy(&bits, &distance, sizeof bits);
+    const int32_t code = (int32_t)(bits >> CODE_SHIFT) - base;
+    return (uint16_t)(code < 0 ? 0 : code < CODES ? code : CODES - 1);
+}
+
+/* The least distance of a code but 0, which also stands for what is less than that. */
+static inline float decode(uint16_t code, int32_t base) {
+    const uint32_t bits = (uint32_t)(code + base) << CODE_SHIFT;
+    float distance;
+    memcpy(&distance, &bits, sizeof distance);
+    return distance;
+}
+
 enum {
     WORD_TILE = 128,       /* words measured at a time: 150 kB of 300 float32, half of a second-level cache at the most */
     DOCUMENT_BLOCK = 1024, /* documents of one chunk of the bounds */
@@ -134,6 +153,28 @@ static kx_status_t enter(const kx_ctx_t *ctx, kx_nearest_t *nearest, kx_neighbou
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+/* Plus the query's weights times its words' distances to the nearest word of a document, for CODE_LANES of its words. */
+static KX_ALWAYS_INLINE kx_f32v nearest_words(const uint16_t *codes, int64_t stride, int32_t base, const float *weights,
+                                              const int32_t *words, int64_t count, kx_f32v sum) {
+    enum { VECTORS = CODE_LANES / KX_U16_LANES };
+    kx_u16v least[VECTORS];
+    for (int v = 0; v < VECTORS; v++) least[v] = kx_u16v_load(codes + words[0] * stride + v * KX_U16_LANES);
+    for (int64_t k = 1; k < count; k++)
+        for (int v = 0; v < VECTORS; v++)
+            least[v] = kx_u16v_min(least[v], kx_u16v_load(codes + words[k] * stride + v * KX_U16_LANES));
+    uint16_t lanes[CODE_LANES];
+    float distances[CODE_LANES];
+    for (int v = 0; v < VECTORS; v++) kx_u16v_store(lanes + v * KX_U16_LANES, least[v]);
+    for (int c = 0; c < CODE_LANES; c++) distances[c] = decode(lanes[c], base);
+    for (int c = 0; c < CODE_LANES; c += KX_F32_LANES)
+        sum = kx_f32v_fma(kx_f32v_load(distances + c), kx_f32v_load(weights + c), sum);
+    return sum;
+}
+
+/* At most the value, as a float32. */
+static inline float round_down_f32(float value) { return value; }
+static inline float round_down_f64(double value) { return (float)(value * (1 - (double)FLT_EPSILON)); }
+
 #define KX_REAL float
 #define KX_SUFFIX f32
 #define KX_VECTOR kx_f32v
@@ -213,14 +254,17 @@ static kx_status_t KX_TYPED(normalize) KX_NORMALIZE_PARAMETERS(KX_REAL) {
 typedef struct KX_TYPED(query) {
     char *memory;
     int64_t words;           /* how many */
-    int64_t slots;           /* of a row of the table: the words, the least of them, and infinity up to whole vectors */
+    int64_t slots, code_slots; /* of a row of the table and of the codes: words, up to whole vectors */
     kx_document_side_t side;
     KX_REAL *packed;         /* its vectors */
-    KX_REAL *weights;        /* of the slots */
     KX_REAL *table;          /* used words x slots */
+    uint16_t *codes;         /* used words x code_slots */
+    int32_t base;            /* of the codes */
+    float *least;            /* used words: the least code's distance */
+    float *weights;          /* of the code slots */
     KX_REAL *bounds;         /* of a segment's documents */
     KX_REAL *largest;        /* cost, by word tile */
-    double rounding;         /* what a solved distance may differ by from the true one */
+    double rounding;         /* what a bound may lack of a solved distance beyond its own relative error */
     kx_nearest_t nearest;
     kx_search_counts_t counts;
 } KX_TYPED(query);
@@ -271,37 +315,24 @@ static kx_status_t KX_TYPED(measure_words)(kx_task_t *task, void *arg, int64_t b
                                                    wrd ? job->stride * (ptrdiff_t)sizeof(KX_REAL) : job->row_stride,
                                                    job->dimension, wrd ? NULL : words, q->packed, count, q->words, job->stride,
                                                    !wrd, (wrd ? 0.5 : 1.0) * job->options->scale, table, q->slots);
-            KX_VECTOR largest = VECTOR(set)(0);
             const KX_VECTOR most = VECTOR(set)(KX_REAL_MAX);
+            KX_VECTOR largest = VECTOR(set)(0);
+            const int32_t base = q->base;
             for (int64_t r = 0; r < count; r++) {
                 KX_REAL *row = table + r * q->slots;
-                for (int64_t c = q->words; c < q->slots; c++) row[c] = INFINITY;
-                KX_VECTOR least = most;
-                for (int64_t c = 0; c < q->slots; c += KX_LANES) {
-                    const KX_VECTOR costs = VECTOR(load)(row + c);
-                    least = VECTOR(min)(least, costs);
-                    largest = VECTOR(max)(VECTOR(select)(VECTOR(less)(most, costs), largest, costs), largest);
-                }
-                row[q->words] = VECTOR(reduce_min)(least);
+                uint16_t *codes = q->codes + (first + r) * q->code_slots, least = CODES - 1;
+                for (int64_t c = q->words; c < q->slots; c++) row[c] = 0;
+                for (int64_t c = 0; c < q->slots; c++) codes[c] = encode(KX_TYPED(round_down)(row[c]), base);
+                for (int64_t c = q->words; c < q->code_slots; c++) codes[c] = CODES - 1;
+                for (int64_t c = 0; c < q->code_slots; c++) least = codes[c] < least ? codes[c] : least;
+                q->least[first + r] = decode(least, base);
+                for (int64_t c = 0; c < q->slots; c += KX_LANES)
+                    largest = VECTOR(max)(VECTOR(min)(VECTOR(load)(row + c), most), largest);
             }
             q->largest[tile] = -VECTOR(reduce_min)(VECTOR(sub)(VECTOR(set)(0), largest));
         }
     }
     return KX_OK;
-}
-
-/* The sum of the query's weights times its words' distances to the nearest word of a document: `vectors` vectors of slots. */
-static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(nearest_words)(const KX_REAL *table, const KX_REAL *weights, int64_t slots,
-                                                          const int32_t *words, int64_t count, KX_VECTOR sum, const int vectors) {
-    KX_VECTOR least[4];
-    /* Not infinity: the slots beyond the words hold that, and have weight 0. */
-    for (int v = 0; v < vectors; v++) least[v] = VECTOR(set)(KX_REAL_MAX);
-    for (int64_t k = 0; k < count; k++) {
-        const KX_REAL *row = table + words[k] * slots;
-        for (int v = 0; v < vectors; v++) least[v] = VECTOR(min)(least[v], VECTOR(load)(row + v * KX_LANES));
-    }
-    for (int v = 0; v < vectors; v++) sum = VECTOR(fma)(least[v], VECTOR(load)(weights + v * KX_LANES), sum);
-    return sum;
 }
 
 /* Relaxed bounds of a block of documents for one query. */
@@ -314,8 +345,6 @@ static kx_status_t KX_TYPED(bound_documents)(kx_task_t *task, void *arg, int64_t
         const int64_t first = job->segment + item % job->blocks * DOCUMENT_BLOCK;
         const int64_t last = first + DOCUMENT_BLOCK < job->segment_end ? first + DOCUMENT_BLOCK : job->segment_end;
         KX_REAL *bounds = q->bounds - job->segment;
-        const int64_t slots = q->slots;
-        const KX_REAL *least = q->table + q->words;
         for (int64_t d = first; d < last; d++) {
             const int64_t from = index->offsets[d], count = index->offsets[d + 1] - from;
             if (count == 0 || q->words == 0 || (index->removed && index->removed[d])) {
@@ -324,24 +353,22 @@ static kx_status_t KX_TYPED(bound_documents)(kx_task_t *task, void *arg, int64_t
             }
             const int32_t *words = index->words + from;
             const double *weights = index->weights + from;
-            double forth = 0;
-            for (int64_t k = 0; k < count; k++) forth += weights[k] * (double)least[words[k] * slots];
-            KX_VECTOR sum = VECTOR(set)(0);
-            int64_t c = 0;
-            for (; c + 4 * KX_LANES <= slots; c += 4 * KX_LANES)
-                sum = KX_TYPED(nearest_words)(q->table + c, q->weights + c, slots, words, count, sum, 4);
-            if (c + 2 * KX_LANES <= slots) {
-                sum = KX_TYPED(nearest_words)(q->table + c, q->weights + c, slots, words, count, sum, 2);
-                c += 2 * KX_LANES;
-            }
-            if (c < slots) sum = KX_TYPED(nearest_words)(q->table + c, q->weights + c, slots, words, count, sum, 1);
-            KX_REAL sums[4];
-            VECTOR(sum4)(sums, sum, sum, sum, sum);
+            double forth = 0, others[4] = {0};
+            int64_t k = 0;
+            for (; k + 4 <= count; k += 4)
+                for (int lane = 0; lane < 4; lane++) others[lane] += weights[k + lane] * (double)q->least[words[k + lane]];
+            for (; k < count; k++) forth += weights[k] * (double)q->least[words[k]];
+            forth += (others[0] + others[1]) + (others[2] + others[3]);
+            kx_f32v sum = kx_f32v_set(0);
+            for (int64_t c = 0; c < q->code_slots; c += CODE_LANES)
+                sum = nearest_words(q->codes + c, q->code_slots, q->base, q->weights + c, words, count, sum);
+            float sums[4];
+            kx_f32v_sum4(sums, sum, sum, sum, sum);
             /* Weights, products and sums are each rounded, and so is the distance that the bound will be compared with. */
-            const double back = (double)sums[0] * (1 - (double)(slots + 16) * (double)KX_REAL_EPSILON);
+            const double back = (double)sums[0] * (1 - (double)(q->words + 64) * (double)FLT_EPSILON);
             const double bound = (forth > back ? forth : back) * (1 - (double)(count + 16) * DBL_EPSILON) - q->rounding;
             /* Down by an ulp or two, as the conversion may go up. */
-            bounds[d] = bound > 0 ? (KX_REAL)(bound * (1 - 2 * (double)KX_REAL_EPSILON)) : 0;
+            bounds[d] = bound > 0 ? (KX_REAL)(bound * (1 - 4 * (double)KX_REAL_EPSILON)) : 0;
         }
     }
     return KX_OK;
@@ -446,22 +473,27 @@ static kx_status_t KX_TYPED(prepare_query)(const KX_TYPED(search_job) *job, KX_T
     const int64_t segment = job->index->count < SEGMENT ? job->index->count : SEGMENT;
     memset(q, 0, sizeof *q);
     q->words = n;
-    q->slots = round_up(n + 1, KX_LANES);
+    q->slots = round_up(n, 16);
+    q->code_slots = round_up(n, CODE_LANES);
     q->nearest.k = job->options->k;
     q->nearest.limit = job->options->limits ? job->options->limits[number] : INFINITY;
     kx_layout_t layout = {0, 0};
     size_t packed = kx_layout_add(&layout, (n + 4) * job->stride, sizeof(KX_REAL));
-    size_t weights = kx_layout_add(&layout, q->slots, sizeof(KX_REAL)), factors = kx_layout_add(&layout, n, sizeof(double));
+    size_t weights = kx_layout_add(&layout, q->code_slots, sizeof(float)), factors = kx_layout_add(&layout, n, sizeof(double));
     size_t words = kx_layout_add(&layout, n, sizeof(int32_t)), places = kx_layout_add(&layout, n, sizeof(int32_t));
     size_t bounds = kx_layout_add(&layout, segment, sizeof(KX_REAL));
     size_t largest = kx_layout_add(&layout, job->index->used / WORD_TILE + 1, sizeof(KX_REAL));
-    if (q->slots > INT64_MAX / 16 / (job->index->used + 4)) return KX_E_OVERFLOW;
+    if (q->code_slots > INT64_MAX / 16 / (job->index->used + 4)) return KX_E_OVERFLOW;
+    size_t least = kx_layout_add(&layout, job->index->used, sizeof(float));
+    size_t codes = kx_layout_add(&layout, job->index->used * q->code_slots, sizeof(uint16_t));
     size_t table = kx_layout_add(&layout, (job->index->used + 4) * q->slots, sizeof(KX_REAL));
     if (layout.overflow) return KX_E_OVERFLOW;
     q->memory = kx_allocate(job->ctx, layout.bytes);
     if (!q->memory) return KX_E_MEMORY;
     q->packed = (KX_REAL *)(q->memory + packed);
-    q->weights = (KX_REAL *)(q->memory + weights);
+    q->weights = (float *)(q->memory + weights);
+    q->least = (float *)(q->memory + least);
+    q->codes = (uint16_t *)(q->memory + codes);
     q->bounds = (KX_REAL *)(q->memory + bounds);
     q->largest = (KX_REAL *)(q->memory + largest);
     q->table = (KX_REAL *)(q->memory + table);
@@ -476,11 +508,24 @@ static kx_status_t KX_TYPED(prepare_query)(const KX_TYPED(search_job) *job, KX_T
         if (status != KX_OK) return status;
         rows[k] = word;
         place[k] = (int32_t)k;
-        q->weights[k] = (KX_REAL)queries->weights[from + k];
+        q->weights[k] = (float)queries->weights[from + k];
     }
-    for (int64_t k = n; k < q->slots; k++) q->weights[k] = 0;
+    for (int64_t k = n; k < q->code_slots; k++) q->weights[k] = 0;
     KX_KERNEL(KX_TYPED(kx_document_pack))(vectors, row_stride, job->dimension, rows, n, wrd ? factor : NULL, q->packed,
                                           job->stride);
+    /* The codes' middle is where distances are: the size of the query's vectors, or 1 - cos. */
+    double size = wrd ? 1 : 0;
+    for (int64_t k = 0; k < n && !wrd; k++) {
+        double square = 0;
+        for (int64_t d = 0; d < job->dimension; d++) square += (double)q->packed[k * job->stride + d] * (double)q->packed[k * job->stride + d];
+        size = square > size * size ? sqrt(square) : size;
+    }
+    size *= job->options->scale;
+    const float lowest = (float)ldexp(size > 1e-20 ? size < 1e20 ? size : 1e20 : 1e-20, -BINADES_BELOW);
+    uint32_t bits;
+    memcpy(&bits, &lowest, sizeof bits);
+    q->base = (int32_t)(bits >> CODE_SHIFT);
+    q->rounding = (double)decode(1, q->base);
     /* A word of another vocabulary is no word of the index: numbers beyond its own, still ascending. */
     if (!own_vocabulary)
         for (int64_t k = 0; k < n; k++) rows[k] = (int32_t)(first_foreign + k);
@@ -493,11 +538,12 @@ static kx_status_t KX_TYPED(search_group)(KX_TYPED(search_job) *job) {
     const kx_index_t *index = job->index;
     kx_status_t worst = kx_parallel_for(job->ctx, (index->used + WORD_TILE - 1) / WORD_TILE, 1, KX_TYPED(measure_words), job);
     if (worst < KX_OK) return worst;
-    for (KX_TYPED(query) *q = job->queries; q < job->queries + job->group; q++)
-        for (int64_t tile = 0; tile * WORD_TILE < index->used; tile++) {
-            const double rounding = 1e-14 * (double)q->largest[tile];
-            q->rounding = rounding > q->rounding ? rounding : q->rounding;
-        }
+    for (KX_TYPED(query) *q = job->queries; q < job->queries + job->group; q++) {
+        KX_REAL largest = 0;
+        for (int64_t tile = 0; tile * WORD_TILE < index->used; tile++)
+            largest = q->largest[tile] > largest ? q->largest[tile] : largest;
+        q->rounding += 1e-14 * (double)largest; /* of the solver */
+    }
     for (job->segment = 0; job->segment < index->count; job->segment = job->segment_end) {
         job->segment_end = job->segment + SEGMENT < index->count ? job->segment + SEGMENT : index->count;
         job->blocks = (job->segment_end - job->segment + DOCUMENT_BLOCK - 1) / DOCUMENT_BLOCK;
@@ -559,7 +605,7 @@ static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
         const int64_t length = queries->offsets[q + 1] - queries->offsets[q];
         job.widest = length > job.widest ? length : job.widest;
     }
-    widest_slots = round_up(job.widest + 1, KX_LANES);
+    widest_slots = round_up(job.widest, CODE_LANES);
     if (room / widest_slots > 1) most = room / widest_slots;
     if (most > queries->count) most = queries->count > 0 ? queries->count : 1;
     const int64_t groups = (queries->count + most - 1) / most, segments = (index->count + SEGMENT - 1) / SEGMENT;
