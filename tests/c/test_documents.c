@@ -1,4 +1,5 @@
-/* Document distances: values by hand, both precisions, every metric and status, tiles, workers, cancelling, progress. */
+/* Document distances: values by hand, both precisions, every metric and status, tiles, long documents, workers,
+   cancelling, progress. */
 #include <float.h>
 
 #include "check.h"
@@ -28,9 +29,12 @@ static void test_reference(void) {
         kx_pairwise_options_t options = options_of(metrics[k]);
         double wide_out;
         float narrow_out;
-        CHECK(kx_documents_pairwise_f64(NULL, vectors[0], &x, &y, 5, 3, sizeof vectors[0], &options, &wide_out) == KX_OK, "f64");
+        kx_status_t status =
+            kx_documents_pairwise_f64(NULL, vectors[0], &x, &y, 5, 3, sizeof vectors[0], &options, &wide_out);
+        CHECK(status == KX_OK, "f64: %s", kx_status_name(status));
         CHECK(fabs(wide_out - expected[k]) <= 1e-14, "metric %d: %.17g", k, wide_out);
-        CHECK(kx_documents_pairwise_f32(NULL, narrow[0], &x, &y, 5, 3, sizeof narrow[0], &options, &narrow_out) == KX_OK, "f32");
+        status = kx_documents_pairwise_f32(NULL, narrow[0], &x, &y, 5, 3, sizeof narrow[0], &options, &narrow_out);
+        CHECK(status == KX_OK, "f32: %s", kx_status_name(status));
         CHECK(fabs((double)narrow_out - expected[k]) <= 1e-6, "metric %d: %.9g", k, (double)narrow_out);
         options.scale = 0.25;
         kx_documents_pairwise_f64(NULL, vectors[0], &x, &y, 5, 3, sizeof vectors[0], &options, &wide_out);
@@ -57,7 +61,10 @@ static collection make(int64_t count, int64_t shortest, int64_t longest, int64_t
     c.vectors = malloc(sizeof *c.vectors * (size_t)(vocabulary * dimension));
     c.narrow = malloc(sizeof *c.narrow * (size_t)(vocabulary * dimension));
     c.vocabulary = vocabulary, c.dimension = dimension;
-    for (int64_t k = 0; k < vocabulary * dimension; k++) c.narrow[k] = (float)(c.vectors[k] = (double)(float)check_uniform(-1, 1));
+    for (int64_t k = 0; k < vocabulary * dimension; k++) {
+        c.narrow[k] = (float)check_uniform(-1, 1);
+        c.vectors[k] = (double)c.narrow[k];
+    }
     c.offsets[0] = 0;
     for (int64_t i = 0; i < count; i++) {
         int64_t at = c.offsets[i], length = shortest + (int64_t)(check_random() % (uint64_t)(longest - shortest + 1));
@@ -72,20 +79,24 @@ static collection make(int64_t count, int64_t shortest, int64_t longest, int64_t
     c.set = (kx_documents_t){count, c.offsets, c.words, c.weights};
     return c;
 }
-static void dispose(collection *c) { free(c->offsets), free(c->words), free(c->weights), free(c->vectors), free(c->narrow); }
+static void dispose(collection *c) {
+    free(c->offsets), free(c->words), free(c->weights), free(c->vectors), free(c->narrow);
+}
 
-static kx_status_t run_f64(const kx_ctx_t *ctx, const collection *c, const kx_documents_t *Y, const kx_pairwise_options_t *options,
-                           double *out) {
+static kx_status_t run_f64(const kx_ctx_t *ctx, const collection *c, const kx_documents_t *Y,
+                           const kx_pairwise_options_t *options, double *out) {
     return kx_documents_pairwise_f64(ctx, c->vectors, &c->set, Y, c->vocabulary, c->dimension,
                                      c->dimension * (ptrdiff_t)sizeof(double), options, out);
 }
 
 /* A pair straight from the definition. */
+enum { LONGEST = 160 };
 static double by_definition(const collection *c, int64_t i, int64_t j, kx_document_metric_t metric) {
-    double a[64], b[64], M[64 * 64], sums[2] = {0, 0};
+    static double M[LONGEST * LONGEST];
+    double a[LONGEST], b[LONGEST], sums[2] = {0, 0};
     const int wrd = metric == KX_WRD || metric == KX_RELAXED_WRD;
     const int64_t documents[2] = {i, j};
-    int64_t sizes[2] = {0, 0}, words[2][64];
+    int64_t sizes[2] = {0, 0}, words[2][LONGEST];
     for (int side = 0; side < 2; side++)
         for (int64_t k = c->offsets[documents[side]]; k < c->offsets[documents[side] + 1]; k++) {
             double norm = 0;
@@ -116,7 +127,8 @@ static double by_definition(const collection *c, int64_t i, int64_t j, kx_docume
         kx_emd_outputs_t outputs;
         memset(&outputs, 0, sizeof outputs);
         outputs.costs = &cost;
-        kx_status_t status = kx_transport_emd_f64(NULL, a, b, M, 1, NULL, NULL, NULL, m, n, n * 8, &options, &outputs, NULL);
+        kx_status_t status =
+            kx_transport_emd_f64(NULL, a, b, M, 1, NULL, NULL, NULL, m, n, n * 8, &options, &outputs, NULL);
         return status == KX_OK ? cost : NAN;
     }
     double forward = 0, backward = 0;
@@ -150,21 +162,45 @@ static void test_all_pairs(int64_t dimension) {
         for (int i = 0; i < COUNT; i++)
             for (int j = 0; j < COUNT; j++) {
                 const double exact = by_definition(&c, i, j, metrics[k]), got = whole[i * COUNT + j];
+                const double one_way = i < j ? got : whole[j * COUNT + i];
                 CHECK(fabs(got - exact) <= 1e-12, "metric %d, pair %d, %d: %.17g, not %.17g", k, i, j, got, exact);
                 CHECK(half[i * COUNT + j] == half[j * COUNT + i], "metric %d is not symmetric at %d, %d", k, i, j);
-                CHECK(half[i * COUNT + j] == (i == j ? 0 : i < j ? got : whole[j * COUNT + i]), "metric %d, half %d, %d", k, i, j);
+                CHECK(half[i * COUNT + j] == (i == j ? 0 : one_way), "metric %d, half %d, %d", k, i, j);
             }
         for (int i = 0; i < COUNT; i++) CHECK(whole[i * COUNT + i] == 0, "the same document: %g", whole[i * COUNT + i]);
-        CHECK(kx_documents_pairwise_f32(&ctx, c.narrow, &c.set, NULL, c.vocabulary, dimension, dimension * 4, &options, narrow) == KX_OK,
-              "f32");
+        kx_status_t status = kx_documents_pairwise_f32(&ctx, c.narrow, &c.set, NULL, c.vocabulary, dimension,
+                                                       dimension * 4, &options, narrow);
+        CHECK(status == KX_OK, "f32: %s", kx_status_name(status));
         for (int i = 0; i < COUNT * COUNT; i++)
-            CHECK(fabs((double)narrow[i] - half[i]) <= 1e-6 * (1 + half[i]), "f32, %d: %.9g, not %.9g", i, (double)narrow[i], half[i]);
+            CHECK(fabs((double)narrow[i] - half[i]) <= 1e-6 * (1 + half[i]), "f32, %d: %.9g, not %.9g", i,
+                  (double)narrow[i], half[i]);
         static const int workers[] = {2, 3, 8};
         for (int w = 0; w < 3; w++) {
             ctx.workers = workers[w];
-            CHECK(run_f64(&ctx, &c, NULL, &options, other) == KX_OK && memcmp(half, other, sizeof half) == 0, "%d workers", workers[w]);
-            CHECK(run_f64(&ctx, &c, &c.set, &options, other) == KX_OK && memcmp(whole, other, sizeof whole) == 0, "%d workers", workers[w]);
+            status = run_f64(&ctx, &c, NULL, &options, other);
+            CHECK(status == KX_OK && memcmp(half, other, sizeof half) == 0, "%d workers", workers[w]);
+            status = run_f64(&ctx, &c, &c.set, &options, other);
+            CHECK(status == KX_OK && memcmp(whole, other, sizeof whole) == 0, "%d workers", workers[w]);
         }
+    }
+    dispose(&c);
+}
+
+/* Pairs for both of the transport solvers in one collection. */
+static void test_long_documents(void) {
+    enum { COUNT = 6 };
+    collection c = make(COUNT, 120, LONGEST, 3000, 5);
+    double half[COUNT * COUNT], whole[COUNT * COUNT];
+    for (int k = 0; k < 2; k++) {
+        const kx_pairwise_options_t options = options_of(metrics[k]);
+        CHECK(run_f64(NULL, &c, NULL, &options, half) == KX_OK, "symmetric");
+        CHECK(run_f64(NULL, &c, &c.set, &options, whole) == KX_OK, "whole");
+        for (int i = 0; i < COUNT; i++)
+            for (int j = 0; j < COUNT; j++) {
+                const double exact = by_definition(&c, i, j, metrics[k]), got = whole[i * COUNT + j];
+                CHECK(fabs(got - exact) <= 1e-12, "metric %d, pair %d, %d: %.17g, not %.17g", k, i, j, got, exact);
+                CHECK(i >= j || half[i * COUNT + j] == got, "metric %d, half %d, %d", k, i, j);
+            }
     }
     dispose(&c);
 }
@@ -182,22 +218,28 @@ static void test_empty(void) {
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < 4; j++) {
             const int empty = i % 2 == 1 || j % 2 == 1; /* no word; a word of weight 0 */
-            CHECK(empty ? isnan(out[4 * i + j]) : out[4 * i + j] == (i == j ? 0 : 1), "%d, %d: %g", i, j, out[4 * i + j]);
+            const double got = out[4 * i + j];
+            CHECK(empty ? isnan(got) : got == (i == j ? 0 : 1), "%d, %d: %g", i, j, got);
         }
     options = options_of(KX_WRD);
     options.empty_value = INFINITY;
     kx_documents_pairwise_f64(NULL, vectors, &set, &set, 3, 2, 16, &options, out);
-    for (int i = 0; i < 16; i++) CHECK(out[i] == (i == 0 ? 0 : INFINITY), "%d: %g", i, out[i]); /* a zero vector weighs nothing */
+    /* a zero vector weighs nothing */
+    for (int i = 0; i < 16; i++) CHECK(out[i] == (i == 0 ? 0 : INFINITY), "%d: %g", i, out[i]);
     for (int k = 0; k < 4; k++) {
         options = options_of(metrics[k]);
         out[0] = 7;
-        CHECK(kx_documents_pairwise_f64(NULL, vectors, &none, NULL, 3, 2, 16, &options, out) == KX_OK, "no documents");
-        CHECK(kx_documents_pairwise_f64(NULL, vectors, &none, &set, 3, 2, 16, &options, out) == KX_OK, "none and four");
-        CHECK(kx_documents_pairwise_f64(NULL, vectors, &set, &none, 3, 2, 16, &options, out) == KX_OK && out[0] == 7, "four and none");
+        kx_status_t status = kx_documents_pairwise_f64(NULL, vectors, &none, NULL, 3, 2, 16, &options, out);
+        CHECK(status == KX_OK && out[0] == 7, "no documents");
+        status = kx_documents_pairwise_f64(NULL, vectors, &none, &set, 3, 2, 16, &options, out);
+        CHECK(status == KX_OK && out[0] == 7, "none and four");
+        status = kx_documents_pairwise_f64(NULL, vectors, &set, &none, 3, 2, 16, &options, out);
+        CHECK(status == KX_OK && out[0] == 7, "four and none");
     }
 }
 
-static void expect(const char *what, kx_status_t expected, const double *vectors, const int32_t *words, const double *weights) {
+static void expect(const char *what, kx_status_t expected, const double *vectors, const int32_t *words,
+                   const double *weights) {
     const int64_t offsets[] = {0, 2}, one[] = {0, 1};
     const int32_t first[] = {0};
     const double full[] = {1};
@@ -218,7 +260,8 @@ static void test_statuses(void) {
     const double vectors[] = {1, 0, 0, 1, NAN, 0}, infinite[] = {1, 0, -INFINITY, 1, 0, 0};
     const double ones[] = {1, 1}, negative[] = {1, -1}, enormous[] = {DBL_MAX, DBL_MAX}, nan_weight[] = {NAN, 1};
     const double infinite_weight[] = {INFINITY, 1};
-    const int32_t sound[] = {0, 1}, repeated[] = {1, 1}, descending[] = {1, 0}, beyond[] = {0, 3}, below[] = {-1, 0}, third[] = {0, 2};
+    const int32_t sound[] = {0, 1}, third[] = {0, 2};
+    const int32_t repeated[] = {1, 1}, descending[] = {1, 0}, beyond[] = {0, 3}, below[] = {-1, 0};
     expect("sound", KX_OK, vectors, sound, ones);
     expect("NaN in a word in use", KX_E_NONFINITE, vectors, third, ones);
     expect("infinity in a word in use", KX_E_NONFINITE, infinite, sound, ones);
@@ -235,13 +278,28 @@ static void test_statuses(void) {
     const kx_documents_t set = {1, offsets, sound, ones};
     const kx_pairwise_options_t options = options_of(KX_WMD);
     double out;
-    CHECK(kx_documents_pairwise_f64(NULL, NULL, &set, NULL, 3, 2, 16, &options, &out) == KX_E_ARGUMENT, "vectors");
-    CHECK(kx_documents_pairwise_f64(NULL, vectors, NULL, &set, 3, 2, 16, &options, &out) == KX_E_ARGUMENT, "X");
-    CHECK(kx_documents_pairwise_f64(NULL, vectors, &set, NULL, 0, 2, 16, &options, &out) == KX_E_ARGUMENT, "vocabulary");
-    CHECK(kx_documents_pairwise_f64(NULL, vectors, &set, NULL, 3, 0, 16, &options, &out) == KX_E_ARGUMENT, "dimension");
-    CHECK(kx_documents_pairwise_f64(NULL, vectors, &set, NULL, 3, 2, 16, NULL, &out) == KX_E_ARGUMENT, "options");
-    CHECK(kx_documents_pairwise_f64(NULL, vectors, &set, NULL, 3, 2, 16, &options, NULL) == KX_E_ARGUMENT, "out");
-    CHECK(kx_documents_pairwise_f64(NULL, vectors, &set, NULL, (int64_t)INT32_MAX + 1, 2, 16, &options, &out) == KX_E_OVERFLOW, "size");
+    const struct {
+        const char *what;
+        const double *vectors;
+        const kx_documents_t *X;
+        int64_t vocabulary, dimension;
+        const kx_pairwise_options_t *options;
+        double *out;
+        kx_status_t expected;
+    } calls[] = {
+        {"vectors", NULL, &set, 3, 2, &options, &out, KX_E_ARGUMENT},
+        {"X", vectors, NULL, 3, 2, &options, &out, KX_E_ARGUMENT},
+        {"vocabulary", vectors, &set, 0, 2, &options, &out, KX_E_ARGUMENT},
+        {"dimension", vectors, &set, 3, 0, &options, &out, KX_E_ARGUMENT},
+        {"options", vectors, &set, 3, 2, NULL, &out, KX_E_ARGUMENT},
+        {"out", vectors, &set, 3, 2, &options, NULL, KX_E_ARGUMENT},
+        {"size", vectors, &set, (int64_t)INT32_MAX + 1, 2, &options, &out, KX_E_OVERFLOW},
+    };
+    for (size_t k = 0; k < sizeof calls / sizeof *calls; k++) {
+        kx_status_t status = kx_documents_pairwise_f64(NULL, calls[k].vectors, calls[k].X, &set, calls[k].vocabulary,
+                                                       calls[k].dimension, 16, calls[k].options, calls[k].out);
+        CHECK(status == calls[k].expected, "%s: %s", calls[k].what, kx_status_name(status));
+    }
 }
 
 /* Vectors whose squares leave the range: the distance is right, or the call says that it is not. */
@@ -257,8 +315,8 @@ static void test_sizes(void) {
         for (int metric = 0; metric < 4; metric += 2) { /* 0 and 2: WMD and its bound are 5 s */
             const kx_pairwise_options_t options = options_of(metrics[metric]);
             kx_status_t status = kx_documents_pairwise_f32(NULL, vectors, &set, NULL, 3, 2, 8, &options, out);
-            CHECK(status == KX_E_OVERFLOW || (status == KX_OK && fabsf(out[1] / (5 * s) - 1) <= 1e-6f), "%g: %s, %g", (double)s,
-                  kx_status_name(status), (double)out[1]);
+            CHECK(status == KX_E_OVERFLOW || (status == KX_OK && fabsf(out[1] / (5 * s) - 1) <= 1e-6f), "%g: %s, %g",
+                  (double)s, kx_status_name(status), (double)out[1]);
             CHECK(status == KX_OK || s >= 1e37f, "%g is refused", (double)s);
         }
     }
@@ -301,6 +359,7 @@ int main(void) {
     test_reference();
     static const int64_t dimensions[] = {1, 3, 16, 17};
     for (int k = 0; k < 4; k++) test_all_pairs(dimensions[k]);
+    test_long_documents();
     test_empty();
     test_statuses();
     test_sizes();

@@ -1,4 +1,5 @@
-/* Status texts, allocator hooks, and kx_parallel_for with its promises: chunks, failures, cancelling, flags, forks, engines. */
+/* Status texts, allocators that fail, and kx_parallel_for with its promises: chunks, failures, cancelling, flags, many
+   workers, forks, engines. */
 #if !defined(_WIN32)
 #define _GNU_SOURCE
 #endif
@@ -38,114 +39,348 @@ static void test_status(void) {
         CHECK(strncmp(name, prefix, strlen(prefix)) == 0, "%d is called %s", (int)all[i], name);
         CHECK(strlen(text) >= 7, "%s has the text \"%s\"", name, text);
         for (int j = 0; j < i; j++)
-            CHECK(strcmp(name, kx_status_name(all[j])) != 0 && strcmp(text, kx_status_text(all[j])) != 0, "%s repeats %s", name,
-                  kx_status_name(all[j]));
+            CHECK(strcmp(name, kx_status_name(all[j])) != 0 && strcmp(text, kx_status_text(all[j])) != 0,
+                  "%s repeats %s", name, kx_status_name(all[j]));
     }
     CHECK(strcmp(kx_status_name((kx_status_t)12345), "KX_E_UNKNOWN") == 0, "a name for 12345");
     CHECK(kx_status_text((kx_status_t)-12345) != NULL, "no text for -12345");
     CHECK(strcmp(kx_version(), KX_VERSION_STRING) == 0, "version %s", kx_version());
     const char *wanted = getenv("KEXUE_ISA"), *isa = kx_isa_name();
     CHECK(strcmp(isa, "baseline") == 0 || strcmp(isa, "v3") == 0 || strcmp(isa, "v4") == 0, "isa %s", isa);
-    if (wanted && strcmp(wanted, "baseline") == 0) CHECK(strcmp(isa, "baseline") == 0, "KEXUE_ISA=baseline gave %s", isa);
+    if (wanted && strcmp(wanted, "baseline") == 0)
+        CHECK(strcmp(isa, "baseline") == 0, "KEXUE_ISA=baseline gave %s", isa);
     CHECK(kx_cpu_count() >= 1, "%d processors", kx_cpu_count());
+}
+
+/* ---- calls of the kernels that allocate or use threads ---- */
+
+/* Problem k of a batch reads its weights and costs from the k-th number of `noise` on. */
+enum { NOISE = 70000, WINDOWS = 1000, DIMENSION = 6, SEARCH_DIMENSION = 120, NEIGHBOURS = 3 };
+static double noise[NOISE], ascending[NOISE];
+static float single_noise[NOISE];
+static int64_t window[2 * WINDOWS], single_window[2 * WINDOWS], counting[NOISE];
+
+static void make_numbers(void) {
+    check_random_state = 7;
+    double sum = 0;
+    for (int64_t i = 0; i < NOISE; i++) {
+        noise[i] = check_uniform(0.01, 1);
+        single_noise[i] = (float)noise[i];
+        ascending[i] = sum += noise[i];
+        counting[i] = i;
+    }
+    for (int64_t k = 0; k < 2 * WINDOWS; k++) {
+        window[k] = k % WINDOWS * (int64_t)sizeof *noise;
+        single_window[k] = k % WINDOWS * (int64_t)sizeof *single_noise;
+    }
+}
+
+/* m and n: rows and columns, or the words of every other document. */
+typedef struct problem {
+    const char *what;
+    kx_status_t (*solve)(const kx_ctx_t *ctx, const struct problem *p, char *out, int64_t *failed);
+    int64_t m, n, count;
+    int single, two_sets;
+    kx_document_metric_t metric;
+} problem;
+
+/* Cuts `out`, when there is one, and returns its size. */
+static size_t cut_outputs(const problem *p, char *out, kx_emd_outputs_t *outputs) {
+    const int64_t count = p->count, slots = count * (p->m + p->n - 1);
+    kx_layout_t layout = {0, 0};
+    const size_t costs = kx_layout_add(&layout, count, sizeof(double));
+    const size_t u = kx_layout_add(&layout, count * p->m, sizeof(double));
+    const size_t v = kx_layout_add(&layout, count * p->n, sizeof(double));
+    const size_t masses = kx_layout_add(&layout, slots, sizeof(double));
+    const size_t rows = kx_layout_add(&layout, slots, sizeof(int64_t));
+    const size_t columns = kx_layout_add(&layout, slots, sizeof(int64_t));
+    const size_t entry_counts = kx_layout_add(&layout, count, sizeof(int64_t));
+    if (!out) return layout.bytes;
+    memset(outputs, 0, sizeof *outputs);
+    outputs->costs = (double *)(out + costs);
+    outputs->u = (double *)(out + u);
+    outputs->v = (double *)(out + v);
+    outputs->masses = (double *)(out + masses);
+    outputs->rows = (int64_t *)(out + rows);
+    outputs->columns = (int64_t *)(out + columns);
+    outputs->entry_counts = (int64_t *)(out + entry_counts);
+    return layout.bytes;
+}
+
+static kx_emd_options_t any_totals(void) {
+    kx_emd_options_t options;
+    kx_emd_options_init(&options);
+    options.totals_tolerance = 1;
+    return options;
+}
+
+static kx_status_t solve_transport(const kx_ctx_t *ctx, const problem *p, char *out, int64_t *failed) {
+    const int64_t m = p->m, n = p->n;
+    const kx_emd_options_t options = any_totals();
+    kx_emd_outputs_t outputs;
+    cut_outputs(p, out, &outputs);
+    if (p->single)
+        return kx_transport_emd_f32(ctx, noise, noise + 500, single_noise, p->count, window, window, single_window, m,
+                                    n, n * (ptrdiff_t)sizeof(float), &options, &outputs, failed);
+    return kx_transport_emd_f64(ctx, noise, noise + 500, noise, p->count, window, window, window, m, n,
+                                n * (ptrdiff_t)sizeof(double), &options, &outputs, failed);
+}
+
+static kx_status_t solve_assignments(const kx_ctx_t *ctx, const problem *p, char *out, int64_t *failed) {
+    const kx_emd_options_t options = any_totals();
+    kx_emd_outputs_t outputs;
+    cut_outputs(p, out, &outputs);
+    return kx_transport_emd_f64(ctx, NULL, NULL, noise, p->count, NULL, NULL, window, p->m, p->n,
+                                p->n * (ptrdiff_t)sizeof(double), &options, &outputs, failed);
+}
+
+/* Potentials are not written: `out` keeps there what it held. */
+static kx_status_t solve_lines(const kx_ctx_t *ctx, const problem *p, char *out, int64_t *failed) {
+    const int64_t m = p->m, n = p->n;
+    const kx_emd_options_t options = any_totals();
+    kx_emd_outputs_t outputs;
+    cut_outputs(p, out, &outputs);
+    double *x = malloc(sizeof *x * (size_t)(p->count * m)), *y = malloc(sizeof *y * (size_t)(p->count * n));
+    int64_t *x_order = malloc(sizeof *x_order * (size_t)(p->count * m));
+    int64_t *y_order = malloc(sizeof *y_order * (size_t)(p->count * n));
+    for (int64_t k = 0; k < p->count; k++) {
+        memcpy(x + k * m, ascending + k % WINDOWS, sizeof *x * (size_t)m);
+        memcpy(y + k * n, ascending + k % WINDOWS + 17, sizeof *y * (size_t)n);
+        memcpy(x_order + k * m, counting, sizeof *x_order * (size_t)m);
+        memcpy(y_order + k * n, counting, sizeof *y_order * (size_t)n);
+    }
+    kx_status_t status = kx_transport_emd_1d(ctx, x, y, noise, noise + 500, p->count, x_order, y_order, window, window,
+                                             m, n, 2, &options, &outputs, failed);
+    free(x), free(y), free(x_order), free(y_order);
+    return status;
+}
+
+/* Documents follow each other through the vocabulary and share a word with their neighbours. */
+typedef struct collection {
+    int64_t *offsets, vocabulary;
+    int32_t *words;
+} collection;
+static collection make_documents(const problem *p) {
+    const int64_t longer = p->m > p->n ? p->m : p->n;
+    collection c = {malloc(sizeof *c.offsets * (size_t)(p->count + 1)), p->count * (longer - 1) + 1,
+                    malloc(sizeof *c.words * (size_t)(p->count * longer))};
+    c.offsets[0] = 0;
+    for (int64_t i = 0; i < p->count; i++) {
+        c.offsets[i + 1] = c.offsets[i] + (i % 2 ? p->n : p->m);
+        for (int64_t k = c.offsets[i]; k < c.offsets[i + 1]; k++)
+            c.words[k] = (int32_t)(i * (longer - 1) + k - c.offsets[i]);
+    }
+    return c;
+}
+
+static kx_status_t solve_documents(const kx_ctx_t *ctx, const problem *p, char *out, int64_t *failed) {
+    const collection c = make_documents(p);
+    const kx_documents_t X = {p->count, c.offsets, c.words, noise};
+    const kx_documents_t fewer = {p->count - 1, c.offsets, c.words, noise + 1};
+    const kx_documents_t *Y = p->two_sets ? &fewer : NULL;
+    *failed = -1;
+    kx_pairwise_options_t options;
+    kx_pairwise_options_init(&options);
+    options.metric = p->metric;
+    kx_status_t status;
+    if (p->single)
+        status = kx_documents_pairwise_f32(ctx, single_noise, &X, Y, c.vocabulary, DIMENSION,
+                                           DIMENSION * (ptrdiff_t)sizeof(float), &options, (float *)out);
+    else
+        status = kx_documents_pairwise_f64(ctx, noise, &X, Y, c.vocabulary, DIMENSION,
+                                           DIMENSION * (ptrdiff_t)sizeof(double), &options, (double *)out);
+    free(c.offsets), free(c.words);
+    return status;
+}
+
+/* Searches an index for the first of its own documents with other weights. */
+static kx_status_t solve_search(const kx_ctx_t *ctx, const problem *p, char *out, int64_t *failed) {
+    const collection c = make_documents(p);
+    const size_t entries = (size_t)c.offsets[p->count], count = (size_t)p->count, vocabulary = (size_t)c.vocabulary;
+    const ptrdiff_t single_stride = SEARCH_DIMENSION * (ptrdiff_t)sizeof(float);
+    const ptrdiff_t stride = SEARCH_DIMENSION * (ptrdiff_t)sizeof(double);
+    int64_t *offsets[2];
+    int32_t *words[2], *used_words = malloc(sizeof *used_words * vocabulary);
+    double *weights[2], *factors = calloc(vocabulary, sizeof *factors);
+    for (size_t w = 0; w < vocabulary; w++) used_words[w] = (int32_t)w;
+    kx_status_t status = KX_OK;
+    *failed = -1;
+    for (int side = 0; side < 2; side++) {
+        const kx_documents_t documents = {p->count, c.offsets, c.words, noise + side};
+        offsets[side] = malloc(sizeof **offsets * (count + 1));
+        words[side] = malloc(sizeof **words * entries);
+        weights[side] = malloc(sizeof **weights * entries);
+        if (status != KX_OK) continue;
+        if (p->single)
+            status = kx_documents_normalize_f32(ctx, single_noise, &documents, c.vocabulary, SEARCH_DIMENSION,
+                                                single_stride, p->metric, offsets[side], words[side], weights[side],
+                                                factors);
+        else
+            status = kx_documents_normalize_f64(ctx, noise, &documents, c.vocabulary, SEARCH_DIMENSION, stride,
+                                                p->metric, offsets[side], words[side], weights[side], factors);
+    }
+    if (status == KX_OK) {
+        const kx_index_t index = {c.vocabulary, used_words, factors, p->count, offsets[0], words[0], weights[0], NULL};
+        const kx_documents_t queries = {p->count / 3 + 1, offsets[1], words[1], weights[1]};
+        kx_search_options_t options;
+        kx_search_options_init(&options);
+        options.metric = p->metric;
+        options.k = NEIGHBOURS;
+        kx_search_results_t results;
+        if (p->single)
+            status = kx_documents_search_f32(ctx, &index, single_noise, c.vocabulary, SEARCH_DIMENSION, single_stride,
+                                             &queries, NULL, 0, 0, &options, &results);
+        else
+            status = kx_documents_search_f64(ctx, &index, noise, c.vocabulary, SEARCH_DIMENSION, stride, &queries, NULL,
+                                             0, 0, &options, &results);
+        if (status == KX_OK) {
+            const size_t found = (size_t)results.offsets[queries.count];
+            memcpy(out, results.distances, found * sizeof *results.distances);
+            memcpy(out + count * NEIGHBOURS * sizeof(double), results.indices, found * sizeof *results.indices);
+            kx_search_results_release(ctx, &results); /* a search that fails has done that itself */
+        }
+    }
+    free(c.offsets), free(c.words), free(used_words), free(factors);
+    for (int side = 0; side < 2; side++) free(offsets[side]), free(words[side]), free(weights[side]);
+    return status;
+}
+
+static size_t output_bytes(const problem *p) {
+    if (p->solve == solve_documents) return (size_t)(p->count * p->count) * sizeof(double);
+    if (p->solve == solve_search) return (size_t)p->count * NEIGHBOURS * (sizeof(double) + sizeof(int64_t));
+    return cut_outputs(p, NULL, NULL);
+}
+static kx_status_t solve_into(const kx_ctx_t *ctx, const problem *p, char *out, int64_t *failed) {
+    memset(out, 0x5a, output_bytes(p));
+    return p->solve(ctx, p, out, failed);
 }
 
 /* ---- allocation ---- */
 
-typedef struct counting_allocator {
-    kx_ctx_t plain;
-    kx_atomic_int64 allocated, released, fail_at; /* the allocation with this number fails */
-} counting_allocator;
+enum { GUARD_BYTES = 131072, NEVER = -1 };
+static unsigned char guard[GUARD_BYTES];
 
-static void *counting_allocate(void *state, size_t bytes) {
-    counting_allocator *a = state;
-    if (kx_atomic_add64(&a->allocated, 1) == kx_atomic_load64(&a->fail_at)) {
-        kx_atomic_add64(&a->released, 1);
-        return NULL;
-    }
-    return a->plain.allocator.allocate(NULL, bytes);
-}
-static void counting_release(void *state, void *block) {
-    counting_allocator *a = state;
-    kx_atomic_add64(&a->released, 1);
-    a->plain.allocator.release(NULL, block);
-}
+/* Lets one allocation fail, fills blocks with what would show in a result, and looks at what lies behind them. From
+   meet_from on, nobody gets a block until all of the `meeting` blocks have been asked for: workers make theirs at their
+   first chunk, so all of them take part, however fast one is. */
+typedef struct watching_allocator {
+    kx_mutex_t mutex; /* guards all */
+    kx_condition_t met;
+    int64_t asked, given, released, overrun, fail_at, meet_from, meeting;
+    int fill;
+} watching_allocator;
 
-static kx_status_t solve_transport(const kx_ctx_t *ctx, int64_t m, int64_t n) {
-    double *a = malloc(sizeof *a * (size_t)m), *b = malloc(sizeof *b * (size_t)n), *M = malloc(sizeof *M * (size_t)(m * n));
-    check_random_state = 7;
-    for (int64_t i = 0; i < m; i++) a[i] = 1 / (double)m;
-    for (int64_t j = 0; j < n; j++) b[j] = 1 / (double)n;
-    for (int64_t k = 0; k < m * n; k++) M[k] = check_uniform(0, 1);
-    double costs[2];
-    int64_t offsets[2] = {0, 0}, failed;
-    kx_emd_options_t options;
-    kx_emd_options_init(&options);
-    kx_emd_outputs_t outputs;
-    memset(&outputs, 0, sizeof outputs);
-    outputs.costs = costs;
-    kx_status_t status = kx_transport_emd_f64(ctx, a, b, M, 2, offsets, offsets, offsets, m, n, n * (ptrdiff_t)sizeof *M, &options,
-                                              &outputs, &failed);
-    free(a), free(b), free(M);
-    return status;
+static void *watching_allocate(void *state, size_t bytes) {
+    watching_allocator *w = state;
+    const int64_t until = kx_clock_ns() + (int64_t)20000000000;
+    kx_mutex_lock(&w->mutex);
+    const int64_t number = w->asked++;
+    kx_condition_broadcast(&w->met);
+    while (number >= w->meet_from && w->asked < w->meet_from + w->meeting && kx_clock_ns() < until)
+        kx_condition_wait_ms(&w->met, &w->mutex, 100);
+    if (kx_clock_ns() >= until) w->meeting = 0; /* never again: CHECK will tell */
+    const int fails = number == w->fail_at, fill = w->fill;
+    w->given += !fails;
+    kx_mutex_unlock(&w->mutex);
+    if (fails) return NULL;
+    unsigned char *block = kx_allocate(NULL, 64 + bytes + GUARD_BYTES);
+    memcpy(block, &bytes, sizeof bytes);
+    memset(block + 64, fill, bytes);
+    memcpy(block + 64 + bytes, guard, GUARD_BYTES);
+    return block + 64;
 }
-
-static kx_status_t solve_documents(const kx_ctx_t *ctx, int64_t unused_m, int64_t unused_n) {
-    (void)unused_m, (void)unused_n;
-    enum { COUNT = 6, WORDS = 5, VOCABULARY = 40, DIMENSION = 7 };
-    float vectors[VOCABULARY * DIMENSION], out[COUNT * COUNT];
-    int64_t offsets[COUNT + 1];
-    int32_t words[COUNT * WORDS];
-    double weights[COUNT * WORDS];
-    check_random_state = 11;
-    for (int i = 0; i < VOCABULARY * DIMENSION; i++) vectors[i] = (float)check_uniform(-1, 1);
-    for (int i = 0; i <= COUNT; i++) offsets[i] = i * WORDS;
-    for (int i = 0; i < COUNT * WORDS; i++) words[i] = (int32_t)(i % WORDS * 7 + i / WORDS), weights[i] = 1;
-    kx_documents_t documents = {COUNT, offsets, words, weights};
-    kx_pairwise_options_t options;
-    kx_pairwise_options_init(&options);
-    return kx_documents_pairwise_f32(ctx, vectors, &documents, NULL, VOCABULARY, DIMENSION, DIMENSION * (ptrdiff_t)sizeof *vectors,
-                                     &options, out);
+static void watching_release(void *state, void *pointer) {
+    watching_allocator *w = state;
+    unsigned char *block = (unsigned char *)pointer - 64;
+    size_t bytes;
+    memcpy(&bytes, block, sizeof bytes);
+    const int overrun = memcmp(block + 64 + bytes, guard, GUARD_BYTES) != 0;
+    kx_release(NULL, block);
+    kx_mutex_lock(&w->mutex);
+    w->overrun += overrun;
+    w->released++;
+    kx_mutex_unlock(&w->mutex);
 }
 
-/* Makes every allocation of a call fail in turn: the call says so, releases everything, and works again afterwards. */
-static void fail_every_allocation(const char *what, kx_status_t (*call)(const kx_ctx_t *, int64_t, int64_t), int64_t m, int64_t n,
-                                  int workers) {
-    counting_allocator counter;
-    kx_ctx_init(&counter.plain);
+static void solve_watched(watching_allocator *w, const problem *p, int workers, int64_t fail_at, char *out) {
     kx_ctx_t ctx;
     kx_ctx_init(&ctx);
-    ctx.allocator.allocate = counting_allocate;
-    ctx.allocator.release = counting_release;
-    ctx.allocator.state = &counter;
+    ctx.allocator.allocate = watching_allocate;
+    ctx.allocator.release = watching_release;
+    ctx.allocator.state = w;
     ctx.workers = workers;
-    int64_t used = 0;
-    for (int64_t fail_at = -1; fail_at < used; fail_at++) {
-        kx_atomic_store64(&counter.allocated, 0);
-        kx_atomic_store64(&counter.released, 0);
-        kx_atomic_store64(&counter.fail_at, fail_at);
-        kx_status_t status = call(&ctx, m, n);
-        int64_t allocated = kx_atomic_load64(&counter.allocated), released = kx_atomic_load64(&counter.released);
-        if (fail_at < 0) {
-            used = allocated;
-            CHECK(used > 0, "%s allocates nothing through its context", what);
-            CHECK(status == KX_OK, "%s: %s", what, kx_status_name(status));
-        } else if (allocated > fail_at) { /* how many workers allocate may vary */
-            CHECK(status == KX_E_MEMORY, "%s, allocation %lld failed: %s", what, (long long)fail_at, kx_status_name(status));
-        }
-        CHECK(allocated == released, "%s: %lld allocated, %lld released", what, (long long)allocated, (long long)released);
+    w->asked = w->given = w->released = w->overrun = 0;
+    w->fail_at = fail_at;
+    w->fill ^= 0xff; /* all ones are NaN and -1 */
+    int64_t failed;
+    const kx_status_t status = solve_into(&ctx, p, out, &failed);
+    const kx_status_t expected = fail_at != NEVER && w->asked > fail_at ? KX_E_MEMORY : KX_OK;
+    CHECK(status == expected, "%s, %d workers, failure %lld: %s", p->what, workers, (long long)fail_at,
+          kx_status_name(status));
+    CHECK(failed == -1, "%s, %d workers, failure %lld: it blames problem %lld", p->what, workers, (long long)fail_at,
+          (long long)failed);
+    CHECK(w->given == w->released, "%s, %d workers, failure %lld: %lld blocks given, %lld released", p->what, workers,
+          (long long)fail_at, (long long)w->given, (long long)w->released);
+    CHECK(w->overrun == 0, "%s, %d workers, failure %lld: %lld blocks overrun", p->what, workers, (long long)fail_at,
+          (long long)w->overrun);
+}
+
+/* Makes the allocations of a call fail in turn, from the first-th on, until it asks for no more: the call says so and
+   releases everything, and the next one gives what a serial one did. */
+static void fail_allocations(const problem *p, int workers, int64_t first, int64_t step) {
+    const size_t bytes = output_bytes(p);
+    char *expected = malloc(bytes), *out = malloc(bytes);
+    watching_allocator w = {KX_MUTEX_INIT, KX_CONDITION_INIT, 0, 0, 0, 0, NEVER, INT64_MAX, 0, 0};
+    solve_watched(&w, p, 1, NEVER, expected);
+    const int64_t serial = w.asked;
+    CHECK(serial > 1 || p->solve == solve_lines, "%s allocates too little to watch", p->what);
+    /* A serial call's last block is its worker's; but a search asks for more as it goes. */
+    const int meets = serial > 0 && p->solve != solve_search;
+    if (meets) w.meet_from = serial - 1, w.meeting = workers;
+    for (int64_t k = first;; k += step) {
+        solve_watched(&w, p, workers, k, out);
+        if (w.asked <= k) break;
+        solve_watched(&w, p, workers, NEVER, out);
+        CHECK(memcmp(out, expected, bytes) == 0, "%s, %d workers: other results after a failure", p->what, workers);
     }
-    kx_atomic_store64(&counter.fail_at, -1);
-    CHECK(call(&ctx, m, n) == KX_OK, "%s fails after a failure", what);
+    CHECK(memcmp(out, expected, bytes) == 0, "%s, %d workers: other results", p->what, workers);
+    if (meets)
+        CHECK(w.asked == serial - 1 + workers, "%s, %d workers: %lld allocations, not %lld", p->what, workers,
+              (long long)w.asked, (long long)(serial - 1 + workers));
+    free(expected), free(out);
 }
 
 static void test_allocation(void) {
-    for (int workers = 1; workers <= 3; workers += 2) {
-        fail_every_allocation("emd 9x12", solve_transport, 9, 12, workers);
-        fail_every_allocation("emd 20x20", solve_transport, 20, 20, workers);
-        fail_every_allocation("emd 90x80", solve_transport, 90, 80, workers);
-        fail_every_allocation("pairwise", solve_documents, 0, 0, workers);
-    }
+    /* At least three chunks, or tiles, each. */
+    static const problem problems[] = {
+        {"emd 9x12", solve_transport, 9, 12, 500, 0, 0, KX_WMD},
+        {"emd 20x20, f32", solve_transport, 20, 20, 150, 1, 0, KX_WMD},
+        {"assignment 32x32", solve_assignments, 32, 32, 60, 0, 0, KX_WMD},
+        {"emd 90x80", solve_transport, 90, 80, 12, 0, 0, KX_WMD},
+        {"emd 200x150", solve_transport, 200, 150, 3, 0, 0, KX_WMD},
+        {"emd 150x200, f32", solve_transport, 150, 200, 3, 1, 0, KX_WMD},
+        {"line", solve_lines, 40, 50, 300, 0, 0, KX_WMD},
+        {"WMD", solve_documents, 20, 20, 21, 0, 0, KX_WMD},
+        {"WMD, X and Y", solve_documents, 20, 19, 21, 0, 1, KX_WMD},
+        {"WMD, X and Y, f32", solve_documents, 20, 17, 24, 1, 1, KX_WMD},
+        {"WRD", solve_documents, 20, 20, 21, 0, 0, KX_WRD},
+        {"WRD, f32", solve_documents, 20, 20, 21, 1, 0, KX_WRD},
+        {"WRD, X and Y", solve_documents, 20, 19, 21, 0, 1, KX_WRD},
+        {"relaxed WMD", solve_documents, 20, 20, 21, 0, 0, KX_RELAXED_WMD},
+        {"relaxed WRD, X and Y, f32", solve_documents, 20, 20, 21, 1, 1, KX_RELAXED_WRD},
+        {"search, WMD", solve_search, 14, 13, 10, 0, 0, KX_WMD},
+        {"search, WRD, f32", solve_search, 14, 13, 10, 1, 0, KX_WRD},
+        /* A worker's memory is for the longest documents, whose solver may need less of it than the one of others. */
+        {"WMD, 129 and 128 words", solve_documents, 129, 128, 4, 0, 0, KX_WMD},
+        {"WRD, 136 and 121 words, X and Y", solve_documents, 136, 121, 4, 0, 1, KX_WRD},
+        {"search, WMD, 129 and 128 words", solve_search, 129, 128, 4, 0, 0, KX_WMD},
+    };
+    memset(guard, 0xa5, sizeof guard);
+    for (size_t k = 0; k < sizeof problems / sizeof *problems; k++)
+        for (int workers = 1; workers <= 3; workers += 2) fail_allocations(&problems[k], workers, 0, 1);
+}
+
+static void test_blocks_and_layouts(void) {
     for (size_t bytes = 0; bytes < 300; bytes += 37) {
         void *block = kx_allocate(NULL, bytes);
         CHECK(block && (uintptr_t)block % 64 == 0, "a block of %zu bytes at %p", bytes, block);
@@ -154,8 +389,8 @@ static void test_allocation(void) {
     }
     kx_release(NULL, NULL);
     kx_layout_t layout = {0, 0};
-    CHECK(kx_layout_add(&layout, 3, 8) == 0 && kx_layout_add(&layout, 1, 1) == 64 && layout.bytes == 128 && !layout.overflow,
-          "a layout of %zu bytes", layout.bytes);
+    CHECK(kx_layout_add(&layout, 3, 8) == 0 && kx_layout_add(&layout, 1, 1) == 64, "offsets");
+    CHECK(layout.bytes == 128 && !layout.overflow, "a layout of %zu bytes", layout.bytes);
     kx_layout_add(&layout, INT64_MAX / 4, 16);
     CHECK(layout.overflow, "a size wrapped around");
     kx_layout_t negative = {0, 0};
@@ -239,14 +474,15 @@ static void check_visits(int64_t n, int64_t grain, int workers, kx_launch_fn lau
     kx_status_t status = kx_parallel_for(&ctx, n, grain, visit, &v);
     int64_t missing = 0;
     for (int64_t i = 0; i < n; i++) missing += !kx_atomic_load(&items[i]);
-    CHECK(status == KX_OK && missing == 0 && !kx_atomic_load(&v.wrong), "%s: n %lld, grain %lld, workers %d: %s, %lld missing, %x",
-          what, (long long)n, (long long)grain, workers, kx_status_name(status), (long long)missing,
-          (unsigned)kx_atomic_load(&v.wrong));
+    CHECK(status == KX_OK && missing == 0 && !kx_atomic_load(&v.wrong),
+          "%s: n %lld, grain %lld, workers %d: %s, %lld missing, %x", what, (long long)n, (long long)grain, workers,
+          kx_status_name(status), (long long)missing, (unsigned)kx_atomic_load(&v.wrong));
     if (launch) CHECK(launches == (workers > 1 && n > grain), "%s: %d launches", what, launches);
 }
 
 static void test_every_item_once(void) {
-    const int64_t sizes[] = {0, 1, 2, 3, 7, 64, 100, 101, 1000, 4999}, grains[] = {1, 2, 3, 10, 64, 1000, 5000, INT64_MAX};
+    const int64_t sizes[] = {0, 1, 2, 3, 7, 64, 100, 101, 1000, 4999};
+    const int64_t grains[] = {1, 2, 3, 10, 64, 1000, 5000, INT64_MAX};
     const int workers[] = {0, 1, 2, 3, 8, 64};
     for (int i = 0; i < 10; i++)
         for (int j = 0; j < 8; j++)
@@ -254,7 +490,8 @@ static void test_every_item_once(void) {
                 check_visits(sizes[i], grains[j], workers[k], NULL, "pool");
                 check_visits(sizes[i], grains[j], workers[k], serial_launch, "serial engine");
                 check_visits(sizes[i], grains[j], workers[k], lazy_launch, "engine of one thread");
-                if (sizes[i] <= 100 && workers[k] <= 8) check_visits(sizes[i], grains[j], workers[k], thread_launch, "engine");
+                if (sizes[i] <= 100 && workers[k] <= 8)
+                    check_visits(sizes[i], grains[j], workers[k], thread_launch, "engine");
             }
     static visits v;
     static kx_atomic_int item;
@@ -408,7 +645,8 @@ static void test_cancel_while_waiting(void) {
     CHECK(status == KX_E_CANCELLED && late < 0.3 && !state.foreign, "%s, %.3f s late", kx_status_name(status), late);
 }
 
-/* Every worker has to take part before any goes on, so that what follows is about threads and not about one fast caller. */
+/* Every worker has to take part before any goes on, so that what follows is about threads and not about one fast
+   caller. */
 typedef struct gathering {
     kx_atomic_int64 arrived, thirds_up, elsewhere;
     int workers, raise;
@@ -446,8 +684,8 @@ static void test_flags(void) {
         kx_status_t status = kx_parallel_for(&ctx, 3, 1, raise_flags, &g);
         int flags = fetestexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW);
         /* raising overflow may raise underflow's neighbour inexact, never another of these */
-        CHECK(status == KX_OK && kx_atomic_load64(&g.elsewhere) == 2 && flags == (each[k] | FE_UNDERFLOW), "%s, flags %x, not %x",
-              kx_status_name(status), (unsigned)flags, (unsigned)each[k]);
+        CHECK(status == KX_OK && kx_atomic_load64(&g.elsewhere) == 2 && flags == (each[k] | FE_UNDERFLOW),
+              "%s, flags %x, not %x", kx_status_name(status), (unsigned)flags, (unsigned)each[k]);
     }
     feclearexcept(FE_ALL_EXCEPT);
 }
@@ -514,6 +752,63 @@ static void test_concurrent_callers(void) {
     CHECK(kx_atomic_load64(&counters[1]) == 0, "%lld wrong sums", (long long)kx_atomic_load64(&counters[1]));
 }
 
+/* ---- 64 workers ---- */
+
+enum { MANY = 64, PROBLEMS = 6 };
+/* At least 64 chunks, or tiles, each. */
+static const problem many_chunks[PROBLEMS] = {
+    {"assignments", solve_assignments, 32, 32, 1100, 0, 0, KX_WMD},
+    {"small emd", solve_transport, 60, 50, 390, 0, 0, KX_WMD},
+    {"large emd, f32", solve_transport, 140, 120, 66, 1, 0, KX_WMD},
+    {"lines", solve_lines, 500, 400, 700, 0, 0, KX_WMD},
+    {"WMD", solve_documents, 40, 40, 48, 0, 0, KX_WMD},
+    {"relaxed WRD, X and Y, f32", solve_documents, 40, 38, 48, 1, 1, KX_RELAXED_WRD},
+};
+
+typedef struct calling {
+    char *expected[PROBLEMS];
+    int rounds;
+    kx_atomic_int64 finished, wrong;
+} calling;
+static void call_in_turn(void *pointer) {
+    calling *c = pointer;
+    for (int k = 0; k < c->rounds * PROBLEMS; k++) {
+        const problem *p = &many_chunks[k % PROBLEMS];
+        const size_t bytes = output_bytes(p);
+        char *out = malloc(bytes);
+        kx_ctx_t ctx;
+        kx_ctx_init(&ctx);
+        ctx.workers = MANY;
+        int64_t failed;
+        if (solve_into(&ctx, p, out, &failed) != KX_OK || memcmp(out, c->expected[k % PROBLEMS], bytes) != 0)
+            kx_atomic_add64(&c->wrong, 1);
+        free(out);
+    }
+    kx_atomic_add64(&c->finished, 1);
+}
+static void test_many_workers(int is_long) {
+    CHECK(sums_right(MANY), "%d workers", MANY);
+    for (int k = 0; k < PROBLEMS; k++)
+        fail_allocations(&many_chunks[k], MANY, is_long ? 0 : MANY / 2, is_long ? 1 : MANY);
+
+    static calling c; /* outlives a caller that hangs */
+    const int64_t callers = is_long ? 4 : 2;
+    c.rounds = is_long ? 30 : 1;
+    for (int k = 0; k < PROBLEMS; k++) {
+        c.expected[k] = malloc(output_bytes(&many_chunks[k]));
+        int64_t failed;
+        CHECK(solve_into(NULL, &many_chunks[k], c.expected[k], &failed) == KX_OK, "%s", many_chunks[k].what);
+    }
+    for (int64_t i = 1; i < callers; i++) CHECK(kx_thread_start(call_in_turn, &c) == 0, "caller %lld", (long long)i);
+    call_in_turn(&c);
+    const int64_t until = kx_clock_ns() + (int64_t)120000000000;
+    while (kx_atomic_load64(&c.finished) < callers && kx_clock_ns() < until) sums_right(MANY);
+    CHECK(kx_atomic_load64(&c.finished) == callers, "a caller hangs");
+    CHECK(kx_atomic_load64(&c.wrong) == 0, "%lld wrong results", (long long)kx_atomic_load64(&c.wrong));
+    if (kx_atomic_load64(&c.finished) == callers)
+        for (int k = 0; k < PROBLEMS; k++) free(c.expected[k]);
+}
+
 #if !defined(_WIN32)
 /* A child gets 20 s, then counts as hung. */
 static int child_succeeds(pid_t child) {
@@ -557,10 +852,12 @@ static void test_fork_while_busy(void) {
 }
 #endif
 
-int main(void) {
+int main(int argc, char **argv) {
     printf("test_runtime, %s\n", kx_isa_name());
+    make_numbers();
     test_status();
     test_allocation();
+    test_blocks_and_layouts();
     test_every_item_once();
     test_huge_range();
     test_failures();
@@ -569,8 +866,8 @@ int main(void) {
     test_cancel_while_waiting();
     test_flags();
     test_rounding_mode();
-    CHECK(sums_right(64), "64 workers");
     test_concurrent_callers();
+    test_many_workers(check_is_long(argc, argv));
 #if !defined(_WIN32)
     test_fork();
     test_fork_while_busy();

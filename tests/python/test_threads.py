@@ -143,3 +143,134 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
     done = run(code, KEXUE_NUM_THREADS="3")
     assert done.stdout.strip() == "4", done.stderr
+
+
+# ---- threads of Python's own, forks and Ctrl-C, each where a hang ends with its process ----
+
+PROBLEMS = """
+import os, signal, sys, threading, time
+import numpy as np
+import kexue
+
+rng = np.random.default_rng(20211229)
+counts = (rng.random((150, 400)) < 0.08).astype(float)
+counts[:, 0] = 1
+vectors = rng.normal(size=(400, 20))
+costs = rng.random((300, 30, 40))
+lines = rng.random((300, 50)), rng.random((300, 60))
+
+def documents(workers=2):
+    return kexue.pairwise_distances(counts, vectors=vectors, workers=workers).tobytes()
+
+def transport(workers=2):
+    a, b = lines
+    return kexue.emd2(None, None, costs, workers=workers).tobytes() + kexue.emd2_1d(a, b, workers=workers).tobytes()
+
+def busy(call, expected):
+    # Calls without a pause until told to stop, and keeps what was wrong.
+    state = {"stop": False, "calls": 0, "wrong": 0, "error": None}
+    def loop():
+        try:
+            while not state["stop"]:
+                state["wrong"] += call() != expected
+                state["calls"] += 1
+        except BaseException as error:
+            state["error"] = repr(error)
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    while not state["calls"] and thread.is_alive():
+        time.sleep(0.001)
+    def stop():
+        state["stop"] = True
+        thread.join(60)
+        assert not thread.is_alive(), "the thread hangs"
+        return state
+    return stop
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_in_the_middle_of_another_threads_call():
+    code = (
+        PROBLEMS
+        + """
+expected = documents(1), transport(1)
+for call, result in zip((documents, transport), expected):
+    stop = busy(call, result)
+    for _ in range(6):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if (documents(), transport()) == expected else 1)
+        deadline = time.monotonic() + 20
+        ended = 0
+        while not ended and time.monotonic() < deadline:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            time.sleep(0.005)
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+            sys.exit("a child hangs")
+        print("child", os.waitstatus_to_exitcode(status))
+    state = stop()
+    print("thread", state["wrong"], state["error"])
+print("afterwards", (documents(), transport()) == expected)
+"""
+    )
+    done = run(code)
+    part = ["child 0"] * 6 + ["thread 0 None"]
+    assert done.stdout.splitlines() == [*part, *part, "afterwards True"], done.stderr
+
+
+def test_two_threads_get_what_each_gets_alone():
+    code = (
+        PROBLEMS
+        + """
+alone = documents(), transport()
+gate = threading.Barrier(2, timeout=60)
+results = [[], []]
+def call_in_turns(number):
+    gate.wait()
+    for turn in range(6):
+        results[number].append((documents, transport)[(number + turn) % 2]())
+threads = [threading.Thread(target=call_in_turns, args=(number,), daemon=True) for number in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(60)
+print([results[number] == [alone[(number + turn) % 2] for turn in range(6)] for number in range(2)])
+"""
+    )
+    done = run(code)
+    assert done.stdout.strip() == "[True, True]", done.stderr
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "signal.raise_signal(signal.SIGINT)",
+        "press_later(); kexue.pairwise_distances(many, vectors=words, workers=1)",
+        "press_later(); kexue.pairwise_distances(many, vectors=words, workers=2)",
+    ],
+    ids=["main thread outside", "serial", "threaded"],
+)
+def test_interrupt_beside_another_threads_call(main):
+    code = (
+        PROBLEMS
+        + f"""
+many = (rng.random((4000, 3000)) < 0.02).astype(float)
+words = rng.normal(size=(3000, 300)).astype(np.float32)
+expected = documents(1), transport(1)
+stop = busy(documents, expected[0])
+def press_later():
+    threading.Timer(0.4, signal.raise_signal, [signal.SIGINT]).start()
+try:
+    {main}
+    print("not interrupted")
+except KeyboardInterrupt:
+    print("interrupted")
+state = stop()
+print("thread", state["wrong"], state["error"])
+print("afterwards", (documents(), transport()) == expected)
+"""
+    )
+    done = run(code)
+    assert done.stdout.splitlines() == ["interrupted", "thread 0 None", "afterwards True"], done.stderr

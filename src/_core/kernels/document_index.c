@@ -605,7 +605,7 @@ static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
         const int64_t length = queries->offsets[q + 1] - queries->offsets[q];
         job.widest = length > job.widest ? length : job.widest;
     }
-    widest_slots = round_up(job.widest, CODE_LANES);
+    widest_slots = round_up(job.widest + 1, CODE_LANES);
     if (room / widest_slots > 1) most = room / widest_slots;
     if (most > queries->count) most = queries->count > 0 ? queries->count : 1;
     const int64_t groups = (queries->count + most - 1) / most, segments = (index->count + SEGMENT - 1) / SEGMENT;
