@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
 
@@ -1330,3 +1331,22 @@ print(json.dumps([error, latency, all((a == b).all() for a, b in zip(again, expe
     assert error == "KeyboardInterrupt"
     assert latency < 2
     assert sound
+
+
+def test_memory(rng):
+    """At most 1.5 times the vectors and the counts, what a search needs included."""
+    vectors = rng.normal(size=(20_000, 300)).astype(np.float32)
+    words = rng.integers(20_000, size=(20_000, 20))
+    counts = sparse.csr_array(
+        (np.ones(words.size), words.ravel(), np.arange(0, words.size + 1, 20)), shape=(20_000, 20_000)
+    )
+    counts.sum_duplicates()
+    tracemalloc.start()
+    try:
+        index = DocumentIndex(vectors).fit(counts)
+        index.kneighbors(counts[:8], 10, workers=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    given = vectors.nbytes + counts.data.nbytes + counts.indices.nbytes + counts.indptr.nbytes
+    assert vectors.nbytes + peak <= 1.5 * given

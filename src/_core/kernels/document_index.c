@@ -598,15 +598,14 @@ static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
         const int64_t length = index->offsets[d + 1] - index->offsets[d];
         job.longest = length > job.longest ? length : job.longest;
     }
-    /* As many queries side by side as keep their tables within half of the vectors: the vectors are read once for all of them. */
-    const int64_t room = dimension / 2;
-    int64_t most = 1, widest_slots = 0;
     for (int64_t q = 0; q < queries->count; q++) {
         const int64_t length = queries->offsets[q + 1] - queries->offsets[q];
         job.widest = length > job.widest ? length : job.widest;
     }
-    widest_slots = round_up(job.widest + 1, CODE_LANES);
-    if (room / widest_slots > 1) most = room / widest_slots;
+    /* As many queries side by side as keep their tables within two fifths of the vectors, which are read once for all of them. */
+    const int64_t entries = round_up(job.widest, 16) + round_up(job.widest, CODE_LANES) / 2 + 1;
+    int64_t most = 2 * dimension / 5 / entries;
+    if (most < 1) most = 1;
     if (most > queries->count) most = queries->count > 0 ? queries->count : 1;
     const int64_t groups = (queries->count + most - 1) / most, segments = (index->count + SEGMENT - 1) / SEGMENT;
     const int workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
