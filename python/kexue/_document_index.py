@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
-import json
-import math
 import os
-import secrets
-import shutil
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,25 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import kexue  # kexue.documents exports this module's class, so its helpers are looked up when they are called
-from kexue import _documents, _npz
+from kexue import _document_index_files, _documents, _npz
 from kexue._arrays import as_contiguous, as_real
-from kexue._context import __version__, status_name
+from kexue._context import status_name
+from kexue._document_index_files import EMPTY, METRICS
 from kexue._errors import KexueValueError
 from kexue._word_vectors import WordVectors, _check_integer
 
 __all__ = ["DocumentIndex", "SearchStats"]
 
 _Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # offsets, words, weights
-_METRICS = ("wmd", "wrd")
-_EMPTY = ("raise", "skip")
-
-_FORMAT = "kexue-document-index"
-_VERSION = 1
-_MANIFEST = "index.json"
-_FIELDS = {"format", "version", "kexue", "metric", "rms", "empty", "kind", "dtype", "sizes", "checksums"}
-_KINDS = ("array", "words", "contextual")
-_SIZES = ("documents", "words", "entries", "vocabulary", "dimension", "key_bytes")
-_BLOCK = 1 << 20  # entries that are looked at at once
 
 
 @dataclass(frozen=True)
@@ -205,9 +190,9 @@ class DocumentIndex:
         rms: bool = False,
         empty: Literal["raise", "skip"] = "raise",
     ) -> None:
-        if metric not in _METRICS:
+        if metric not in METRICS:
             raise KexueValueError(f'metric must be "wmd" or "wrd", got {metric!r}')
-        if empty not in _EMPTY:
+        if empty not in EMPTY:
             raise KexueValueError(f'empty must be "raise" or "skip", got {empty!r}')
         if rms and metric == "wrd":
             raise KexueValueError('rms goes with metric="wmd" only')
@@ -810,15 +795,8 @@ class DocumentIndex:
         ...     kexue.DocumentIndex.load(path, mmap=False)
         DocumentIndex(2 documents, 2 words, 2 dimensions, wmd, float64)
         """
-        # A link to a folder stays a link.
-        target = Path(os.path.realpath(path))
-        if not _is_replaceable(target):
-            raise KexueValueError(f"{target}: there is something other than an index, which is not replaced")
         arrays = self._stored_arrays()
         description = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "kexue": __version__,
             "metric": self._metric,
             "rms": self._rms,
             "empty": self._empty,
@@ -832,24 +810,8 @@ class DocumentIndex:
                 "dimension": arrays["vectors"].shape[1],
                 "key_bytes": len(arrays.get("keys", ())),
             },
-            "checksums": {name: _checksum(array) for name, array in arrays.items()},
         }
-        unique = f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}"
-        temporary, old = target.with_name(f"{unique}.tmp"), target.with_name(f"{unique}.old")
-        temporary.mkdir()
-        try:
-            for name, array in arrays.items():
-                np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-            (temporary / _MANIFEST).write_bytes(_manifest(description))
-            if target.exists():
-                os.replace(target, old)
-            os.replace(temporary, target)
-        except BaseException:
-            if old.exists() and not target.exists():
-                os.replace(old, target)
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        _document_index_files.write(path, description, arrays)
 
     def _stored_arrays(self) -> dict[str, np.ndarray]:
         # Contextual vectors of which there are none yet have no dimension either.
@@ -901,19 +863,8 @@ class DocumentIndex:
         (array([[0.]], dtype=float32), array([[1]]))
         """
         folder = Path(path)
-        description = _read_manifest(folder)
+        description, arrays = _document_index_files.read(folder, mmap=mmap)
         kind, sizes = description["kind"], description["sizes"]
-        arrays = {
-            name: _read_array(folder, name, dtype, shape, mapped=mmap)
-            for name, (dtype, shape) in _layout(description).items()
-        }
-        for name, array in arrays.items():
-            if (name != "vectors" or not mmap) and _checksum(array) != description["checksums"][name]:
-                raise KexueValueError(f"{folder / name}.npy: damaged, its checksum differs")
-        problem = _problem(arrays)
-        if problem:
-            raise KexueValueError(f"{folder}: damaged, {problem}")
-
         index = cls.__new__(cls)
         index._metric, index._rms, index._empty = (description[name] for name in ("metric", "rms", "empty"))
         index._words, index._vectors = None, None if kind == "contextual" else arrays["vectors"]
@@ -951,163 +902,6 @@ def _raise(status: int, sets: dict[str, list[np.ndarray]], vectors: np.ndarray, 
     if status_name(status) == "KX_E_NONFINITE":
         kexue.documents._require_finite(sets, vectors, used)
     kexue.documents._explain(status, vectors=vectors)
-
-
-# ---- the folder ----
-
-
-def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
-    step = max(1, _BLOCK // max(1, array[:1].size))
-    return (array[begin : begin + step] for begin in range(0, len(array), step))
-
-
-def _checksum(array: np.ndarray) -> int:
-    checksum = 0
-    for block in _blocks(array):
-        if block.size:
-            checksum = zlib.crc32(memoryview(np.ascontiguousarray(block)).cast("B"), checksum)
-    return checksum
-
-
-def _manifest(description: dict[str, Any]) -> bytes:
-    body = json.dumps(description, indent=2, sort_keys=True)
-    return json.dumps(description | {"checksum": zlib.crc32(body.encode())}, indent=2, sort_keys=True).encode() + b"\n"
-
-
-def _is_replaceable(target: Path) -> bool:
-    """Whether there is nothing but an index at this path."""
-    try:
-        files = {file.name for file in target.iterdir()}
-        if not files:
-            return True
-        description = json.loads((target / _MANIFEST).read_bytes())
-        own = {_MANIFEST, *(f"{name}.npy" for name in description["checksums"])}
-        return description["format"] == _FORMAT and files <= own
-    except FileNotFoundError:
-        return not target.exists()
-    except (NotADirectoryError, ValueError, RecursionError, KeyError, TypeError):
-        return False
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    file = folder / _MANIFEST
-    if not folder.exists():
-        left = sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.old"))
-        hint = f"; {left[-1]} is what an interrupted save left of it" if left else ""
-        raise FileNotFoundError(f"{folder}: there is no such folder{hint}")
-    try:
-        content = file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise KexueValueError(f"{folder}: not a document index, there is no {_MANIFEST} in it") from None
-    try:
-        description = json.loads(content)
-        fields = description if isinstance(description, dict) else {}
-        fields.pop("checksum", None)
-        intact = _manifest(fields) == content
-    except (ValueError, RecursionError) as error:
-        raise KexueValueError(f"{file}: damaged ({error})") from error
-    if fields.get("format") != _FORMAT:
-        raise KexueValueError(f"{file}: not of a document index")
-    if fields.get("version") != _VERSION:
-        raise KexueValueError(
-            f"{file}: of version {fields.get('version')!r}; kexue {__version__} reads version {_VERSION}"
-        )
-    if not (intact and _makes_sense(fields)):
-        raise KexueValueError(f"{file}: damaged, it does not fit its checksum or makes no sense")
-    return fields
-
-
-def _makes_sense(fields: dict[str, Any]) -> bool:
-    if set(fields) != _FIELDS or not all(isinstance(fields[name], dict) for name in ("sizes", "checksums")):
-        return False
-    sizes = fields["sizes"]
-    return (
-        fields["metric"] in _METRICS
-        and isinstance(fields["rms"], bool)
-        and not (fields["rms"] and fields["metric"] == "wrd")
-        and fields["empty"] in _EMPTY
-        and fields["kind"] in _KINDS
-        and fields["dtype"] in ("float32", "float64")
-        and set(sizes) == set(_SIZES)
-        and all(type(size) is int and 0 <= size < 2**62 for size in sizes.values())
-        and (sizes["dimension"] > 0 or sizes["vocabulary"] == 0)
-        and set(fields["checksums"]) == set(_layout(fields))
-    )
-
-
-def _layout(description: dict[str, Any]) -> dict[str, tuple[Any, tuple[int, ...]]]:
-    """Data type and shape of each array."""
-    documents, words, entries, vocabulary, dimension, key_bytes = (description["sizes"][name] for name in _SIZES)
-    layout: dict[str, tuple[Any, tuple[int, ...]]] = {
-        "vectors": (description["dtype"], (vocabulary, dimension)),
-        "used": (np.int32, (words,)),
-        "offsets": (np.int64, (documents + 1,)),
-        "words": (np.int32, (entries,)),
-        "weights": (np.float64, (entries,)),
-        "removed": (np.uint8, (documents,)),
-    }
-    if description["metric"] == "wrd":
-        layout["factors"] = (np.float64, (words,))
-    if description["kind"] == "words":
-        layout |= {"keys": (np.uint8, (key_bytes,)), "key_offsets": (np.int64, (vocabulary + 1,))}
-    return layout
-
-
-def _read_array(folder: Path, name: str, dtype: Any, shape: tuple[int, ...], *, mapped: bool) -> np.ndarray:
-    path = folder / f"{name}.npy"
-    expected = np.dtype(dtype)
-    try:
-        file = open(path, "rb")
-    except FileNotFoundError:
-        raise KexueValueError(f"{path}: missing, the index is not complete") from None
-    with file:
-        # Before anything is allocated: a damaged header may ask for any size.
-        try:
-            version = np.lib.format.read_magic(file)
-            found = np.lib.format.read_array_header_1_0(file) if version == (1, 0) else None
-        except Exception as error:  # of whatever kind NumPy's parser of the header ends with
-            raise KexueValueError(f"{path}: damaged ({error})") from error
-        count = math.prod(shape)
-        begin = file.tell()
-        if found != (shape, False, expected) or os.fstat(file.fileno()).st_size != begin + count * expected.itemsize:
-            raise KexueValueError(f"{path}: damaged or truncated, it does not hold {shape} numbers of {expected}")
-        if mapped and count and begin % expected.alignment == 0:
-            # The base class, which is pickled as any other array.
-            return np.asarray(np.memmap(file, dtype=expected, mode="r", offset=begin, shape=shape))
-        return np.fromfile(file, dtype=expected, count=count).reshape(shape)
-
-
-def _problem(arrays: dict[str, np.ndarray]) -> str | None:
-    """What would take a search out of its arrays, if it were let in."""
-    vectors, used, offsets, words, weights = (
-        arrays[name] for name in ("vectors", "used", "offsets", "words", "weights")
-    )
-    if offsets[0] != 0 or offsets[-1] != len(words) or (offsets[1:] < offsets[:-1]).any():
-        return "offsets are no boundaries of the words of documents"
-    for name, numbers, end in (("used", used, len(vectors)), ("words", words, len(used))):
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < end:
-            return f"{name} has a number that is not below {end}"
-    if len(arrays["removed"]) and arrays["removed"].max() > 1:
-        return "removed has a number above 1"
-    if len(np.unique(used)) != len(used):
-        return "used has a number twice"
-    first = np.zeros(len(words) + 1, dtype=bool)
-    first[offsets] = True
-    for begin in range(0, len(words), _BLOCK):
-        end = min(begin + _BLOCK, len(words) - 1)
-        rows = used[words[begin : end + 1]]
-        if not ((rows[1:] > rows[:-1]) | first[begin + 1 : end + 1]).all():
-            return "words are not in the order of the vectors"
-    starts = offsets[:-1][offsets[1:] > offsets[:-1]]
-    with np.errstate(all="ignore"):
-        sums = np.add.reduceat(weights, starts) if len(starts) else np.ones(1)
-        sound = len(weights) == 0 or (weights.min() > 0 and np.abs(sums - 1).max() < 1e-9)
-    if not sound:
-        return "weights are not positive, or do not add up to 1"
-    factors = arrays.get("factors", np.zeros(0))
-    if len(factors) and not (factors.min() > 0 and np.isfinite(factors.max())):
-        return "factors are not positive and finite"
-    return None
 
 
 def _stored_words(folder: Path, arrays: dict[str, np.ndarray]) -> WordVectors:

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from scipy import sparse
 
 import kexue
-from kexue import DocumentIndex, SearchStats, WordVectors, _document_index, _documents
+from kexue import DocumentIndex, SearchStats, WordVectors, _document_index_files, _documents
 from kexue._corpus import standard_library_docstrings
 from reference import document_index as reference
 
@@ -966,7 +966,8 @@ class Interruption(BaseException):
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, Interruption])
 @pytest.mark.parametrize(
-    ("module", "name", "calls"), [(np, "save", [0, 3, 5]), (os, "replace", [0, 1]), (_document_index, "_manifest", [0])]
+    ("module", "name", "calls"),
+    [(np, "save", [0, 3, 5]), (os, "replace", [0, 1]), (_document_index_files, "_manifest", [0])],
 )
 def test_interrupted_save(error, module, name, calls, tmp_path, monkeypatch):
     old, queries = some_index("words")
@@ -1106,8 +1107,8 @@ def forge(folder, name=None, array=None, **fields):
     del description["checksum"]
     if name is not None:
         np.save(folder / f"{name}.npy", array)
-        description["checksums"][name] = _document_index._checksum(array)
-    file.write_bytes(_document_index._manifest(description | fields))
+        description["checksums"][name] = _document_index_files._checksum(array)
+    file.write_bytes(_document_index_files._manifest(description | fields))
 
 
 def changed(array, place, value):
