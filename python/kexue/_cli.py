@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kexue._search import Corpus
+    from kexue._search import Collection, Corpus
     from kexue._word_vectors import WordVectors
 
 _DEMO_QUERIES = (
@@ -101,10 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     search.add_argument("query", metavar="QUERY")
     _add_text_options(search)
+    search.add_argument("--k", type=_positive_integer, default=5, help="how many documents to show (default 5)")
     search.add_argument(
-        "--k", type=_positive_integer, default=5, help="how many documents to show (default 5)"
+        "--index",
+        metavar="PATH",
+        type=Path,
+        help="a folder to keep the index in: if it is not there, it is made from the documents and the vectors; if "
+        "it is, nothing but it is read, so that --docs and --vectors are refused",
     )
-    search.set_defaults(run=_search)
+    search.set_defaults(run=_search, metric=None)  # None: not given, so that a kept index decides
 
     compare = commands.add_parser(
         "compare",
@@ -203,7 +208,7 @@ def _user_errors(what: str = "") -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         raise UserError(f"{what}{where}{error.strerror or error}") from error
-    except (ValueError, ImportError, MemoryError) as error:
+    except (ValueError, ImportError, MemoryError, OverflowError) as error:
         raise UserError(f"{what}{error or type(error).__name__}") from error
 
 
@@ -230,9 +235,7 @@ def _load(options: argparse.Namespace, stopwatch: _Stopwatch) -> tuple[Corpus, W
         with _user_errors():
             given = stopwatch("vectors", lambda: WordVectors.load(options.vectors))
     with _user_errors():
-        corpus, learned = stopwatch(
-            "corpus", lambda: load_corpus(options.docs, learn=given is None, notify=_notify)
-        )
+        corpus, learned = stopwatch("corpus", lambda: load_corpus(options.docs, learn=given is None, notify=_notify))
     return corpus, given if given is not None else learned
 
 
@@ -274,59 +277,96 @@ def _pad(text: str, width: int) -> str:
 
 def _search(options: argparse.Namespace) -> None:
     stopwatch = _Stopwatch()
-    options.weights = options.weights or "tfidf"
+    kept = options.index is not None and os.path.exists(options.index)
+    if kept:
+        collection = _open_kept(options, stopwatch)
+    else:
+        if options.index is not None and not options.index.parent.is_dir():
+            raise UserError(f"{options.index}: there is no folder {options.index.parent}")
+        collection = _collect(options, stopwatch)
+    answer = _answer(options.query, collection, options.k, stopwatch)
+    if options.index is not None and not kept:
+        _keep(collection, options.index, stopwatch)
+    if options.json:
+        print(json.dumps({**answer, "timings": stopwatch.seconds}))
+    else:
+        _print_results(answer["results"])
+
+
+def _collect(options: argparse.Namespace, stopwatch: _Stopwatch) -> Collection:
+    """What is searched, made from the documents and the vectors that the options name."""
+    from kexue._search import collect
+
     corpus, words = _load(options, stopwatch)
-    unknown, results = _results(options.query, corpus, words, options, stopwatch)
-    if not results:
-        raise UserError("no document has a word that is known")
-    if not options.json:
-        _print_results(corpus, results)
-        return
-    print(
-        json.dumps(
-            {
-                "query": options.query,
-                "metric": options.metric,
-                "weights": options.weights,
-                "unknown_words": unknown,
-                "documents": len(corpus.names),
-                "results": [
-                    {
-                        "rank": place,
-                        "distance": distance,
-                        "name": corpus.names[index],
-                        "text": corpus.texts[index],
-                    }
-                    for place, (index, distance) in enumerate(results, 1)
-                ],
-                "timings": stopwatch.seconds,
-            }
-        )
-    )
+    metric, weights = options.metric or "wmd", options.weights or "tfidf"
+    with _user_errors():
+        return stopwatch("index", lambda: collect(corpus, words, metric=metric, weights=weights))
 
 
-def _results(
-    text: str, corpus: Corpus, words: WordVectors, options: argparse.Namespace, stopwatch: _Stopwatch
-) -> tuple[list[str], list[tuple[int, float]]]:
+def _open_kept(options: argparse.Namespace, stopwatch: _Stopwatch) -> Collection:
+    """What is searched, as it was kept; a UserError where the options ask for something else."""
+    from kexue._search import open_kept
+
+    with _user_errors():
+        collection = stopwatch("index", lambda: open_kept(options.index))
+    for option in ("docs", "vectors"):
+        if getattr(options, option) is not None:
+            raise UserError(
+                f"{options.index} is there already and would not follow --{option}: search it without, "
+                "or delete it first to have it made anew"
+            )
+    for option, found in (("metric", collection.index.metric), ("weights", collection.weights)):
+        if getattr(options, option) not in (None, found):
+            raise UserError(
+                f"{options.index} was made with --{option} {found}: search it without --{option}, "
+                "or delete it first to have it made anew"
+            )
+    return collection
+
+
+def _keep(collection: Collection, path: Path, stopwatch: _Stopwatch) -> None:
+    from kexue._search import keep
+
+    try:
+        stopwatch("keep", lambda: keep(collection, path))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    _say(f"note: kept the index of {len(collection.names)} documents in {path}")
+
+
+def _answer(text: str, collection: Collection, k: int, stopwatch: _Stopwatch) -> dict[str, Any]:
+    """The nearest documents and how they were found; a UserError where there are none."""
     from kexue._search import rank, read_query
 
-    query = read_query(text, corpus, words)
+    query = read_query(text, collection.words, split_identifiers=collection.split_identifiers)
     _known(text, query.unknown, query.counts.nnz > 0, "the query")
-    results = stopwatch(
-        "search",
-        lambda: rank(query, corpus, words, metric=options.metric, weights=options.weights, k=options.k),
-    )
-    return query.unknown, results
+    with _user_errors():  # of vectors that are too large; of kept ones that were damaged since
+        nearest, stats = stopwatch("search", lambda: rank(query, collection, k))
+        results = [
+            {"rank": place, "distance": distance, "name": collection.names[i], "text": collection.texts[i]}
+            for place, (i, distance) in enumerate(nearest, 1)
+        ]
+    if not results:
+        raise UserError("no document has a word that is known")
+    return {
+        "query": text,
+        "metric": collection.index.metric,
+        "weights": collection.weights,
+        "unknown_words": query.unknown,
+        "documents": len(collection.names),
+        "results": results,
+        "stats": stats,
+    }
 
 
-def _print_results(corpus: Corpus, results: list[tuple[int, float]]) -> None:
+def _print_results(results: list[dict[str, Any]]) -> None:
     width = shutil.get_terminal_size().columns
-    names = [_cut(_printable(corpus.names[index]), max(20, 2 * width // 5)) for index, _ in results]
+    names = [_cut(_printable(result["name"]), max(20, 2 * width // 5)) for result in results]
     name_width = max(map(_columns, names))
     rank_width = len(str(len(results)))
-    for place, ((index, distance), name) in enumerate(zip(results, names, strict=True), 1):
-        head = f"{place:{rank_width}}  {distance:6.4f}  {_pad(name, name_width)}  "
-        first_line = _printable(corpus.texts[index].split("\n", 1)[0])
+    for result, name in zip(results, names, strict=True):
+        head = f"{result['rank']:{rank_width}}  {result['distance']:6.4f}  {_pad(name, name_width)}  "
+        first_line = _printable(result["text"].split("\n", 1)[0])
         print((head + _cut(first_line, max(20, width - _columns(head)))).rstrip())
 
 
@@ -361,7 +401,8 @@ def _comparison(options: argparse.Namespace, corpus: Corpus | None, words: WordV
     from kexue._search import read_query, weighted, word_weights
 
     texts = (options.text_a, options.text_b)
-    queries = [read_query(text, corpus, words) for text in texts]
+    split_identifiers = corpus is not None and corpus.split_identifiers
+    queries = [read_query(text, words, split_identifiers=split_identifiers) for text in texts]
     for text, query, which in zip(texts, queries, ("text A", "text B"), strict=True):
         _known(text, query.unknown, query.counts.nnz > 0, which)
     counts = queries[0].counts[:0] if corpus is None else corpus.counts_over(words)
@@ -384,12 +425,9 @@ def _comparison(options: argparse.Namespace, corpus: Corpus | None, words: WordV
                 )
         masses = [mass / mass.sum() for mass in masses]
         units = [
-            vectors / np.where(length > 0, length, 1)[:, None]
-            for vectors, length in zip((x, y), lengths, strict=True)
+            vectors / np.where(length > 0, length, 1)[:, None] for vectors, length in zip((x, y), lengths, strict=True)
         ]
-        cost = ((units[0][:, None] - units[1][None]) ** 2).sum(
-            axis=2
-        ) / 2  # 1 - cos, and exactly 0 for the same word
+        cost = ((units[0][:, None] - units[1][None]) ** 2).sum(axis=2) / 2  # 1 - cos, and exactly 0 for the same word
         bounds = {}
     bounds["rwmd"] = float(rwmd(x, y, x_weights, y_weights, metric=options.metric))
     solution = solve(cost, *masses)
@@ -495,18 +533,20 @@ def _plot(comparison: dict[str, Any], path: Path) -> None:
 
 
 def _demo(_: argparse.Namespace) -> None:
-    options = argparse.Namespace(docs=None, vectors=None, metric="wmd", weights="tfidf", k=3)
+    from kexue._search import collect
+
     stopwatch = _Stopwatch()
-    corpus, words = _load(options, stopwatch)
+    corpus, words = _load(argparse.Namespace(docs=None, vectors=None), stopwatch)
+    collection = collect(corpus, words, metric="wmd", weights="tfidf")
     print(
         f"{len(corpus.names)} docstrings of Python {platform.python_version()}'s standard library, and "
         f"vectors of {len(words)} words that were learned from them: {stopwatch.seconds['corpus']:.2f} s\n"
     )
     for text in _DEMO_QUERIES:
         stopwatch = _Stopwatch()
-        _, results = _results(text, corpus, words, options, stopwatch)
-        print(f"search {text!r}: {stopwatch.seconds['search'] * 1000:.0f} ms")
-        _print_results(corpus, results)
+        answer = _answer(text, collection, 3, stopwatch)
+        print(f"search {text!r}: {stopwatch.seconds['search'] * 1000:.1f} ms")
+        _print_results(answer["results"])
         print()
     print(f"compare {_DEMO_TEXTS[0]!r} {_DEMO_TEXTS[1]!r}")
     pair = argparse.Namespace(text_a=_DEMO_TEXTS[0], text_b=_DEMO_TEXTS[1], metric="wmd", weights="tfidf")

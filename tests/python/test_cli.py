@@ -97,14 +97,14 @@ class TestSearch:
         assert answer["query"] == "fuel for the bicycle"
         assert (answer["metric"], answer["weights"], answer["documents"]) == (metric, weights, 6)
         assert answer["unknown_words"] == ["for", "bicycle"]
-        assert set(answer["timings"]) == {"corpus", "search"}
+        assert set(answer["timings"]) == {"corpus", "index", "search"}
+        stats = answer["stats"]
+        assert stats["documents"] == stats["relaxed"] + stats["dual"] + stats["exact"] == 6
         results = answer["results"]
         assert [result["rank"] for result in results] == [1, 2, 3, 4, 5]
         distances = [result["distance"] for result in results]
         assert distances == sorted(distances)
-        assert all(
-            result["text"] == NOTES[int(result["name"].removeprefix("notes.txt:")) - 1] for result in results
-        )
+        assert all(result["text"] == NOTES[int(result["name"].removeprefix("notes.txt:")) - 1] for result in results)
         assert "fuel" in results[0]["text"]
         assert weights == "counts" or "fuel" in results[1]["text"]
 
@@ -145,11 +145,11 @@ class TestSearch:
         docs.write_text("rare the common\ncommon the b\ncommon c\n")
         corpus, words = _search.load_corpus(str(docs), learn=True)
         counts = corpus.counts_over(words)
-        query = _search.read_query("the rare common", corpus, words)
+        query = _search.read_query("the rare common", words, split_identifiers=False)
         weights = _search.word_weights(counts, [query], words, "tfidf")
         weight = {word: weights[words.key_to_index[word]] for word in ("the", "rare", "common")}
         assert weight == pytest.approx({"the": 0, "rare": np.log(4 / 2) + 1, "common": np.log(4 / 4) + 1})
-        only_stop = _search.read_query("the", corpus, words)
+        only_stop = _search.read_query("the", words, split_identifiers=False)
         weights = _search.word_weights(counts, [only_stop], words, "tfidf")
         assert weights[words.key_to_index["the"]] == pytest.approx(np.log(4 / 3) + 1)
 
@@ -200,6 +200,188 @@ class TestSearch:
         docs.write_text("猫喝牛奶\n狗吃骨头\n汽车需要汽油\n", encoding="utf-8")
         _, out, _ = run("search", "汽车", "--docs", docs, "--k", 1)
         assert "汽车需要汽油" in out
+
+
+class TestIndex:
+    """`search --index`."""
+
+    @pytest.fixture
+    def index(self, tmp_path):
+        path = tmp_path / "kept" / "notes.index"
+        path.parent.mkdir()
+        return path
+
+    def contents(self, path):
+        return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+    @pytest.mark.parametrize("query", ["the cat drinks", "a car", "the", "to the"])
+    @pytest.mark.parametrize("options", [(), ("--metric", "wrd"), ("--weights", "counts", "--k", "3")])
+    def test_is_built_and_then_used_alone(self, run, notes, index, query, options, monkeypatch):
+        expected = run("search", query, "--docs", notes, *options)
+        code, out, err = run("search", query, "--docs", notes, *options, "--index", index)
+        assert (code, out, err) == (
+            0,
+            expected[1],
+            f"{expected[2]}kexue: note: kept the index of 6 documents in {index}\n",
+        )
+        assert list(index.parent.iterdir()) == [index]
+        os.unlink(notes)
+        monkeypatch.setattr(_search, "load_corpus", None)
+        monkeypatch.setattr(WordVectors, "load", None)
+        before = self.contents(index)
+        assert run("search", query, *options, "--index", index) == expected
+        assert self.contents(index) == before
+
+    def test_json(self, run, notes, vectors, index):
+        arguments = ("search", "cat truck", "--json", "--index", index)
+        code, out, _ = run(*arguments, "--docs", notes, "--vectors", vectors, "--metric", "wrd", "--weights", "counts")
+        assert code == 0
+        built = json.loads(out)
+        assert set(built.pop("timings")) == {"vectors", "corpus", "index", "search", "keep"}
+        code, out, err = run(*arguments)
+        assert (code, err) == (0, "")
+        found = json.loads(out)
+        assert set(found.pop("timings")) == {"index", "search"}
+        assert found == built
+        assert (found["metric"], found["weights"], found["documents"]) == ("wrd", "counts", 6)
+        assert found["stats"]["documents"] == 4  # of the six, these have a word with a vector
+
+    def test_words_that_no_document_has(self, run, tmp_path, vectors, index):
+        docs = tmp_path / "docs.txt"
+        docs.write_text("cat\ndog\n")
+        run("search", "cat", "--docs", docs, "--vectors", vectors, "--index", index)
+        code, out, err = run("search", "truck car", "--index", index, "--k", 1)
+        assert (code, err) == (0, "")
+        assert out.split()[2] == "docs.txt:1"
+
+    @pytest.mark.parametrize("given", [("--docs",), ("--vectors",), ("--docs", "--vectors"), ("--docs", "-")])
+    def test_documents_and_vectors_are_not_ignored(self, run, notes, vectors, index, given, monkeypatch):
+        run("search", "cat", "--docs", notes, "--index", index)
+        before = self.contents(index)
+        monkeypatch.setattr(sys, "stdin", None)
+        places = {"--docs": notes, "--vectors": vectors}
+        arguments = given if "-" in given else [part for option in given for part in (option, places[option])]
+        found = run("search", "cat", *arguments, "--index", index)
+        message = (
+            f"kexue: error: {index} is there already and would not follow {given[0]}: search it without, "
+            "or delete it first to have it made anew\n"
+        )
+        assert found == (2, "", message)
+        assert self.contents(index) == before
+
+    @pytest.mark.parametrize(
+        ("option", "made", "other"),
+        [("--metric", "wrd", "wmd"), ("--metric", "wmd", "wrd"), ("--weights", "counts", "tfidf")],
+    )
+    def test_another_metric_or_other_weights(self, run, notes, index, option, made, other):
+        _, expected, _ = run("search", "cat", "--docs", notes, "--index", index, option, made)
+        assert run("search", "cat", "--index", index, option, made) == (0, expected, "")
+        message = (
+            f"kexue: error: {index} was made with {option} {made}: search it without {option}, "
+            "or delete it first to have it made anew\n"
+        )
+        assert run("search", "cat", "--index", index, option, other) == (2, "", message)
+
+    @pytest.mark.parametrize("kind", ["empty folder", "folder", "file"])
+    def test_something_else_is_there(self, run, notes, index, kind):
+        if kind == "file":
+            index.write_text("dear")
+        else:
+            index.mkdir()
+        if kind == "folder":
+            (index / "letter.txt").write_text("dear")
+        before = self.contents(index.parent)
+        found = run("search", "cat", "--docs", notes, "--index", index)
+        assert found == (2, "", f"kexue: error: {index}: not a search index, there is no search.json in it\n")
+        assert self.contents(index.parent) == before
+
+    @pytest.mark.parametrize(
+        ("file", "message"),
+        [
+            ("search.json", "search.json: damaged"),
+            ("corpus.npz", "corpus.npz: not a readable .npz file"),
+            ("counts.npz", "counts.npz: not a readable .npz file"),
+            ("documents/index.json", "index.json: damaged"),
+            ("documents/words.npy", "words.npy: damaged"),
+            ("documents", "documents: there is no such folder"),
+        ],
+    )
+    def test_truncated(self, run, notes, index, file, message):
+        run("search", "cat", "--docs", notes, "--index", index)
+        if file == "documents":
+            os.rename(index / file, index / "elsewhere")
+        else:
+            os.truncate(index / file, (index / file).stat().st_size // 2)
+        code, out, err = run("search", "the", "--index", index)
+        assert (code, out) == (2, "")
+        assert err.startswith("kexue: error: ") and message in err
+        assert err.count("\n") == 1
+
+    def test_damage_in_what_is_mapped(self, run, tmp_path, vectors, index):
+        docs = tmp_path / "docs.txt"
+        docs.write_text("\n".join([*NOTES, *["dog " * 5000] * 4]))
+        run("search", "cat", "--docs", docs, "--vectors", vectors, "--index", index)
+        file = index / "corpus.npz"
+        file.write_bytes(file.read_bytes().replace(b"The car needs", b"The \xffar needs"))
+        code, out, err = run("search", "car", "--index", index)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "'utf-8' codec can't decode byte 0xff" in err
+        table = np.load(index / "documents" / "vectors.npy", mmap_mode="r+")
+        table[2, 1] = np.nan
+        table.flush()
+        code, out, err = run("search", "car", "--index", index)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "vectors[2, 1] is nan" in err
+
+    def test_unknown_version(self, run, notes, index):
+        run("search", "cat", "--docs", notes, "--index", index)
+        file = index / "search.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 99}))
+        message = f"kexue: error: {file}: of version 99; kexue {kexue.__version__} reads version 1\n"
+        assert run("search", "cat", "--index", index) == (2, "", message)
+
+    @pytest.mark.parametrize("query", ["zebra", "", "null"])
+    def test_a_search_that_fails_keeps_nothing(self, run, tmp_path, vectors, index, query):
+        docs = tmp_path / "docs.txt"
+        docs.write_text("one\ntwo\n")
+        assert run("search", query, "--docs", docs, "--vectors", vectors, "--index", index)[:2] == (2, "")
+        assert list(index.parent.iterdir()) == []
+
+    @pytest.mark.parametrize("parent", ["absent", "notes.txt"])
+    def test_no_folder_to_keep_it_in(self, run, notes, tmp_path, parent, monkeypatch):
+        monkeypatch.setattr(_search, "load_corpus", None)
+        path = tmp_path / parent / "index"
+        found = run("search", "cat", "--docs", notes, "--index", path)
+        assert found == (2, "", f"kexue: error: {path}: there is no folder {path.parent}\n")
+
+    @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
+    def test_nothing_half_made_is_left(self, run, notes, index, monkeypatch, error):
+        expected = run("search", "cat", "--docs", notes)
+
+        def fail(source, target):
+            if os.fspath(target) == os.fspath(index):
+                raise error
+            real(source, target)
+
+        real = os.replace
+        monkeypatch.setattr(os, "replace", fail)
+        code, out, err = run("search", "cat", "--docs", notes, "--index", index)
+        if isinstance(error, OSError):
+            assert (code, err) == (2, f"kexue: error: {index}: {os.strerror(errno.ENOSPC)}\n")
+        else:
+            assert (code, err) == (130, "kexue: interrupted\n")
+        assert out == ""
+        assert list(index.parent.iterdir()) == []
+        monkeypatch.undo()
+        assert run("search", "cat", "--docs", notes, "--index", index)[:2] == expected[:2]
+
+    def test_standard_input(self, index):
+        arguments = ("search", "fuel oil", "--index", index, "--k", 1)
+        built = subprocess_run(*arguments, "--docs", "-", input="\n".join(NOTES).encode())
+        assert built.returncode == 0
+        found = subprocess_run(*arguments)
+        assert (found.returncode, found.stdout, found.stderr) == (0, built.stdout, b"")
+        assert b"line 3  The car needs fuel and oil." in found.stdout
 
 
 class TestCut:
@@ -453,6 +635,10 @@ class TestErrors:
                 ["search", "null", "--docs", "{tmp}/one.txt", "--vectors", "{vectors}"],
                 "no document has a word",
             ),
+            (
+                ["search", "cat", "--docs", "{notes}", "--vectors", "{tmp}/large.txt"],
+                "the vectors or the weights are too large for a distance",
+            ),
             (["compare", "cat", "yak", "--vectors", "{vectors}"], "no word of text B is known: yak"),
             (["compare", "", "cat", "--vectors", "{vectors}"], "text A '' has no word in it"),
         ],
@@ -463,6 +649,7 @@ class TestErrors:
             "empty": b"\n",
             "dots": b"...\n",
             "one": b"word\n",
+            "large": b"cat 3e38 3e38\ndog -3e38 -3e38\n",
         }.items():
             (tmp_path / f"{name}.txt").write_bytes(content)
         places = {"tmp": tmp_path, "notes": notes, "vectors": vectors}
@@ -500,9 +687,7 @@ class TestErrors:
     def test_no_traceback_and_exit_code(self, tmp_path):
         done = subprocess_run("search", "cat", "--docs", tmp_path / "absent")
         assert done.returncode == 2
-        assert done.stderr.decode().splitlines() == [
-            f"kexue: error: {tmp_path / 'absent'}: No such file or directory"
-        ]
+        assert done.stderr.decode().splitlines() == [f"kexue: error: {tmp_path / 'absent'}: No such file or directory"]
 
     def test_without_gensim(self, run, tmp_path, notes, monkeypatch):
         monkeypatch.setitem(sys.modules, "gensim.models", None)
@@ -532,9 +717,7 @@ class TestProcess:
     def test_ctrl_c(self, tmp_path):
         # It waits for standard input, so that the signal surely comes in the middle of the command.
         command = [sys.executable, "-c", READY_THEN_RUN, "search", "cat", "--docs", "-"]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             assert process.stdout.readline().strip() == b"ready"
             process.send_signal(signal.SIGINT)
@@ -635,9 +818,7 @@ class TestCache:
         assert self.files(cache) == ["corpus", "vectors"]
 
     @pytest.mark.parametrize("kind", ["corpus", "vectors"])
-    @pytest.mark.parametrize(
-        "damage", [b"", b"garbage", b"PK\x03\x04garbage", "half", "deleted", "folder", "swapped"]
-    )
+    @pytest.mark.parametrize("damage", [b"", b"garbage", b"PK\x03\x04garbage", "half", "deleted", "folder", "swapped"])
     def test_damaged_cache_is_built_again(self, run, notes, cache, kind, damage):
         first = run("search", "cat", "--docs", notes)
         (path,) = cache.glob(f"{kind}-*")
@@ -679,9 +860,7 @@ class TestCache:
             path = tmp_path / "docs.txt"
             path.write_text(f"cat dog {number}\ncar truck\n")
             assert run("search", "cat", "--docs", path)[0] == 0
-        assert (
-            self.files(cache) == ["corpus"] * _search._CACHED_CORPORA + ["vectors"] * _search._CACHED_CORPORA
-        )
+        assert self.files(cache) == ["corpus"] * _search._CACHED_CORPORA + ["vectors"] * _search._CACHED_CORPORA
 
     def test_no_pickle(self, run, notes, cache):
         run("search", "cat", "--docs", notes)
@@ -761,6 +940,12 @@ class TestStandardLibrary:
         assert err == ""
         assert any(result["name"].startswith("argparse") for result in json.loads(out)["results"])
 
+    def test_kept_index(self, run, tmp_path):
+        expected = run("search", "ArgumentParser", "--k", 20)
+        path = tmp_path / "index"
+        assert run("search", "ArgumentParser", "--k", 20, "--index", path)[:2] == expected[:2]
+        assert run("search", "ArgumentParser", "--k", 20, "--index", path) == expected
+
     def test_demo(self, run):
         code, out, err = run("demo")
         assert (code, err) == (0, "")
@@ -769,9 +954,7 @@ class TestStandardLibrary:
         assert "(lower bound)" in out
 
     def test_subprocess(self, own_cache):
-        done = subprocess_run(
-            "search", "read a csv file", env={**os.environ, "KEXUE_CACHE_DIR": str(own_cache)}
-        )
+        done = subprocess_run("search", "read a csv file", env={**os.environ, "KEXUE_CACHE_DIR": str(own_cache)})
         assert (done.returncode, done.stderr) == (0, b"")
         assert done.stdout.splitlines()[0].split()[2].startswith(b"csv")
 
