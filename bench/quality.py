@@ -269,7 +269,7 @@ def make_pool(items: Sequence[Item], documents: int, queries: int, rng: np.rando
     drawn = [eligible[i] for i in np.sort(rng.permutation(len(eligible))[:documents])]
     if not drawn:
         raise ValueError(f"none of {len(items)} documents has a first sentence and {LEAST_WORDS} more words")
-    words = WordVectors.fit([item.target for item in drawn], rng=SEED)
+    words = WordVectors.fit([item.target for item in drawn], window=20, rng=SEED)  # as the command line
     times_asked = Counter(tuple(item.question) for item in drawn)
     askable = [
         i
