@@ -36,6 +36,7 @@ METRICS = {"wmd": 0, "wrd": 1, "rwmd": 2, "rwrd": 3}
 cdef extern from "Python.h":
     # Declared without `except`: the exception stays pending while the core unwinds.
     int PyErr_CheckSignals() noexcept
+    PyObject *PyErr_Occurred() noexcept
     PyObject *PyObject_CallFunction(PyObject *function, const char *format, ...) noexcept
     void Py_DECREF(PyObject *object) noexcept
 
@@ -50,7 +51,7 @@ cdef int report_progress(void *state) noexcept nogil:
     cdef progress_t *progress = <progress_t *>state
     cdef PyObject *answer
     with gil:
-        if PyErr_CheckSignals() != 0:
+        if PyErr_Occurred() != NULL or PyErr_CheckSignals() != 0:
             return 1
         answer = PyObject_CallFunction(progress.report, "LL", <long long>progress.done, <long long>progress.total)
         if answer == NULL:

@@ -130,7 +130,7 @@ static inline void KX_TYPED(finish_row)(const KX_REAL *x, const KX_REAL *y, int6
 
 void KX_KERNEL(KX_TYPED(kx_document_table))(const KX_REAL *vectors, ptrdiff_t row_stride, int64_t dimension, const int32_t *words,
                                             const KX_REAL *y, int64_t rows, int64_t columns, int64_t stride, int take_root,
-                                            double scale, KX_REAL *table, int64_t table_stride) {
+                                            double scale, int are_far, KX_REAL *table, int64_t table_stride) {
     const int64_t whole = dimension / KX_LANES * KX_LANES;
     KX_REAL tails[TILE_ROWS * KX_LANES];
     memset(tails, 0, sizeof tails);
@@ -139,7 +139,8 @@ void KX_KERNEL(KX_TYPED(kx_document_table))(const KX_REAL *vectors, ptrdiff_t ro
         for (int64_t r = 0; r < TILE_ROWS; r++) {
             const int64_t row = i + r < rows ? i + r : rows - 1;
             x[r] = (const KX_REAL *)((const char *)vectors + (words ? words[row] : row) * row_stride);
-            memcpy(tails + r * KX_LANES, x[r] + whole, (size_t)(dimension - whole) * sizeof *tails);
+            for (int64_t k = whole; k < dimension; k++) tails[r * KX_LANES + k - whole] = x[r][k]; /* memcpy's call costs more */
+            if (!are_far) continue;
             /* The next rows on their way while these are worked on: the hardware's own prefetching left half of the time waiting. */
             const int64_t next = row + TILE_ROWS < rows ? row + TILE_ROWS : rows - 1;
             const char *ahead = (const char *)vectors + (words ? words[next] : next) * row_stride;

@@ -253,6 +253,7 @@ static kx_status_t KX_TYPED(normalize) KX_NORMALIZE_PARAMETERS(KX_REAL) {
 /* One query while it is searched for. */
 typedef struct KX_TYPED(query) {
     char *memory;
+    size_t bytes;            /* of it; the next query takes it over */
     int64_t words;           /* how many */
     int64_t slots, code_slots; /* of a row of the table and of the codes: words, up to whole vectors */
     kx_document_side_t side;
@@ -314,7 +315,8 @@ static kx_status_t KX_TYPED(measure_words)(kx_task_t *task, void *arg, int64_t b
             KX_KERNEL(KX_TYPED(kx_document_table))(wrd ? w->packed : job->vectors,
                                                    wrd ? job->stride * (ptrdiff_t)sizeof(KX_REAL) : job->row_stride,
                                                    job->dimension, wrd ? NULL : words, q->packed, count, q->words, job->stride,
-                                                   !wrd, (wrd ? 0.5 : 1.0) * job->options->scale, table, q->slots);
+                                                   !wrd, (wrd ? 0.5 : 1.0) * job->options->scale, !wrd && q == job->queries, table,
+                                                   q->slots);
             const KX_VECTOR most = VECTOR(set)(KX_REAL_MAX);
             KX_VECTOR largest = VECTOR(set)(0);
             const int32_t base = q->base;
@@ -471,7 +473,11 @@ static kx_status_t KX_TYPED(prepare_query)(const KX_TYPED(search_job) *job, KX_T
                                            int own_vocabulary, int64_t first_foreign) {
     const int64_t from = queries->offsets[number], n = queries->offsets[number + 1] - from;
     const int64_t segment = job->index->count < SEGMENT ? job->index->count : SEGMENT;
+    char *const memory = q->memory;
+    const size_t bytes = q->bytes;
     memset(q, 0, sizeof *q);
+    q->memory = memory;
+    q->bytes = bytes;
     q->words = n;
     q->slots = round_up(n, 16);
     q->code_slots = round_up(n, CODE_LANES);
@@ -488,8 +494,12 @@ static kx_status_t KX_TYPED(prepare_query)(const KX_TYPED(search_job) *job, KX_T
     size_t codes = kx_layout_add(&layout, job->index->used * q->code_slots, sizeof(uint16_t));
     size_t table = kx_layout_add(&layout, (job->index->used + 4) * q->slots, sizeof(KX_REAL));
     if (layout.overflow) return KX_E_OVERFLOW;
-    q->memory = kx_allocate(job->ctx, layout.bytes);
-    if (!q->memory) return KX_E_MEMORY;
+    if (q->bytes < layout.bytes) { /* fresh pages for every query would be a twentieth of its time */
+        kx_release(job->ctx, q->memory);
+        q->memory = kx_allocate(job->ctx, layout.bytes);
+        q->bytes = q->memory ? layout.bytes : 0;
+        if (!q->memory) return KX_E_MEMORY;
+    }
     q->packed = (KX_REAL *)(q->memory + packed);
     q->weights = (float *)(q->memory + weights);
     q->least = (float *)(q->memory + least);
@@ -640,7 +650,6 @@ static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
         for (int64_t q = 0; q < prepared; q++) {
             nearest[first + q] = job.queries[q].nearest;
             results->counts[first + q] = job.queries[q].counts;
-            kx_release(ctx, job.queries[q].memory);
         }
         worst = status < KX_OK || status > worst ? status : worst;
     }
@@ -649,6 +658,7 @@ static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
         if (status != KX_OK) worst = status;
     }
     for (int64_t q = 0; q < queries->count; q++) kx_release(ctx, nearest[q].heap);
+    for (int64_t q = 0; q < most; q++) kx_release(ctx, job.queries[q].memory);
     for (int w = 0; w < workers; w++) {
         kx_release(ctx, job.workers[w].memory);
         kx_release(ctx, job.workers[w].scratch_memory);

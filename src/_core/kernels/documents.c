@@ -218,7 +218,7 @@ static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begi
             const int wrd = is_wrd(job->options);
             KX_KERNEL(KX_TYPED(kx_document_table))(w->packed_x, job->stride * (ptrdiff_t)sizeof(KX_REAL), job->stride, NULL,
                                                    w->packed_y, x_words, y_words, job->stride, !wrd,
-                                                   (wrd ? 0.5 : 1.0) * job->options->scale, w->table, job->table_stride);
+                                                   (wrd ? 0.5 : 1.0) * job->options->scale, 0, w->table, job->table_stride);
             for (int64_t i = x_first; i < x_last; i++) {
                 if (kx_task_should_stop(task)) return KX_E_CANCELLED;
                 int64_t j = job->symmetric && y_first <= i ? i + 1 : y_first;
@@ -304,6 +304,7 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
                 for (int64_t i = 0; i < X->count; i++)
                     out[i * X->count + i] = blocked_x.offsets[i + 1] > blocked_x.offsets[i] ? 0 : (KX_REAL)options->empty_value;
             status = kx_parallel_for(ctx, tiles, 1, KX_TYPED(solve_tile), &job);
+            if (status >= KX_OK && options->done) *options->done = tiles;
             for (int64_t k = 0; k < workers; k++) kx_release(ctx, job.workers[k].memory);
         }
         kx_release(ctx, job.workers);

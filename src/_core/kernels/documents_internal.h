@@ -13,13 +13,13 @@ void KX_KERNEL(kx_document_pack_f32)(const float *vectors, ptrdiff_t row_stride,
 void KX_KERNEL(kx_document_pack_f64)(const double *vectors, ptrdiff_t row_stride, int64_t dimension, const int32_t *words,
                                      int64_t count, const double *factors, double *packed, int64_t stride);
 /* table[i, j] = |x_i - y_j| * scale, or its square * scale. x_i: row words[i] of the vectors (row i if words is NULL), row_stride bytes
-   apart; y as packed, rows of `stride`. The table's rows have room for whole vectors and its row count for a multiple of four. */
+   apart, are_far if they are not in a cache yet; y as packed, rows of `stride`. The table's rows have room for whole vectors and its row count for a multiple of four. */
 void KX_KERNEL(kx_document_table_f32)(const float *vectors, ptrdiff_t row_stride, int64_t dimension, const int32_t *words,
                                       const float *y, int64_t rows, int64_t columns, int64_t stride, int take_root, double scale,
-                                      float *table, int64_t table_stride);
+                                      int are_far, float *table, int64_t table_stride);
 void KX_KERNEL(kx_document_table_f64)(const double *vectors, ptrdiff_t row_stride, int64_t dimension, const int32_t *words,
                                       const double *y, int64_t rows, int64_t columns, int64_t stride, int take_root, double scale,
-                                      double *table, int64_t table_stride);
+                                      int are_far, double *table, int64_t table_stride);
 
 /* A document as its words' vocabulary rows (ascending; only cancelling reads them), their places in a table, and weights of sum 1. */
 typedef struct kx_document_side {

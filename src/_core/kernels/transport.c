@@ -514,7 +514,8 @@ static kx_status_t KX_TYPED(solve_range)(kx_task_t *task, void *arg, int64_t beg
             KX_KERNEL(KX_TYPED(kx_emd_solve))(arena, (const double *)a, (const double *)b, (const KX_REAL *)M, batch->m,
                                               batch->n, batch->row_stride, batch->options, batch->outputs, k, task);
         if (status < KX_OK) {
-            batch->first_failed[kx_task_worker(task)] = k;
+            /* One that was told to stop has not failed. */
+            if (status != KX_E_CANCELLED) batch->first_failed[kx_task_worker(task)] = k;
             return status;
         }
         worst = status > worst ? status : worst;

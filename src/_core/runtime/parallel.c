@@ -50,6 +50,7 @@ int kx_task_worker(const kx_task_t *task) { return task->worker; }
 static void poll_cancel(kx_task_t *task) {
     kx_job_t *job = task->job;
     if (!job->ctx || !job->ctx->cancel || kx_clock_ns() < task->next_poll_ns) return;
+    if (kx_atomic_load(&job->cancelled)) return; /* not again: the callback may have an exception to keep */
     if (job->ctx->cancel(job->ctx->cancel_state)) kx_atomic_store(&job->cancelled, 1);
     task->next_poll_ns = kx_clock_ns() + POLL_MILLISECONDS * (int64_t)1000000;
 }
@@ -141,7 +142,7 @@ static struct {
     int threads, idle;
 } pool = {KX_MUTEX_INIT, KX_CONDITION_INIT, KX_CONDITION_INIT, NULL, 0, 0};
 
-static kx_atomic_int fork_handlers_set = KX_ATOMIC_INIT(0);
+static kx_once_t fork_handlers = KX_ONCE_INIT;
 
 /* A forked child has only the thread that forked: the pool starts anew there, at its first use. */
 static void before_fork(void) { kx_mutex_lock(&pool.mutex); }
@@ -155,6 +156,8 @@ static void after_fork_in_child(void) {
     pool.requests = NULL;
     pool.threads = pool.idle = 0;
 }
+
+static void set_fork_handlers(void) { kx_at_fork(before_fork, after_fork_in_parent, after_fork_in_child); }
 
 static kx_request_t *open_request(void) {
     kx_request_t *request = pool.requests;
@@ -186,11 +189,9 @@ static void pool_thread(void *unused) {
 void kx_pool_launch(void *state, int workers, kx_run_fn run, void *job) {
     (void)state;
     kx_request_t request = {NULL, run, job, 1, workers, 0};
+    /* Before the mutex is taken for the first time: a child that is forked while it is held needs the handlers. */
+    kx_once(&fork_handlers, set_fork_handlers);
     kx_mutex_lock(&pool.mutex);
-    if (!kx_atomic_load(&fork_handlers_set)) {
-        kx_at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
-        kx_atomic_store(&fork_handlers_set, 1);
-    }
     request.next = pool.requests;
     pool.requests = &request;
     for (int missing = workers - 1 - pool.idle; missing > 0 && pool.threads < workers - 1; missing--) {

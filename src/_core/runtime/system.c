@@ -44,6 +44,12 @@ int kx_thread_start(void (*run)(void *), void *argument) {
     CloseHandle(thread);
     return 0;
 }
+static BOOL CALLBACK run_once(PINIT_ONCE once, PVOID run, PVOID *context) {
+    (void)once, (void)context;
+    ((void (*)(void))(uintptr_t)run)();
+    return TRUE;
+}
+void kx_once(kx_once_t *once, void (*run)(void)) { InitOnceExecuteOnce(once, run_once, (PVOID)(uintptr_t)run, NULL); }
 void kx_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
     (void)prepare, (void)parent, (void)child;
 }
@@ -101,6 +107,7 @@ int kx_thread_start(void (*run)(void *), void *argument) {
     if (failed) free(start);
     return failed ? -1 : 0;
 }
+void kx_once(kx_once_t *once, void (*run)(void)) { pthread_once(once, run); }
 void kx_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
     pthread_atfork(prepare, parent, child);
 }

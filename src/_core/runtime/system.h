@@ -9,14 +9,18 @@
 #include <windows.h>
 typedef SRWLOCK kx_mutex_t;
 typedef CONDITION_VARIABLE kx_condition_t;
+typedef INIT_ONCE kx_once_t;
 #define KX_MUTEX_INIT SRWLOCK_INIT
 #define KX_CONDITION_INIT CONDITION_VARIABLE_INIT
+#define KX_ONCE_INIT INIT_ONCE_STATIC_INIT
 #else
 #include <pthread.h>
 typedef pthread_mutex_t kx_mutex_t;
 typedef pthread_cond_t kx_condition_t;
+typedef pthread_once_t kx_once_t;
 #define KX_MUTEX_INIT PTHREAD_MUTEX_INITIALIZER
 #define KX_CONDITION_INIT PTHREAD_COND_INITIALIZER
+#define KX_ONCE_INIT PTHREAD_ONCE_INIT
 #endif
 
 void kx_mutex_lock(kx_mutex_t *mutex);
@@ -24,6 +28,9 @@ void kx_mutex_unlock(kx_mutex_t *mutex);
 void kx_condition_wait(kx_condition_t *condition, kx_mutex_t *mutex);
 void kx_condition_wait_ms(kx_condition_t *condition, kx_mutex_t *mutex, int milliseconds);
 void kx_condition_broadcast(kx_condition_t *condition);
+
+/* Calls run once, however many threads ask for it; all return after it has. */
+void kx_once(kx_once_t *once, void (*run)(void));
 
 /* Starts a detached thread; 0 on success. */
 int kx_thread_start(void (*run)(void *), void *argument);

@@ -19,7 +19,8 @@ typedef struct kx_allocator {
     void *state;
 } kx_allocator_t;
 
-/* Returns non-zero to cancel. Called on the calling thread only, about every 50 ms. */
+/* Returns non-zero to cancel, and is not called again then. Called on the calling thread only, about every 50 ms. It must not fork a
+   child that returns into the call: the threads that the call waits for are not in the child. */
 typedef int (*kx_cancel_fn)(void *state);
 
 /* A thread engine: calls run(job, worker) once for each worker of 0 .. workers - 1, worker 0 on the calling thread, and

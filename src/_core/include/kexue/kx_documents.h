@@ -37,7 +37,7 @@ typedef struct kx_pairwise_options {
     kx_document_metric_t metric;
     double scale;       /* the ground cost is multiplied by it; default 1 */
     double empty_value; /* the distance of a pair with an empty document; default NaN */
-    int64_t *done;      /* NULL, or a counter of finished tiles that another thread may read */
+    int64_t *done;      /* NULL, or a counter of finished tiles, for the cancel callback to read */
     int64_t *total;     /* NULL, or where the number of tiles is written at the start */
 } kx_pairwise_options_t;
 
