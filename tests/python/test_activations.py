@@ -366,3 +366,18 @@ def test_subclass_is_kept(function):
         pass
 
     assert type(function(np.ones(3).view(Tagged), 1.0)) is Tagged
+
+
+@pytest.mark.parametrize("start", [0, 1, 5])
+def test_large_results_are_those_of_small_ones(dtype, start, rng):
+    """Above some size the result is written past the caches, from the first whole vector on."""
+    n = (32 << 20) // dtype.itemsize + 21
+    x = (rng.standard_normal(n + start) * 3).astype(dtype)[start:]
+    x[[0, 7, n // 2, n - 1]] = [np.nan, -1e30, np.inf, -0.0]
+    out = np.full(n + start + 1, 7, dtype=dtype)
+    kexue.squareplus(x, 1.5, out=out[start:-1])
+    pieces = [kexue.squareplus(piece, 1.5) for piece in np.array_split(x, 100)]
+    np.testing.assert_array_equal(out[start:-1], np.concatenate(pieces))
+    assert (out[:start] == 7).all() and out[-1] == 7
+    kexue.squareplus(x, 1.5, out=x)  # in place
+    np.testing.assert_array_equal(x, out[start:-1])

@@ -35,6 +35,10 @@ typedef __mmask16 kx_f32m;
 
 static inline kx_f64v kx_f64v_load(const double *p) { return _mm512_loadu_pd(p); }
 static inline void kx_f64v_store(double *p, kx_f64v a) { _mm512_storeu_pd(p, a); }
+/* Past the caches, to an address that is a multiple of the vector's size; kx_stream_end() before anyone else reads. */
+static inline void kx_f64v_stream(double *p, kx_f64v a) { _mm512_stream_pd(p, a); }
+static inline void kx_f32v_stream(float *p, kx_f32v a) { _mm512_stream_ps(p, a); }
+static inline void kx_stream_end(void) { _mm_sfence(); }
 static inline kx_f64v kx_f64v_set(double a) { return _mm512_set1_pd(a); }
 static inline kx_f64v kx_f64v_add(kx_f64v a, kx_f64v b) { return _mm512_add_pd(a, b); }
 static inline kx_f64v kx_f64v_sub(kx_f64v a, kx_f64v b) { return _mm512_sub_pd(a, b); }
@@ -189,6 +193,9 @@ typedef __m256 kx_f32m;
 
 static inline kx_f64v kx_f64v_load(const double *p) { return _mm256_loadu_pd(p); }
 static inline void kx_f64v_store(double *p, kx_f64v a) { _mm256_storeu_pd(p, a); }
+static inline void kx_f64v_stream(double *p, kx_f64v a) { _mm256_stream_pd(p, a); }
+static inline void kx_f32v_stream(float *p, kx_f32v a) { _mm256_stream_ps(p, a); }
+static inline void kx_stream_end(void) { _mm_sfence(); }
 static inline kx_f64v kx_f64v_set(double a) { return _mm256_set1_pd(a); }
 static inline kx_f64v kx_f64v_add(kx_f64v a, kx_f64v b) { return _mm256_add_pd(a, b); }
 static inline kx_f64v kx_f64v_sub(kx_f64v a, kx_f64v b) { return _mm256_sub_pd(a, b); }
@@ -367,6 +374,7 @@ typedef unsigned kx_f32m;
 #define KX_GENERIC_LANES(V, T, M, SQRT, FABS)                                                                     \
     static inline V V##_load(const T *p) { V r; memcpy(&r, p, sizeof r); return r; }                              \
     static inline void V##_store(T *p, V a) { memcpy(p, &a, sizeof a); }                                          \
+    static inline void V##_stream(T *p, V a) { memcpy(p, &a, sizeof a); }                                         \
     static inline V V##_set(T a) { V r; KX_LANES_OF(r) r.lane[i] = a; return r; }                                 \
     KX_GENERIC_OPERATION(V, add, +)                                                                               \
     KX_GENERIC_OPERATION(V, sub, -)                                                                               \
@@ -392,6 +400,7 @@ typedef unsigned kx_f32m;
         KX_EACH_LANE r = a.lane[i] < r ? a.lane[i] : r;                                                           \
         return r;                                                                                                 \
     }
+static inline void kx_stream_end(void) {}
 KX_GENERIC_LANES(kx_f64v, double, kx_f64m, sqrt, fabs)
 KX_GENERIC_LANES(kx_f32v, float, kx_f32m, sqrtf, fabsf)
 static inline unsigned kx_f64m_bits(kx_f64m m) { return m; }
