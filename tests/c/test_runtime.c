@@ -357,7 +357,7 @@ static void test_allocation(void) {
         {"emd 20x20, f32", solve_transport, 20, 20, 150, 1, 0, KX_WMD},
         {"assignment 32x32", solve_assignments, 32, 32, 60, 0, 0, KX_WMD},
         {"emd 90x80", solve_transport, 90, 80, 12, 0, 0, KX_WMD},
-        {"emd 200x150", solve_transport, 200, 150, 3, 0, 0, KX_WMD},
+        {"emd 250x150", solve_transport, 250, 150, 3, 0, 0, KX_WMD},
         {"emd 150x200, f32", solve_transport, 150, 200, 3, 1, 0, KX_WMD},
         {"line", solve_lines, 40, 50, 300, 0, 0, KX_WMD},
         {"WMD", solve_documents, 20, 20, 21, 0, 0, KX_WMD},

@@ -230,11 +230,11 @@ SHORTER_AFTER_LONGER = """if True:
             words = first + rng.permutation(300)[: min(max(length, 1), longest)]
             row[words] = 1 + rng.random(len(words))
         return weights
-    longest = [(129, 128), (140, 140), (136, 122), (160, 160), (200, 100), (238, 96), (230, 29), (60, 250), (300, 180)]
+    longest = [(193, 192), (210, 210), (220, 170), (240, 160), (290, 100), (280, 260), (60, 300), (300, 180)]
     for m, n in longest:
-        X = documents(m, [m, 256 - n, 135, 60], 0)
+        X = documents(m, [m, max(1, 384 - n), 192, 60], 0)
         for first in (0, 300):  # with shared words and without
-            Y = documents(n, [n, 256 - m, 121, 28], first)
+            Y = documents(n, [n, max(1, 384 - m), 192, 28], first)
             for dtype in (np.float32, np.float64):
                 vectors = rng.normal(size=(600, 3)).astype(dtype)
                 for metric in ("wmd", "wrd"):

@@ -531,7 +531,7 @@ static kx_status_t KX_TYPED(prepare_query)(const KX_TYPED(search_job) *job, KX_T
         size = square > size * size ? sqrt(square) : size;
     }
     size *= job->options->scale;
-    const float lowest = (float)ldexp(size > 1e-20 ? size < 1e20 ? size : 1e20 : 1e-20, -BINADES_BELOW);
+    const float lowest = (float)ldexp(size > 1e-23 ? size < 1e34 ? size : 1e34 : 1e-23, -BINADES_BELOW);
     uint32_t bits;
     memcpy(&bits, &lowest, sizeof bits);
     q->base = (int32_t)(bits >> CODE_SHIFT);
@@ -590,11 +590,12 @@ static kx_status_t KX_TYPED(store)(const kx_ctx_t *ctx, kx_nearest_t *nearest, i
 }
 
 static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
-    if (!index || !vectors || !queries || !options || !results || vocabulary < 1 || dimension < 1) return KX_E_ARGUMENT;
+    if (!results) return KX_E_ARGUMENT;
+    memset(results, 0, sizeof *results);
+    if (!index || !vectors || !queries || !options || vocabulary < 1 || dimension < 1) return KX_E_ARGUMENT;
     if (options->k < 1 || (options->metric != KX_WMD && options->metric != KX_WRD)) return KX_E_ARGUMENT;
     if (options->metric == KX_WRD && !index->factors) return KX_E_ARGUMENT;
     if (vocabulary > INT32_MAX || dimension > INT32_MAX || index->used > INT32_MAX) return KX_E_OVERFLOW;
-    memset(results, 0, sizeof *results);
     KX_TYPED(search_job) job;
     memset(&job, 0, sizeof job);
     job.ctx = ctx;
@@ -620,6 +621,7 @@ static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
     const int64_t groups = (queries->count + most - 1) / most, segments = (index->count + SEGMENT - 1) / SEGMENT;
     const int workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
     if (options->total) *options->total = groups * segments;
+    if (options->done) *options->done = 0;
 
     kx_layout_t layout = {0, 0};
     size_t worker_block = kx_layout_add(&layout, workers, sizeof *job.workers);

@@ -7,9 +7,9 @@
 #include "kexue/kx_transport.h"
 #include "runtime/memory.h"
 
-/* Up to this many nodes the solver of transport_small.c is used, above it that of transport_large.c: 100 x 100 takes them 112 and
-   163 us, 128 x 128 about the same. */
-enum { KX_EMD_SMALL_NODES = 256 };
+/* Up to this many nodes the solver of transport_small.c is used, above it that of transport_large.c: 128 x 128 takes them 85 and
+   170 us, 200 x 200 about the same (float64 costs of points of the plane; random ones favour the small one to 250 x 250). */
+enum { KX_EMD_SMALL_NODES = 384 };
 
 /* Uniform square problems up to this many rows are solved as assignments. */
 enum { KX_EMD_ASSIGNMENT_SIZE = 64 };

@@ -51,7 +51,7 @@ typedef struct kx_emd_outputs {
    count = 1). Weights are float64; M has contiguous rows that are row_stride bytes apart.
    The weights are checked (KX_E_NONFINITE, KX_E_NEGATIVE, KX_E_EMPTY, KX_E_TOTALS), M is checked for NaN and -infinity. Returns the
    failure of the first problem that fails (its index in *failed when failed is not NULL), else the largest warning.
-   Memory beyond inputs and outputs, per worker: O(m n) for m + n <= 256; above it O(m + n) + (m + n)^2 / 8 bytes, and a float32
+   Memory beyond inputs and outputs, per worker: O(m n) for m + n <= 384; above it O(m + n) + (m + n)^2 / 8 bytes, and a float32
    copy of M. */
 kx_status_t kx_transport_emd_f64(const kx_ctx_t *ctx, const double *a, const double *b, const double *M, int64_t count,
                                  const int64_t *a_offsets, const int64_t *b_offsets, const int64_t *M_offsets, int64_t m,
