@@ -376,7 +376,8 @@ static kx_status_t KX_TYPED(bound_documents)(kx_task_t *task, void *arg, int64_t
     return KX_OK;
 }
 
-/* The distance of one document, entered if it is near enough. */
+/* The distance of one document, entered if it is near enough. The solve does not start from the bound's potentials: solves are 1%
+   of a query, and the distances would no longer be the bits of a scan. */
 static kx_status_t KX_TYPED(solve_document)(KX_TYPED(search_job) *job, KX_TYPED(search_worker) *w, KX_TYPED(query) *q,
                                             int64_t document, kx_task_t *task) {
     const kx_index_t *index = job->index;
