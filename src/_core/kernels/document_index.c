@@ -614,9 +614,9 @@ static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
         const int64_t length = queries->offsets[q + 1] - queries->offsets[q];
         job.widest = length > job.widest ? length : job.widest;
     }
-    /* As many queries side by side as keep their tables within three fifths of the vectors, which are read once for all of them. */
+    /* As many queries side by side as keep their tables within two fifths of the vectors, which are read once for all of them. */
     const int64_t entries = round_up(job.widest, 16) + round_up(job.widest, CODE_LANES) / 2 + 1;
-    int64_t most = 3 * dimension / 5 / entries;
+    int64_t most = 2 * dimension / 5 / entries;
     if (most < 1) most = 1;
     if (most > queries->count) most = queries->count > 0 ? queries->count : 1;
     const int64_t groups = (queries->count + most - 1) / most, segments = (index->count + SEGMENT - 1) / SEGMENT;

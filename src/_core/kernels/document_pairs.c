@@ -29,8 +29,8 @@ kx_status_t KX_KERNEL(kx_document_normalize)(const int32_t *words, const double 
     return KX_OK;
 }
 
-/* When the dual bound is tried before a solve, and how. */
-enum { BOUND_ENTRIES = 256, BOUND_SWEEPS = 8 };
+/* When the dual bound is tried before a solve, and how: more sweeps pay where a solve is dear. */
+enum { BOUND_ENTRIES = 256, BOUND_SWEEPS = 3, LONG_ENTRIES = 1024, LONG_SWEEPS = 8 };
 static const double BOUND_REG_SHARE = 0.1;
 
 /* What two documents do not share: equal words are at distance 0, and for a metric cost some optimal plan leaves the common mass
@@ -189,7 +189,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_document_distance))(kx_document_scratch_t *s, 
     if (limit < INFINITY && s->bound_block && m * n >= BOUND_ENTRIES) {
         double *f, *g;
         const double bound =
-            KX_KERNEL(kx_transport_bound)(costs, n, a, b, m, n, BOUND_SWEEPS, BOUND_REG_SHARE, s->bound_block, &f, &g);
+            KX_KERNEL(kx_transport_bound)(costs, n, a, b, m, n, m * n < LONG_ENTRIES ? BOUND_SWEEPS : LONG_SWEEPS,
+                                          BOUND_REG_SHARE, s->bound_block, &f, &g);
         /* What is left of two documents has totals below 1 that may differ by rounding. */
         if (bound > limit * (1 + 4 * (double)KX_REAL_EPSILON) + 1e-14 * (double)(m + n) * largest) {
             *distance = INFINITY;
