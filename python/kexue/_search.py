@@ -28,8 +28,8 @@ from kexue._word_vectors import WordVectors, tokenize
 _CACHE_VERSION = 2
 _CACHED_CORPORA = 8
 _SEED = 0
-# WMD's mean reciprocal rank with TF-IDF weights (bench/quality.py): 0.317 on docstrings, 0.469 on manual pages; with the
-# default of 5 it was 0.299 and 0.431.
+# WMD's mean reciprocal rank with TF-IDF weights (bench/quality.py): 0.317 on docstrings, 0.469 on manual pages; with
+# the default of 5 it was 0.299 and 0.431.
 _WINDOW = 20
 
 _KEPT_FORMAT = "kexue-search-index"
