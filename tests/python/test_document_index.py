@@ -1334,6 +1334,33 @@ print(json.dumps([error, latency, all((a == b).all() for a, b in zip(again, expe
     assert sound
 
 
+def test_interrupt_of_many_short_queries():
+    """No query lasts as long as the pause between two looks at the signals; the whole call would take a minute."""
+    script = """
+import os, signal, threading, time
+import numpy as np
+from scipy import sparse
+import kexue
+rng = np.random.default_rng(0)
+vectors = rng.normal(size=(5000, 100)).astype(np.float32)
+words = rng.integers(5000, size=(20000, 15))
+counts = sparse.csr_array((np.ones(words.size), words.ravel(), np.arange(0, words.size + 1, 15)), shape=(20000, 5000))
+counts.sum_duplicates()
+index = kexue.DocumentIndex(vectors).fit(counts)
+for workers in (1, 2):
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    done = False
+    try:
+        index.kneighbors(counts, 10, workers=workers)
+        done = True
+    except KeyboardInterrupt:
+        pass
+    assert not done
+    assert index.kneighbors(counts[:1], 1)[1].shape == (1, 1)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=25)
+
+
 def test_memory(rng):
     """At most 1.5 times the vectors and the counts, what a search needs included."""
     vectors = rng.normal(size=(20_000, 300)).astype(np.float32)

@@ -289,6 +289,7 @@ typedef struct KX_TYPED(search_job) {
     KX_TYPED(query) *queries; /* of the group */
     int64_t group, blocks;    /* queries in the group; blocks of documents in the segment */
     int64_t segment, segment_end;
+    int64_t next_poll_ns;
     KX_TYPED(search_worker) *workers;
 } KX_TYPED(search_job);
 
@@ -547,6 +548,7 @@ static kx_status_t KX_TYPED(prepare_query)(const KX_TYPED(search_job) *job, KX_T
 /* The neighbours of one group of queries, into their heaps. */
 static kx_status_t KX_TYPED(search_group)(KX_TYPED(search_job) *job) {
     const kx_index_t *index = job->index;
+    if (kx_ctx_should_stop(job->ctx, &job->next_poll_ns)) return KX_E_CANCELLED;
     kx_status_t worst = kx_parallel_for(job->ctx, (index->used + WORD_TILE - 1) / WORD_TILE, 1, KX_TYPED(measure_words), job);
     if (worst < KX_OK) return worst;
     for (KX_TYPED(query) *q = job->queries; q < job->queries + job->group; q++) {
@@ -556,6 +558,7 @@ static kx_status_t KX_TYPED(search_group)(KX_TYPED(search_job) *job) {
         q->rounding += 1e-14 * (double)largest; /* of the solver */
     }
     for (job->segment = 0; job->segment < index->count; job->segment = job->segment_end) {
+        if (kx_ctx_should_stop(job->ctx, &job->next_poll_ns)) return KX_E_CANCELLED;
         job->segment_end = job->segment + SEGMENT < index->count ? job->segment + SEGMENT : index->count;
         job->blocks = (job->segment_end - job->segment + DOCUMENT_BLOCK - 1) / DOCUMENT_BLOCK;
         kx_status_t status = kx_parallel_for(job->ctx, job->group * job->blocks, 1, KX_TYPED(bound_documents), job);

@@ -203,6 +203,9 @@ static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begi
         const int64_t x_block = tile / Y->blocks, y_block = tile % Y->blocks;
         const int64_t x_first = X->first[x_block], x_last = X->first[x_block + 1];
         const int64_t y_first = Y->first[y_block], y_last = Y->first[y_block + 1];
+        /* Here and not before: the first touch of a large matrix's pages takes seconds, which an interrupt would wait for. */
+        for (int64_t i = x_first > y_first ? x_first : y_first; job->symmetric && i < x_last && i < y_last; i++)
+            job->out[i * Y->count + i] = X->offsets[i + 1] > X->offsets[i] ? 0 : (KX_REAL)job->options->empty_value;
         if (!job->symmetric || y_last - 1 > x_first) {
             const int64_t x_words = X->block_offsets[x_block + 1] - X->block_offsets[x_block];
             const int64_t y_words = Y->block_offsets[y_block + 1] - Y->block_offsets[y_block];
@@ -300,9 +303,6 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
             status = KX_E_MEMORY;
         } else {
             memset(job.workers, 0, (size_t)workers * sizeof *job.workers);
-            if (symmetric)
-                for (int64_t i = 0; i < X->count; i++)
-                    out[i * X->count + i] = blocked_x.offsets[i + 1] > blocked_x.offsets[i] ? 0 : (KX_REAL)options->empty_value;
             status = kx_parallel_for(ctx, tiles, 1, KX_TYPED(solve_tile), &job);
             if (status >= KX_OK && options->done) *options->done = tiles;
             for (int64_t k = 0; k < workers; k++) kx_release(ctx, job.workers[k].memory);

@@ -64,6 +64,15 @@ int kx_task_should_stop(kx_task_t *task) {
     return kx_atomic_load(&task->job->cancelled) || kx_atomic_load64(&task->job->failed_chunk) < task->chunk;
 }
 
+int kx_ctx_should_stop(const kx_ctx_t *ctx, int64_t *next_poll_ns) {
+    if (current_task) return kx_task_should_stop(current_task);
+    if (!ctx || !ctx->cancel) return 0;
+    const int64_t now = kx_clock_ns(), pause = POLL_MILLISECONDS * (int64_t)1000000;
+    const int due = *next_poll_ns != 0 && now >= *next_poll_ns;
+    if (due || *next_poll_ns == 0) *next_poll_ns = now + pause;
+    return due && ctx->cancel(ctx->cancel_state);
+}
+
 static void record(kx_job_t *job, int64_t chunk, kx_status_t status) {
     kx_mutex_lock(&job->mutex);
     if (status > KX_OK && status > job->warning) job->warning = status;

@@ -60,6 +60,10 @@ int kx_task_should_stop(kx_task_t *task);
 typedef kx_status_t (*kx_body_fn)(kx_task_t *task, void *arg, int64_t begin, int64_t end);
 kx_status_t kx_parallel_for(const kx_ctx_t *ctx, int64_t n, int64_t grain, kx_body_fn body, void *arg);
 
+/* Non-zero when the call is to end: for functions that make many short kx_parallel_for calls, each of which is over before it would ask.
+   Asks the context's cancel callback, about every 50 ms; *next_poll_ns begins as 0 and is this function's own. */
+int kx_ctx_should_stop(const kx_ctx_t *ctx, int64_t *next_poll_ns);
+
 /* The processors that this process may run on (affinity and cgroup quota respected), at least 1. */
 int kx_cpu_count(void);
 
