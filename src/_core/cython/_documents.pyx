@@ -60,6 +60,14 @@ cdef int report_progress(void *state) noexcept nogil:
     return 0
 
 
+cdef void watch(kx_ctx_t *ctx, progress_t *progress, report) noexcept:
+    """Report the call's progress, if anyone wants to know."""
+    if report is not None:
+        progress.report = <PyObject *>report
+        ctx.cancel = report_progress
+        ctx.cancel_state = progress
+
+
 cdef kx_documents_t documents(tuple rows) except *:
     offsets, words, weights = rows
     return kx_documents_t(
@@ -76,13 +84,10 @@ def pairwise(vectors, tuple X, tuple Y, str metric, double scale, double empty_v
     fill_context(&ctx, workers)
     cdef kx_pairwise_options_t options = kx_pairwise_options_t(
         <kx_document_metric_t><int>METRICS[metric], scale, empty_value, NULL, NULL)
-    cdef progress_t progress
-    if report is not None:
-        progress = progress_t(<PyObject *>report, 0, 0)
-        options.done = &progress.done
-        options.total = &progress.total
-        ctx.cancel = report_progress
-        ctx.cancel_state = &progress
+    cdef progress_t progress = progress_t(NULL, 0, 0)
+    options.done = &progress.done
+    options.total = &progress.total
+    watch(&ctx, &progress, report)
     cdef kx_documents_t x = documents(X)
     cdef kx_documents_t y
     cdef const kx_documents_t *y_or_none = NULL
@@ -162,13 +167,10 @@ def search(vectors, used, factors, offsets, words, weights, removed, tuple queri
     fill_context(&ctx, workers)
     cdef kx_search_options_t options = kx_search_options_t(
         <kx_document_metric_t><int>METRICS[metric], scale, k, <const double *>data_of(limits), NULL, NULL)
-    cdef progress_t progress
-    if report is not None:
-        progress = progress_t(<PyObject *>report, 0, 0)
-        options.done = &progress.done
-        options.total = &progress.total
-        ctx.cancel = report_progress
-        ctx.cancel_state = &progress
+    cdef progress_t progress = progress_t(NULL, 0, 0)
+    options.done = &progress.done
+    options.total = &progress.total
+    watch(&ctx, &progress, report)
     cdef kx_index_t index = kx_index_t(
         used.shape[0], <const int32_t *>data_of(used), <const double *>data_of(factors), offsets.shape[0] - 1,
         <const int64_t *>data_of(offsets), <const int32_t *>data_of(words), <const double *>data_of(weights),
