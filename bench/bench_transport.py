@@ -1,4 +1,4 @@
-"""Exact transport beside POT, its C++ core alone, and SciPy's assignment."""
+"""Exact transport beside POT, its C++ core alone, and SciPy's assignment; entropic transport beside POT."""
 
 import pytest
 import workloads
@@ -66,3 +66,60 @@ def bench_emd2_1d(measure, n, side):
 @COSTS
 def bench_transport_lower_bound(measure, costs, size, side):
     measure(workloads.transport_lower_bound(*size, costs), side)
+
+
+ENTROPIC = [(n, costs, reg) for n in (30, 200, 1000) for costs in ("plane", "clustered") for reg in (0.1, 0.01)]
+BATCHES = [problem for problem in ENTROPIC if problem[0] == 30]
+
+
+def entropic(problems):
+    return pytest.mark.parametrize("problem", problems, ids="{0[0]}-{0[1]}-{0[2]}".format)
+
+
+@sides("kexue", "POT")
+@entropic(ENTROPIC)
+def bench_sinkhorn(measure, problem, side):
+    measure(workloads.sinkhorn(*problem), side)
+
+
+@sides("kexue", "POT", "POT's solve_batch")
+@entropic([(30, "random", 0.1), (30, "random", 0.01)])
+def bench_sinkhorn_batch(measure, problem, side):
+    measure(workloads.sinkhorn(*problem), side)
+
+
+@sides("kexue", "POT's sinkhorn_log")
+def bench_sinkhorn_underflow(measure, side):
+    measure(workloads.sinkhorn(300, "apart", 0.001), side)
+
+
+@sides("kexue", "POT")
+@entropic(BATCHES)
+def bench_sinkhorn2(measure, problem, side):
+    measure(workloads.sinkhorn2(*problem), side)
+
+
+@pytest.mark.parametrize(
+    ("problem", "side"),
+    [
+        (problem, side)
+        for problem in [(200, "plane", 0.1), (200, "clustered", 0.01), (1000, "plane", 0.1), (1000, "plane", 0.01)]
+        # At small regularisations its logarithms take seconds.
+        for side in ("kexue", "POT", *(["POT's solve_sample"] if problem == (200, "plane", 0.1) else []))
+    ],
+)
+def bench_sinkhorn_divergence(measure, problem, side):
+    measure(workloads.sinkhorn_divergence(*problem), side)
+
+
+@sides("kexue", "POT", "POT's sinkhorn_log")
+@pytest.mark.parametrize("problem", [(200, 5, 0.01), (200, 5, 0.002), (1000, 5, 0.01)])
+def bench_sinkhorn_barycenter(measure, problem, side):
+    measure(workloads.sinkhorn_barycenter(*problem), side)
+
+
+@sides("kexue", "POT and SciPy")
+@pytest.mark.parametrize("workers", [1, 2], ids="workers={}".format)
+@pytest.mark.parametrize(("frequencies", "reg"), [("uniform", 5.0), ("uniform", 2.0), ("Zipf", 5.0)], ids="{}".format)
+def bench_pairwise_distances_sinkhorn(measure, frequencies, reg, workers, side):
+    measure(workloads.pairwise_sinkhorn(5000, frequencies, reg, workers=workers), side)

@@ -37,6 +37,9 @@ class Goal:
     target: float | None = None
 
 
+# Seconds for the rounds of a workload, of which there are three at least.
+LONGEST = 60.0
+
 # A workload, and the goals of its peers; a peer without goals is there to be seen.
 LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
     (partial(workloads.emd2_batch, 5, 7, "random"), {"POT": Goal(target=100), "POT's C++": Goal(target=8)}),
@@ -62,6 +65,17 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         )
         for n in (32, 64)
     ),
+    *(
+        (partial(workloads.sinkhorn, 30, costs, reg), {"POT": goal, "POT's solve_batch": Goal()})
+        for reg, goal in ((0.1, Goal(120, 250)), (0.01, Goal(120)))
+        for costs in ("random", "plane", "clustered")
+    ),
+    (partial(workloads.sinkhorn, 200, "clustered", 0.01), {"POT": Goal(50, 100)}),
+    (partial(workloads.sinkhorn, 1000, "clustered", 0.1), {"POT": Goal(12, 30)}),
+    (partial(workloads.sinkhorn, 1000, "clustered", 0.01), {"POT": Goal(30, 65)}),
+    (partial(workloads.sinkhorn, 1000, "typical", 0.01), {"POT": Goal()}),
+    (partial(workloads.sinkhorn, 1000, "plane", 0.01), {"POT": Goal(target=6)}),
+    (partial(workloads.sinkhorn, 300, "apart", 0.001), {"POT's sinkhorn_log": Goal(required=15)}),
     *(
         (
             partial(workloads.pairwise_distances, "wmd", *words, workers=workers),
@@ -130,11 +144,14 @@ def seconds_of(call: Callable[[], Any], repeats: int) -> float:
 def take_turns(workload: Workload, peers: list[str], rounds: int, least_seconds: float) -> dict[str, list[float]]:
     """Seconds for one problem of each side, round by round, after every result was checked."""
     names = ["kexue", *peers]
-    repeats = {}
+    repeats, round_seconds = {}, 0.0
     for name in names:
         side = workload.sides[name]
         workload.check(name, side.call())
-        repeats[name] = max(1, round(least_seconds / seconds_of(side.call, 1)))
+        seconds = seconds_of(side.call, 1)
+        repeats[name] = max(1, round(least_seconds / seconds))
+        round_seconds += repeats[name] * seconds
+    rounds = max(3, min(rounds, int(LONGEST / round_seconds)))
     times: dict[str, list[float]] = {name: [] for name in names}
     gc.collect()
     gc.disable()

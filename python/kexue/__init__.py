@@ -23,7 +23,19 @@ _NAMES = {
         "squareplus_inverse",
     ),
     "documents": ("DocumentIndex", "SearchStats", "WordVectors", "pairwise_distances", "rwmd", "wcd", "wmd", "wrd"),
-    "transport": ("TransportResult", "emd", "emd2", "emd2_1d", "emd_1d", "solve", "transport_lower_bound"),
+    "transport": (
+        "TransportResult",
+        "emd",
+        "emd2",
+        "emd2_1d",
+        "emd_1d",
+        "sinkhorn",
+        "sinkhorn2",
+        "sinkhorn_barycenter",
+        "sinkhorn_divergence",
+        "solve",
+        "transport_lower_bound",
+    ),
 }
 _MODULES = ("activations", "compat", "dask", "documents", "plot", "sklearn", "transport", "ufuncs")
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

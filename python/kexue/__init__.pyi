@@ -35,6 +35,10 @@ from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2
 from kexue.transport import emd2_1d as emd2_1d
 from kexue.transport import emd_1d as emd_1d
+from kexue.transport import sinkhorn as sinkhorn
+from kexue.transport import sinkhorn2 as sinkhorn2
+from kexue.transport import sinkhorn_barycenter as sinkhorn_barycenter
+from kexue.transport import sinkhorn_divergence as sinkhorn_divergence
 from kexue.transport import solve as solve
 from kexue.transport import transport_lower_bound as transport_lower_bound
 

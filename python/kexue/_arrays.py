@@ -154,3 +154,57 @@ def as_contiguous(array: np.ndarray) -> np.ndarray:
     """
     flags = array.flags
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
+
+
+def as_csr_rows(name: str, matrix: Any, columns: int, whose: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make sorted rows of weights, without repeats and zeros, out of a documents x vocabulary matrix.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name for messages.
+    matrix : sparse matrix or array_like, shape (documents, columns)
+        Non-negative weights.
+    columns : int
+        The vocabulary's size.
+    whose : str
+        What has that size, for messages: "vectors has {} rows".
+
+    Returns
+    -------
+    offsets, indices, weights : ndarray
+        int64 of documents + 1, int32 and float64 of the non-zero entries.
+    """
+    from scipy.sparse import csr_array, issparse
+
+    if issparse(matrix):
+        if matrix.ndim != 2:
+            raise KexueValueError(
+                f"{name} must have 2 dimensions (documents x vocabulary), but its shape is {matrix.shape}"
+            )
+        as_real(name, np.empty(0, dtype=matrix.dtype))
+        # float64 before entries are added up: counts of uint8 would wrap around.
+        rows = csr_array(matrix if matrix.format == "csr" else matrix.astype(np.float64))
+    else:
+        rows = csr_array(as_real(name, matrix, ndim=2))
+    if rows.shape[1] != columns:
+        raise KexueValueError(f"{name} has {rows.shape[1]} columns (shape {rows.shape}), but {whose.format(columns)}")
+    if not rows.has_canonical_format:
+        rows = rows.astype(np.float64, copy=True)
+        rows.sum_duplicates()
+    if not rows.data.all():
+        rows = rows.copy()
+        rows.eliminate_zeros()  # such a word is not in use: its vector may be NaN
+    weights = np.ascontiguousarray(rows.data, dtype=np.float64)
+    if weights.size and not (weights.min() >= 0 and np.isfinite(weights).all()):
+        bad = int(np.argmax(~(np.isfinite(weights) & (weights >= 0))))
+        row = int(np.searchsorted(rows.indptr, bad, side="right")) - 1
+        what = "is negative" if weights[bad] < 0 and np.isfinite(weights[bad]) else "is not finite"
+        raise KexueValueError(
+            f"{name}[{row}, {rows.indices[bad]}] {what} ({weights[bad]}); {name} has shape {rows.shape}"
+        )
+    return (
+        np.ascontiguousarray(rows.indptr, dtype=np.int64),
+        np.ascontiguousarray(rows.indices, dtype=np.int32),
+        weights,
+    )

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 import kexue  # kexue.documents exports this module's class, so its helpers are looked up when they are called
 from kexue import _document_index_files, _documents, _npz
-from kexue._arrays import as_contiguous, as_real
+from kexue._arrays import as_contiguous, as_csr_rows, as_real
 from kexue._context import status_name
 from kexue._document_index_files import EMPTY, METRICS
 from kexue._errors import KexueValueError
@@ -685,7 +685,7 @@ class DocumentIndex:
             if weights is not None:
                 raise KexueValueError("weights go with contextual vectors; with word vectors, X holds the weights")
             vectors = self._vectors
-            rows = kexue.documents._csr_rows("X", self._counts(X), len(vectors))
+            rows = as_csr_rows("X", self._counts(X), len(vectors), "vectors has {} rows")
         offsets, words, mass = rows
         factors = np.zeros(0) if self._metric == "wrd" else None
         if len(words):

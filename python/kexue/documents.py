@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _documents
-from kexue._arrays import as_contiguous, as_real
+from kexue._arrays import as_contiguous, as_csr_rows, as_real
 from kexue._context import status_name
 from kexue._document_index import DocumentIndex, SearchStats
+from kexue._entropic import DEFAULT_MAX_ITER, Settings, check_reg
 from kexue._errors import KexueValueError, raise_status, require_finite, require_nonnegative
 from kexue._word_vectors import WordVectors
 
@@ -19,7 +20,7 @@ __all__ = ["DocumentIndex", "SearchStats", "WordVectors", "pairwise_distances", 
 
 _Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # offsets, words, weights
 _EMPTY = {"raise": np.nan, "nan": np.nan, "inf": np.inf}
-Metric = Literal["wmd", "wrd", "wcd", "rwmd"]
+Metric = Literal["wmd", "wrd", "wcd", "rwmd", "sinkhorn"]
 
 
 def _vectors(name: str, value: ArrayLike) -> np.ndarray:
@@ -101,7 +102,7 @@ def _require_finite_words(vectors: np.ndarray, words: np.ndarray) -> None:
 def _pair_distance(x: ArrayLike, y: ArrayLike, x_weights: Any, y_weights: Any, metric: str, rms: bool) -> Any:
     vectors, rows, columns = _pair(x, y, x_weights, y_weights)
     scale = 1.0 / np.sqrt(vectors.shape[1]) if rms else 1.0
-    status, distances = _documents.pairwise(vectors, rows, columns, metric, scale, np.nan, 1)
+    status, distances, _ = _documents.pairwise(vectors, rows, columns, metric, scale, np.nan, 1)
     if status:
         m = rows[1].shape[0]
         _explain(status, x=vectors[:m], y=vectors[m:])
@@ -319,45 +320,6 @@ def wcd(
     return float(distance) if vectors.dtype == np.float64 else vectors.dtype.type(distance)
 
 
-def _csr_rows(name: str, matrix: Any, vocabulary: int) -> _Rows:
-    """A documents x vocabulary matrix as sorted rows without repeats, its weights checked."""
-    from scipy.sparse import csr_array, issparse
-
-    if issparse(matrix):
-        if matrix.ndim != 2:
-            raise KexueValueError(
-                f"{name} must have 2 dimensions (documents x vocabulary), but its shape is {matrix.shape}"
-            )
-        as_real(name, np.empty(0, dtype=matrix.dtype))
-        # float64 before entries are added up: counts of uint8 would wrap around.
-        rows = csr_array(matrix if matrix.format == "csr" else matrix.astype(np.float64))
-    else:
-        rows = csr_array(as_real(name, matrix, ndim=2))
-    if rows.shape[1] != vocabulary:
-        raise KexueValueError(
-            f"{name} has {rows.shape[1]} columns (shape {rows.shape}), but vectors has {vocabulary} rows"
-        )
-    if not rows.has_canonical_format:
-        rows = rows.astype(np.float64, copy=True)
-        rows.sum_duplicates()
-    if not rows.data.all():
-        rows = rows.copy()
-        rows.eliminate_zeros()  # such a word is not in use: its vector may be NaN
-    weights = np.ascontiguousarray(rows.data, dtype=np.float64)
-    if weights.size and not (weights.min() >= 0 and np.isfinite(weights).all()):
-        bad = int(np.argmax(~(np.isfinite(weights) & (weights >= 0))))
-        row = int(np.searchsorted(rows.indptr, bad, side="right")) - 1
-        what = "is negative" if weights[bad] < 0 and np.isfinite(weights[bad]) else "is not finite"
-        raise KexueValueError(
-            f"{name}[{row}, {rows.indices[bad]}] {what} ({weights[bad]}); {name} has shape {rows.shape}"
-        )
-    return (
-        np.ascontiguousarray(rows.indptr, dtype=np.int64),
-        np.ascontiguousarray(rows.indices, dtype=np.int32),
-        weights,
-    )
-
-
 def _array_rows(
     name: str, documents: Sequence[ArrayLike], weights: Sequence[ArrayLike | None] | None, first: int
 ) -> tuple[list[np.ndarray], _Rows]:
@@ -365,13 +327,9 @@ def _array_rows(
     from scipy.sparse import issparse
 
     if isinstance(documents, (str, bytes)) or not hasattr(documents, "__len__") or issparse(documents):
-        raise TypeError(
-            f"{name} must be a sequence of arrays where vectors is None, not {type(documents).__name__}"
-        )
+        raise TypeError(f"{name} must be a sequence of arrays where vectors is None, not {type(documents).__name__}")
     if weights is not None and len(weights) != len(documents):
-        raise KexueValueError(
-            f"{name.lower()}_weights has {len(weights)} entries for {len(documents)} documents"
-        )
+        raise KexueValueError(f"{name.lower()}_weights has {len(weights)} entries for {len(documents)} documents")
     arrays = []
     for i, document in enumerate(documents):
         array = as_real(f"{name}[{i}]", document)
@@ -408,9 +366,7 @@ def _refuse_empty(name: str, rows: _Rows, moving: np.ndarray | None) -> None:
     i = int(np.argmax(~(totals > 0)))
     no_words = moving is None or not weights[offsets[i] : offsets[i + 1]].any()
     reason = "it has no words of positive weight" if no_words else "all its vectors are zero"
-    raise KexueValueError(
-        f'document {i} of {name} is empty: {reason}; empty="nan" or empty="inf" lets it pass'
-    )
+    raise KexueValueError(f'document {i} of {name} is empty: {reason}; empty="nan" or empty="inf" lets it pass')
 
 
 def _moving_words(vectors: np.ndarray, words: np.ndarray) -> np.ndarray:
@@ -433,6 +389,9 @@ def pairwise_distances(
     empty: Literal["raise", "nan", "inf"] = "raise",
     workers: int | None = None,
     progress: bool = False,
+    reg: float | None = None,
+    tol: float = 1e-9,
+    max_iter: int = DEFAULT_MAX_ITER,
 ) -> np.ndarray:
     """Distances between all pairs of documents.
 
@@ -445,8 +404,9 @@ def pairwise_distances(
         The other set. Without it, all pairs within X, each solved once.
     vectors : array_like, shape (vocabulary, d), optional
         Word vectors, float32 or float64; may be memory-mapped. Only rows in use must be finite.
-    metric : {"wmd", "wrd", "wcd", "rwmd"}, optional
-        `wmd` and `wrd` are exact; `wcd` and `rwmd` are lower bounds of "wmd".
+    metric : {"wmd", "wrd", "wcd", "rwmd", "sinkhorn"}, optional
+        `wmd` and `wrd` are exact; `wcd` and `rwmd` are lower bounds of "wmd"; "sinkhorn" is the cost of the entropic
+        plan (`sinkhorn2`) between the words' Euclidean distances, at least "wmd" and not 0 between equal documents.
     x_weights, y_weights : sequence, optional
         For lists of arrays: the weights of each document's tokens, or None for uniform ones.
     rms : bool, optional
@@ -459,6 +419,10 @@ def pairwise_distances(
         number, to the bit.
     progress : bool, optional
         Show a bar, if tqdm is installed.
+    reg : float
+        The regularisation of "sinkhorn", which needs it: positive, in the units of the distance.
+    tol, max_iter : optional
+        For "sinkhorn", as in `sinkhorn2`.
 
     Returns
     -------
@@ -474,9 +438,15 @@ def pairwise_distances(
     KeyboardInterrupt
         On Ctrl-C, within a fraction of a second.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If pairs of "sinkhorn" reached `max_iter`.
+
     See Also
     --------
     wmd, wrd, rwmd, wcd : for one pair.
+    sinkhorn2
 
     Notes
     -----
@@ -493,8 +463,19 @@ def pairwise_distances(
     array([[0. , 2.5],
            [2.5, 0. ]])
     """
-    if metric not in ("wmd", "wrd", "wcd", "rwmd"):
-        raise KexueValueError(f'metric must be "wmd", "wrd", "wcd" or "rwmd", got {metric!r}')
+    if metric not in ("wmd", "wrd", "wcd", "rwmd", "sinkhorn"):
+        raise KexueValueError(f'metric must be "wmd", "wrd", "wcd", "rwmd" or "sinkhorn", got {metric!r}')
+    entropic = {}
+    if metric == "sinkhorn":
+        if reg is None:
+            raise KexueValueError('metric="sinkhorn" needs reg, its regularisation')
+        settings = Settings(tol=tol, max_iter=max_iter)
+        regs = check_reg(reg)
+        if regs.ndim:
+            raise KexueValueError(f"reg must be a number, but its shape is {regs.shape}")
+        entropic = {"reg": float(regs), "tolerance": settings.tol, "max_iter": settings.max_iter}
+    elif reg is not None:
+        raise KexueValueError(f'reg goes with metric="sinkhorn", not with {metric!r}')
     if empty not in _EMPTY:
         raise KexueValueError(f'empty must be "raise", "nan" or "inf", got {empty!r}')
     if rms and metric == "wrd":
@@ -506,8 +487,8 @@ def pairwise_distances(
                 "x_weights and y_weights go with lists of arrays; with vectors, X and Y hold the weights"
             )
         words = _vectors("vectors", vectors)
-        rows = _csr_rows("X", X, words.shape[0])
-        columns = None if Y is None else _csr_rows("Y", Y, words.shape[0])
+        rows = as_csr_rows("X", X, words.shape[0], "vectors has {} rows")
+        columns = None if Y is None else as_csr_rows("Y", Y, words.shape[0], "vectors has {} rows")
     else:
         sets["X"], rows = _array_rows("X", X, x_weights, 0)
         columns = None
@@ -515,13 +496,9 @@ def pairwise_distances(
             sets["Y"], columns = _array_rows("Y", Y, y_weights, int(rows[0][-1]))
         parts = {name: [array for array in arrays if array.size] for name, arrays in sets.items()}
         if Y is not None and parts["X"] and parts["Y"] and parts["X"][0].shape[1] != parts["Y"][0].shape[1]:
-            raise KexueValueError(
-                f"X has vectors of dimension {parts['X'][0].shape[1]}, Y of {parts['Y'][0].shape[1]}"
-            )
+            raise KexueValueError(f"X has vectors of dimension {parts['X'][0].shape[1]}, Y of {parts['Y'][0].shape[1]}")
         every = sum(parts.values(), [])
-        words = (
-            as_contiguous(np.concatenate(every)) if every else np.zeros((1, 1))
-        )  # Fortran order stays otherwise
+        words = as_contiguous(np.concatenate(every)) if every else np.zeros((1, 1))  # Fortran order stays otherwise
     if empty == "raise":
         moving = _moving_words(words, _used_words(rows, columns)) if metric == "wrd" else None
         _refuse_empty("X", rows, moving)
@@ -534,10 +511,12 @@ def pairwise_distances(
         words, rows, columns = _as_centroids(words, used, rows, columns)
     core_metric = "wmd" if metric == "wcd" else metric
     with _progress_bar(progress, metric) as report:
-        status, distances = _documents.pairwise(
-            words, rows, columns, str(core_metric), scale, _EMPTY[empty], workers, report
+        status, distances, unconverged = _documents.pairwise(
+            words, rows, columns, str(core_metric), scale, _EMPTY[empty], workers, report, **entropic
         )
-    if status:
+    if status > 0:
+        raise_status(status, f"{unconverged} pairs stopped at max_iter={max_iter} before tol={tol:g}")
+    if status < 0:
         if status_name(status) == "KX_E_NONFINITE":
             _require_finite(sets, words, used)
         raise_status(status)

@@ -1,4 +1,4 @@
-"""Exact optimal transport between discrete measures: the earth mover's distance."""
+"""Optimal transport between discrete measures: exact (the earth mover's distance) and entropic (Sinkhorn)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _transport
-from kexue._arrays import as_contiguous, as_real, result_dtype
+from kexue._arrays import as_real, result_dtype
 from kexue._context import status_name
+from kexue._entropic import DEFAULT_MAX_ITER, Acceleration, Method, Settings, sinkhorn, sinkhorn2, solve_dense
+from kexue._entropic_means import sinkhorn_barycenter, sinkhorn_divergence
 from kexue._errors import KexueValueError, first_bad, raise_status, require_finite, require_nonnegative
+from kexue._transport_arguments import Problem, as_weights, byte_offsets, check_problem, explain_failure
 
 if TYPE_CHECKING:
     from scipy.sparse import coo_array
 
-__all__ = ["TransportResult", "emd", "emd2", "emd2_1d", "emd_1d", "solve", "transport_lower_bound"]
+__all__ = [
+    "TransportResult",
+    "emd",
+    "emd2",
+    "emd2_1d",
+    "emd_1d",
+    "sinkhorn",
+    "sinkhorn2",
+    "sinkhorn_barycenter",
+    "sinkhorn_divergence",
+    "solve",
+    "transport_lower_bound",
+]
 
 _POWERS = {"sqeuclidean": 2.0, "euclidean": 1.0, "cityblock": 1.0}
 
@@ -29,18 +44,22 @@ class TransportResult:
     Attributes
     ----------
     value : float or ndarray
-        The optimal value of what was solved.
+        The optimal value of what was solved: with `reg` it has the entropic term.
     value_linear : float or ndarray
         ``<plan, M>``; equal to `value` for exact transport.
     potentials : tuple of ndarray
-        ``(u, v)`` of shapes (..., m) and (..., n), in the units of the cost, with ``u[i] + v[j] <= M[i, j]``
-        everywhere and equality where mass moves. They are shifted so that ``sum(a * u) == sum(b * v)``.
+        ``(u, v)`` of shapes (..., m) and (..., n), in the units of the cost, shifted so that
+        ``sum(a * u) == sum(b * v)``. Exact: ``u[i] + v[j] <= M[i, j]`` everywhere and equality where mass moves.
+        With `reg`: ``plan == a[:, None] * b * exp((u[:, None] + v - M) / reg)``, and the sums add up to `value`.
     gap : float or ndarray
-        ``value - (sum(a * u) + sum(b * v))``: how far from optimal the plan can be at most.
+        The objective of the plan less ``sum(a * u) + sum(b * v)``. Exact: how far from optimal the plan can be at
+        most. With `reg` its sign says nothing: the plan's columns are only right to ``error``.
+    error : float or ndarray
+        The L1 norm of what the plan's marginals are wrong by, as a share of the mass; 0 for exact transport.
     status : int or ndarray
         0 solved, 1 the iteration limit was reached.
     n_iter : int or ndarray
-        Pivots.
+        Pivots, or passes over the kernel.
 
     Examples
     --------
@@ -54,6 +73,7 @@ class TransportResult:
     value_linear: Any
     potentials: tuple[np.ndarray, np.ndarray]
     gap: Any
+    error: Any
     status: Any
     n_iter: Any
     _arrays: dict[str, np.ndarray] = field(repr=False)
@@ -62,7 +82,9 @@ class TransportResult:
 
     @property
     def plan(self) -> np.ndarray:
-        """The plan as a dense array of shape (..., m, n), made anew at each access."""
+        """The plan as a dense array of shape (..., m, n); made anew at each access."""
+        if "plan" in self._arrays:
+            return self._arrays["plan"].copy()
         plan = np.zeros(self._shape, dtype=self._dtype)
         problems = plan.reshape(-1, *self._shape[-2:])
         for k, problem in enumerate(problems):
@@ -72,107 +94,42 @@ class TransportResult:
 
     @property
     def sparse_plan(self) -> coo_array | np.ndarray:
-        """The plan as a `scipy.sparse.coo_array` of at most m + n - 1 entries; for a batch an array of them."""
+        """The plan's non-zero entries as a `scipy.sparse.coo_array`; for a batch an array of them.
+
+        An exact plan has at most m + n - 1 entries, an entropic one m n.
+        """
         from scipy.sparse import coo_array
 
         batch = self._shape[:-2]
         plans = np.empty(batch, dtype=object)
         for k in range(plans.size):
             rows, columns, masses = self._entries(k)
-            one = coo_array((masses.astype(self._dtype), (rows, columns)), shape=self._shape[-2:])
+            one = coo_array((masses.astype(self._dtype, copy=False), (rows, columns)), shape=self._shape[-2:])
             if not batch:
                 return one
             plans[np.unravel_index(k, batch)] = one
         return plans
 
+    @property
+    def gradients(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The gradients of `value` with respect to `a`, `b` and `M`: the potentials and the plan.
+
+        Weights keep their total, so the first two are given up to a constant: they have mean 0. Exact transport has
+        kinks; there this is one of its subgradients.
+        """
+        u, v = self.potentials
+        return u - u.mean(axis=-1, keepdims=True), v - v.mean(axis=-1, keepdims=True), self.plan
+
     def _entries(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if "plan" in self._arrays:
+            plan = self._arrays["plan"].reshape(-1, *self._shape[-2:])[k]
+            rows, columns = plan.nonzero()
+            return rows, columns, plan[rows, columns]
         count = self._arrays["entry_counts"][k]
         return tuple(self._arrays[name][k, :count] for name in ("rows", "columns", "masses"))
 
 
-@dataclass
-class _Problem:
-    """Checked arguments: what the core reads, and what results are cast to."""
-
-    a: np.ndarray | None
-    b: np.ndarray | None
-    M: np.ndarray
-    batch: tuple[int, ...]
-    dtype: np.dtype
-    totals_tolerance: float
-
-    @property
-    def count(self) -> int:
-        return int(np.prod(self.batch))
-
-    def shaped(self, flat: np.ndarray, *core: int, dtype: Any = None) -> Any:
-        """A flat result in the batch's shape: a Python or NumPy scalar where there is no batch."""
-        with np.errstate(over="ignore"):
-            result = flat.reshape(self.batch + core).astype(dtype or self.dtype, copy=False)
-        if result.dtype == np.float32 and np.isinf(result).any():
-            raise OverflowError("the result is too large for float32; pass float64 arrays")
-        if result.ndim:
-            return result
-        return result.item() if result.dtype in (np.float64, np.int64, np.int32) else result[()]
-
-
-def _weights(name: str, value: ArrayLike | None, size: int, axis: str) -> np.ndarray | None:
-    if value is None or (hasattr(value, "__len__") and len(value) == 0 and np.ndim(value) == 1):
-        return None
-    weights = _contiguous_rows(as_real(name, value, dtype=np.float64), 1)
-    if weights.ndim == 0:
-        raise KexueValueError(f"{name} must be an array of weights, got a scalar")
-    if weights.shape[-1] != size:
-        raise KexueValueError(
-            f"{name} has {weights.shape[-1]} weights (shape {weights.shape}), but M has {size} {axis}"
-        )
-    return weights
-
-
-def _contiguous_rows(array: np.ndarray, core: int) -> np.ndarray:
-    """The array itself if its last axis is contiguous and it is aligned, else a contiguous copy of it.
-
-    The `core` last axes must not overlap themselves: a broadcast one is copied.
-    """
-    strides = array.strides[array.ndim - core :] if array.ndim >= core else ()
-    sound = array.flags.aligned and (not strides or strides[-1] == array.itemsize or array.shape[-1] == 1)
-    return array if sound else as_contiguous(array)
-
-
-def _check(a: ArrayLike | None, b: ArrayLike | None, M: ArrayLike) -> _Problem:
-    costs = _contiguous_rows(as_real("M", M), 2)
-    if costs.ndim < 2:
-        raise KexueValueError(f"M must have at least 2 dimensions, but its shape is {costs.shape}")
-    m, n = costs.shape[-2:]
-    if m == 0 or n == 0:
-        raise KexueValueError(f"M has no entries: its shape is {costs.shape}")
-    a_weights, b_weights = _weights("a", a, m, "rows"), _weights("b", b, n, "columns")
-    shapes = [costs.shape[:-2]] + [w.shape[:-1] for w in (a_weights, b_weights) if w is not None]
-    try:
-        batch = np.broadcast_shapes(*shapes)
-    except ValueError:
-        raise KexueValueError(
-            f"the batch dimensions of a, b and M do not fit together: {', '.join(map(str, shapes[1:] + shapes[:1]))}"
-        ) from None
-    single = np.dtype(np.float32)
-    exact = all(w is None or result_dtype(w) != single for w in (a, b))
-    return _Problem(a_weights, b_weights, costs, batch, result_dtype(a, b, M), 1e-9 if exact else 1e-6)
-
-
-def _offsets(array: np.ndarray | None, batch: tuple[int, ...], core: int) -> np.ndarray | None:
-    """Where each problem of the batch starts in a broadcast array, in bytes."""
-    if array is None:
-        return None
-    strides = np.broadcast_to(array, batch + array.shape[array.ndim - core :]).strides[: len(batch)]
-    offsets = np.zeros(batch, dtype=np.int64)
-    for axis, stride in enumerate(strides):
-        shape = [1] * len(batch)
-        shape[axis] = batch[axis]
-        offsets += (np.arange(batch[axis], dtype=np.int64) * stride).reshape(shape)
-    return offsets.ravel()
-
-
-def _run(problem: _Problem, max_iter: int | None, workers: int | None, **wanted: bool) -> dict[str, np.ndarray]:
+def _run(problem: Problem, max_iter: int | None, workers: int | None, **wanted: bool) -> dict[str, np.ndarray]:
     m, n = problem.M.shape[-2:]
     if max_iter is not None:
         try:
@@ -185,14 +142,14 @@ def _run(problem: _Problem, max_iter: int | None, workers: int | None, **wanted:
     outputs = _transport.allocate_outputs(count, m, n, **wanted)
     status, failed = _transport.emd(
         problem.a, problem.b, problem.M, count,
-        _offsets(problem.a, problem.batch, 1), _offsets(problem.b, problem.batch, 1),
-        _offsets(problem.M, problem.batch, 2), problem.M.strides[-2], problem.totals_tolerance,
+        byte_offsets(problem.a, problem.batch, 1), byte_offsets(problem.b, problem.batch, 1),
+        byte_offsets(problem.M, problem.batch, 2), problem.M.strides[-2], problem.totals_tolerance,
         max_iter or 0, outputs, workers,
     )  # fmt: skip
     if status < 0 and status_name(status) == "KX_E_OVERFLOW" and _LARGE < _largest(problem.M) < np.inf:
         return _run_scaled(problem, max_iter, workers, **wanted)
     if status < 0:
-        _explain(problem, status, failed)
+        explain_failure(problem, status, failed)
     if status > 0:
         stopped = int(np.count_nonzero(outputs["statuses"]))
         raise_status(status, f"{stopped} of {count} transport problems stopped at max_iter={max_iter} pivots; "
@@ -209,7 +166,7 @@ def _largest(M: np.ndarray) -> float:
     return float(np.abs(M[finite]).max()) if finite.any() else 0.0
 
 
-def _run_scaled(problem: _Problem, max_iter: int | None, workers: int | None, **wanted: bool) -> dict[str, np.ndarray]:
+def _run_scaled(problem: Problem, max_iter: int | None, workers: int | None, **wanted: bool) -> dict[str, np.ndarray]:
     outputs = _run(replace(problem, M=problem.M * _DOWN), max_iter, workers, **wanted)
     with np.errstate(over="ignore"):
         for array in (outputs.get("costs"), outputs.get("u"), outputs.get("v")):
@@ -220,44 +177,6 @@ def _run_scaled(problem: _Problem, max_iter: int | None, workers: int | None, **
     if not np.isfinite(outputs["costs"]).all():
         raise OverflowError("the transport cost is too large for float64")
     return outputs
-
-
-def _explain(problem: _Problem, status: int, failed: int) -> None:
-    """Raise the exception for a failed problem, with the first bad place where there is one."""
-    name = status_name(status)
-    where = ""
-    if failed >= 0 and problem.batch:
-        where = f" (problem {', '.join(map(str, np.unravel_index(failed, problem.batch)))} of the batch)"
-    if name in ("KX_E_NONFINITE", "KX_E_NEGATIVE"):
-        for argument, weights in (("a", problem.a), ("b", problem.b)):
-            if weights is not None:
-                require_finite(argument, weights)
-                require_nonnegative(argument, weights)
-        first_bad("M", problem.M, lambda costs: np.isnan(costs) | (costs == -np.inf))
-    message = None
-    if name in ("KX_E_TOTALS", "KX_E_EMPTY"):
-        totals = []
-        for weights in (problem.a, problem.b):
-            if weights is None:
-                totals.append(1.0)
-            else:
-                flat = np.broadcast_to(weights, problem.batch + weights.shape[-1:]).reshape(-1, weights.shape[-1])
-                totals.append(float(flat[failed].sum()))
-        if name == "KX_E_EMPTY":
-            message = f"{'a' if totals[0] == 0 else 'b'} sums to 0{where}: there is no mass to move"
-        else:
-            message = (
-                f"a sums to {totals[0]!r} and b to {totals[1]!r}{where}: "
-                f"they may differ by {problem.totals_tolerance:g} relatively"
-            )
-    elif name == "KX_E_INFEASIBLE":
-        message = f"no plan is feasible{where}: the infinite entries of M forbid every way to move the mass"
-    elif name == "KX_E_OVERFLOW":
-        message = (
-            "M or the weights are too large (or the weights too small) for float64, "
-            f"or the problem for this machine{where}"
-        )
-    raise_status(status, message)
 
 
 def emd(
@@ -328,14 +247,14 @@ def emd(
     array([[0.25, 0.25],
            [0.  , 0.5 ]])
     """
-    problem = _check(a, b, M)
+    problem = check_problem(a, b, M)
     m, n = problem.M.shape[-2:]
     outputs = _run(problem, max_iter, workers, plans=True, potentials=log, results=log)
     plan = problem.shaped(outputs["plans"], m, n)
     return (plan, _log(problem, outputs)) if log else plan
 
 
-def _log(problem: _Problem, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+def _log(problem: Problem, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
     m, n = problem.M.shape[-2:]
     results = outputs["results"]
     return {
@@ -400,7 +319,7 @@ def emd2(
         cost = _transport.emd2_plain(a, b, M)
         if cost is not None:
             return cost
-    problem = _check(a, b, M)
+    problem = check_problem(a, b, M)
     outputs = _run(problem, max_iter, workers, potentials=log, results=log)
     cost = problem.shaped(outputs["costs"])
     return (cost, _log(problem, outputs)) if log else cost
@@ -476,13 +395,14 @@ def transport_lower_bound(
         raise KexueValueError(f"sweeps must not be negative, got {sweeps}")
     if not 0 < reg < np.inf:
         raise KexueValueError(f"reg must be positive and finite, got {reg}")
-    problem = _check(a, b, M)
+    problem = check_problem(a, b, M)
     if problem.M.dtype != np.float64:
         problem = replace(problem, M=problem.M.astype(np.float64))
     status, failed, bounds, u, v = _transport.lower_bound(
         problem.a, problem.b, problem.M, problem.count,
-        _offsets(problem.a, problem.batch, 1), _offsets(problem.b, problem.batch, 1),
-        _offsets(problem.M, problem.batch, 2), problem.M.strides[-2], sweeps, reg, problem.totals_tolerance, workers,
+        byte_offsets(problem.a, problem.batch, 1), byte_offsets(problem.b, problem.batch, 1),
+        byte_offsets(problem.M, problem.batch, 2), problem.M.strides[-2], sweeps, reg, problem.totals_tolerance,
+        workers,
     )  # fmt: skip
     if status < 0:
         if status_name(status) == "KX_E_NONFINITE":
@@ -490,7 +410,7 @@ def transport_lower_bound(
                 if weights is not None:
                     require_finite(argument, weights)
             first_bad("M", problem.M, lambda costs: ~(np.abs(costs) <= _LARGEST_BOUNDED))
-        _explain(problem, status, failed)
+        explain_failure(problem, status, failed)
     m, n = problem.M.shape[-2:]
     bound = problem.shaped(bounds)
     return (bound, {"u": problem.shaped(u, m), "v": problem.shaped(v, n)}) if log else bound
@@ -500,9 +420,14 @@ def solve(
     M: ArrayLike,
     a: ArrayLike | None = None,
     b: ArrayLike | None = None,
-    reg: None = None,
+    reg: ArrayLike | None = None,
     *,
+    method: Method = "auto",
+    acceleration: Acceleration = "auto",
+    epsilon_scaling: bool | None = None,
+    tol: float = 1e-9,
     max_iter: int | None = None,
+    warmstart: tuple[ArrayLike, ArrayLike] | None = None,
     workers: int | None = None,
 ) -> TransportResult:
     """Solve a transport problem and return everything about the solution.
@@ -513,9 +438,13 @@ def solve(
         Costs, as in `emd`.
     a, b : array_like, optional
         Weights, as in `emd`; uniform by default.
-    reg : None
-        Regularisation. Only exact transport (None) is available.
-    max_iter, workers : int, optional
+    reg : float or array_like, optional
+        The regularisation, as in `sinkhorn`. None: exact transport.
+    method, acceleration, epsilon_scaling, tol, warmstart
+        As in `sinkhorn`; exact transport does not use them.
+    max_iter : int, optional
+        Pivots as in `emd`, or passes as in `sinkhorn`.
+    workers : int, optional
         As in `emd`.
 
     Returns
@@ -525,11 +454,16 @@ def solve(
     Raises
     ------
     KexueValueError
-        As in `emd`.
+        As in `emd` and `sinkhorn`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `max_iter` was reached.
 
     See Also
     --------
-    emd, emd2
+    emd, emd2, sinkhorn, sinkhorn2
 
     Examples
     --------
@@ -539,10 +473,34 @@ def solve(
     2.0
     >>> result.plan.sum(axis=0)
     array([0.25, 0.75])
+    >>> result = kexue.solve([[0.0, 2.0], [1.0, 1.0]], reg=0.5)
+    >>> round(result.value_linear, 6), round(result.value, 6)
+    (0.619203, 0.78311)
     """
-    if reg is not None:
-        raise KexueValueError(f"reg must be None, for exact transport, got {reg!r}")
-    problem = _check(a, b, M)
+    if reg is None:
+        return _solve_exactly(a, b, M, max_iter, workers)
+    iterations = DEFAULT_MAX_ITER if max_iter is None else max_iter
+    settings = Settings(method, acceleration, epsilon_scaling, tol, iterations)
+    solution = solve_dense(a, b, M, reg, settings, warmstart, workers, {"costs", "plans", "potentials", "results"})
+    log, problem = solution.log(), solution.problem
+    return TransportResult(
+        value=log["value"],
+        value_linear=log["cost"],
+        potentials=(log["u"], log["v"]),
+        gap=solution.scalars("gaps", np.float64),
+        error=log["error"],
+        status=log["status"],
+        n_iter=log["n_iter"],
+        _arrays={"plan": solution.plan},
+        _shape=problem.batch + problem.M.shape[-2:],
+        _dtype=problem.dtype,
+    )
+
+
+def _solve_exactly(
+    a: ArrayLike | None, b: ArrayLike | None, M: ArrayLike, max_iter: int | None, workers: int | None
+) -> TransportResult:
+    problem = check_problem(a, b, M)
     outputs = _run(problem, max_iter, workers, potentials=True, entries=True, results=True)
     log = _log(problem, outputs)
     return TransportResult(
@@ -550,6 +508,7 @@ def solve(
         value_linear=log["cost"],
         potentials=(log["u"], log["v"]),
         gap=log["gap"],
+        error=problem.shaped(np.zeros(problem.count), dtype=np.float64),
         status=log["status"],
         n_iter=log["n_iter"],
         _arrays={name: outputs[name] for name in ("rows", "columns", "masses", "entry_counts")},
@@ -596,7 +555,7 @@ def _solve_line(
         require_finite(name, array)
         points.append(array)
     m, n = points[0].shape[-1], points[1].shape[-1]
-    weights = [_weights("a", a, m, "points"), _weights("b", b, n, "points")]
+    weights = [as_weights("a", a, m, "points"), as_weights("b", b, n, "points")]
     shapes = [array.shape[:-1] for array in (*points, *weights) if array is not None]
     try:
         batch = np.broadcast_shapes(*shapes)
@@ -615,7 +574,7 @@ def _solve_line(
         *flat,
         *weights,
         *orders,
-        *(_offsets(w, batch, 1) for w in weights),
+        *(byte_offsets(w, batch, 1) for w in weights),
         power,
         tolerance,
         outputs,

@@ -20,6 +20,7 @@ from scipy import sparse
 
 import kexue
 from kexue import DocumentIndex, SearchStats, WordVectors, _document_index_files, _documents
+from kexue._arrays import as_csr_rows
 from kexue._corpus import standard_library_docstrings
 from reference import document_index as reference
 
@@ -253,7 +254,7 @@ def test_compiled_functions(metric, dtype, rng):
     counts[3] = 0
     vectors = vectors.astype(dtype)
     vectors[np.flatnonzero(counts[5])] = 0
-    rows = kexue.documents._csr_rows("X", counts, len(vectors))
+    rows = as_csr_rows("X", counts, len(vectors), "vectors has {} rows")
     found, expected = (module.normalize(vectors, rows, metric) for module in (_documents, reference))
     assert found[0] == expected[0] == 0
     for one, other in zip(found[1:3], expected[1:3], strict=True):
@@ -267,7 +268,8 @@ def test_compiled_functions(metric, dtype, rng):
     _, offsets, words, weights, factors = found
     used, words = np.unique(words, return_inverse=True)
     removed = (rng.random(40) < 0.2).astype(np.uint8)
-    queries = _documents.normalize(vectors, kexue.documents._csr_rows("X", counts[10:14], len(vectors)), metric)[1:4]
+    queries = as_csr_rows("X", counts[10:14], len(vectors), "vectors has {} rows")
+    queries = _documents.normalize(vectors, queries, metric)[1:4]
     arguments = (
         vectors,
         used.astype(np.int32),

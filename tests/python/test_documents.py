@@ -43,9 +43,7 @@ def exact(x, y, x_weights=None, y_weights=None, *, metric="wmd"):
 def corpus(rng, documents, vocabulary, dimension, words=12, dtype=np.float64):
     """Word vectors in clusters, and counts with every document different in length."""
     centers = rng.normal(size=(5, dimension))
-    vectors = (
-        centers[rng.integers(5, size=vocabulary)] + 0.5 * rng.normal(size=(vocabulary, dimension))
-    ).astype(dtype)
+    vectors = (centers[rng.integers(5, size=vocabulary)] + 0.5 * rng.normal(size=(vocabulary, dimension))).astype(dtype)
     counts = np.zeros((documents, vocabulary))
     for row in counts:
         chosen = rng.integers(vocabulary, size=rng.integers(1, words + 1))
@@ -90,13 +88,9 @@ def test_pairs_against_pot(dimension, dtype, rng):
                 assert isinstance(value, float if dtype == np.float64 else np.float32)
             for name in ("wcd", "rwmd"):
                 value = getattr(kexue, name)(x, y, *weights)
-                assert value == pytest.approx(
-                    ORACLES[name](x, y, *weights), rel=TOLERANCE[dtype], abs=TOLERANCE[dtype]
-                )
+                assert value == pytest.approx(ORACLES[name](x, y, *weights), rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
             bound = kexue.rwmd(x, y, *weights, metric="wrd")
-            assert bound == pytest.approx(
-                reference.rwrd(x, y, *weights), rel=TOLERANCE[dtype], abs=TOLERANCE[dtype]
-            )
+            assert bound == pytest.approx(reference.rwrd(x, y, *weights), rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("dimension", [1, 3, 16, 17, 300])
@@ -164,12 +158,8 @@ def test_rms(rng):
     counts, vectors = corpus(rng, 5, 20, 9)
     for name in ("wmd", "rwmd", "wcd"):
         plain = kexue.pairwise_distances(counts, vectors=vectors, metric=name)
-        np.testing.assert_allclose(
-            kexue.pairwise_distances(counts, vectors=vectors, metric=name, rms=True), plain / 3
-        )
-        np.testing.assert_allclose(
-            getattr(kexue, name)(X, Y, rms=True), getattr(kexue, name)(X, Y) / np.sqrt(3)
-        )
+        np.testing.assert_allclose(kexue.pairwise_distances(counts, vectors=vectors, metric=name, rms=True), plain / 3)
+        np.testing.assert_allclose(getattr(kexue, name)(X, Y, rms=True), getattr(kexue, name)(X, Y) / np.sqrt(3))
     for call in (
         lambda: kexue.pairwise_distances(counts, vectors=vectors, metric="wrd", rms=True),
         lambda: kexue.rwmd(X, Y, metric="wrd", rms=True),
@@ -247,9 +237,7 @@ def test_workers_give_the_same_bits(workers, metric, dtype, rng):
     np.testing.assert_array_equal(
         kexue.pairwise_distances(counts, vectors=vectors, metric=metric, workers=workers), serial
     )
-    other = kexue.pairwise_distances(
-        counts[:50], counts[50:], vectors=vectors, metric=metric, workers=workers
-    )
+    other = kexue.pairwise_distances(counts[:50], counts[50:], vectors=vectors, metric=metric, workers=workers)
     np.testing.assert_array_equal(other, serial[:50, 50:])
 
 
@@ -277,6 +265,225 @@ def test_long_documents(metric, dtype, rng):
         assert result[i, j] == pytest.approx(expected, rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
 
 
+# ---- entropic ----
+
+
+def entropic(X, Y=None, *, reg=0.5, **options):
+    return kexue.pairwise_distances(X, Y, metric="sinkhorn", reg=reg, **options)
+
+
+def entropic_pairs(X, Y, vectors, function):
+    """function(p, q, costs) of every pair of rows."""
+    problems = [[reference.wmd_problem(vectors[a > 0], vectors[b > 0], a[a > 0], b[b > 0]) for b in Y] for a in X]
+    return np.array([[function(*problem) for problem in row] for row in problems])
+
+
+@pytest.mark.parametrize("reg", [0.2, 2.0, 20.0])
+@pytest.mark.parametrize("dimension", [1, 3, 17])
+def test_entropic_pairs(dimension, reg, dtype, rng):
+    counts, vectors = corpus(rng, 9, 60, dimension, dtype=dtype)
+    weights = counts * rng.exponential(size=60)
+    tolerance = {"rtol": 0, "atol": 1e-9 if dtype == np.float64 else 1e-5}
+    for rows, columns in ((counts, weights[:5]), (weights, weights)):
+        result = entropic(sparse.csr_array(rows), sparse.csr_array(columns), reg=reg, vectors=vectors, tol=1e-12)
+        assert result.dtype == dtype and result.shape == (len(rows), len(columns))
+        single = entropic_pairs(rows, columns, vectors, lambda *problem: kexue.sinkhorn2(*problem, reg, tol=1e-12))
+        np.testing.assert_allclose(result, single, **tolerance)
+        if reg > 1:  # for less, POT takes too long
+            pot = entropic_pairs(
+                rows,
+                columns,
+                vectors,
+                lambda *problem: ot.sinkhorn2(*problem, reg, method="sinkhorn_log", stopThr=1e-12, numItermax=10**5),
+            )
+            np.testing.assert_allclose(result, pot, **tolerance)
+
+
+def test_entropic_is_between_exact_transport_and_the_product(rng):
+    counts, vectors = corpus(rng, 12, 60, 8)
+    exact_costs = kexue.pairwise_distances(counts, vectors=vectors)
+    product = entropic_pairs(counts, counts, vectors, lambda p, q, costs: p @ costs @ q)
+    last = exact_costs
+    for reg in (0.02, 0.2, 2.0):
+        result = entropic(counts, reg=reg, vectors=vectors)
+        assert (result >= last - 1e-8).all() and (result <= product + 1e-8).all()
+        last = result
+    np.testing.assert_allclose(entropic(counts, reg=1e9, vectors=vectors), product, rtol=1e-7)
+
+
+@pytest.mark.parametrize("documents", [1, 2, 7, 60])
+def test_entropic_symmetric(documents, workers, dtype, rng):
+    counts, vectors = corpus(rng, documents, 300, 10, words=25, dtype=dtype)
+    rows = sparse.csr_array(counts)
+    result = entropic(rows, vectors=vectors, workers=workers)
+    np.testing.assert_array_equal(result, result.T)
+    # A document is not at distance 0 from itself, unless it is of one word.
+    np.testing.assert_array_equal(result.diagonal() > 0, np.count_nonzero(counts, axis=1) > 1)
+    both = entropic(rows, rows, vectors=vectors, workers=workers)
+    np.testing.assert_array_equal(np.triu(result), np.triu(both))
+    np.testing.assert_allclose(result, both, rtol=0, atol=1e-7 if dtype == np.float64 else 1e-5)
+
+
+def test_entropic_workers_and_blocks_give_the_same_bits(workers, dtype, rng):
+    counts, vectors = corpus(rng, 70, 2000, 20, words=30, dtype=dtype)
+    serial = entropic(counts, vectors=vectors, workers=1)
+    np.testing.assert_array_equal(entropic(counts, vectors=vectors, workers=workers), serial)
+    other = entropic(counts[:30], counts[30:], vectors=vectors, workers=workers)
+    np.testing.assert_array_equal(other, serial[:30, 30:])
+    for i, j in [(0, 69), (20, 21), (5, 5), (2, 68)]:
+        assert entropic(counts[[i]], counts[[j]], vectors=vectors)[0, 0] == serial[i, j]
+
+
+@pytest.mark.parametrize("reg", [0.1, 5.0])
+def test_entropic_long_documents(reg, dtype, rng):
+    # Of more words than a block of a tile, with short ones in the same memory after them.
+    counts = np.zeros((5, 1000))
+    counts[0, :450] = rng.integers(1, 4, size=450)
+    counts[1, 400:1000] = 1
+    counts[2, 3] = 1
+    counts[3, 990:] = rng.random(10)
+    counts[4, 300:500] = rng.random(200)
+    vectors = rng.normal(size=(1000, 8)).astype(dtype)
+    result = entropic(counts, reg=reg, vectors=vectors, workers=2)
+    expected = entropic_pairs(counts, counts, vectors, lambda *problem: kexue.sinkhorn2(*problem, reg))
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-7 if dtype == np.float64 else 1e-5)
+
+
+def test_entropic_lists(dtype, rng):
+    counts, vectors = corpus(rng, 8, 40, 6, dtype=dtype)
+    arrays, weights = documents_of(counts, vectors)
+    expected = entropic(counts, vectors=vectors)
+    tolerance = {"rtol": 0, "atol": 1e-7 if dtype == np.float64 else 1e-5}
+    lists = entropic(arrays, x_weights=weights)
+    np.testing.assert_allclose(lists, expected, **tolerance)
+    np.testing.assert_array_equal(lists, lists.T)
+    two = entropic(arrays[:3], arrays[3:], x_weights=weights[:3], y_weights=weights[3:])
+    np.testing.assert_allclose(two, expected[:3, 3:], **tolerance)
+    assert lists.dtype == two.dtype == dtype
+    uniform = entropic(arrays)
+    for i, j in np.ndindex(uniform.shape):
+        _, _, costs = reference.wmd_problem(arrays[i], arrays[j])
+        assert uniform[i, j] == pytest.approx(kexue.sinkhorn2(None, None, costs, 0.5), abs=tolerance["atol"])
+
+
+def test_entropic_rms(dtype, rng):
+    counts, vectors = corpus(rng, 6, 30, 9, dtype=dtype)
+    plain = entropic(counts, reg=0.6, vectors=vectors)
+    scaled = entropic(counts, reg=0.2, vectors=vectors, rms=True)  # reg has the units of the distance
+    np.testing.assert_allclose(scaled, plain / 3, rtol=0, atol=1e-7 if dtype == np.float64 else 1e-5)
+    assert (entropic(counts, reg=0.6, vectors=vectors, rms=True) - scaled > 1e-4).any()
+
+
+def test_entropic_layouts(layout, dtype, untouched, rng):
+    counts, vectors = corpus(rng, 6, 20, 7, dtype=dtype)
+    expected = entropic(counts, vectors=vectors)
+    lists = entropic([vectors[:5], vectors[5:]])
+    other, rows = layout(vectors), layout(counts)
+    with untouched(other, rows):
+        np.testing.assert_array_equal(entropic(rows, vectors=other), expected)
+        np.testing.assert_allclose(entropic([other[:5], other[5:]]), lists, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(("empty", "value"), [("nan", np.nan), ("inf", np.inf)])
+def test_entropic_empty_documents(empty, value, workers, dtype, rng):
+    counts, vectors = corpus(rng, 6, 20, 4, dtype=dtype)
+    counts[[1, 4]] = 0
+    sound = [0, 2, 3, 5]
+    with pytest.raises(kexue.KexueValueError, match="document 1 of X is empty: it has no words"):
+        entropic(counts, vectors=vectors, workers=workers)
+    result = entropic(counts, vectors=vectors, empty=empty, workers=workers)
+    both = entropic(counts, counts, vectors=vectors, empty=empty, workers=workers)
+    np.testing.assert_array_equal(result[np.ix_(sound, sound)], entropic(counts[sound], vectors=vectors))
+    for matrix, bad in ((result, 1), (result, 4), (both, 1), (both, 4)):
+        np.testing.assert_array_equal(matrix[bad], np.full(6, value))
+        np.testing.assert_array_equal(matrix[:, bad], np.full(6, value))
+    none = sparse.csr_array((0, 20))
+    assert entropic(none, vectors=vectors).shape == (0, 0)
+    assert entropic(counts[sound], none, vectors=vectors).shape == (4, 0)
+    assert entropic([[], []], empty=empty).shape == (2, 2)
+
+
+def test_entropic_sizes(dtype, rng):
+    # Costs of any size: only their ratio to reg matters.
+    counts, vectors = corpus(rng, 5, 15, 3)
+    expected = entropic(counts, vectors=vectors)
+    for power in (-90, -30, 30, 90) if dtype == np.float32 else (-900, -300, 300, 900):
+        scaled = entropic(counts, reg=np.ldexp(0.5, power), vectors=np.ldexp(vectors, power).astype(dtype))
+        np.testing.assert_allclose(
+            np.ldexp(scaled.astype(np.float64), -power), expected, rtol=0, atol=1e-7 if dtype == np.float64 else 1e-5
+        )
+    one_word = entropic(np.eye(15), reg=1e-300, vectors=vectors)  # leaves nothing to regularise
+    np.testing.assert_allclose(one_word, reference.euclidean(vectors, vectors), rtol=1e-12, atol=0)
+    with pytest.raises(OverflowError):
+        entropic(counts, reg=1e-300, vectors=vectors)
+
+
+def test_entropic_limit(workers, rng):
+    counts, vectors = corpus(rng, 30, 400, 5, words=20)
+    counts[0], counts[1] = np.eye(2, 400)  # one word each: no passes
+
+    def stopped(p, q, costs):
+        return kexue.sinkhorn2(p, q, costs, 0.05, max_iter=3, log=True)[1]["status"]
+
+    with kexue.errstate(convergence="ignore"):
+        late = entropic_pairs(counts, counts, vectors, stopped)
+        early = entropic(counts, reg=0.05, vectors=vectors, max_iter=3, workers=workers)
+        again = entropic(counts, reg=0.05, vectors=vectors, max_iter=3, workers=1)
+    np.testing.assert_array_equal(early, again)
+    assert late.any() and not late[:2].any()
+    for Y, pairs in ((None, np.triu(late)), (counts, late)):
+        message = f"^{pairs.sum()} pairs stopped at max_iter=3 before tol=1e-09$"
+        with pytest.warns(kexue.ConvergenceWarning, match=message):
+            result = entropic(counts, Y, reg=0.05, vectors=vectors, max_iter=3, workers=workers)
+        assert np.isfinite(result).all()
+    with kexue.errstate(convergence="raise"), pytest.raises(kexue.ConvergenceWarning, match="max_iter=3"):
+        entropic(counts, reg=0.05, vectors=vectors, max_iter=3, workers=workers)
+    enough = entropic(counts, reg=0.05, vectors=vectors, workers=workers)
+    assert np.abs(enough - early).max() > 1e-6
+    loose = entropic(counts, reg=0.05, vectors=vectors, tol=1e-3, workers=workers)
+    assert 1e-8 < np.abs(enough - loose).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "sinkhorn"}, 'metric="sinkhorn" needs reg'),
+        ({"metric": "sinkhorn", "reg": 0}, "reg is 0.0, but must be positive"),
+        ({"metric": "sinkhorn", "reg": -1}, "reg is -1.0, but must be positive"),
+        ({"metric": "sinkhorn", "reg": float("nan")}, "reg is nan"),
+        ({"metric": "sinkhorn", "reg": float("inf")}, "reg is inf"),
+        ({"metric": "sinkhorn", "reg": [0.1, 1.0]}, r"reg must be a number, but its shape is \(2,\)"),
+        ({"metric": "sinkhorn", "reg": 1.0, "tol": -1e-9}, "tol must be"),
+        ({"metric": "sinkhorn", "reg": 1.0, "tol": float("nan")}, "tol must be"),
+        ({"metric": "sinkhorn", "reg": 1.0, "max_iter": 0}, "max_iter must be at least 1"),
+        ({"metric": "wmd", "reg": 1.0}, "reg goes with metric=\"sinkhorn\", not with 'wmd'"),
+        ({"metric": "wrd", "reg": 1.0}, "reg goes with metric=\"sinkhorn\", not with 'wrd'"),
+        ({"metric": "wcd", "reg": 1.0}, "reg goes with metric=\"sinkhorn\", not with 'wcd'"),
+        ({"metric": "rwmd", "reg": 1.0}, "reg goes with metric=\"sinkhorn\", not with 'rwmd'"),
+        ({"reg": 1.0}, "reg goes with metric"),
+    ],
+)
+def test_entropic_bad_options(options, message):
+    with pytest.raises(kexue.KexueValueError, match=message):
+        kexue.pairwise_distances([[1, 1, 0]], vectors=np.eye(3), **options)
+
+
+def test_entropic_bad_input():
+    for bad in (np.nan, np.inf):
+        vectors = np.eye(3)
+        vectors[1, 2] = bad
+        with pytest.raises(kexue.KexueValueError, match=rf"vectors\[1, 2\] is {bad}"):
+            entropic([[1, 1, 0]], vectors=vectors)
+        with pytest.raises(kexue.KexueValueError, match=rf"X\[1\]\[1, 2\] is {bad}"):
+            entropic([vectors[:1], vectors])
+    with pytest.raises(OverflowError):
+        entropic(np.full((2, 3), 1e308), vectors=np.eye(3))
+    with pytest.raises(TypeError, match="reg must hold real numbers"):
+        entropic([[1, 1, 0]], vectors=np.eye(3), reg="0.1")
+    with pytest.raises(TypeError, match="max_iter"):
+        entropic([[1, 1, 0]], vectors=np.eye(3), max_iter=2.5)
+
+
 # ---- forms of input ----
 
 
@@ -288,9 +495,7 @@ def test_lists_and_single_calls_agree(metric, dtype, rng):
     lists = kexue.pairwise_distances(arrays, x_weights=weights, metric=metric)
     np.testing.assert_allclose(lists, expected, rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(lists, lists.T)
-    two = kexue.pairwise_distances(
-        arrays[:3], arrays[3:], x_weights=weights[:3], y_weights=weights[3:], metric=metric
-    )
+    two = kexue.pairwise_distances(arrays[:3], arrays[3:], x_weights=weights[:3], y_weights=weights[3:], metric=metric)
     np.testing.assert_allclose(two, expected[:3, 3:], rtol=tolerance, atol=tolerance)
     assert lists.dtype == two.dtype == dtype
     for i, j in np.ndindex(3, 5):
@@ -355,9 +560,7 @@ def test_untidy_rows(untouched, metric, rng):
     expected = kexue.pairwise_distances(counts, vectors=vectors, metric=metric)
     with untouched(untidy.data, untidy.indices, untidy.indptr, vectors):
         result = kexue.pairwise_distances(untidy, vectors=vectors, metric=metric)
-        coo = sparse.coo_array(
-            (untidy.data, (np.repeat(np.arange(6), np.diff(indptr)), untidy.indices)), shape=(6, 16)
-        )
+        coo = sparse.coo_array((untidy.data, (np.repeat(np.arange(6), np.diff(indptr)), untidy.indices)), shape=(6, 16))
         other = kexue.pairwise_distances(coo, untidy, vectors=vectors, metric=metric)
     np.testing.assert_array_equal(result, expected)
     np.testing.assert_array_equal(np.triu(other), np.triu(expected))
@@ -370,9 +573,7 @@ def test_duplicates_of_small_integers_do_not_wrap(rng):
     csr = sparse.csr_array((rows[2], rows[1], [0, 4]), shape=(1, 3))
     expected = kexue.pairwise_distances([[3, 1, 0]], [[0, 0, 1]], vectors=vectors)
     for untidy in (coo, csr):
-        np.testing.assert_allclose(
-            kexue.pairwise_distances(untidy, [[0, 0, 1]], vectors=vectors), expected, rtol=1e-15
-        )
+        np.testing.assert_allclose(kexue.pairwise_distances(untidy, [[0, 0, 1]], vectors=vectors), expected, rtol=1e-15)
 
 
 def test_layouts_of_vectors(layout, dtype, untouched, metric, rng):
@@ -381,9 +582,7 @@ def test_layouts_of_vectors(layout, dtype, untouched, metric, rng):
     pair = getattr(kexue, metric)(vectors[:5], vectors[5:])
     other = layout(vectors)
     with untouched(other):
-        np.testing.assert_array_equal(
-            kexue.pairwise_distances(layout(counts), vectors=other, metric=metric), expected
-        )
+        np.testing.assert_array_equal(kexue.pairwise_distances(layout(counts), vectors=other, metric=metric), expected)
         assert getattr(kexue, metric)(other[:5], other[5:]) == pair
         lists = kexue.pairwise_distances([other[:5], other[5:]], metric=metric)
     assert lists[0, 1] == pytest.approx(pair, rel=1e-6 if dtype == np.float32 else 1e-14)
@@ -469,16 +668,12 @@ def test_zero_vectors(dtype, rng):
     result = kexue.pairwise_distances(counts, vectors=vectors, metric="wrd", empty="nan")
     without = counts.copy()
     without[:, [3, 7]] = 0
-    np.testing.assert_array_equal(
-        result, kexue.pairwise_distances(without, vectors=vectors, metric="wrd", empty="nan")
-    )
+    np.testing.assert_array_equal(result, kexue.pairwise_distances(without, vectors=vectors, metric="wrd", empty="nan"))
     assert np.isnan(result[1]).all() and np.isfinite(result[0, 2])
     for name in ("wmd", "wcd", "rwmd"):
         assert np.isfinite(kexue.pairwise_distances(counts, vectors=vectors, metric=name)).all()
     assert kexue.wrd([[1.0, 0], [0, 0]], [[0.0, 2]]) == 1
-    with pytest.raises(
-        kexue.KexueValueError, match="x is empty: all its vectors of positive weight are zero"
-    ):
+    with pytest.raises(kexue.KexueValueError, match="x is empty: all its vectors of positive weight are zero"):
         kexue.wrd([[0.0, 0], [1, 1]], [[0.0, 2]], [1, 0])
     assert kexue.wrd(np.array([[1e-30, 0]], dtype=dtype), np.array([[1, 1]], dtype=dtype)) == pytest.approx(
         1 - 0.5**0.5
@@ -589,24 +784,24 @@ def test_weights_that_overflow(metric):
 # ---- progress, threads, processes, memory ----
 
 
-def test_progress(capfd, workers, rng):
+@pytest.mark.parametrize("options", [{"metric": "wmd"}, {"metric": "sinkhorn", "reg": 1.0, "max_iter": 4}])
+def test_progress(options, capfd, workers, rng):
     counts, vectors = corpus(rng, 60, 3000, 5, words=40)
-    expected = kexue.pairwise_distances(counts, vectors=vectors)
-    capfd.readouterr()
-    np.testing.assert_array_equal(
-        kexue.pairwise_distances(counts, vectors=vectors, workers=workers, progress=True), expected
-    )
+    with kexue.errstate(convergence="ignore"):
+        expected = kexue.pairwise_distances(counts, vectors=vectors, **options)
+        capfd.readouterr()
+        np.testing.assert_array_equal(
+            kexue.pairwise_distances(counts, vectors=vectors, workers=workers, progress=True, **options), expected
+        )
     last = capfd.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
-    assert "wmd: 100%" in last
+    assert f"{options['metric']}: 100%" in last
     done, total = last.split("|")[2].split("[")[0].strip().split("/")
     assert done == total and int(total) > 10
 
 
 def test_many_threads_at_once(rng):
     counts, vectors = corpus(rng, 60, 500, 10, words=20)
-    expected = {
-        name: kexue.pairwise_distances(counts, vectors=vectors, metric=name, workers=1) for name in METRICS
-    }
+    expected = {name: kexue.pairwise_distances(counts, vectors=vectors, metric=name, workers=1) for name in METRICS}
     with ThreadPoolExecutor(8) as pool:
         jobs = [
             (
@@ -678,8 +873,15 @@ SETUP = """if True:
 """
 
 
-@pytest.mark.parametrize("options", ["workers=1", "workers=2", "workers=2, progress=True"])
-def test_interrupt(options):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(f"many, vectors=words, workers={workers}" for workers in ("1", "2", "2, progress=True")),
+        *(f'many, vectors=words, metric="sinkhorn", reg=0.5, workers={workers}' for workers in (1, 2)),
+        '[words[:, :3]], metric="sinkhorn", reg=0.001, tol=0, max_iter=2**61',  # one pair that nothing ends
+    ],
+)
+def test_interrupt(arguments):
     error, latency, sound = run_python(
         SETUP
         + f"""
@@ -695,7 +897,7 @@ def test_interrupt(options):
     thread.start()
     error = None
     try:
-        kexue.pairwise_distances(many, vectors=words, {options})
+        kexue.pairwise_distances({arguments})
     except BaseException as caught:
         error, latency = type(caught).__name__, time.perf_counter() - sent[0]
     thread.join()

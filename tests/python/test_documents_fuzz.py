@@ -13,7 +13,7 @@ from scipy import sparse
 
 import kexue
 from reference import documents as reference
-from reference.transport import euclidean
+from reference.transport import euclidean, wmd_problem
 
 LONG = os.environ.get("KEXUE_LONG_TESTS") == "1"
 METRICS = ["wmd", "wrd", "wcd", "rwmd"]
@@ -373,6 +373,51 @@ def test_equal_vectors_are_at_distance_zero(corpus, metric):
     weights, vectors = corpus.arrays()
     vectors[:] = vectors[0]
     assert not pairwise(weights, weights[::-1], vectors=vectors, metric=metric).any()
+
+
+# ---- entropic ----
+
+SHARES = st.sampled_from([0.05, 0.3, 2.0, 100.0])  # of the largest distance
+
+
+def entropic(X, Y=None, *, vectors, reg, **options):
+    return pairwise(X, Y, vectors=vectors, metric="sinkhorn", reg=reg, **options)
+
+
+@given(corpora(documents=5, longest=25), SEEDS, SHARES)
+@examples(120)
+def test_entropic_against_single_problems(corpus, seed, share):
+    weights, vectors = corpus.arrays()
+    reg = share * (size_of(vectors, "wmd") or 1.0)
+    split = np.random.default_rng(seed).integers(len(weights))
+    X, Y = weights[split:], weights[: split + 1]
+    result = entropic(X, Y, vectors=vectors, reg=reg, tol=1e-11)
+    assert result.dtype == vectors.dtype
+    slack = (1e-8 if vectors.dtype == np.float64 else 1e-5) * size_of(vectors, "wmd")
+    for i, j in np.ndindex(result.shape):
+        p, q, costs = wmd_problem(vectors[X[i] > 0], vectors[Y[j] > 0], X[i, X[i] > 0], Y[j, Y[j] > 0])
+        assert abs(result[i, j] - kexue.sinkhorn2(p, q, costs, reg, tol=1e-11)) <= slack
+        assert kexue.emd2(p, q, costs) - slack <= result[i, j] <= p @ costs @ q + slack
+
+
+@given(corpora(documents=40, vocabulary=400), SEEDS, SHARES, st.integers(-30, 30))
+@examples(60)
+def test_entropic_to_the_bit(corpus, seed, share, power):
+    weights, vectors = corpus.arrays()
+    rng = np.random.default_rng(seed)
+    reg = share * (size_of(vectors, "wmd") or 1.0)
+    expected = entropic(weights, weights, vectors=vectors, reg=reg, workers=1)
+    for workers in (2, 8):
+        one_set = entropic(weights, vectors=vectors, reg=reg, workers=workers)
+        np.testing.assert_array_equal(one_set, one_set.T)
+        np.testing.assert_array_equal(np.triu(one_set), np.triu(expected))
+        rows, columns = rng.permutation(len(weights)), rng.integers(len(weights), size=len(weights) // 2 + 1)
+        result = entropic(weights[rows], weights[columns], vectors=vectors, reg=reg, workers=workers)
+        np.testing.assert_array_equal(result, expected[rows][:, columns])
+    masses = np.ldexp(weights, rng.integers(-300, 300, size=(len(weights), 1)))
+    np.testing.assert_array_equal(entropic(masses, weights, vectors=vectors, reg=reg), expected)
+    scaled = entropic(weights, weights, vectors=np.ldexp(vectors, power), reg=np.ldexp(reg, power))
+    np.testing.assert_array_equal(scaled, np.ldexp(expected, power))
 
 
 # ---- the same but for rounding ----

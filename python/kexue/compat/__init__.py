@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module as _import_module
 
-_MODULES = ("gensim",)
+_MODULES = ("gensim", "pot", "scipy")
 
 __all__ = list(_MODULES)
 

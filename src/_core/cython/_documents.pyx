@@ -30,7 +30,7 @@ import numpy as np
 
 cnp.import_array()
 
-METRICS = {"wmd": 0, "wrd": 1, "rwmd": 2, "rwrd": 3}
+METRICS = {"wmd": 0, "wrd": 1, "rwmd": 2, "rwrd": 3, "sinkhorn": 4}
 
 
 cdef extern from "Python.h":
@@ -75,15 +75,17 @@ cdef kx_documents_t documents(tuple rows) except *:
         <const int *>cnp.PyArray_DATA(<cnp.ndarray>words), <const double *>cnp.PyArray_DATA(<cnp.ndarray>weights))
 
 
-def pairwise(vectors, tuple X, tuple Y, str metric, double scale, double empty_value, object workers, report=None):
+def pairwise(vectors, tuple X, tuple Y, str metric, double scale, double empty_value, object workers, report=None,
+             double reg=0, double tolerance=1e-9, int64_t max_iter=1):
     """Distances of all pairs. X, Y: (offsets int64, words int32, weights float64), contiguous; Y may be None.
 
-    `report` is called with (done, total) now and then. Returns (status, distances).
+    `report` is called with (done, total) now and then. Returns (status, distances, pairs that did not converge).
     """
     cdef kx_ctx_t ctx
     fill_context(&ctx, workers)
+    cdef int64_t unconverged = 0
     cdef kx_pairwise_options_t options = kx_pairwise_options_t(
-        <kx_document_metric_t><int>METRICS[metric], scale, empty_value, NULL, NULL)
+        <kx_document_metric_t><int>METRICS[metric], scale, empty_value, NULL, NULL, reg, tolerance, max_iter, &unconverged)
     cdef progress_t progress = progress_t(NULL, 0, 0)
     options.done = &progress.done
     options.total = &progress.total
@@ -110,9 +112,9 @@ def pairwise(vectors, tuple X, tuple Y, str metric, double scale, double empty_v
                                                &options, <double *>result)
     if status == KX_E_CANCELLED:
         raise_for_status(status)
-    if report is not None and status == KX_OK:
+    if report is not None and <int>status >= KX_OK:
         report(progress.total, progress.total)
-    return <int>status, out
+    return <int>status, out, unconverged
 
 
 cdef void *data_of(array) noexcept:

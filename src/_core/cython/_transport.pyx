@@ -1,7 +1,7 @@
 """Exact transport: the calls into the C core. Checking and shaping of arguments is kexue.transport's work."""
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 from kexue._context cimport fill_context, raise_for_status
 from kexue.core cimport (
@@ -12,11 +12,20 @@ from kexue.core cimport (
     kx_emd_options_t,
     kx_emd_outputs_t,
     kx_emd_result_t,
+    kx_sinkhorn_options_init,
+    kx_sinkhorn_options_t,
+    kx_sinkhorn_outputs_t,
+    kx_sinkhorn_points_t,
+    kx_sinkhorn_problems_t,
     kx_status_t,
+    kx_transport_barycenter,
     kx_transport_emd_1d,
     kx_transport_emd_f32,
     kx_transport_emd_f64,
     kx_transport_lower_bound,
+    kx_transport_sinkhorn_f32,
+    kx_transport_sinkhorn_f64,
+    kx_transport_sinkhorn_points,
 )
 
 import numpy as np
@@ -178,3 +187,120 @@ def lower_bound(a, b, M, int64_t count, a_offsets, b_offsets, M_offsets, ptrdiff
     if status == KX_E_CANCELLED:
         raise_for_status(status)
     return <int>status, failed, bounds, u, v
+
+
+# In the order of kx_sinkhorn_method_t and kx_sinkhorn_acceleration_t.
+SINKHORN_METHODS = ("auto", "kernel", "stabilized", "log")
+SINKHORN_ACCELERATIONS = ("auto", "none", "anderson", "overrelaxation", "newton")
+
+
+cdef int fill_options(kx_sinkhorn_options_t *options, dict settings) except -1:
+    kx_sinkhorn_options_init(options)
+    options.tolerance = settings["tolerance"]
+    options.totals_tolerance = settings["totals_tolerance"]
+    options.max_iter = settings["max_iter"]
+    options.method = settings["method"]
+    options.acceleration = settings["acceleration"]
+    options.epsilon_scaling = settings["epsilon_scaling"]
+    options.round_plans = settings["round_plans"]
+    return 0
+
+
+def sinkhorn(dict problems, dict settings, dict outputs, object workers):
+    """Solve the problems; the dicts have the names of the C structures. Returns (status, failed problem)."""
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_sinkhorn_options_t options
+    fill_options(&options, settings)
+    cdef kx_sinkhorn_problems_t given
+    given.count, given.m, given.n = problems["count"], problems["m"], problems["n"]
+    given.row_counts = <const int64_t *>data(problems.get("row_counts"))
+    given.column_counts = <const int64_t *>data(problems.get("column_counts"))
+    given.a = <const double *>data(problems["a"])
+    given.b = <const double *>data(problems["b"])
+    given.M = data(problems["M"])
+    given.reg = <const double *>data(problems["reg"])
+    given.u = <const double *>data(problems.get("u"))
+    given.v = <const double *>data(problems.get("v"))
+    given.a_offsets = <const int64_t *>data(problems.get("a_offsets"))
+    given.b_offsets = <const int64_t *>data(problems.get("b_offsets"))
+    given.M_offsets = <const int64_t *>data(problems.get("M_offsets"))
+    given.reg_offsets = <const int64_t *>data(problems.get("reg_offsets"))
+    given.u_offsets = <const int64_t *>data(problems.get("u_offsets"))
+    given.v_offsets = <const int64_t *>data(problems.get("v_offsets"))
+    given.row_stride = problems["row_stride"]
+    given.row_strides = <const int64_t *>data(problems.get("row_strides"))
+    given.row_indices = <const int64_t *>data(problems.get("row_indices"))
+    given.column_indices = <const int64_t *>data(problems.get("column_indices"))
+    cdef kx_sinkhorn_outputs_t wanted
+    wanted.costs = <double *>data(outputs.get("costs"))
+    wanted.values = <double *>data(outputs.get("values"))
+    wanted.gaps = <double *>data(outputs.get("gaps"))
+    wanted.errors = <double *>data(outputs.get("errors"))
+    wanted.u = <double *>data(outputs.get("u"))
+    wanted.v = <double *>data(outputs.get("v"))
+    wanted.plans = data(outputs.get("plans"))
+    wanted.u_offsets = <const int64_t *>data(outputs.get("u_offsets"))
+    wanted.v_offsets = <const int64_t *>data(outputs.get("v_offsets"))
+    wanted.plan_offsets = <const int64_t *>data(outputs.get("plan_offsets"))
+    wanted.iterations = <int64_t *>data(outputs.get("iterations"))
+    wanted.statuses = <int32_t *>data(outputs.get("statuses"))
+    cdef bint single = cnp.PyArray_TYPE(<cnp.ndarray>problems["M"]) == cnp.NPY_FLOAT
+    cdef int64_t failed = -1
+    cdef kx_status_t status
+    with nogil:
+        if single:
+            status = kx_transport_sinkhorn_f32(&ctx, &given, &options, &wanted, &failed)
+        else:
+            status = kx_transport_sinkhorn_f64(&ctx, &given, &options, &wanted, &failed)
+    if status == KX_E_CANCELLED:
+        raise_for_status(status)
+    return <int>status, failed
+
+
+# In the order of kx_cost_t.
+POINT_METRICS = ("sqeuclidean", "euclidean", "cosine")
+
+
+def sinkhorn_points(x, y, a, b, double reg, int metric, dict settings, object workers):
+    """The regularised value between points, float64 and contiguous; y None: between x and itself. Returns (status, value, error,
+    passes)."""
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_sinkhorn_options_t options
+    fill_options(&options, settings)
+    cdef double value = 0, error = 0
+    cdef int64_t iterations = 0
+    cdef kx_sinkhorn_outputs_t wanted = kx_sinkhorn_outputs_t(NULL, &value, NULL, &error, NULL, NULL, NULL, NULL, NULL, NULL, &iterations,
+                                                              NULL)
+    cdef int64_t n = (x if y is None else y).shape[0]
+    cdef kx_sinkhorn_points_t points = kx_sinkhorn_points_t(x.shape[0], n, x.shape[1], <const double *>data(x), <const double *>data(y),
+                                                            <const double *>data(a), <const double *>data(b), reg, metric)
+    cdef kx_status_t status
+    with nogil:
+        status = kx_transport_sinkhorn_points(&ctx, &points, &options, &wanted)
+    if status == KX_E_CANCELLED:
+        raise_for_status(status)
+    return <int>status, value, error, iterations
+
+
+def barycenter(histograms, M, shares, double reg, dict settings, object workers):
+    """The barycenter of the rows of `histograms`; all float64 and contiguous. Returns (status, barycenter, error, passes)."""
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_sinkhorn_options_t options
+    fill_options(&options, settings)
+    result = np.empty(M.shape[1])
+    cdef double error = 0
+    cdef int64_t iterations = 0, count = histograms.shape[0], m = M.shape[0], n = M.shape[1]
+    cdef const double *from_histograms = <const double *>data(histograms)
+    cdef const double *from_M = <const double *>data(M)
+    cdef const double *from_shares = <const double *>data(shares)
+    cdef double *to_result = <double *>data(result)
+    cdef kx_status_t status
+    with nogil:
+        status = kx_transport_barycenter(&ctx, from_histograms, from_M, count, m, n, n * <ptrdiff_t>sizeof(double), from_shares, reg,
+                                         &options, to_result, &error, &iterations)
+    if status == KX_E_CANCELLED:
+        raise_for_status(status)
+    return <int>status, result, error, iterations

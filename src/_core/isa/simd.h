@@ -116,6 +116,16 @@ static inline void kx_f64v_sum4(double *out, kx_f64v a, kx_f64v b, kx_f64v c, kx
 }
 /* KX_F64_LANES floats to and from doubles */
 static inline kx_f64v kx_f64v_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+/* The first `count` lanes, 0 < count < KX_F64_LANES; the others are `fill` and nothing is read or written there. */
+static inline kx_f64v kx_f64v_load_part(const double *p, int64_t count, double fill) {
+    return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)((1u << count) - 1), p);
+}
+static inline kx_f64v kx_f64v_load_part_f32(const float *p, int64_t count, float fill) {
+    return _mm512_cvtps_pd(_mm256_mask_loadu_ps(_mm256_set1_ps(fill), (__mmask8)((1u << count) - 1), p));
+}
+static inline void kx_f64v_store_part(double *p, int64_t count, kx_f64v a) {
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), a);
+}
 static inline void kx_f64v_store_f32(float *p, kx_f64v a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a)); }
 
 /* What accurate elementwise kernels are made of, in every form: fused(a, b, c) = a b + c and residual(a, b, c) = c - a b,
@@ -519,6 +529,34 @@ KX_GENERIC_ACCURATE(kx_f32v, float, f32)
 KX_GENERIC_EXPONENTS(kx_f64v, double, uint64_t, int64_t, f64, fabs, copysign, 0x1.8p52, 52, 1023)
 KX_GENERIC_EXPONENTS(kx_f32v, float, uint32_t, int32_t, f32, fabsf, copysignf, 0x1.8p23f, 23, 127)
 
+#endif
+
+#if !KX_SIMD_AVX512
+/* The first `count` lanes, 0 < count < KX_F64_LANES; the others are `fill` and nothing is read or written there. */
+static inline kx_f64v kx_f64v_load_part(const double *p, int64_t count, double fill) {
+    double lanes[KX_F64_LANES];
+    for (int k = 0; k < KX_F64_LANES; k++) lanes[k] = k < count ? p[k] : fill;
+    return kx_f64v_load(lanes);
+}
+static inline kx_f64v kx_f64v_load_part_f32(const float *p, int64_t count, float fill) {
+    double lanes[KX_F64_LANES];
+    for (int k = 0; k < KX_F64_LANES; k++) lanes[k] = (double)(k < count ? p[k] : fill);
+    return kx_f64v_load(lanes);
+}
+static inline void kx_f64v_store_part(double *p, int64_t count, kx_f64v a) {
+    double lanes[KX_F64_LANES];
+    kx_f64v_store(lanes, a);
+    memcpy(p, lanes, (size_t)count * sizeof *p);
+}
+#endif
+
+#if KX_SIMD_AVX512 || KX_SIMD_AVX2
+/* The sum over the lanes. */
+static inline double kx_f64v_sum(kx_f64v a) {
+    double sums[4];
+    kx_f64v_sum4(sums, a, a, a, a);
+    return sums[0];
+}
 #endif
 
 /* Index of the lowest set bit; the argument is not 0. */

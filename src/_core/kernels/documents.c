@@ -22,6 +22,10 @@ void kx_pairwise_options_init(kx_pairwise_options_t *options) {
     options->empty_value = (double)NAN;
     options->done = NULL;
     options->total = NULL;
+    options->reg = 0;
+    options->tolerance = 1e-9;
+    options->max_iter = 10000;
+    options->unconverged = NULL;
 }
 
 #else
@@ -151,13 +155,18 @@ typedef struct KX_TYPED(pairwise_job) {
     int symmetric;
     KX_REAL *out;
     KX_TYPED(tile_worker) *workers;
-    kx_atomic_int64 done;
+    kx_atomic_int64 done, unconverged;
+    kx_sinkhorn_options_t sinkhorn; /* for KX_ENTROPIC_WMD */
 } KX_TYPED(pairwise_job);
 
 static size_t KX_TYPED(lay_out_worker)(const KX_TYPED(pairwise_job) *job, KX_TYPED(tile_worker) *worker) {
     const kx_blocked_documents_t *X = job->X, *Y = job->Y;
     const int relaxed = job->options->metric == KX_RELAXED_WMD || job->options->metric == KX_RELAXED_WRD;
-    const kx_document_use_t use = relaxed ? KX_USE_RELAXED : KX_USE_EXACT;
+    const int entropic = job->options->metric == KX_ENTROPIC_WMD;
+    const kx_document_use_t use = relaxed ? KX_USE_RELAXED : entropic ? KX_USE_ENTROPIC : KX_USE_EXACT;
+    worker->scratch.sinkhorn_options = &job->sinkhorn;
+    worker->scratch.reg = job->options->reg;
+    worker->scratch.sinkhorn.state.ctx = job->ctx;
     kx_layout_t layout = {0, 0};
     size_t packed_x = kx_layout_add(&layout, (X->widest + 4) * job->stride, sizeof(KX_REAL));
     size_t packed_y = kx_layout_add(&layout, (Y->widest + 4) * job->stride, sizeof(KX_REAL));
@@ -204,9 +213,10 @@ static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begi
         const int64_t x_first = X->first[x_block], x_last = X->first[x_block + 1];
         const int64_t y_first = Y->first[y_block], y_last = Y->first[y_block + 1];
         /* Here and not before: the first touch of a large matrix's pages takes seconds, which an interrupt would wait for. */
+        const int entropic = job->options->metric == KX_ENTROPIC_WMD; /* of which a document is not at distance 0 from itself */
         for (int64_t i = x_first > y_first ? x_first : y_first; job->symmetric && i < x_last && i < y_last; i++)
             job->out[i * Y->count + i] = X->offsets[i + 1] > X->offsets[i] ? 0 : (KX_REAL)job->options->empty_value;
-        if (!job->symmetric || y_last - 1 > x_first) {
+        if (!job->symmetric || y_last - 1 + entropic > x_first) {
             const int64_t x_words = X->block_offsets[x_block + 1] - X->block_offsets[x_block];
             const int64_t y_words = Y->block_offsets[y_block + 1] - Y->block_offsets[y_block];
             KX_KERNEL(KX_TYPED(kx_document_pack))(job->vectors, job->row_stride, job->dimension,
@@ -224,12 +234,13 @@ static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begi
                                                    (wrd ? 0.5 : 1.0) * job->options->scale, 0, w->table, job->table_stride);
             for (int64_t i = x_first; i < x_last; i++) {
                 if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-                int64_t j = job->symmetric && y_first <= i ? i + 1 : y_first;
+                int64_t j = job->symmetric && y_first <= i ? i + !entropic : y_first;
                 for (; j < y_last; j++) {
                     double distance = 0;
                     kx_status_t status = KX_TYPED(solve_pair)(job, w, i, j, task, &distance);
                     if (status < KX_OK) return status;
                     worst = status > worst ? status : worst;
+                    if (status > KX_OK) kx_atomic_add64(&job->unconverged, 1);
                     if (isinf((KX_REAL)distance) && X->offsets[i + 1] > X->offsets[i] && Y->offsets[j + 1] > Y->offsets[j])
                         return KX_E_OVERFLOW;
                     job->out[i * Y->count + j] = (KX_REAL)distance;
@@ -261,6 +272,7 @@ static kx_status_t KX_TYPED(scan_vectors)(const KX_REAL *vectors, int64_t vocabu
 static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
     if (!vectors || !X || !options || !out || vocabulary < 1 || dimension < 1) return KX_E_ARGUMENT;
     if (vocabulary > INT32_MAX || dimension > INT32_MAX) return KX_E_OVERFLOW;
+    if (options->metric == KX_ENTROPIC_WMD && !(options->reg > 0 && options->reg <= DBL_MAX && options->max_iter > 0)) return KX_E_ARGUMENT;
     const int symmetric = !Y;
     const kx_documents_t *other = Y ? Y : X;
     kx_layout_t layout = {0, 0};
@@ -288,6 +300,10 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
         job.stride = (dimension + 15) / 16 * 16;
         job.table_stride = (blocked_y.widest + 15) / 16 * 16;
         job.options = options;
+        kx_sinkhorn_options_init(&job.sinkhorn);
+        job.sinkhorn.tolerance = options->tolerance;
+        job.sinkhorn.max_iter = options->max_iter;
+        job.sinkhorn.totals_tolerance = 1; /* they were normalised */
         job.X = &blocked_x;
         job.Y = &blocked_y;
         job.symmetric = symmetric;
@@ -305,7 +321,11 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
             memset(job.workers, 0, (size_t)workers * sizeof *job.workers);
             status = kx_parallel_for(ctx, tiles, 1, KX_TYPED(solve_tile), &job);
             if (status >= KX_OK && options->done) *options->done = tiles;
-            for (int64_t k = 0; k < workers; k++) kx_release(ctx, job.workers[k].memory);
+            if (options->unconverged) *options->unconverged = kx_atomic_load64(&job.unconverged);
+            for (int64_t k = 0; k < workers; k++) {
+                kx_release(ctx, job.workers[k].scratch.sinkhorn.newton);
+                kx_release(ctx, job.workers[k].memory);
+            }
         }
         kx_release(ctx, job.workers);
     }

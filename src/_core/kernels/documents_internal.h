@@ -4,6 +4,7 @@
 
 #include "isa/kernel.h"
 #include "isa/simd.h"
+#include "kernels/sinkhorn_internal.h"
 #include "kernels/transport_internal.h"
 #include "kexue/kx_documents.h"
 #include "runtime/memory.h"
@@ -35,12 +36,15 @@ typedef struct kx_document_scratch {
     kx_emd_arena_t arena;
     char *arena_block;
     char *bound_block; /* NULL unless asked for */
+    kx_sinkhorn_arena_t sinkhorn; /* of KX_USE_ENTROPIC */
+    const kx_sinkhorn_options_t *sinkhorn_options;
+    double reg;
 } kx_document_scratch_t;
 
-typedef enum kx_document_use { KX_USE_RELAXED, KX_USE_EXACT, KX_USE_LIMITED } kx_document_use_t;
+typedef enum kx_document_use { KX_USE_RELAXED, KX_USE_EXACT, KX_USE_LIMITED, KX_USE_ENTROPIC } kx_document_use_t;
 
 /* The bytes for pairs of up to m and n words (0: too many), and with a block, the pointers into it: for the relaxed metrics, for
-   the exact ones, or for these with limits. */
+   the exact ones, for these with limits, or for the entropic one (whose options and reg are the caller's to set). */
 size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_t m, int64_t n, kx_document_use_t use, char *block);
 
 /* The words of positive weight, their weights divided by their sum; factors (NULL or by vocabulary row) divide first, and a word

@@ -129,6 +129,99 @@ cdef extern from "kexue/kx_transport.h" nogil:
         int64_t *failed)
 
 
+cdef extern from "kexue/kx_sinkhorn.h" nogil:
+    ctypedef enum kx_sinkhorn_method_t:
+        KX_SINKHORN_AUTO
+        KX_SINKHORN_KERNEL
+        KX_SINKHORN_STABILIZED
+        KX_SINKHORN_LOG
+
+    ctypedef enum kx_sinkhorn_acceleration_t:
+        KX_SINKHORN_ACCELERATION_AUTO
+        KX_SINKHORN_PLAIN
+        KX_SINKHORN_ANDERSON
+        KX_SINKHORN_OVERRELAXATION
+        KX_SINKHORN_NEWTON
+
+    ctypedef struct kx_sinkhorn_options_t:
+        double tolerance
+        double totals_tolerance
+        int64_t max_iter
+        int32_t method
+        int32_t acceleration
+        int32_t epsilon_scaling
+        int32_t memory
+        int32_t round_plans
+    void kx_sinkhorn_options_init(kx_sinkhorn_options_t *options)
+
+    ctypedef struct kx_sinkhorn_problems_t:
+        int64_t count
+        int64_t m
+        int64_t n
+        const int64_t *row_counts
+        const int64_t *column_counts
+        const double *a
+        const double *b
+        const void *M
+        const double *reg
+        const double *u
+        const double *v
+        const int64_t *a_offsets
+        const int64_t *b_offsets
+        const int64_t *M_offsets
+        const int64_t *reg_offsets
+        const int64_t *u_offsets
+        const int64_t *v_offsets
+        ptrdiff_t row_stride
+        const int64_t *row_strides
+        const int64_t *row_indices
+        const int64_t *column_indices
+
+    ctypedef struct kx_sinkhorn_outputs_t:
+        double *costs
+        double *values
+        double *gaps
+        double *errors
+        double *u
+        double *v
+        void *plans
+        const int64_t *u_offsets
+        const int64_t *v_offsets
+        const int64_t *plan_offsets
+        int64_t *iterations
+        int32_t *statuses
+
+    kx_status_t kx_transport_sinkhorn_f32(
+        const kx_ctx_t *ctx, const kx_sinkhorn_problems_t *problems, const kx_sinkhorn_options_t *options,
+        const kx_sinkhorn_outputs_t *outputs, int64_t *failed)
+    kx_status_t kx_transport_sinkhorn_f64(
+        const kx_ctx_t *ctx, const kx_sinkhorn_problems_t *problems, const kx_sinkhorn_options_t *options,
+        const kx_sinkhorn_outputs_t *outputs, int64_t *failed)
+
+    ctypedef enum kx_cost_t:
+        KX_COST_SQEUCLIDEAN
+        KX_COST_EUCLIDEAN
+        KX_COST_COSINE
+
+    ctypedef struct kx_sinkhorn_points_t:
+        int64_t m
+        int64_t n
+        int64_t dimension
+        const double *x
+        const double *y
+        const double *a
+        const double *b
+        double reg
+        int32_t cost
+    kx_status_t kx_transport_sinkhorn_points(
+        const kx_ctx_t *ctx, const kx_sinkhorn_points_t *points, const kx_sinkhorn_options_t *options,
+        const kx_sinkhorn_outputs_t *outputs)
+    kx_status_t kx_transport_barycenter(
+        const kx_ctx_t *ctx, const double *histograms, const double *M, int64_t count, int64_t m, int64_t n,
+        ptrdiff_t row_stride, const double *shares, double reg, const kx_sinkhorn_options_t *options,
+        double *barycenter, double *error, int64_t *iterations)
+
+
 cdef extern from "kexue/kx_documents.h" nogil:
     ctypedef struct kx_documents_t:
         int64_t count
@@ -148,6 +241,10 @@ cdef extern from "kexue/kx_documents.h" nogil:
         double empty_value
         int64_t *done
         int64_t *total
+        double reg
+        double tolerance
+        int64_t max_iter
+        int64_t *unconverged
     void kx_pairwise_options_init(kx_pairwise_options_t *options)
 
     kx_status_t kx_documents_pairwise_f32(

@@ -30,7 +30,8 @@ typedef enum kx_document_metric {
     KX_WMD = 0,         /* exact, Euclidean */
     KX_WRD = 1,         /* exact, 1 - cos, norm weights; zero vectors weigh nothing */
     KX_RELAXED_WMD = 2, /* lower bound of KX_WMD */
-    KX_RELAXED_WRD = 3  /* lower bound of KX_WRD */
+    KX_RELAXED_WRD = 3, /* lower bound of KX_WRD */
+    KX_ENTROPIC_WMD = 4 /* the cost of the entropic plan (kx_sinkhorn.h) under the Euclidean distance; pairwise distances only */
 } kx_document_metric_t;
 
 typedef struct kx_pairwise_options {
@@ -39,11 +40,15 @@ typedef struct kx_pairwise_options {
     double empty_value; /* the distance of a pair with an empty document; default NaN */
     int64_t *done;      /* NULL, or a counter of finished tiles, for the cancel callback to read */
     int64_t *total;     /* NULL, or where the number of tiles is written at the start */
+    double reg;             /* KX_ENTROPIC_WMD: the regularisation, in the units of the scaled cost */
+    double tolerance;       /* the error of the marginals it ends with; default 1e-9 */
+    int64_t max_iter;       /* default 10000; a pair that reaches it makes the call return KX_W_MAXITER */
+    int64_t *unconverged;   /* NULL, or a counter of such pairs */
 } kx_pairwise_options_t;
 
 void kx_pairwise_options_init(kx_pairwise_options_t *options);
 
-/* out[i, j], row after row of Y's count (X's count when Y is NULL: all pairs within X, each solved once, diagonal 0).
+/* out[i, j], row after row of Y's count (X's count when Y is NULL: all pairs within X, each solved once, diagonal 0 but for KX_ENTROPIC_WMD).
    vectors: vocabulary rows of `dimension` contiguous numbers, row_stride bytes apart. KX_E_NONFINITE: a vector of a word in use is
    not finite. KX_E_ARGUMENT: a word that is not in the vocabulary, or not ascending. KX_E_NEGATIVE, KX_E_OVERFLOW: weights.
    Time: sum over pairs of m n dimension plus the solve. Memory: O(words in the documents) plus one tile a worker. */
