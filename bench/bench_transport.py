@@ -99,21 +99,20 @@ def bench_sinkhorn2(measure, problem, side):
     measure(workloads.sinkhorn2(*problem), side)
 
 
-@pytest.mark.parametrize(
-    ("problem", "side"),
-    [
-        (problem, side)
-        for problem in [(200, "plane", 0.1), (200, "clustered", 0.01), (1000, "plane", 0.1), (1000, "plane", 0.01)]
-        # At small regularisations its logarithms take seconds.
-        for side in ("kexue", "POT", *(["POT's solve_sample"] if problem == (200, "plane", 0.1) else []))
-    ],
-)
+@sides("kexue", "POT")
+@entropic([(200, "clustered", 0.01), (1000, "plane", 0.1), (1000, "plane", 0.01)])
 def bench_sinkhorn_divergence(measure, problem, side):
     measure(workloads.sinkhorn_divergence(*problem), side)
 
 
+@sides("kexue", "POT", "POT's solve_sample")
+@entropic([(200, "plane", 0.1)])
+def bench_sinkhorn_divergence_small(measure, problem, side):
+    measure(workloads.sinkhorn_divergence(*problem), side)
+
+
 @sides("kexue", "POT", "POT's sinkhorn_log")
-@pytest.mark.parametrize("problem", [(200, 5, 0.01), (200, 5, 0.002), (1000, 5, 0.01)])
+@entropic([(200, 5, 0.01), (200, 5, 0.002), (1000, 5, 0.01)])
 def bench_sinkhorn_barycenter(measure, problem, side):
     measure(workloads.sinkhorn_barycenter(*problem), side)
 

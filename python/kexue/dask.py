@@ -38,11 +38,12 @@ def pairwise_distances(
     Y: Any = None,
     *,
     vectors: ArrayLike | WordVectors | _Path,
-    metric: Literal["wmd", "wrd", "wcd", "rwmd"] = "wmd",
+    metric: Literal["wmd", "wrd", "wcd", "rwmd", "sinkhorn"] = "wmd",
     rms: bool = False,
     empty: Literal["raise", "nan", "inf"] = "raise",
     workers: int | None = 1,
     compute: bool = False,
+    **entropic: Any,
 ) -> Array | np.ndarray:
     """Distances between all pairs of documents, a task for each pair of blocks.
 
@@ -64,6 +65,8 @@ def pairwise_distances(
         Threads of a task; None is the default of `kexue.threads` on the worker.
     compute : bool, optional
         Compute now, and return an ndarray.
+    **entropic
+        `reg`, `tol` and `max_iter` of metric "sinkhorn", as in `kexue.pairwise_distances`.
 
     Returns
     -------
@@ -107,7 +110,7 @@ def pairwise_distances(
     from dask.array import Array
     from dask.highlevelgraph import HighLevelGraph
 
-    options = {"metric": metric, "rms": rms, "empty": empty, "workers": workers}
+    options = {"metric": metric, "rms": rms, "empty": empty, "workers": workers, **entropic}
     _no_distances(np.ones((1, 1)), **options)
     client = _client()
     rows = _blocks("X", X, client)

@@ -428,7 +428,7 @@ def pairwise_distances(
     -------
     distances : ndarray, shape (n_x, n_y)
         float32 if the vectors are, else float64. The same word is at distance exactly 0; without `Y` the matrix is
-        symmetric with a zero diagonal.
+        symmetric with a zero diagonal (which "sinkhorn" has not).
 
     Raises
     ------
@@ -515,10 +515,18 @@ def pairwise_distances(
             words, rows, columns, str(core_metric), scale, _EMPTY[empty], workers, report, **entropic
         )
     if status > 0:
-        raise_status(status, f"{unconverged} pairs stopped at max_iter={max_iter} before tol={tol:g}")
+        raise_status(
+            status,
+            f"{unconverged} of {distances.size} pairs stopped at max_iter={max_iter} before their marginals were right "
+            f"to tol={tol:g}; without Y a pair counts once",
+        )
     if status < 0:
         if status_name(status) == "KX_E_NONFINITE":
             _require_finite(sets, words, used)
+        if entropic and status_name(status) == "KX_E_OVERFLOW":
+            raise OverflowError(
+                f"distances over reg={reg!r} are too large for float64, or the problem for this machine"
+            )
         raise_status(status)
     return distances.astype(dtype, copy=False)
 

@@ -110,6 +110,14 @@ def test_distances_within_are_those_of_one_piece(metric, scheduler, blocks, vect
     assert_same(distances, kexue.pairwise_distances(together(blocks), vectors=vectors, metric=metric))
 
 
+def test_entropic_distances_within_are_those_of_one_piece(scheduler, blocks, vectors):
+    options = {"vectors": vectors, "metric": "sinkhorn", "reg": 0.5, "tol": 1e-8, "empty": "nan"}
+    result = kexue.dask.pairwise_distances(blocks, **options)
+    assert_same(result.compute(), kexue.pairwise_distances(sparse.vstack(blocks, format="csr"), **options))
+    with pytest.raises(kexue.KexueValueError, match="needs reg"):
+        kexue.dask.pairwise_distances(blocks, vectors=vectors, metric="sinkhorn")
+
+
 def test_blocks_below_the_diagonal_are_transposes(blocks, vectors, monkeypatch):
     solved = []
     original = kexue.pairwise_distances

@@ -199,7 +199,7 @@ def divergence(X, Y, reg, a=None, b=None, metric="sqeuclidean"):
     return between - (solve(a, a, costs(X, X, metric), reg).value + solve(b, b, costs(Y, Y, metric), reg).value) / 2
 
 
-def barycenter(H, M, reg, weights=None, tol=1e-13, sweeps=100_000):
+def barycenter(H, M, reg, weights=None, tol=1e-12, sweeps=20_000):
     """Iterative Bregman projections (Benamou et al., arXiv:1412.5154, section 3.2) in the log domain.
 
     The histogram q that minimises sum_k weights_k * KL(P_k, exp(-M / reg)) over plans P_k from H[k] to q.
@@ -209,7 +209,7 @@ def barycenter(H, M, reg, weights=None, tol=1e-13, sweeps=100_000):
     weights = weights / weights.sum()
     with np.errstate(divide="ignore"):
         log_h = np.log(H)
-    log_kernel, log_q = -M / reg, np.full(M.shape[1], -np.inf)
+    log_kernel, log_q = (M.min() - M) / reg, np.full(M.shape[1], -np.inf)
     column_scale = np.zeros((count, M.shape[1]))
     for _ in range(sweeps):
         row_scale = log_h - logsumexp(log_kernel + column_scale[:, None, :], axis=2)

@@ -84,10 +84,8 @@ size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_
         scratch->costs = (double *)(block + costs);
         scratch->arena_block = block + arena;
         scratch->bound_block = use == KX_USE_LIMITED ? block + bound : NULL;
-        if (use == KX_USE_ENTROPIC) {
+        if (use == KX_USE_ENTROPIC)
             KX_KERNEL(kx_sinkhorn_arena_cut)(&scratch->sinkhorn, m, n, 1, scratch->sinkhorn_options, block + arena);
-            scratch->sinkhorn.largest_n = n;
-        }
     }
     return layout.bytes;
 }

@@ -272,7 +272,9 @@ static kx_status_t KX_TYPED(scan_vectors)(const KX_REAL *vectors, int64_t vocabu
 static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
     if (!vectors || !X || !options || !out || vocabulary < 1 || dimension < 1) return KX_E_ARGUMENT;
     if (vocabulary > INT32_MAX || dimension > INT32_MAX) return KX_E_OVERFLOW;
-    if (options->metric == KX_ENTROPIC_WMD && !(options->reg > 0 && options->reg <= DBL_MAX && options->max_iter > 0)) return KX_E_ARGUMENT;
+    if (options->unconverged) *options->unconverged = 0;
+    const int solvable = options->reg > 0 && options->reg <= DBL_MAX && options->max_iter > 0 && options->tolerance >= 0;
+    if (options->metric == KX_ENTROPIC_WMD && !solvable) return KX_E_ARGUMENT;
     const int symmetric = !Y;
     const kx_documents_t *other = Y ? Y : X;
     kx_layout_t layout = {0, 0};
@@ -323,7 +325,7 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
             if (status >= KX_OK && options->done) *options->done = tiles;
             if (options->unconverged) *options->unconverged = kx_atomic_load64(&job.unconverged);
             for (int64_t k = 0; k < workers; k++) {
-                kx_release(ctx, job.workers[k].scratch.sinkhorn.newton);
+                KX_KERNEL(kx_sinkhorn_arena_release)(ctx, &job.workers[k].scratch.sinkhorn);
                 kx_release(ctx, job.workers[k].memory);
             }
         }

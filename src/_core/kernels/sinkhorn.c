@@ -97,7 +97,7 @@ static void scan_costs(const char *M, ptrdiff_t row_stride, int64_t m, int64_t n
     *largest = high;
 }
 
-static kx_status_t prepare_costs(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_problem_t *p, int64_t largest_size, int is_f32) {
+static kx_status_t prepare_costs(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_problem_t *p, int is_f32) {
     kx_sinkhorn_state_t *s = &arena->state;
     const int removed = s->m < p->m || s->n < p->n;
     double least, largest;
@@ -116,7 +116,7 @@ static kx_status_t prepare_costs(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_p
             if (bad) return KX_E_NONFINITE;
         }
         if (!arena->compact) {
-            arena->compact = kx_allocate(s->ctx, (size_t)largest_size * sizeof(double));
+            arena->compact = kx_allocate(s->ctx, (size_t)(arena->largest_m * arena->largest_n) * sizeof(double));
             if (!arena->compact) return KX_E_MEMORY;
         }
         for (int64_t i = 0; i < s->m; i++) {
@@ -142,7 +142,7 @@ static kx_status_t prepare_costs(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_p
 }
 
 static kx_status_t prepare(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_problem_t *p, const kx_sinkhorn_options_t *options,
-                           int64_t largest_size, int is_f32) {
+                           int is_f32) {
     kx_sinkhorn_state_t *s = &arena->state;
     double total_b;
     if (!(p->reg > 0 && p->reg <= DBL_MAX)) return KX_E_ARGUMENT;
@@ -151,7 +151,7 @@ static kx_status_t prepare(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_problem
     if (status != KX_OK) return status;
     if (!(fabs(arena->total - total_b) <= options->totals_tolerance * (arena->total > total_b ? arena->total : total_b)))
         return KX_E_TOTALS;
-    status = prepare_costs(arena, p, largest_size, is_f32);
+    status = prepare_costs(arena, p, is_f32);
     if (status != KX_OK) return status;
     KX_KERNEL(kx_sinkhorn_set_sizes)(s, s->m, s->n);
     KX_KERNEL(kx_sinkhorn_set_weights)(arena);
@@ -299,7 +299,7 @@ static kx_status_t solve_one(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_probl
     kx_sinkhorn_state_t *s = &arena->state;
     const kx_sinkhorn_problem_t p = take(problems, k);
     int64_t iterations;
-    kx_status_t status = prepare(arena, &p, options, problems->m * problems->n, is_f32);
+    kx_status_t status = prepare(arena, &p, options, is_f32);
     if (status != KX_OK) return status;
     if (options->round_plans && s->has_forbidden) return KX_E_ARGUMENT;
     int warm = 0;
@@ -364,7 +364,6 @@ static kx_status_t solve_problems(const kx_sinkhorn_batch_t *batch, int worker, 
         if (!block) return KX_E_MEMORY;
         KX_KERNEL(kx_sinkhorn_arena_cut)(arena, batch->problems->m, batch->problems->n, batch->inner_workers, batch->options, block);
         arena->state.ctx = batch->ctx;
-        arena->largest_n = batch->problems->n;
     }
     kx_status_t worst = KX_OK;
     for (int64_t k = begin; k < end; k++) {
@@ -415,8 +414,7 @@ static kx_status_t sinkhorn(const kx_ctx_t *ctx, const kx_sinkhorn_problems_t *p
     for (int64_t w = 0; w < workers; w++) {
         const int64_t k = batch.first_failed[w];
         if (k >= 0 && (lowest < 0 || k < lowest)) lowest = k;
-        kx_release(ctx, batch.arenas[w].compact);
-        kx_release(ctx, batch.arenas[w].newton);
+        KX_KERNEL(kx_sinkhorn_arena_release)(ctx, &batch.arenas[w]);
         kx_release(ctx, batch.arenas[w].block);
     }
     if (failed && lowest >= 0) *failed = lowest;

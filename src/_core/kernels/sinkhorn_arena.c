@@ -36,6 +36,8 @@ size_t KX_KERNEL(kx_sinkhorn_arena_cut)(kx_sinkhorn_arena_t *arena, int64_t m, i
         if (block) *integers[k].to = (int64_t *)(block + at);
     }
     arena->block = block;
+    arena->largest_m = m;
+    arena->largest_n = n;
     return layout.overflow ? 0 : layout.bytes;
 }
 
@@ -62,6 +64,11 @@ kx_status_t KX_KERNEL(kx_sinkhorn_take_weights)(const double *weights, int64_t n
         copy[i] /= sum;
     }
     return KX_OK;
+}
+
+void KX_KERNEL(kx_sinkhorn_arena_release)(const kx_ctx_t *ctx, kx_sinkhorn_arena_t *arena) {
+    kx_release(ctx, arena->compact);
+    kx_release(ctx, arena->newton);
 }
 
 void KX_KERNEL(kx_sinkhorn_set_sizes)(kx_sinkhorn_state_t *s, int64_t m, int64_t n) {

@@ -154,7 +154,7 @@ typedef struct kx_sinkhorn_arena {
     double *full_u, *full_v, *block_costs;
     double *compact; /* a copy of the costs that take part, where not all do; a block of its own */
     char *newton;    /* what Newton's method works in; its own block */
-    int64_t largest_n;
+    int64_t largest_m, largest_n; /* that the block was cut for */
     double total;
 } kx_sinkhorn_arena_t;
 
@@ -163,6 +163,8 @@ static inline int64_t kx_sinkhorn_round_up(int64_t n, int64_t to) { return (n + 
 /* Cuts a block for problems up to m x n; NULL: only measures it. 0: too large. */
 size_t KX_KERNEL(kx_sinkhorn_arena_cut)(kx_sinkhorn_arena_t *arena, int64_t m, int64_t n, int64_t workers,
                                         const kx_sinkhorn_options_t *options, char *block);
+/* Releases what a solve allocated beside the block: compact and newton. */
+void KX_KERNEL(kx_sinkhorn_arena_release)(const kx_ctx_t *ctx, kx_sinkhorn_arena_t *arena);
 /* The state's block structure, from m and n. */
 void KX_KERNEL(kx_sinkhorn_set_sizes)(kx_sinkhorn_state_t *state, int64_t m, int64_t n);
 /* Normalised weights, and which of them take part (their number in *taken). */

@@ -126,10 +126,9 @@ kx_status_t KX_KERNEL(kx_transport_sinkhorn_points) KX_POINTS_PARAMETERS {
     if (!block) return KX_E_MEMORY;
     KX_KERNEL(kx_sinkhorn_arena_cut)(&arena, m, n, workers, &chosen, block);
     arena.state.ctx = ctx;
-    arena.largest_n = n;
     arena.state.generated = (double *)(block + generated);
     const kx_status_t status = solve_points(&arena, points, &chosen, outputs, (double *)(block + x), (double *)(block + y));
-    kx_release(ctx, arena.newton);
+    KX_KERNEL(kx_sinkhorn_arena_release)(ctx, &arena);
     kx_release(ctx, block);
     return status;
 }
