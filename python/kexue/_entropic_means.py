@@ -142,10 +142,12 @@ def _divergence_of_costs(
 ) -> Any:
     if not isinstance(Y, (tuple, list)) or len(Y) != 2:
         raise KexueValueError('with metric="precomputed" Y must be the pair of the costs within x and within y')
+    costs = [as_real(name, M, ndim=2) for name, M in (("X", X), ("Y[0]", Y[0]), ("Y[1]", Y[1]))]
+    for k, size in enumerate(costs[0].shape):
+        if costs[1 + k].shape != (size, size):
+            raise KexueValueError(f"Y[{k}] must have shape ({size}, {size}) beside X, but it has {costs[1 + k].shape}")
     solved = []
-    for M, one, other in ((X, a, b), (Y[0], a, a), (Y[1], b, b)):
-        if np.ndim(M) != 2:
-            raise KexueValueError(f"costs must have 2 dimensions, but there is a shape {np.shape(M)}")
+    for M, one, other in zip(costs, (a, a, b), (b, a, b), strict=True):
         outputs = solve_dense(one, other, M, reg, settings, None, workers, {"results"}, warn=False).outputs
         solved.append(tuple(outputs[name][0] for name in ("statuses", "values", "errors", "iterations")))
     return _debias(solved, settings, result_dtype(X, *Y, a, b), log)

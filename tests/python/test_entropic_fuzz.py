@@ -392,5 +392,5 @@ def test_barycenter(count, problem, acceleration, epsilon_scaling, workers):
     assert log["status"] == (log["error"] > 1e-10)
     if problem.share >= 0.05:
         assert log["status"] == 0 or acceleration == "none"
-        if log["status"] == 0:
+        if log["status"] == 0 and problem.share >= 0.2:  # with less the reference takes too long
             np.testing.assert_allclose(found, reference.barycenter(H, M, reg, shares), rtol=0, atol=1e-6)

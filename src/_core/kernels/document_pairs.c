@@ -71,7 +71,7 @@ size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_
     /* The relaxed bounds use it for the cheapest cost of each column. */
     size_t costs = kx_layout_add(&layout, use == KX_USE_RELAXED ? n : m * n, sizeof(double));
     size_t solver = use == KX_USE_RELAXED ? 64 : KX_KERNEL(kx_emd_arena_bytes)(m, n);
-    if (use == KX_USE_ENTROPIC) solver = KX_KERNEL(kx_sinkhorn_arena_cut)(&scratch->sinkhorn, m, n, 1, scratch->sinkhorn_options, NULL);
+    if (use == KX_USE_ENTROPIC) solver = KX_KERNEL(kx_sinkhorn_arena_cut)(&scratch->sinkhorn, m, n, kx_sinkhorn_kernel_size(m, n), 1, scratch->sinkhorn_options, NULL);
     size_t bounding = use == KX_USE_LIMITED ? KX_KERNEL(kx_transport_bound_bytes)(m, n) : 64;
     if (solver == 0 || bounding == 0) layout.overflow = 1;
     size_t arena = kx_layout_add(&layout, (int64_t)solver, 1), bound = kx_layout_add(&layout, (int64_t)bounding, 1);
@@ -85,7 +85,7 @@ size_t KX_KERNEL(kx_document_scratch_cut)(kx_document_scratch_t *scratch, int64_
         scratch->arena_block = block + arena;
         scratch->bound_block = use == KX_USE_LIMITED ? block + bound : NULL;
         if (use == KX_USE_ENTROPIC)
-            KX_KERNEL(kx_sinkhorn_arena_cut)(&scratch->sinkhorn, m, n, 1, scratch->sinkhorn_options, block + arena);
+            KX_KERNEL(kx_sinkhorn_arena_cut)(&scratch->sinkhorn, m, n, kx_sinkhorn_kernel_size(m, n), 1, scratch->sinkhorn_options, block + arena);
     }
     return layout.bytes;
 }

@@ -116,7 +116,7 @@ static kx_status_t prepare_costs(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_p
             if (bad) return KX_E_NONFINITE;
         }
         if (!arena->compact) {
-            arena->compact = kx_allocate(s->ctx, (size_t)(arena->largest_m * arena->largest_n) * sizeof(double));
+            arena->compact = kx_allocate(s->ctx, (size_t)arena->largest_size * sizeof(double));
             if (!arena->compact) return KX_E_MEMORY;
         }
         for (int64_t i = 0; i < s->m; i++) {
@@ -136,7 +136,7 @@ static kx_status_t prepare_costs(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_p
     if (bad) return KX_E_NONFINITE;
     if (!(least <= largest)) return KX_E_INFEASIBLE;
     s->range = largest - least;
-    if (!(s->range / p->reg <= DBL_MAX / 1e8)) return KX_E_OVERFLOW;
+    if (!(s->range / p->reg <= DBL_MAX / 1e8 && 1 / p->reg <= DBL_MAX)) return KX_E_OVERFLOW;
     s->offset = least;
     return KX_OK;
 }
@@ -158,25 +158,6 @@ static kx_status_t prepare(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_problem
     return KX_OK;
 }
 
-/* Potentials to start from, in the units of the cost. True ones differ by no more than the costs do, and by what the weights ask for: what
-   is far beyond it would cost digits, and is not used. */
-static kx_status_t warm_start(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_problem_t *p, int *warm) {
-    kx_sinkhorn_state_t *s = &arena->state;
-    double low = INFINITY, high = -INFINITY;
-    for (int64_t j = 0; j < s->n; j++) {
-        const double v = p->v[arena->column_place[j]];
-        if (!(fabs(v) <= DBL_MAX)) return KX_E_NONFINITE;
-        low = v < low ? v : low;
-        high = v > high ? v : high;
-    }
-    if (!(high - low <= 2 * s->range + 300 * p->reg)) return KX_OK;
-    *warm = 1;
-    for (int64_t j = 0; j < s->n; j++) s->x[j] = (p->v[arena->column_place[j]] - high) / p->reg;
-    return KX_OK;
-}
-
-/* ---- what is written ---- */
-
 /* The potential of a row or column that took no part: it extends the others'. entry(i) is the cost to the others' i-th. */
 static double extended_potential(const kx_sinkhorn_state_t *s, const kx_sinkhorn_problem_t *p, const int64_t *others, int64_t count,
                                  const double *weights, const double *potentials, int64_t at, int is_row, int is_f32) {
@@ -187,6 +168,7 @@ static double extended_potential(const kx_sinkhorn_state_t *s, const kx_sinkhorn
             const int64_t column = is_row ? others[k] : at;
             const double cost = is_f32 ? (double)((const float *)row)[column] : ((const double *)row)[column];
             const double x = potentials[k] + (s->offset - cost) * s->rate;
+            if (!(cost >= -DBL_MAX)) return (double)NAN;
             if (pass == 0) top = x > top ? x : top;
             else sum += weights[k] * exp(x - top);
         }
@@ -195,8 +177,33 @@ static double extended_potential(const kx_sinkhorn_state_t *s, const kx_sinkhorn
     return -(top + log(sum));
 }
 
+/* Potentials to start from, in the units of the cost. True ones differ by no more than the costs do, and by what the weights ask for: what
+   is far beyond it would cost digits, and is not used. */
+static kx_status_t warm_start(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_problem_t *p, int *warm, int is_f32) {
+    kx_sinkhorn_state_t *s = &arena->state;
+    const double *from = p->v ? p->v : p->u;
+    const int64_t *places = p->v ? arena->column_place : arena->row_place;
+    const int64_t count = p->v ? s->n : s->m;
+    double *to = p->v ? s->x : s->phi, low = INFINITY, high = -INFINITY;
+    for (int64_t k = 0; k < count; k++) {
+        const double potential = from[places[k]];
+        if (!(fabs(potential) <= DBL_MAX)) return KX_E_NONFINITE;
+        low = potential < low ? potential : low;
+        high = potential > high ? potential : high;
+    }
+    if (!(high - low <= 2 * s->range + 300 * p->reg)) return KX_OK;
+    *warm = 1;
+    for (int64_t k = 0; k < count; k++) to[k] = (from[places[k]] - high) / p->reg;
+    s->rate = 1 / p->reg;
+    for (int64_t j = 0; !p->v && j < s->n; j++)
+        s->x[j] = extended_potential(s, p, arena->row_index, s->m, s->a, s->phi, arena->column_index[j], 0, is_f32);
+    return KX_OK;
+}
+
+/* ---- what is written ---- */
+
 /* Potentials of all points in the units of the cost, their dual value and its distance from the plan's. */
-static void write_potentials(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_problem_t *p, int extend, double *value, double *gap,
+static kx_status_t write_potentials(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_problem_t *p, int extend, double *value, double *gap,
                              int is_f32) {
     kx_sinkhorn_state_t *s = &arena->state;
     double *u = arena->full_u, *v = arena->full_v;
@@ -231,6 +238,10 @@ static void write_potentials(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_probl
     for (int64_t j = 0; extend && j < p->n; j++) v[j] = p->reg * v[j] + (both / 2 - balance);
     *value = arena->total * (p->reg * (value_u + value_v) + both);
     *gap *= arena->total * p->reg;
+    int bad = 0; /* the costs of what takes no part had not been looked at */
+    for (int64_t i = 0; extend && i < p->m; i++) bad |= u[i] != u[i];
+    for (int64_t j = 0; extend && j < p->n; j++) bad |= v[j] != v[j];
+    return bad ? KX_E_NONFINITE : KX_OK;
 }
 
 /* Plan entries as doubles, whatever they are stored as. */
@@ -303,16 +314,19 @@ static kx_status_t solve_one(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_probl
     if (status != KX_OK) return status;
     if (options->round_plans && s->has_forbidden) return KX_E_ARGUMENT;
     int warm = 0;
-    if (p.v) status = warm_start(arena, &p, &warm);
+    if (p.u || p.v) status = warm_start(arena, &p, &warm, is_f32);
     if (status != KX_OK) return status;
     const kx_status_t ended = KX_KERNEL(kx_sinkhorn_solve)(arena, p.reg, warm, options, &iterations);
     if (ended < KX_OK) return ended;
     double value, gap, cost = 0;
     KX_KERNEL(kx_sinkhorn_read_scalings)(s);
     KX_KERNEL(kx_sinkhorn_row_potentials)(s);
-    write_potentials(arena, &p, outputs->u || outputs->v, &value, &gap, is_f32);
-    if (outputs->u) memcpy(outputs->u + (outputs->u_offsets ? outputs->u_offsets[k] : k * p.m), arena->full_u, (size_t)p.m * sizeof(double));
-    if (outputs->v) memcpy(outputs->v + (outputs->v_offsets ? outputs->v_offsets[k] : k * p.n), arena->full_v, (size_t)p.n * sizeof(double));
+    status = write_potentials(arena, &p, outputs->u || outputs->v, &value, &gap, is_f32);
+    if (status != KX_OK) return status;
+    const int64_t u_at = outputs->u_offsets ? outputs->u_offsets[k] : k * p.m;
+    const int64_t v_at = outputs->v_offsets ? outputs->v_offsets[k] : k * p.n;
+    if (outputs->u) memcpy(outputs->u + u_at, arena->full_u, (size_t)p.m * sizeof(double));
+    if (outputs->v) memcpy(outputs->v + v_at, arena->full_v, (size_t)p.n * sizeof(double));
     if (outputs->plans || outputs->costs) {
         void *plan = NULL;
         if (outputs->plans) {
@@ -327,6 +341,7 @@ static kx_status_t solve_one(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_probl
         if (status != KX_OK) return status;
         if (plan && options->round_plans) cost = round_plan(arena, &p, plan, is_f32);
     }
+    if (!(fabs(value) <= DBL_MAX && fabs(cost) <= DBL_MAX)) return KX_E_OVERFLOW;
     if (outputs->costs) outputs->costs[k] = cost;
     if (outputs->values) outputs->values[k] = value;
     if (outputs->gaps) outputs->gaps[k] = gap;
@@ -352,7 +367,7 @@ typedef struct kx_sinkhorn_batch {
     const kx_sinkhorn_outputs_t *outputs;
     kx_sinkhorn_arena_t *arenas; /* one a worker, made at its first problem */
     int64_t *first_failed;       /* one a worker */
-    int64_t inner_workers;
+    int64_t inner_workers, largest_size;
     size_t bytes;
     int is_f32;
 } kx_sinkhorn_batch_t;
@@ -362,7 +377,8 @@ static kx_status_t solve_problems(const kx_sinkhorn_batch_t *batch, int worker, 
     if (!arena->block) {
         char *block = kx_allocate(batch->ctx, batch->bytes);
         if (!block) return KX_E_MEMORY;
-        KX_KERNEL(kx_sinkhorn_arena_cut)(arena, batch->problems->m, batch->problems->n, batch->inner_workers, batch->options, block);
+        KX_KERNEL(kx_sinkhorn_arena_cut)(arena, batch->problems->m, batch->problems->n, batch->largest_size, batch->inner_workers,
+                                         batch->options, block);
         arena->state.ctx = batch->ctx;
     }
     kx_status_t worst = KX_OK;
@@ -387,19 +403,24 @@ static kx_status_t sinkhorn(const kx_ctx_t *ctx, const kx_sinkhorn_problems_t *p
     if (failed) *failed = -1;
     if (!problems || !options || !outputs || !problems->M || !problems->reg || problems->count < 0) return KX_E_ARGUMENT;
     const int64_t m = problems->m, n = problems->n, count = problems->count;
-    if (m < 1 || n < 1 || options->memory < 0 || options->memory > KX_SINKHORN_MEMORY || options->max_iter < 1 ||
-        !(options->tolerance >= 0))
-        return KX_E_ARGUMENT;
+    if (m < 1 || n < 1 || !kx_sinkhorn_options_sound(options)) return KX_E_ARGUMENT;
     if (m > INT32_MAX / 4 || n > INT32_MAX / 4) return KX_E_OVERFLOW;
     kx_sinkhorn_arena_t shape;
     int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
-    kx_sinkhorn_batch_t batch = {ctx, problems, options, outputs, NULL, NULL, workers, 0, is_f32};
-    batch.bytes = KX_KERNEL(kx_sinkhorn_arena_cut)(&shape, m, n, workers, options, NULL);
-    if (batch.bytes == 0) return KX_E_OVERFLOW;
     /* The grain keeps a chunk above some 20 microseconds. Large problems that are fewer than the workers run one after the
        other, each on all of them. */
     const int64_t grain = 1 + 4096 / (m * n + 1);
     const int inside = m * n >= 2 * KX_SINKHORN_BLOCK && count < 2 * workers;
+    kx_sinkhorn_batch_t batch = {ctx, problems, options, outputs, NULL, NULL, inside ? workers : 1, 0, 0, is_f32};
+    for (int64_t k = 0; k < (problems->row_counts ? count : 1); k++) {
+        const kx_sinkhorn_problem_t p = problems->row_counts ? take(problems, k) : (kx_sinkhorn_problem_t){.m = m, .n = n};
+        if (p.m < 0 || p.n < 0 || p.m > m || p.n > n) return KX_E_ARGUMENT;
+        const int64_t size = kx_sinkhorn_kernel_size(p.m > 0 ? p.m : 1, p.n > 0 ? p.n : 1);
+        if (size < 1) return KX_E_OVERFLOW;
+        batch.largest_size = size > batch.largest_size ? size : batch.largest_size;
+    }
+    batch.bytes = KX_KERNEL(kx_sinkhorn_arena_cut)(&shape, m, n, batch.largest_size, batch.inner_workers, options, NULL);
+    if (batch.bytes == 0) return KX_E_OVERFLOW;
     if (inside) workers = 1;
     if (workers > count / grain + 1) workers = count / grain + 1;
     const size_t each = sizeof(kx_sinkhorn_arena_t) + sizeof(int64_t);

@@ -5,18 +5,18 @@
 #include "kernels/sinkhorn_internal.h"
 #include "runtime/sum.h"
 
-/* Cuts a block for problems up to m x n; NULL: only measures it. 0: too large. */
-size_t KX_KERNEL(kx_sinkhorn_arena_cut)(kx_sinkhorn_arena_t *arena, int64_t m, int64_t n, int64_t workers, const kx_sinkhorn_options_t *options,
-                  char *block) {
+size_t KX_KERNEL(kx_sinkhorn_arena_cut)(kx_sinkhorn_arena_t *arena, int64_t m, int64_t n, int64_t size, int64_t workers,
+                                        const kx_sinkhorn_options_t *options, char *block) {
     kx_layout_t layout = {0, 0};
     kx_sinkhorn_state_t *s = &arena->state;
     kx_sinkhorn_accelerator_t *accelerator = &arena->accelerator;
-    const int64_t rows = kx_sinkhorn_round_up(m, KX_SINKHORN_ROUND), stride = kx_sinkhorn_round_up(n, KX_SINKHORN_ROUND), memory = options->memory ? options->memory : KX_SINKHORN_MEMORY;
-    if (stride > INT64_MAX / 64 / rows) return 0;
-    int64_t blocks = rows * stride / KX_SINKHORN_BLOCK + 1;
+    const int64_t rows = kx_sinkhorn_round_up(m, KX_SINKHORN_ROUND), stride = kx_sinkhorn_round_up(n, KX_SINKHORN_ROUND);
+    const int64_t memory = options->memory ? options->memory : KX_SINKHORN_MEMORY;
+    if (size < 1) return 0;
+    int64_t blocks = size / KX_SINKHORN_BLOCK + 1;
     blocks = blocks < KX_SINKHORN_BLOCKS ? blocks : KX_SINKHORN_BLOCKS;
     struct { double **to; int64_t count; } doubles[] = {
-        {&s->K, options->method == KX_SINKHORN_LOG ? 0 : rows * stride},
+        {&s->K, options->method == KX_SINKHORN_LOG ? 0 : size},
         {&s->scratch, KX_SINKHORN_GROUP * stride * workers}, {&s->a, rows}, {&s->b, stride}, {&s->log_b, stride}, {&s->x, stride},
         {&s->x_absorbed, stride}, {&s->q, stride}, {&s->s, stride}, {&s->r, stride}, {&s->t, rows}, {&s->w, rows},
         {&s->row_top, rows}, {&s->phi, rows}, {&s->partial, blocks * stride}, {&s->z, stride},
@@ -36,8 +36,8 @@ size_t KX_KERNEL(kx_sinkhorn_arena_cut)(kx_sinkhorn_arena_t *arena, int64_t m, i
         if (block) *integers[k].to = (int64_t *)(block + at);
     }
     arena->block = block;
-    arena->largest_m = m;
     arena->largest_n = n;
+    arena->largest_size = size;
     return layout.overflow ? 0 : layout.bytes;
 }
 

@@ -134,10 +134,8 @@ static kx_status_t iterate(const kx_ctx_t *ctx, kx_barycenter_job_t *job, kx_sin
 }
 
 kx_status_t KX_KERNEL(kx_transport_barycenter) KX_BARYCENTER_PARAMETERS {
-    if (!histograms || !M || !shares || !options || !barycenter || count < 1 || m < 1 || n < 1 || options->max_iter < 1)
-        return KX_E_ARGUMENT;
-    if (!(reg > 0 && reg <= DBL_MAX) || options->memory < 0 || options->memory > KX_SINKHORN_MEMORY || !(options->tolerance >= 0))
-        return KX_E_ARGUMENT;
+    if (!histograms || !M || !shares || !options || !barycenter || count < 1 || m < 1 || n < 1) return KX_E_ARGUMENT;
+    if (!(reg > 0 && reg <= DBL_MAX) || !kx_sinkhorn_options_sound(options)) return KX_E_ARGUMENT;
     if (m > INT32_MAX / 4 || n > INT32_MAX / 4 || count > INT32_MAX / 4) return KX_E_OVERFLOW;
     const int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
     const int64_t rows = kx_sinkhorn_round_up(m, KX_SINKHORN_ROUND), stride = kx_sinkhorn_round_up(n, KX_SINKHORN_ROUND);
@@ -146,7 +144,7 @@ kx_status_t KX_KERNEL(kx_transport_barycenter) KX_BARYCENTER_PARAMETERS {
     kx_sinkhorn_options_t chosen = *options;
     chosen.method = KX_SINKHORN_LOG;
     kx_sinkhorn_arena_t shape;
-    const size_t own = KX_KERNEL(kx_sinkhorn_arena_cut)(&shape, m, n, workers, &chosen, NULL);
+    const size_t own = KX_KERNEL(kx_sinkhorn_arena_cut)(&shape, m, n, kx_sinkhorn_kernel_size(m, n), 1, &chosen, NULL);
     kx_barycenter_job_t job = {histograms, count, m, n, 0, NULL, NULL, {0}};
     kx_sinkhorn_accelerator_t accelerator = {0};
     kx_layout_t layout = {0, 0};
@@ -181,14 +179,14 @@ kx_status_t KX_KERNEL(kx_transport_barycenter) KX_BARYCENTER_PARAMETERS {
         }
     for (int64_t k = 0; k < count * m; k++)
         if (!(histograms[k] >= 0 && histograms[k] <= DBL_MAX)) status = histograms[k] < 0 ? KX_E_NEGATIVE : KX_E_NONFINITE;
-    if (status == KX_OK && !((largest - least) / reg <= DBL_MAX / 1e8)) status = KX_E_OVERFLOW;
+    if (status == KX_OK && !((largest - least) / reg <= DBL_MAX / 1e8 && 1 / reg <= DBL_MAX)) status = KX_E_OVERFLOW;
     if (status != KX_OK) {
         kx_release(ctx, block);
         return status;
     }
     for (int64_t w = 0; w < workers; w++) {
         kx_sinkhorn_arena_t *arena = &job.arenas[w];
-        KX_KERNEL(kx_sinkhorn_arena_cut)(arena, m, n, workers, &chosen, block + blocks + (size_t)w * own);
+        KX_KERNEL(kx_sinkhorn_arena_cut)(arena, m, n, kx_sinkhorn_kernel_size(m, n), 1, &chosen, block + blocks + (size_t)w * own);
         kx_sinkhorn_state_t *s = &arena->state;
         s->ctx = ctx;
         KX_KERNEL(kx_sinkhorn_set_sizes)(s, m, n);

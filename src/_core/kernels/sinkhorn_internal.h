@@ -38,6 +38,7 @@ enum { KX_SINKHORN_SCALING_FIRST = 50, KX_SINKHORN_SCALING_FACTOR = 4 };
 
 typedef struct kx_sinkhorn_state {
     const kx_ctx_t *ctx;
+    int64_t next_poll;    /* of kx_ctx_should_stop; kept from problem to problem, each of which may be over before it is due */
     int64_t m, n;         /* rows and columns that take part */
     int64_t rows, stride; /* rounded up; beyond m and n: a = 0, K = 1; b = 1, q = 1, K = 0, s = 1 */
     int64_t block_rows, blocks;
@@ -123,9 +124,9 @@ double KX_KERNEL(kx_sinkhorn_dual_change)(const kx_sinkhorn_state_t *state, cons
 size_t KX_KERNEL(kx_sinkhorn_newton_bytes)(int64_t stride);
 typedef enum kx_newton_outcome { KX_NEWTON_STEP, KX_NEWTON_REFUSED, KX_NEWTON_CANCELLED } kx_newton_outcome_t;
 /* Sets x to a damped Newton step from the point of the last pass or, with `keep`, of the step before (with another damping). Refused: the
-   step cannot be taken. `promised` receives the rise of the dual objective to first order. next_poll: of kx_ctx_should_stop. */
+   step cannot be taken. `promised` receives the rise of the dual objective to first order. */
 kx_newton_outcome_t KX_KERNEL(kx_sinkhorn_newton_step)(kx_sinkhorn_state_t *state, char *memory, int keep, double damping,
-                                                       double *promised, int64_t *next_poll);
+                                                       double *promised);
 
 /* The cost of entry (i, j). */
 static inline double kx_sinkhorn_cost(const kx_sinkhorn_state_t *state, int64_t i, int64_t j) {
@@ -154,14 +155,26 @@ typedef struct kx_sinkhorn_arena {
     double *full_u, *full_v, *block_costs;
     double *compact; /* a copy of the costs that take part, where not all do; a block of its own */
     char *newton;    /* what Newton's method works in; its own block */
-    int64_t largest_m, largest_n; /* that the block was cut for */
+    int64_t largest_n, largest_size; /* that the block was cut for */
     double total;
 } kx_sinkhorn_arena_t;
 
 static inline int64_t kx_sinkhorn_round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static inline int64_t kx_sinkhorn_kernel_size(int64_t m, int64_t n) {
+    const int64_t rows = kx_sinkhorn_round_up(m, KX_SINKHORN_ROUND), stride = kx_sinkhorn_round_up(n, KX_SINKHORN_ROUND);
+    return stride > INT64_MAX / 64 / rows ? 0 : rows * stride;
+}
 
-/* Cuts a block for problems up to m x n; NULL: only measures it. 0: too large. */
-size_t KX_KERNEL(kx_sinkhorn_arena_cut)(kx_sinkhorn_arena_t *arena, int64_t m, int64_t n, int64_t workers,
+static inline int kx_sinkhorn_options_sound(const kx_sinkhorn_options_t *options) {
+    return options->tolerance >= 0 && options->max_iter >= 1 && options->memory >= 0 && options->memory <= KX_SINKHORN_MEMORY &&
+           options->method >= KX_SINKHORN_AUTO && options->method <= KX_SINKHORN_LOG &&
+           options->acceleration >= KX_SINKHORN_ACCELERATION_AUTO && options->acceleration <= KX_SINKHORN_NEWTON &&
+           options->epsilon_scaling >= -1 && options->epsilon_scaling <= 1;
+}
+
+/* Cuts a block for problems of up to m rows and n columns with kernels of up to `size` entries (kx_sinkhorn_kernel_size; 0: too many);
+   NULL: only measures it. 0: too large. */
+size_t KX_KERNEL(kx_sinkhorn_arena_cut)(kx_sinkhorn_arena_t *arena, int64_t m, int64_t n, int64_t size, int64_t workers,
                                         const kx_sinkhorn_options_t *options, char *block);
 /* Releases what a solve allocated beside the block: compact and newton. */
 void KX_KERNEL(kx_sinkhorn_arena_release)(const kx_ctx_t *ctx, kx_sinkhorn_arena_t *arena);

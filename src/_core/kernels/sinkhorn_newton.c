@@ -46,11 +46,11 @@ static void add_products(double *S, const double *chunk, int64_t count, int64_t 
         }
 }
 
-static int make_system(const kx_sinkhorn_state_t *state, double *S, double *chunk, int64_t *next_poll) {
+static int make_system(kx_sinkhorn_state_t *state, double *S, double *chunk) {
     const int64_t n = state->n, stride = state->stride;
     for (int64_t j = 0; j < stride; j++) memset(S + j * stride, 0, (size_t)stride * sizeof *S);
     for (int64_t begin = 0; begin < state->m; begin += CHUNK) {
-        if (kx_ctx_should_stop(state->ctx, next_poll)) return 0;
+        if (kx_ctx_should_stop(state->ctx, &state->next_poll)) return 0;
         const int64_t count = state->m - begin < CHUNK ? state->m - begin : CHUNK;
         for (int64_t i = 0; i < count; i++) {
             /* P_ij / sqrt(a_i) */
@@ -69,11 +69,11 @@ static int make_system(const kx_sinkhorn_state_t *state, double *S, double *chun
 }
 
 /* The lower Cholesky factor of S + damping diag(b), with the reciprocals of its diagonal. */
-static kx_newton_outcome_t factor(const kx_sinkhorn_state_t *state, const double *S, double *L, double damping, int64_t *next_poll) {
+static kx_newton_outcome_t factor(kx_sinkhorn_state_t *state, const double *S, double *L, double damping) {
     const double *b = state->b;
     const int64_t stride = state->stride;
     for (int64_t i = 0; i < stride; i += TILE_ROWS) {
-        if (kx_ctx_should_stop(state->ctx, next_poll)) return KX_NEWTON_CANCELLED;
+        if (kx_ctx_should_stop(state->ctx, &state->next_poll)) return KX_NEWTON_CANCELLED;
         for (int r = 0; r < TILE_ROWS; r++) {
             memcpy(L + (i + r) * stride, S + (i + r) * stride, (size_t)(i + r + 1) * sizeof *L);
             memset(L + (i + r) * stride + i + r + 1, 0, (size_t)(stride - i - r - 1) * sizeof *L);
@@ -117,7 +117,7 @@ static void substitute(const double *L, double *d, int64_t stride) {
 }
 
 kx_newton_outcome_t KX_KERNEL(kx_sinkhorn_newton_step)(kx_sinkhorn_state_t *state, char *memory, int keep, double damping,
-                                                       double *promised, int64_t *next_poll) {
+                                                       double *promised) {
     const int64_t n = state->n, stride = state->stride;
     kx_layout_t layout = {0, 0};
     double *S = (double *)(memory + kx_layout_add(&layout, 2 * stride * stride, sizeof(double))), *L = S + stride * stride;
@@ -125,13 +125,13 @@ kx_newton_outcome_t KX_KERNEL(kx_sinkhorn_newton_step)(kx_sinkhorn_state_t *stat
     double *gradient = (double *)(memory + kx_layout_add(&layout, 4 * stride, sizeof(double)));
     double *d = gradient + stride, *x = d + stride;
     if (!keep) {
-        if (!make_system(state, S, chunk, next_poll)) return KX_NEWTON_CANCELLED;
+        if (!make_system(state, S, chunk)) return KX_NEWTON_CANCELLED;
         for (int64_t j = 0; j < stride; j++) {
             gradient[j] = j < n ? state->b[j] - state->s[j] * state->q[j] : 0;
             x[j] = state->x[j];
         }
     }
-    const kx_newton_outcome_t factored = factor(state, S, L, damping, next_poll);
+    const kx_newton_outcome_t factored = factor(state, S, L, damping);
     if (factored != KX_NEWTON_STEP) return factored;
     memcpy(d, gradient, (size_t)stride * sizeof *d);
     substitute(L, d, stride);

@@ -87,7 +87,7 @@ static kx_status_t solve_points(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_po
     s->offset = 0;
     const double distance = farthest_pair(s);
     s->range = s->take_root ? distance : s->cost_factor * distance * distance;
-    if (!(s->range / points->reg <= DBL_MAX / 1e8)) return KX_E_OVERFLOW;
+    if (!(s->range / points->reg <= DBL_MAX / 1e8 && 1 / points->reg <= DBL_MAX)) return KX_E_OVERFLOW;
     const kx_status_t ended = KX_KERNEL(kx_sinkhorn_solve)(arena, points->reg, 0, options, &iterations);
     if (ended < KX_OK) return ended;
     KX_KERNEL(kx_sinkhorn_read_scalings)(s);
@@ -95,7 +95,9 @@ static kx_status_t solve_points(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_po
     double value = -log(arena->total);
     for (int64_t i = 0; i < m; i++) value += s->a[i] * s->phi[i];
     for (int64_t j = 0; j < n; j++) value += s->b[j] * s->x[j];
-    if (outputs->values) outputs->values[0] = arena->total * points->reg * value;
+    value *= arena->total * points->reg;
+    if (!(fabs(value) <= DBL_MAX)) return KX_E_OVERFLOW;
+    if (outputs->values) outputs->values[0] = value;
     if (outputs->errors) outputs->errors[0] = s->error;
     if (outputs->iterations) outputs->iterations[0] = iterations;
     if (outputs->statuses) outputs->statuses[0] = (int32_t)ended;
@@ -105,9 +107,8 @@ static kx_status_t solve_points(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_po
 kx_status_t KX_KERNEL(kx_transport_sinkhorn_points) KX_POINTS_PARAMETERS {
     if (!points || !options || !outputs || !points->x || points->m < 1 || points->n < 1 || points->dimension < 1) return KX_E_ARGUMENT;
     if (!points->y && points->m != points->n) return KX_E_ARGUMENT;
-    if (!(points->reg > 0 && points->reg <= DBL_MAX) || options->memory < 0 || options->memory > KX_SINKHORN_MEMORY ||
-        options->max_iter < 1 || !(options->tolerance >= 0) || points->cost < 0 || points->cost > KX_COST_COSINE)
-        return KX_E_ARGUMENT;
+    if (!(points->reg > 0 && points->reg <= DBL_MAX) || !kx_sinkhorn_options_sound(options)) return KX_E_ARGUMENT;
+    if (points->cost < KX_COST_SQEUCLIDEAN || points->cost > KX_COST_COSINE) return KX_E_ARGUMENT;
     if (points->m > INT32_MAX / 4 || points->n > INT32_MAX / 4 || points->dimension > INT32_MAX) return KX_E_OVERFLOW;
     kx_sinkhorn_options_t chosen = *options;
     if (points->m * points->n > KEPT && chosen.method == KX_SINKHORN_AUTO) chosen.method = KX_SINKHORN_LOG;
@@ -116,7 +117,7 @@ kx_status_t KX_KERNEL(kx_transport_sinkhorn_points) KX_POINTS_PARAMETERS {
     kx_sinkhorn_arena_t arena;
     memset(&arena, 0, sizeof arena);
     kx_layout_t layout = {0, 0};
-    const size_t own = KX_KERNEL(kx_sinkhorn_arena_cut)(&arena, m, n, workers, &chosen, NULL);
+    const size_t own = KX_KERNEL(kx_sinkhorn_arena_cut)(&arena, m, n, kx_sinkhorn_kernel_size(m, n), workers, &chosen, NULL);
     kx_layout_add(&layout, own > INT64_MAX ? -1 : (int64_t)own, 1);
     const size_t x = kx_layout_add(&layout, m * points->dimension, sizeof(double));
     const size_t y = kx_layout_add(&layout, stride * points->dimension, sizeof(double));
@@ -124,7 +125,7 @@ kx_status_t KX_KERNEL(kx_transport_sinkhorn_points) KX_POINTS_PARAMETERS {
     if (own == 0 || layout.overflow) return KX_E_OVERFLOW;
     char *block = kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
-    KX_KERNEL(kx_sinkhorn_arena_cut)(&arena, m, n, workers, &chosen, block);
+    KX_KERNEL(kx_sinkhorn_arena_cut)(&arena, m, n, kx_sinkhorn_kernel_size(m, n), workers, &chosen, block);
     arena.state.ctx = ctx;
     arena.state.generated = (double *)(block + generated);
     const kx_status_t status = solve_points(&arena, points, &chosen, outputs, (double *)(block + x), (double *)(block + y));

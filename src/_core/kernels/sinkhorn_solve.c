@@ -15,6 +15,8 @@ enum { TRIAL_PASSES = 12 };
 #define TRIAL_ERROR 0.1
 /* Scalings beyond it are absorbed into the potentials. */
 #define LARGEST_SCALING 1e50
+/* Where they never are: beyond it, entries that were made 0 would count. */
+#define LARGEST_OF_ONE_KERNEL 1e100
 
 /* The error of the columns, and b / s in r; 0 where a sum is too small to be trusted, or not a number. */
 static int compare_columns(kx_sinkhorn_state_t *s) {
@@ -55,11 +57,10 @@ static int scalings_within(const kx_sinkhorn_state_t *s, const double *q, double
 
 /* After a pass through the costs whose sums cannot all be had by adding: the step from their logarithms. */
 static kx_status_t step_from_logarithms(kx_sinkhorn_state_t *s) {
-    int64_t next_poll = 0;
     double *log_shares = s->phi; /* free between passes */
     for (int64_t i = 0; i < s->m; i++) log_shares[i] = log(s->w[i]) - s->row_top[i];
     for (int64_t j = 0; j < s->n; j++) {
-        if (kx_ctx_should_stop(s->ctx, &next_poll)) return KX_E_CANCELLED;
+        if (kx_ctx_should_stop(s->ctx, &s->next_poll)) return KX_E_CANCELLED;
         const double sum = s->s[j];
         const double log_sum =
             sum >= KX_SINKHORN_LEAST_SUM ? log(sum) : KX_KERNEL(kx_sinkhorn_column_log_sum)(s, log_shares, j);
@@ -80,7 +81,7 @@ static kx_status_t evaluate(kx_sinkhorn_state_t *s, const kx_sinkhorn_options_t 
         ++*iterations;
         if (compare_columns(s)) return KX_OK;
         if (options->method == KX_SINKHORN_KERNEL) return KX_E_OVERFLOW;
-        if (attempt > 64) return KX_E_INTERNAL;
+        if (attempt > 64) return KX_E_OVERFLOW; /* as of weights over hundreds of decades */
         if (!absorbed && q_is_ahead) KX_KERNEL(kx_sinkhorn_read_scalings)(s);
         if (absorbed) {
             status = step_from_logarithms(s);
@@ -134,15 +135,16 @@ static kx_status_t iterate(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_options
     kx_sinkhorn_state_t *s = &arena->state;
     kx_sinkhorn_accelerator_t *accelerator = &arena->accelerator;
     const int automatic = options->acceleration == KX_SINKHORN_ACCELERATION_AUTO || options->acceleration == KX_SINKHORN_NEWTON;
-    const double largest = options->method == KX_SINKHORN_KERNEL ? DBL_MAX : LARGEST_SCALING;
+    const int one_kernel = options->method == KX_SINKHORN_KERNEL;
+    const double largest = one_kernel ? LARGEST_OF_ONE_KERNEL : LARGEST_SCALING;
     const int64_t size = s->m * s->n, polls = 1 + 65536 / size;
     const int plain = !s->symmetric && options->acceleration == KX_SINKHORN_PLAIN;
     int absorb = 1, slow_windows = 0;
-    int64_t next_poll = 0, next_look = WINDOW;
+    int64_t next_look = WINDOW;
     double window_error = 0;
     set_up_accelerator(arena, options, automatic ? KX_SINKHORN_ANDERSON : options->acceleration);
     for (int64_t passes = 1;; passes++) {
-        if (passes % polls == 0 && kx_ctx_should_stop(s->ctx, &next_poll)) return KX_E_CANCELLED;
+        if (passes % polls == 0 && kx_ctx_should_stop(s->ctx, &s->next_poll)) return KX_E_CANCELLED;
         const kx_status_t status = evaluate(s, options, absorb, plain, iterations);
         if (status != KX_OK) return status;
         absorb = 0;
@@ -157,6 +159,7 @@ static kx_status_t iterate(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_options
             s->r = s->q;
             s->q = next;
             if (!s->K || !scalings_within(s, s->q, largest)) {
+                if (one_kernel) return KX_E_OVERFLOW;
                 KX_KERNEL(kx_sinkhorn_read_scalings)(s);
                 absorb = 1;
             }
@@ -170,12 +173,16 @@ static kx_status_t iterate(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_options
         if (patience && accepted && passes >= next_look) {
             const double fall = log(window_error / s->error) / WINDOW; /* a pass */
             /* Anderson's errors fall in leaps; the dearer a Newton step, the more looks in a row must agree. */
-            slow_windows = window_error > 0 && log(s->error / tolerance) > fall * (double)(patience + patience * s->n / 128) ? slow_windows + 1 : 0;
+            const double to_come = (double)(patience + patience * s->n / 128);
+            slow_windows = window_error > 0 && log(s->error / tolerance) > fall * to_come ? slow_windows + 1 : 0;
             if (slow_windows > s->n / 64) return KX_W_MAXITER;
             window_error = s->error;
             next_look = passes + WINDOW;
         }
-        if (s->K && !make_scalings(s, largest)) absorb = 1;
+        if (s->K && !make_scalings(s, largest)) {
+            if (one_kernel) return KX_E_OVERFLOW;
+            absorb = 1;
+        }
     }
 }
 
@@ -187,11 +194,11 @@ static kx_status_t iterate_periodically(kx_sinkhorn_arena_t *arena, const kx_sin
     kx_sinkhorn_accelerator_t *accelerator = &arena->accelerator;
     const int64_t polls = 1 + 65536 / (s->m * s->n);
     int absorb = 1, leapt = 0, plain_steps = 0;
-    int64_t next_poll = 0, next_look = WINDOW;
+    int64_t next_look = WINDOW;
     double window_error = 0;
     set_up_accelerator(arena, options, KX_SINKHORN_ANDERSON);
     for (int64_t passes = 1;; passes++) {
-        if (passes % polls == 0 && kx_ctx_should_stop(s->ctx, &next_poll)) return KX_E_CANCELLED;
+        if (passes % polls == 0 && kx_ctx_should_stop(s->ctx, &s->next_poll)) return KX_E_CANCELLED;
         const kx_status_t status = evaluate(s, options, absorb, 0, iterations);
         if (status != KX_OK) return status;
         absorb = 0;
@@ -237,9 +244,10 @@ static kx_status_t iterate_newton(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_
     kx_sinkhorn_state_t *s = &arena->state;
     double *previous_x = arena->accelerator.previous_x, *previous_phi = arena->accelerator.previous_phi;
     double damping = 1e-3, promised, noise, previous_error;
-    int64_t next_poll = 0;
     if (!arena->newton) {
-        arena->newton = kx_allocate(s->ctx, KX_KERNEL(kx_sinkhorn_newton_bytes)(kx_sinkhorn_round_up(arena->largest_n, KX_SINKHORN_ROUND)));
+        const int64_t widest = arena->largest_n < NEWTON_COLUMNS ? arena->largest_n : NEWTON_COLUMNS;
+        const int64_t stride = kx_sinkhorn_round_up(widest, KX_SINKHORN_ROUND);
+        arena->newton = kx_allocate(s->ctx, KX_KERNEL(kx_sinkhorn_newton_bytes)(stride));
         if (!arena->newton) return KX_E_MEMORY;
     }
     KX_KERNEL(kx_sinkhorn_read_scalings)(s);
@@ -249,13 +257,13 @@ static kx_status_t iterate_newton(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_
         memcpy(previous_phi, s->phi, (size_t)s->rows * sizeof(double));
         previous_error = s->error;
         for (int keep = 0;; keep = 1, damping *= 16) {
-            if (kx_ctx_should_stop(s->ctx, &next_poll)) return KX_E_CANCELLED;
+            if (kx_ctx_should_stop(s->ctx, &s->next_poll)) return KX_E_CANCELLED;
             const int last = damping > 1e6 || *iterations >= limit;
             if (last) {
                 memcpy(s->x, previous_x, (size_t)s->stride * sizeof(double));
             } else {
                 const kx_newton_outcome_t outcome =
-                    KX_KERNEL(kx_sinkhorn_newton_step)(s, arena->newton, keep, damping, &promised, &next_poll);
+                    KX_KERNEL(kx_sinkhorn_newton_step)(s, arena->newton, keep, damping, &promised);
                 if (outcome == KX_NEWTON_CANCELLED) return KX_E_CANCELLED;
                 if (outcome == KX_NEWTON_REFUSED) continue;
             }
@@ -282,7 +290,7 @@ kx_status_t KX_KERNEL(kx_sinkhorn_solve)(kx_sinkhorn_arena_t *arena, double fina
     if (on_trial && s->range > KX_SINKHORN_SCALING_ALWAYS * final_reg) scaled = 1, on_trial = 0;
     double reg = final_reg;
     while (scaled && reg < s->range / KX_SINKHORN_SCALING_FIRST) reg *= KX_SINKHORN_SCALING_FACTOR;
-    for (;; reg /= KX_SINKHORN_SCALING_FACTOR) {
+    for (;;) {
         const int last = reg <= final_reg;
         const double tolerance = last ? options->tolerance : 1e-2;
         s->rate = 1 / (last ? final_reg : reg);
@@ -302,7 +310,6 @@ kx_status_t KX_KERNEL(kx_sinkhorn_solve)(kx_sinkhorn_arena_t *arena, double fina
             stuck = on_trial = 0;
             memset(s->x, 0, (size_t)s->stride * sizeof(double));
             while (reg < s->range / KX_SINKHORN_SCALING_FIRST) reg *= KX_SINKHORN_SCALING_FACTOR;
-            reg *= KX_SINKHORN_SCALING_FACTOR; /* the loop's step comes first */
             continue;
         }
         if (status == KX_W_MAXITER && newton && *iterations < options->max_iter)
@@ -313,7 +320,9 @@ kx_status_t KX_KERNEL(kx_sinkhorn_solve)(kx_sinkhorn_arena_t *arena, double fina
         }
         if (status < KX_OK || last) return status;
         KX_KERNEL(kx_sinkhorn_read_scalings)(s);
-        for (int64_t j = 0; j < s->n; j++) s->x[j] *= KX_SINKHORN_SCALING_FACTOR;
+        const double next = *iterations < options->max_iter ? reg / KX_SINKHORN_SCALING_FACTOR : final_reg;
+        for (int64_t j = 0; j < s->n; j++) s->x[j] *= reg / next;
+        reg = next;
     }
 }
 

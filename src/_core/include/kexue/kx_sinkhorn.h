@@ -5,7 +5,8 @@
    optimal value is sum a u + sum b v.
 
    Costs: finite numbers; +infinity forbids an arc. Weights: non-negative, of the same total within totals_tolerance (relative); NULL
-   weights are uniform and sum to 1; points of weight 0 take no part, and get the potential that extends the others'.
+   weights are uniform and sum to 1; points of weight 0 take no part, and get the potential that extends the others' (so do those whose weight is below 1e-150 of the
+   largest, and their mass is not in the plan).
 
    A problem ends when the L1 norm of the error of its marginals is at most `tolerance` times the total, or after max_iter passes over the
    kernel, with the status KX_W_MAXITER and the error it reached. The plan's rows are exact, its columns are not (unless rounded).
@@ -51,7 +52,7 @@ void kx_sinkhorn_options_init(kx_sinkhorn_options_t *options);
    column_counts[k], and m and n are the largest. Problem k reads a + a_offsets[k] bytes and so on; NULL offsets: all read the first.
    Rows of M are row_stride bytes apart (row_strides[k] where given). With row_indices, a's entry i belongs to row row_indices[i] of M, where
    row_indices lies parallel to a (so in CSR); likewise columns. reg: one for each problem, or one for all (reg_offsets NULL).
-   u, v: NULL, or potentials to start from, in the units of the cost (only v is used where both are given). */
+   u, v: NULL, or potentials to start from, in the units of the cost (v is used where both are given). */
 typedef struct kx_sinkhorn_problems {
     int64_t count, m, n;
     const int64_t *row_counts, *column_counts;
@@ -68,7 +69,7 @@ typedef struct kx_sinkhorn_problems {
 /* What to write; NULL: not wanted. Contiguous, problem after problem; for problems of several sizes the offsets (in items) of each
    problem's u, v and plan, and for equal sizes they may be NULL. Plans are of M's precision. */
 typedef struct kx_sinkhorn_outputs {
-    double *costs;  /* <P, M> */
+    double *costs;  /* <P, M>, of the rounded plan where plans are written and rounded */
     double *values; /* the optimal value with the entropic term */
     double *gaps;   /* the value of the plan as it is, before rounding, less the optimal value */
     double *errors; /* L1 error of the marginals over the total, of the same plan */
