@@ -58,11 +58,10 @@ static kx_sinkhorn_problem_t take(const kx_sinkhorn_problems_t *all, int64_t k) 
 /* The least and the largest finite cost; whether some are infinite, some not allowed. */
 static void scan_costs(const char *M, ptrdiff_t row_stride, int64_t m, int64_t n, int is_f32, double *least, double *largest,
                        int *forbidden, int *bad) {
-    double low = INFINITY, high = -INFINITY;
+    const kx_f64v zero = kx_f64v_set(0);
+    kx_f64v lows = kx_f64v_set(INFINITY), highs = lows, check = zero; /* highs of -cost */
     for (int64_t i = 0; i < m; i++) {
         const char *row = M + i * row_stride;
-        kx_f64v lows = kx_f64v_set(INFINITY), highs = lows, check = kx_f64v_set(0); /* highs of -cost */
-        const kx_f64v zero = kx_f64v_set(0);
         for (int64_t j = 0; j < n; j += KX_F64_LANES) {
             /* The part of a vector at the end may start earlier, or be filled up with the first cost. */
             const int64_t at = j + KX_F64_LANES <= n || n < KX_F64_LANES ? j : n - KX_F64_LANES;
@@ -78,20 +77,20 @@ static void scan_costs(const char *M, ptrdiff_t row_stride, int64_t m, int64_t n
             highs = kx_f64v_min(kx_f64v_sub(zero, costs), highs);
             check = kx_f64v_fma(costs, zero, check);
         }
-        double row_low = kx_f64v_reduce_min(lows), row_high = -kx_f64v_reduce_min(highs), row_check = kx_f64v_sum(check);
-        if (row_check != 0) { /* something in it is not finite */
-            row_low = INFINITY, row_high = -INFINITY;
+    }
+    double low = kx_f64v_reduce_min(lows), high = -kx_f64v_reduce_min(highs);
+    if (kx_f64v_sum(check) != 0) { /* something is not finite */
+        low = INFINITY, high = -INFINITY;
+        for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j++) {
+                const char *row = M + i * row_stride;
                 const double cost = is_f32 ? (double)((const float *)row)[j] : ((const double *)row)[j];
                 *bad |= !(cost >= -DBL_MAX);
                 *forbidden |= cost > DBL_MAX;
                 if (cost > DBL_MAX) continue;
-                row_low = cost < row_low ? cost : row_low;
-                row_high = cost > row_high ? cost : row_high;
+                low = cost < low ? cost : low;
+                high = cost > high ? cost : high;
             }
-        }
-        low = row_low < low ? row_low : low;
-        high = row_high > high ? row_high : high;
     }
     *least = low;
     *largest = high;
@@ -318,11 +317,13 @@ static kx_status_t solve_one(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_probl
     if (status != KX_OK) return status;
     const kx_status_t ended = KX_KERNEL(kx_sinkhorn_solve)(arena, p.reg, warm, options, &iterations);
     if (ended < KX_OK) return ended;
-    double value, gap, cost = 0;
-    KX_KERNEL(kx_sinkhorn_read_scalings)(s);
-    KX_KERNEL(kx_sinkhorn_row_potentials)(s);
-    status = write_potentials(arena, &p, outputs->u || outputs->v, &value, &gap, is_f32);
-    if (status != KX_OK) return status;
+    double value = 0, gap = 0, cost = 0;
+    if (outputs->values || outputs->gaps || outputs->u || outputs->v) {
+        KX_KERNEL(kx_sinkhorn_read_scalings)(s);
+        KX_KERNEL(kx_sinkhorn_row_potentials)(s);
+        status = write_potentials(arena, &p, outputs->u || outputs->v, &value, &gap, is_f32);
+        if (status != KX_OK) return status;
+    }
     const int64_t u_at = outputs->u_offsets ? outputs->u_offsets[k] : k * p.m;
     const int64_t v_at = outputs->v_offsets ? outputs->v_offsets[k] : k * p.n;
     if (outputs->u) memcpy(outputs->u + u_at, arena->full_u, (size_t)p.m * sizeof(double));

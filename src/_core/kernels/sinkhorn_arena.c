@@ -43,26 +43,31 @@ size_t KX_KERNEL(kx_sinkhorn_arena_cut)(kx_sinkhorn_arena_t *arena, int64_t m, i
 
 kx_status_t KX_KERNEL(kx_sinkhorn_take_weights)(const double *weights, int64_t n, double *copy, int64_t *place, int64_t *taken,
                                                 double *total) {
-    double largest = 0;
-    int bad = 0;
-    for (int64_t i = 0; i < n; i++) {
-        copy[i] = weights ? weights[i] : 1.0 / (double)n;
-        bad |= !(fabs(copy[i]) <= DBL_MAX);
-        largest = copy[i] > largest ? copy[i] : largest;
+    const kx_f64v zero = kx_f64v_set(0);
+    kx_f64v check = zero, lowest = zero, highest = zero; /* highest of -weight */
+    for (int64_t i = 0; i < n; i += KX_F64_LANES) {
+        const int64_t left = n - i;
+        kx_f64v w = kx_f64v_set(1.0 / (double)n);
+        if (weights) w = left >= KX_F64_LANES ? kx_f64v_load(weights + i) : kx_f64v_load_part(weights + i, left, 0);
+        check = kx_f64v_fma(w, zero, check);
+        lowest = kx_f64v_min(w, lowest);
+        highest = kx_f64v_min(kx_f64v_sub(zero, w), highest);
     }
-    if (bad) return KX_E_NONFINITE;
-    for (int64_t i = 0; i < n; i++) bad |= copy[i] < 0;
-    if (bad) return KX_E_NEGATIVE;
+    if (kx_f64v_sum(check) != 0) return KX_E_NONFINITE;
+    if (kx_f64v_reduce_min(lowest) < 0) return KX_E_NEGATIVE;
+    const double largest = -kx_f64v_reduce_min(highest);
     if (!(largest > 0)) return KX_E_EMPTY;
-    for (int64_t i = 0; i < n; i++) copy[i] /= largest; /* so that neither the sum nor a share leaves the range */
+    /* By the largest first, so that neither the sum nor a share leaves the range. */
+    for (int64_t i = 0; i < n; i++) copy[i] = (weights ? weights[i] : 1.0 / (double)n) / largest;
     const double sum = kx_sum(copy, n);
     *total = sum * largest;
     if (!(*total <= DBL_MAX)) return KX_E_OVERFLOW;
     *taken = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (copy[i] >= KX_SINKHORN_LEAST_WEIGHT) place[(*taken)++] = i;
-        copy[i] /= sum;
+        place[*taken] = i;
+        *taken += copy[i] >= KX_SINKHORN_LEAST_WEIGHT;
     }
+    for (int64_t i = 0; i < n; i++) copy[i] /= sum;
     return KX_OK;
 }
 

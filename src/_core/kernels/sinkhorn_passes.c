@@ -110,8 +110,7 @@ static KX_ALWAYS_INLINE kx_status_t run_rows(const kx_sinkhorn_state_t *state, i
         }
         double *t = state->t + i, *w = state->w + i;
         const double *a = state->a + i;
-        kx_f64v_sum4(t, t0, t1, t2, t3);
-        for (int k = 0; k < KX_SINKHORN_GROUP; k++) w[k] = a[k] / t[k];
+        kx_f64v_sum4_divide(t, w, a, t0, t1, t2, t3);
         const kx_f64v w0 = kx_f64v_set(w[0]), w1 = kx_f64v_set(w[1]), w2 = kx_f64v_set(w[2]), w3 = kx_f64v_set(w[3]);
         for (int64_t j = 0; j < stride; j += KX_F64_LANES) {
             kx_f64v sum = V ? held[j / KX_F64_LANES] : kx_f64v_load(sums + j);
@@ -239,7 +238,7 @@ static double form_row(const kx_sinkhorn_forming_t *forming, int64_t i, double *
             if (forming->plan_is_f32) ((float *)forming->plan)[at] = (float)to[j];
             else ((double *)forming->plan)[at] = to[j];
         }
-    return kx_f64v_sum(cost);
+    return forming->wants_cost ? kx_f64v_sum(cost) : 0;
 }
 
 static kx_status_t form_blocks(kx_task_t *task, void *arg, int64_t begin, int64_t end) {

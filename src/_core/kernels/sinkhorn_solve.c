@@ -7,7 +7,7 @@
 /* Newton's method takes two square matrices of this size at most. */
 enum { NEWTON_COLUMNS = 2048, WINDOW = 10 };
 /* Problems of fewer entries are small: a step of the acceleration takes as long as some passes. */
-enum { LARGE = 8192, PERIOD = 4, SHORT_MEMORY = 5 };
+enum { LARGE = 8192, PERIOD = 4, SHORT_MEMORY = 4 };
 /* Without lowering the regularisation step by step, potentials that are far away are reached at a constant speed, the error standing
    still. After as many passes with an error above this, the problem is one of these (mixtures 0.5 apart, range / reg = 100: 25
    passes for 70); otherwise it is solved sooner without (the plane at the same: 17 for 21). */
@@ -115,7 +115,7 @@ static void set_up_accelerator(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_opt
     accelerator->memory = options->memory;
     /* Sinkhorn's step gains half of the residual's square, to second order; a tenth of that is asked for. */
     accelerator->promise = s->symmetric ? 0 : 0.05;
-    /* In small problems the step is dearer than the pass: 30 x 30 takes 0.3 us with five differences, 0.45 with ten. In large ones it is
+    /* In small problems the step is dearer than the pass: 30 x 30 takes 0.3 us with four differences, 0.45 with ten. In large ones it is
        not to be seen: 600 x 600 in clusters, range / reg = 1000, takes 130 to 177 passes with twenty, 245 to 382 with ten. */
     if (!options->memory) {
         accelerator->memory = size < LARGE ? SHORT_MEMORY : KX_SINKHORN_USUAL_MEMORY;
