@@ -482,16 +482,17 @@ def sinkhorn(
         "stabilized" absorbs scalings that grow into the potentials; "log" stays with logarithms throughout, in
         O(m + n) memory and some five times as long a pass. "auto" is the second.
     acceleration : {"auto", "none", "anderson", "overrelaxation", "newton"}, optional
-        Longer steps. Each is taken back where it does not raise the dual objective. "anderson" mixes the last 5 to 20
-        differences; "newton" solves with the Hessian, O(m n**2) a step, for up to 2048 columns. "auto" is Anderson's,
-        from the start for large problems and for small ones once plain passes turn out to be slow, and then Newton's
-        where the fall of the error promises more passes than that takes.
+        Longer steps. Each is taken back where it does not raise the dual objective. "anderson" mixes the last steps;
+        "newton" solves with the Hessian, O(m n**2) a step, for up to 2048 columns. "auto" is Anderson's, in small
+        problems after every fourth plain pass only, and Newton's where the error's fall promises more passes than that
+        takes.
     epsilon_scaling : bool, optional
-        Solve with larger regularisations first. None: where the costs range over more than 80 times `reg`.
+        Solve with larger regularisations first. None: where the costs range over more than 500 times `reg`, or over
+        more than 80 times and a dozen passes have hardly moved the error.
     tol : float, optional
         The error to end with: the L1 norm of what the plan's marginals are wrong by, as a share of the mass.
     max_iter : int, optional
-        Passes over the kernel at most, for each problem.
+        Passes over the kernel at most, for each problem (a few more where the last point needs them).
     warmstart : tuple of array_like, optional
         Potentials ``(u, v)`` to start from, as `log` gives them, of shapes (..., m) and (..., n). Only ``v`` is used.
     round_plan : bool, optional
