@@ -12,7 +12,7 @@ enum { LARGE = 8192, PERIOD = 4, SHORT_MEMORY = 4 };
    still. After as many passes with an error above this, the problem is one of these (mixtures 0.5 apart, range / reg = 100: 25
    passes for 70); otherwise it is solved sooner without (the plane at the same: 17 for 21). */
 enum { TRIAL_PASSES = 12 };
-#define TRIAL_ERROR 0.1
+#define TRIAL_ERROR 0.25
 /* Scalings beyond it are absorbed into the potentials. */
 #define LARGEST_SCALING 1e50
 /* Where they never are: beyond it, entries that were made 0 would count. */
@@ -193,7 +193,7 @@ static kx_status_t iterate_periodically(kx_sinkhorn_arena_t *arena, const kx_sin
     kx_sinkhorn_state_t *s = &arena->state;
     kx_sinkhorn_accelerator_t *accelerator = &arena->accelerator;
     const int64_t polls = 1 + 65536 / (s->m * s->n);
-    int absorb = 1, leapt = 0, plain_steps = 0;
+    int absorb = 1, leapt = 0, plain_steps = 0, slow_windows = 0;
     int64_t next_look = WINDOW;
     double window_error = 0;
     set_up_accelerator(arena, options, KX_SINKHORN_ANDERSON);
@@ -219,7 +219,8 @@ static kx_status_t iterate_periodically(kx_sinkhorn_arena_t *arena, const kx_sin
         if (*iterations >= limit) return KX_W_MAXITER;
         if (patience && passes >= next_look) {
             const double fall = log(window_error / s->error) / WINDOW; /* a pass */
-            if (window_error > 0 && log(s->error / tolerance) > fall * (double)patience) return KX_W_MAXITER;
+            slow_windows = window_error > 0 && log(s->error / tolerance) > fall * (double)patience ? slow_windows + 1 : 0;
+            if (slow_windows == 3) return KX_W_MAXITER; /* one look too early: 17.6 us for 12.8, 30 x 30 at range / reg = 100 */
             window_error = s->error;
             next_look = passes + WINDOW;
         }
