@@ -140,8 +140,8 @@ static void extrapolate(const kx_sinkhorn_accelerator_t *accelerator, kx_sinkhor
     }
 }
 
-/* Successive over-relaxation of both half steps by omega (Thibault et al., doi:10.3390/a14050143), with the rows eliminated: x + omega^2 r +
-   (omega - 1)^2 (x - previous x). The best omega is 2 / (1 + sqrt(1 - rate)) for the rate of the plain iteration, which is measured over
+/* Successive over-relaxation of both half steps by omega (Thibault et al., doi:10.3390/a14050143), with the rows eliminated:
+   x + omega^2 r + (omega - 1)^2 (x - previous x). The best omega is 2 / (1 + sqrt(1 - rate)) for the rate of the plain iteration, which is measured over
    WINDOW steps, at first plain ones and then through Young's relation of the two rates. */
 enum { WINDOW = 12 };
 

@@ -1,8 +1,8 @@
 /* The entropic barycenter of histograms over shared costs.
 
-   Each histogram k has potentials x_k of the barycenter's bins, with sum_k shares_k x_k = 0. A pass of its own makes the rows of its plan
-   right and gives the column sums c_k; p = prod_k c_k^shares_k is what they agree on, and x_k + log p - log c_k the next point. The steps of
-   all histograms are one step of the accelerator, whose dual objective is sum_k shares_k a_k.phi_k. */
+   Each histogram k has potentials x_k of the barycenter's bins, with sum_k shares_k x_k = 0. A pass of its own makes the rows of
+   its plan right and gives the column sums c_k; p = prod_k c_k^shares_k is what they agree on, and x_k + log p - log c_k the next
+   point. The steps of all histograms are one step of the accelerator, whose dual objective is sum_k shares_k a_k.phi_k. */
 #include "kexue/kx_sinkhorn.h"
 
 #include "isa/kernel.h"
