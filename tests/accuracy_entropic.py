@@ -16,11 +16,20 @@ import numpy as np
 import kexue as kx
 from reference import entropic as reference
 
+METHODS = ["auto", "kernel", "stabilized", "log"]
+ACCELERATIONS = ["auto", "none", "anderson", "overrelaxation", "newton"]
+
+
 LARGEST_SMALL, LARGEST = (6, 6), (30, 24)
 REGS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e3)
 # Below it potentials may be a matter of masses that no float64 marginal shows: their error says nothing, and to find
 # them in 50 digits may take thousands.
 LEAST_REG_OF_POTENTIALS = 0.03
+
+
+def weights(rng, *shape):
+    w = rng.exponential(size=shape)
+    return w / w.sum(axis=-1, keepdims=True)
 
 
 def _weights(rng, size, style):

@@ -318,6 +318,9 @@ def solve_ragged(
         if status < 0:
             _explain_ragged(given, status, failed, settings)
         if status > 0:
+            if np.isposinf(given["M"]).any():
+                for k in np.flatnonzero(outputs["statuses"]):
+                    _require_feasible(_one_of(given, k), [0])
             _warn(status, outputs, settings)
     return RaggedSolution(outputs, rows, columns, given["dtype"])
 
@@ -409,22 +412,23 @@ def _from_lists(a: Any, b: Any, M: Any) -> dict[str, Any]:
     }
 
 
-def _explain_ragged(given: dict[str, Any], status: int, failed: int, settings: Settings) -> None:
-    """The failed problem as a problem of its own, explained."""
-    m, n = (int(given[name][failed]) for name in ("row_counts", "column_counts"))
-    starts = [given[f"{name}_offsets"][failed] // 8 for name in "ab"]
+def _one_of(given: dict[str, Any], k: int) -> Problem:
+    """Problem k as a problem of its own."""
+    m, n = (int(given[name][k]) for name in ("row_counts", "column_counts"))
+    starts = [given[f"{name}_offsets"][k] // 8 for name in "ab"]
     a, b = given["a"][starts[0] :][:m], given["b"][starts[1] :][:n]
-    costs, names = given["M"], tuple(f"{name}[{failed}]" for name in "abM")
+    costs, names = given["M"], (f"a[{k}]", f"b[{k}]", f"M[{k}]")
     if "row_indices" in given:
-        # The costs that the problem does not look at may be anything.
-        used = np.ix_(given["row_indices"][starts[0] :][:m], given["column_indices"][starts[1] :][:n])
-        seen = np.zeros_like(costs)
-        seen[used] = costs[used]
-        first_bad("M", seen, lambda entries: np.isnan(entries) | (entries == -np.inf))
-        costs = costs[used]
+        costs = costs[np.ix_(given["row_indices"][starts[0] :][:m], given["column_indices"][starts[1] :][:n])]
     else:
-        costs = costs[given["M_offsets"][failed] // costs.itemsize :][: m * n].reshape(m, n)
-    problem = Problem(a, b, costs, (), given["dtype"], given["totals_tolerance"], names)
+        costs = costs[given["M_offsets"][k] // costs.itemsize :][: m * n].reshape(m, n)
+    return Problem(a, b, costs, (), given["dtype"], given["totals_tolerance"], names)
+
+
+def _explain_ragged(given: dict[str, Any], status: int, failed: int, settings: Settings) -> None:
+    problem = _one_of(given, failed)
+    if "row_indices" in given and (np.isnan(problem.M) | (problem.M == -np.inf)).any():
+        first_bad("M", given["M"], lambda entries: np.isnan(entries) | (entries == -np.inf))
     _explain(problem, status, 0, settings, f" (problem {failed} of the batch)")
 
 

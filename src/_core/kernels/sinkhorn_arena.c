@@ -10,7 +10,7 @@ size_t KX_KERNEL(kx_sinkhorn_arena_cut)(kx_sinkhorn_arena_t *arena, int64_t m, i
     kx_layout_t layout = {0, 0};
     kx_sinkhorn_state_t *s = &arena->state;
     kx_sinkhorn_accelerator_t *accelerator = &arena->accelerator;
-    const int64_t rows = kx_sinkhorn_round_up(m, KX_SINKHORN_ROUND), stride = kx_sinkhorn_round_up(n, KX_SINKHORN_ROUND);
+    const int64_t rows = kx_round_up(m, KX_SINKHORN_ROUND), stride = kx_round_up(n, KX_SINKHORN_ROUND);
     const int64_t memory = options->memory ? options->memory : KX_SINKHORN_MEMORY;
     if (size < 1) return 0;
     int64_t blocks = size / KX_SINKHORN_BLOCK + 1;
@@ -79,11 +79,11 @@ void KX_KERNEL(kx_sinkhorn_arena_release)(const kx_ctx_t *ctx, kx_sinkhorn_arena
 void KX_KERNEL(kx_sinkhorn_set_sizes)(kx_sinkhorn_state_t *s, int64_t m, int64_t n) {
     s->m = m;
     s->n = n;
-    s->rows = kx_sinkhorn_round_up(s->m, KX_SINKHORN_ROUND);
-    s->stride = kx_sinkhorn_round_up(s->n, KX_SINKHORN_ROUND);
+    s->rows = kx_round_up(s->m, KX_SINKHORN_ROUND);
+    s->stride = kx_round_up(s->n, KX_SINKHORN_ROUND);
     s->block_rows = KX_SINKHORN_BLOCK / s->stride + 1;
     if (s->block_rows < s->rows / KX_SINKHORN_BLOCKS + 1) s->block_rows = s->rows / KX_SINKHORN_BLOCKS + 1;
-    s->block_rows = kx_sinkhorn_round_up(s->block_rows, KX_SINKHORN_GROUP);
+    s->block_rows = kx_round_up(s->block_rows, KX_SINKHORN_GROUP);
     s->blocks = (s->rows + s->block_rows - 1) / s->block_rows;
 }
 

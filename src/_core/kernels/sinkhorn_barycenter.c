@@ -138,7 +138,7 @@ kx_status_t KX_KERNEL(kx_transport_barycenter) KX_BARYCENTER_PARAMETERS {
     if (!(reg > 0 && reg <= DBL_MAX) || !kx_sinkhorn_options_sound(options)) return KX_E_ARGUMENT;
     if (m > INT32_MAX / 4 || n > INT32_MAX / 4 || count > INT32_MAX / 4) return KX_E_OVERFLOW;
     const int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
-    const int64_t rows = kx_sinkhorn_round_up(m, KX_SINKHORN_ROUND), stride = kx_sinkhorn_round_up(n, KX_SINKHORN_ROUND);
+    const int64_t rows = kx_round_up(m, KX_SINKHORN_ROUND), stride = kx_round_up(n, KX_SINKHORN_ROUND);
     if (stride > INT64_MAX / 256 / rows || (rows + stride) > INT64_MAX / 256 / KX_SINKHORN_MEMORY / count) return KX_E_OVERFLOW;
     const int memory = options->memory ? options->memory : KX_SINKHORN_USUAL_MEMORY;
     kx_sinkhorn_options_t chosen = *options;

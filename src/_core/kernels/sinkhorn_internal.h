@@ -159,9 +159,8 @@ typedef struct kx_sinkhorn_arena {
     double total;
 } kx_sinkhorn_arena_t;
 
-static inline int64_t kx_sinkhorn_round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 static inline int64_t kx_sinkhorn_kernel_size(int64_t m, int64_t n) {
-    const int64_t rows = kx_sinkhorn_round_up(m, KX_SINKHORN_ROUND), stride = kx_sinkhorn_round_up(n, KX_SINKHORN_ROUND);
+    const int64_t rows = kx_round_up(m, KX_SINKHORN_ROUND), stride = kx_round_up(n, KX_SINKHORN_ROUND);
     return stride > INT64_MAX / 64 / rows ? 0 : rows * stride;
 }
 

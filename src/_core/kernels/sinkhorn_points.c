@@ -113,7 +113,7 @@ kx_status_t KX_KERNEL(kx_transport_sinkhorn_points) KX_POINTS_PARAMETERS {
     kx_sinkhorn_options_t chosen = *options;
     if (points->m * points->n > KEPT && chosen.method == KX_SINKHORN_AUTO) chosen.method = KX_SINKHORN_LOG;
     const int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1, m = points->m, n = points->n;
-    const int64_t stride = kx_sinkhorn_round_up(n, KX_SINKHORN_ROUND);
+    const int64_t stride = kx_round_up(n, KX_SINKHORN_ROUND);
     kx_sinkhorn_arena_t arena;
     memset(&arena, 0, sizeof arena);
     kx_layout_t layout = {0, 0};

@@ -247,7 +247,7 @@ static kx_status_t iterate_newton(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_
     double damping = 1e-3, promised, noise, previous_error;
     if (!arena->newton) {
         const int64_t widest = arena->largest_n < NEWTON_COLUMNS ? arena->largest_n : NEWTON_COLUMNS;
-        const int64_t stride = kx_sinkhorn_round_up(widest, KX_SINKHORN_ROUND);
+        const int64_t stride = kx_round_up(widest, KX_SINKHORN_ROUND);
         arena->newton = kx_allocate(s->ctx, KX_KERNEL(kx_sinkhorn_newton_bytes)(stride));
         if (!arena->newton) return KX_E_MEMORY;
     }

@@ -27,15 +27,6 @@ enum {
     FLOOR = -200  /* exp of this is 0 in float32 */
 };
 
-static double sum_lanes(kx_f64v a) {
-    double lanes[KX_F64_LANES], sum = 0;
-    kx_f64v_store(lanes, a);
-    for (int k = 0; k < KX_F64_LANES; k++) sum += lanes[k];
-    return sum;
-}
-
-static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 typedef struct kx_bound_scratch {
     float *kernel, *v, *sums, *a, *b; /* rows of `stride`; a of the rows rounded up */
     double *f, *g;
@@ -43,7 +34,7 @@ typedef struct kx_bound_scratch {
 
 static size_t lay_out(kx_bound_scratch_t *s, int64_t m, int64_t n, char *block) {
     kx_layout_t layout = {0, 0};
-    const int64_t rows = round_up(m, GROUP), stride = round_up(n, 16);
+    const int64_t rows = kx_round_up(m, GROUP), stride = kx_round_up(n, 16);
     if (stride > INT64_MAX / 16 / rows) return 0;
     size_t kernel = kx_layout_add(&layout, rows * stride, sizeof(float)), v = kx_layout_add(&layout, stride, sizeof(float));
     size_t sums = kx_layout_add(&layout, stride, sizeof(float)), a = kx_layout_add(&layout, rows, sizeof(float));
@@ -99,7 +90,7 @@ double KX_KERNEL(kx_transport_bound)(const double *costs, int64_t cost_stride, c
                                      double **potentials_g) {
     kx_bound_scratch_t s = {0};
     lay_out(&s, m, n, block);
-    const int64_t rows = round_up(m, GROUP), stride = round_up(n, 16);
+    const int64_t rows = kx_round_up(m, GROUP), stride = kx_round_up(n, 16);
     double excess = 0, total_a = 0, total_b = 0;
     for (int64_t i = 0; i < m; i++) {
         const double *c = costs + i * cost_stride;
@@ -109,7 +100,7 @@ double KX_KERNEL(kx_transport_bound)(const double *costs, int64_t cost_stride, c
             least = kx_f64v_min(kx_f64v_load(c + j), least);
             sums = kx_f64v_add(kx_f64v_load(c + j), sums);
         }
-        double sum = sum_lanes(sums);
+        double sum = kx_f64v_sum(sums);
         s.f[i] = kx_f64v_reduce_min(least);
         for (; j < n; j++) {
             s.f[i] = c[j] < s.f[i] ? c[j] : s.f[i];

@@ -8,6 +8,8 @@
 void *kx_allocate(const kx_ctx_t *ctx, size_t bytes);
 void kx_release(const kx_ctx_t *ctx, void *block);
 
+static inline int64_t kx_round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
 /* A running total of bytes for one block that is cut into parts. Every part starts on a 64-byte line. A product or a sum that
    does not fit sets `overflow`, and then the total means nothing. */
 typedef struct kx_layout {
