@@ -1,6 +1,7 @@
 """Every ufunc of kexue.
 
-A family declares its kernels in core.pxd and adds one statement a ufunc to this file.
+A family declares its kernels in core.pxd and makes its ufuncs, one statement each, in a file of its own that is
+included at the end.
 """
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_New
@@ -8,24 +9,11 @@ from cpython.ref cimport Py_INCREF
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc
+from libc.string cimport memset
 
 cimport numpy as cnp
 
-from kexue.core cimport (
-    KX_SQUAREPLUS_B_CURVATURE,
-    KX_SQUAREPLUS_B_MINIMAX,
-    KX_SQUAREPLUS_B_T2,
-    KX_SQUAREPLUS_B_UPPER,
-    kx_activations_squareplus_f32,
-    kx_activations_squareplus_f64,
-    kx_activations_squareplus_grad_b_f32,
-    kx_activations_squareplus_grad_b_f64,
-    kx_activations_squareplus_grad_f32,
-    kx_activations_squareplus_grad_f64,
-    kx_activations_squareplus_inverse_f32,
-    kx_activations_squareplus_inverse_f64,
-    kx_status_t,
-)
+from kexue.core cimport kx_status_t
 
 from itertools import product
 
@@ -74,8 +62,10 @@ cdef object promoter = PyCapsule_New(<void *>promote_to_float64, "numpy._ufunc_p
 
 
 cdef object finish(cnp.ufunc ufunc):
-    for dtypes in product(narrow_dtypes, repeat=ufunc.nin):
-        PyUFunc_AddPromoter(ufunc, dtypes + (None,) * ufunc.nout, promoter)
+    # From three operands on the first one decides (None is any dtype): all combinations would be a thousand.
+    operands = ufunc.nin if ufunc.nin < 3 else 1
+    for dtypes in product(narrow_dtypes, repeat=operands):
+        PyUFunc_AddPromoter(ufunc, dtypes + (None,) * (ufunc.nargs - operands), promoter)
     # Pickle stores a ufunc by module and name. NumPy before 2.2 has no __module__: there pickle searches.
     try:
         ufunc.__module__ = "kexue.ufuncs"
@@ -89,216 +79,115 @@ cdef str real_text = "Real numbers. float16 and float32 give float32; float64, i
 cdef str out_text = "out, where, **kwargs\n    As for every NumPy ufunc, see `numpy.ufunc`."
 
 
-# ---- elementwise, two operands, one result ----
+# ---- elementwise: one to four operands, one result ----
 
+# A kernel's arguments are the operands, the number of items, the operands' strides, the result and its stride.
+ctypedef kx_status_t (*unary_f32)(const float *, int64_t, ptrdiff_t, float *, ptrdiff_t) noexcept nogil
+ctypedef kx_status_t (*unary_f64)(const double *, int64_t, ptrdiff_t, double *, ptrdiff_t) noexcept nogil
 ctypedef kx_status_t (*binary_f32)(const float *, const float *, int64_t, ptrdiff_t, ptrdiff_t, float *,
                                    ptrdiff_t) noexcept nogil
 ctypedef kx_status_t (*binary_f64)(const double *, const double *, int64_t, ptrdiff_t, ptrdiff_t, double *,
                                    ptrdiff_t) noexcept nogil
+ctypedef kx_status_t (*ternary_f32)(const float *, const float *, const float *, int64_t, ptrdiff_t, ptrdiff_t,
+                                    ptrdiff_t, float *, ptrdiff_t) noexcept nogil
+ctypedef kx_status_t (*ternary_f64)(const double *, const double *, const double *, int64_t, ptrdiff_t, ptrdiff_t,
+                                    ptrdiff_t, double *, ptrdiff_t) noexcept nogil
+ctypedef kx_status_t (*quaternary_f32)(const float *, const float *, const float *, const float *, int64_t,
+                                       ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, float *,
+                                       ptrdiff_t) noexcept nogil
+ctypedef kx_status_t (*quaternary_f64)(const double *, const double *, const double *, const double *, int64_t,
+                                       ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, double *,
+                                       ptrdiff_t) noexcept nogil
 
-cdef struct binary_row:
-    binary_f32 f32
-    binary_f64 f64
-    void *data[2]
+
+cdef void unary_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps,
+                         void *kernel) noexcept nogil:
+    (<unary_f32>kernel)(<const float *>args[0], n[0], steps[0], <float *>args[1], steps[1])
+
+
+cdef void unary_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps,
+                         void *kernel) noexcept nogil:
+    (<unary_f64>kernel)(<const double *>args[0], n[0], steps[0], <double *>args[1], steps[1])
 
 
 cdef void binary_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps,
-                          void *row) noexcept nogil:
-    (<binary_row *>row).f32(<const float *>args[0], <const float *>args[1], n[0], steps[0], steps[1],
-                            <float *>args[2], steps[2])
+                          void *kernel) noexcept nogil:
+    (<binary_f32>kernel)(<const float *>args[0], <const float *>args[1], n[0], steps[0], steps[1],
+                         <float *>args[2], steps[2])
 
 
 cdef void binary_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps,
-                          void *row) noexcept nogil:
-    (<binary_row *>row).f64(<const double *>args[0], <const double *>args[1], n[0], steps[0], steps[1],
-                            <double *>args[2], steps[2])
+                          void *kernel) noexcept nogil:
+    (<binary_f64>kernel)(<const double *>args[0], <const double *>args[1], n[0], steps[0], steps[1],
+                         <double *>args[2], steps[2])
 
 
+cdef void ternary_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps,
+                           void *kernel) noexcept nogil:
+    (<ternary_f32>kernel)(<const float *>args[0], <const float *>args[1], <const float *>args[2], n[0], steps[0],
+                          steps[1], steps[2], <float *>args[3], steps[3])
+
+
+cdef void ternary_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps,
+                           void *kernel) noexcept nogil:
+    (<ternary_f64>kernel)(<const double *>args[0], <const double *>args[1], <const double *>args[2], n[0],
+                          steps[0], steps[1], steps[2], <double *>args[3], steps[3])
+
+
+cdef void quaternary_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps,
+                              void *kernel) noexcept nogil:
+    (<quaternary_f32>kernel)(<const float *>args[0], <const float *>args[1], <const float *>args[2],
+                             <const float *>args[3], n[0], steps[0], steps[1], steps[2], steps[3],
+                             <float *>args[4], steps[4])
+
+
+cdef void quaternary_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps,
+                              void *kernel) noexcept nogil:
+    (<quaternary_f64>kernel)(<const double *>args[0], <const double *>args[1], <const double *>args[2],
+                             <const double *>args[3], n[0], steps[0], steps[1], steps[2], steps[3],
+                             <double *>args[4], steps[4])
+
+
+cdef loop_function[2] unary_loops = [unary_loop_f32, unary_loop_f64]
 cdef loop_function[2] binary_loops = [binary_loop_f32, binary_loop_f64]
-cdef char[6] binary_types = [cnp.NPY_FLOAT, cnp.NPY_FLOAT, cnp.NPY_FLOAT,
-                             cnp.NPY_DOUBLE, cnp.NPY_DOUBLE, cnp.NPY_DOUBLE]
+cdef loop_function[2] ternary_loops = [ternary_loop_f32, ternary_loop_f64]
+cdef loop_function[2] quaternary_loops = [quaternary_loop_f32, quaternary_loop_f64]
 
 
-cdef object binary(str name, binary_f32 f32, binary_f64 f64, str doc):
-    cdef binary_row *row = <binary_row *>malloc(sizeof(binary_row))
-    if row == NULL:
+cdef object elementwise(str name, int operands, loop_function *loops, void *f32, void *f64, str doc):
+    """A ufunc of two kernels; their address is what NumPy hands to the loops."""
+    cdef void **kernels = <void **>malloc(2 * sizeof(void *))
+    cdef char *types = <char *>malloc(2 * (operands + 1))
+    if kernels == NULL or types == NULL:
         raise MemoryError
-    row.f32 = f32
-    row.f64 = f64
-    row.data[0] = row.data[1] = row
+    kernels[0] = f32
+    kernels[1] = f64
+    memset(types, cnp.NPY_FLOAT, operands + 1)
+    memset(types + operands + 1, cnp.NPY_DOUBLE, operands + 1)
     cdef bytes name_bytes = name.encode()
     cdef bytes doc_bytes = doc.strip().format(real=real_text, out=out_text).encode()
     kept_alive.extend((name_bytes, doc_bytes))
-    return finish(PyUFunc_FromFuncAndData(binary_loops, row.data, binary_types, 2, 2, 1, cnp.PyUFunc_None,
-                                          name_bytes, doc_bytes, 0))
+    return finish(PyUFunc_FromFuncAndData(loops, kernels, types, 2, operands, 1, cnp.PyUFunc_None, name_bytes,
+                                          doc_bytes, 0))
 
 
-# ---- activations ----
+cdef object unary(str name, unary_f32 f32, unary_f64 f64, str doc):
+    return elementwise(name, 1, unary_loops, <void *>f32, <void *>f64, doc)
 
-SQUAREPLUS_B_MINIMAX = KX_SQUAREPLUS_B_MINIMAX
-SQUAREPLUS_B_UPPER = KX_SQUAREPLUS_B_UPPER
-SQUAREPLUS_B_CURVATURE = KX_SQUAREPLUS_B_CURVATURE
-SQUAREPLUS_B_T2 = KX_SQUAREPLUS_B_T2
 
-squareplus = binary("squareplus", kx_activations_squareplus_f32, kx_activations_squareplus_f64, """
-SquarePlus, an algebraic smooth approximation of relu: (x + sqrt(x**2 + b)) / 2.
+cdef object binary(str name, binary_f32 f32, binary_f64 f64, str doc):
+    return elementwise(name, 2, binary_loops, <void *>f32, <void *>f64, doc)
 
-Monotone and convex in `x`, smooth for b > 0, relu itself for b = 0. It exceeds relu by at most sqrt(b) / 2,
-at x = 0. Free of cancellation and of overflow: the error is at most 1 ulp in float32 and 2 ulp in float64
-over the whole range.
 
-Parameters
-----------
-x : array_like
-    {real}
-b : array_like
-    Smoothness, b >= 0; broadcast against `x`. `kexue.SQUAREPLUS_B_MINIMAX` is closest to softplus.
-{out}
+cdef object ternary(str name, ternary_f32 f32, ternary_f64 f64, str doc):
+    return elementwise(name, 3, ternary_loops, <void *>f32, <void *>f64, doc)
 
-Returns
--------
-ndarray or scalar
-    Of the broadcast shape. NaN where an operand is NaN. For b < 0 NaN, and the invalid flag is raised
-    (`numpy.errstate`).
 
-See Also
---------
-squareplus_grad, squareplus_grad_b : the derivatives.
-squareplus_inverse : the inverse.
+cdef object quaternary(str name, quaternary_f32 f32, quaternary_f64 f64, str doc):
+    return elementwise(name, 4, quaternary_loops, <void *>f32, <void *>f64, doc)
 
-Notes
------
-Linear time, one square root an element. f(x) - f(-x) = x, f(x) f(-x) = b / 4, and f(a x; a**2 b) = a f(x; b)
-for a > 0.
 
-References
-----------
-J. T. Barron, "Squareplus: A Softplus-Like Algebraic Rectifier", arXiv:2112.11687.
-
-Examples
---------
->>> import kexue
->>> kexue.squareplus([-1.0, 0.0, 2.0], 4.0)
-array([0.61803399, 1.        , 2.41421356])
-""")
-
-squareplus_grad = binary("squareplus_grad", kx_activations_squareplus_grad_f32,
-                         kx_activations_squareplus_grad_f64, """
-The derivative of SquarePlus by x: (1 + x / sqrt(x**2 + b)) / 2.
-
-Rises from 0 to 1. The error is at most 1 ulp in float32 and 2 ulp in float64 over the whole range.
-
-Parameters
-----------
-x : array_like
-    {real}
-b : array_like
-    Smoothness, b >= 0; broadcast against `x`. For b = 0 the result is 0, 1/2 or 1 for x < 0, x = 0, x > 0.
-{out}
-
-Returns
--------
-ndarray or scalar
-    Of the broadcast shape. NaN where an operand is NaN. For b < 0 NaN, and the invalid flag is raised
-    (`numpy.errstate`).
-
-See Also
---------
-squareplus : the function.
-squareplus_grad_b : the derivative by `b`.
-
-Notes
------
-Linear time, one square root an element. It is the distribution function of Student's t with two degrees of
-freedom, scaled by sqrt(b / 2).
-
-References
-----------
-J. T. Barron, "Squareplus: A Softplus-Like Algebraic Rectifier", arXiv:2112.11687.
-
-Examples
---------
->>> import kexue
->>> kexue.squareplus_grad([-1.0, 0.0, 2.0], 4.0)
-array([0.2763932 , 0.5       , 0.85355339])
-""")
-
-squareplus_grad_b = binary("squareplus_grad_b", kx_activations_squareplus_grad_b_f32,
-                           kx_activations_squareplus_grad_b_f64, """
-The derivative of SquarePlus by b: 1 / (4 sqrt(x**2 + b)).
-
-The error is at most 1 ulp in float32 and 2 ulp in float64 over the whole range.
-
-Parameters
-----------
-x : array_like
-    {real}
-b : array_like
-    Smoothness, b >= 0; broadcast against `x`. For x = b = 0 the result is inf, and the divide-by-zero flag is
-    raised.
-{out}
-
-Returns
--------
-ndarray or scalar
-    Of the broadcast shape. NaN where an operand is NaN. For b < 0 NaN, and the invalid flag is raised
-    (`numpy.errstate`).
-
-See Also
---------
-squareplus : the function.
-squareplus_grad : the derivative by `x`.
-
-Notes
------
-Linear time, one square root and one division an element.
-
-References
-----------
-J. T. Barron, "Squareplus: A Softplus-Like Algebraic Rectifier", arXiv:2112.11687.
-
-Examples
---------
->>> import kexue
->>> kexue.squareplus_grad_b([-1.0, 0.0, 2.0], 4.0)
-array([0.1118034 , 0.125     , 0.08838835])
-""")
-
-squareplus_inverse = binary("squareplus_inverse", kx_activations_squareplus_inverse_f32,
-                            kx_activations_squareplus_inverse_f64, """
-The inverse of SquarePlus in x: the x with squareplus(x, b) = y, which is y - b / (4 y).
-
-The error is at most 1 ulp in float32 and 2 ulp in float64 over the whole range.
-
-Parameters
-----------
-y : array_like
-    Values of SquarePlus, y >= 0. {real}
-b : array_like
-    Smoothness, b >= 0; broadcast against `y`. For b = 0 the result is `y` itself.
-{out}
-
-Returns
--------
-ndarray or scalar
-    Of the broadcast shape. -inf for y = 0 and b > 0. NaN where an operand is NaN. For y < 0 or b < 0 NaN, and
-    the invalid flag is raised (`numpy.errstate`).
-
-See Also
---------
-squareplus : the function.
-
-Notes
------
-Linear time, one division an element.
-
-References
-----------
-J. T. Barron, "Squareplus: A Softplus-Like Algebraic Rectifier", arXiv:2112.11687.
-
-Examples
---------
->>> import kexue
->>> kexue.squareplus_inverse(kexue.squareplus([-1.0, 0.0, 2.0], 4.0), 4.0)
-array([-1.,  0.,  2.])
-""")
+include "_ufuncs_squareplus.pxi"
+include "_ufuncs_activations.pxi"
+include "_ufuncs_smoothing.pxi"
+include "_ufuncs_rows.pxi"

@@ -1,0 +1,1 @@
+# Softplus, Swish, GELU and the Taylor polynomials of exp, with their derivatives.

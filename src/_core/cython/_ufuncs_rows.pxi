@@ -1,0 +1,1 @@
+# Generalised ufuncs: functions of rows.

@@ -1,0 +1,1 @@
+# Piecewise linear and piecewise constant functions smoothed by a kernel.
