@@ -9,7 +9,6 @@ import sys
 import threading
 
 import cloudpickle
-import dask.array
 import numpy as np
 import pytest
 
@@ -237,8 +236,9 @@ def test_subclass_is_kept(ufunc, rng):
 
     first, *others = operands(ufunc, rng, (3,))
     assert type(ufunc(first.view(Tagged), *others)) is Tagged
-    masked = ufunc(np.ma.masked_less(first, first.mean()), *others)
-    assert isinstance(masked, np.ma.MaskedArray)
+    if ufunc.signature is None:  # numpy.ma leaves gufuncs of several operands alone
+        masked = ufunc(np.ma.masked_less(first, first.mean()), *others)
+        assert isinstance(masked, np.ma.MaskedArray)
 
 
 def test_override_is_asked(ufunc, rng):
@@ -592,10 +592,11 @@ def test_rows_of_one(rows, dtype):
 
 
 def test_dask_stays_lazy(ufunc, rng):
+    da = pytest.importorskip("dask.array")
     inputs, _ = cores(ufunc)
     arrays = operands(ufunc, rng, (6, 4))
-    lazy = [dask.array.from_array(array, chunks=(2, 3, *core)) for array, core in zip(arrays, inputs, strict=True)]
+    lazy = [da.from_array(array, chunks=(2, 3, *core)) for array, core in zip(arrays, inputs, strict=True)]
     result = ufunc(*lazy)
-    assert isinstance(result, dask.array.Array)
+    assert isinstance(result, da.Array)
     assert result.dtype == np.float64
     assert_same(ufunc, result.compute(scheduler="threads"), ufunc(*arrays))
