@@ -256,6 +256,13 @@ def test_override_is_asked(ufunc, rng):
     call, options = ufunc(*arrays, out=other)
     assert options == {"out": (other,)}
 
+    class Array(Other, np.ndarray):
+        pass
+
+    for array in (arrays[0].view(Array), np.empty(3).view(Array)):
+        assert ufunc(array, *arrays[1:])[0][2] is array
+        assert ufunc(*arrays, array)[1]["out"][0] is array
+
 
 def test_wrong_calls(ufunc, rng):
     arrays = operands(ufunc, rng, (3,))
@@ -264,6 +271,7 @@ def test_wrong_calls(ufunc, rng):
         lambda: ufunc(*arrays[:-1]),
         lambda: ufunc(*arrays, None, None),
         lambda: ufunc(*arrays, unknown=1),
+        lambda: ufunc(*arrays, unknown=np.empty(3)),
         lambda: ufunc(*arrays, out=1),
         lambda: ufunc(*arrays, None, out=None),
         lambda: ufunc(*arrays, np.empty(3), out=np.empty(3)),
@@ -350,10 +358,11 @@ def test_out_over_a_number(elementwise, dtype, rng):
     if elementwise.nin == 1:
         return
     arrays = operands(elementwise, rng, (8,), dtype)
-    last = arrays[-1]
-    expected = elementwise(*arrays[:-1], last[3].copy())
-    elementwise(*arrays[:-1], last[3, ...], out=last)
-    assert_same(elementwise, last, expected)
+    for item in (0, 3):
+        last = arrays[-1].copy()
+        expected = elementwise(*arrays[:-1], last[item])
+        elementwise(*arrays[:-1], last[item, ...], out=last)
+        assert_same(elementwise, last, expected)
 
 
 def test_where(elementwise, dtype, rng):
@@ -431,13 +440,15 @@ def kinds(dtype):
         "Python float": lambda array: float(array.flat[0]),
         "Python int": lambda array: math.ceil(array.flat[0]),
         "large int": lambda array: 2**24 + 1,
+        "int to be rounded once": lambda array: 2**60 + 2**36 + 1,
         "huge int": lambda array: 10**30,
         "bool": lambda array: True,
         "float64": lambda array: np.float64(array.flat[0]),
         "float32": lambda array: np.float32(array.flat[0]),
         "no dimensions": lambda array: array.ravel()[0, ...],
         "other type": lambda array: array.astype(other),
-        "out of range": lambda array: 1e-310,
+        "too small": lambda array: 1e-310,
+        "too large": lambda array: 1e300,
         "infinite": lambda array: math.inf,
         "described": lambda array: array.astype(np.dtype(array.dtype, metadata={"unit": "m"})),
         "unpickled": lambda array: pickle.loads(pickle.dumps(array)),

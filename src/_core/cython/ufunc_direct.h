@@ -91,7 +91,7 @@ static PyObject *kx_direct_call(PyObject *self, PyObject *const *args, size_t na
             /* As the first operand an integer may make NumPy compute in float64. */
             int overflow;
             long long number = PyLong_AsLongLongAndOverflow(operand, &overflow);
-            if (overflow || number < -(1 << FLT_MANT_DIG) || number > 1 << FLT_MANT_DIG) goto numpy;
+            if (overflow || number < -(1LL << DBL_MANT_DIG) || number > 1LL << DBL_MANT_DIG) goto numpy;
             numbers[i] = (double)number;
             continue;
         } else
