@@ -9,7 +9,9 @@
 
        log s - H = first / total - log1p(rest / s),    rest = sum (e^c - 1 - c), total = s + rest, first = sum c (e^c - 1).
 
-   Every sum is of terms of one sign, so either gap keeps its digits down to the smallest number. The unknown is gamma, by Halley's step on
+   Every sum is of terms of one sign, so either gap keeps its digits down to the smallest number. An entry far below the others drags the
+   mean away from them; where gamma has to be so large that e^c is out of proportion at the other side, flat rows go over to
+   c = gamma (u - max u) and log s - H = (log s - log m) - (H - log m), which is not small then. The unknown is gamma, by Halley's step on
    the logarithm of the first gap, which is nearly linear in gamma, and on the root of the second, which is too. With var and skew, the
    second and third central moments of c under q, gamma d(gap)/d gamma is -var and var, and gamma^2 d^2(gap)/d gamma^2 is
    -(var + skew) and var + skew. */
@@ -32,11 +34,14 @@ typedef struct kx_entropy_group {
     double error[KX_ENTROPY_LANES];   /* of the last evaluation: the gap's, relative */
     double wanted[KX_ENTROPY_LANES];  /* the gap */
     double support[KX_ENTROPY_LANES], ties[KX_ENTROPY_LANES]; /* s and m */
-    double rest[KX_ENTROPY_LANES], first[KX_ENTROPY_LANES], second[KX_ENTROPY_LANES], third[KX_ENTROPY_LANES];
+    double sums[4][KX_ENTROPY_LANES]; /* rest, first and the sums of c^2 e^c and c^3 e^c */
     double gap[KX_ENTROPY_LANES], variance[KX_ENTROPY_LANES], curvature[KX_ENTROPY_LANES], total[KX_ENTROPY_LANES];
     int32_t evaluations[KX_ENTROPY_LANES];
-    unsigned flat;    /* a bit for each lane */
-    unsigned active;  /* lanes whose gamma is still sought */
+    double range[KX_ENTROPY_LANES];   /* log s - log m */
+    double top[KX_ENTROPY_LANES];     /* of centred lanes: the largest exponent */
+    /* A bit for each lane: whose wanted gap is log s - H; whose exponents are about their mean; whose gamma is still sought. */
+    unsigned flat, centred, active;
+    unsigned uncentred; /* centred lanes that this step found to need it no more: the caller moves their exponents */
 } kx_entropy_group_t;
 
 enum { KX_ENTROPY_ALL = (1u << KX_ENTROPY_LANES) - 1 };
@@ -49,20 +54,24 @@ static inline void kx_entropy_advance(kx_entropy_group_t *group, double settle, 
     for (int part = 0; part < KX_ENTROPY_PARTS; part++) {
         const int at = part * KX_F64_LANES;
         const unsigned all = (1u << KX_F64_LANES) - 1, flat_bits = group->flat >> at & all, active_bits = group->active >> at & all;
+        const unsigned centred_bits = group->centred >> at & all;
         if (!active_bits) continue;
         const kx_f64m flat = kx_f64m_from_bits(flat_bits), active = kx_f64m_from_bits(active_bits);
-        const kx_f64v base = kx_f64v_select(flat, kx_f64v_load(group->support + at), kx_f64v_load(group->ties + at));
-        const kx_f64v rest = kx_f64v_load(group->rest + at), wanted = kx_f64v_load(group->wanted + at);
+        const kx_f64m centred = kx_f64m_from_bits(centred_bits);
+        const kx_f64v base = kx_f64v_select(centred, kx_f64v_load(group->support + at), kx_f64v_load(group->ties + at));
+        const kx_f64v rest = kx_f64v_load(group->sums[0] + at), wanted = kx_f64v_load(group->wanted + at);
         const kx_f64v total = kx_f64v_add(base, rest), inverse = kx_f64v_div(one, total);
-        const kx_f64v mean = kx_f64v_mul(kx_f64v_load(group->first + at), inverse);
-        const kx_f64v second = kx_f64v_mul(kx_f64v_load(group->second + at), inverse);
-        const kx_f64v third = kx_f64v_mul(kx_f64v_load(group->third + at), inverse), square = kx_f64v_mul(mean, mean);
+        const kx_f64v mean = kx_f64v_mul(kx_f64v_load(group->sums[1] + at), inverse);
+        const kx_f64v second = kx_f64v_mul(kx_f64v_load(group->sums[2] + at), inverse);
+        const kx_f64v third = kx_f64v_mul(kx_f64v_load(group->sums[3] + at), inverse), square = kx_f64v_mul(mean, mean);
         const kx_f64v variance = kx_f64v_sub(second, square);
         const kx_f64v skew = kx_f64v_sub(
             third, kx_f64v_mul(mean, kx_f64v_sub(kx_f64v_mul(kx_f64v_set(3), second), kx_f64v_add(square, square))));
         const kx_f64v curvature = kx_f64v_add(variance, skew), logarithm = kx_f64v_log1p(kx_f64v_div(rest, base));
         const kx_f64v difference = kx_f64v_sub(mean, logarithm);
-        const kx_f64v gap = kx_f64v_select(flat, difference, kx_f64v_sub(zero, difference));
+        const kx_f64v from_top = kx_f64v_select(flat, kx_f64v_add(kx_f64v_load(group->range + at), difference),
+                                                kx_f64v_sub(zero, difference));
+        const kx_f64v gap = kx_f64v_select(centred, difference, from_top);
         const kx_f64v inverse_variance = kx_f64v_div(one, variance);
         const kx_f64v ratio = kx_f64v_mul(kx_f64v_mul(curvature, inverse_variance), kx_f64v_mul(inverse_variance, gap));
 
@@ -92,8 +101,15 @@ static inline void kx_entropy_advance(kx_entropy_group_t *group, double settle, 
         const kx_f64m has_low = kx_f64v_less(zero, low), has_high = kx_f64v_less(high, infinity);
         const kx_f64v outward = kx_f64v_select(has_low, kx_f64v_mul(low, kx_f64v_set(8)), kx_f64v_mul(high, kx_f64v_set(0.125)));
         const kx_f64v between = kx_f64v_mul(kx_f64v_sqrt(low), kx_f64v_sqrt(high));
-        const kx_f64v middle = kx_f64v_select(has_low, kx_f64v_select(has_high, between, outward), outward);
-        kx_f64v next = kx_f64v_fma(gamma, step, gamma);
+        kx_f64v next = kx_f64v_fma(gamma, step, gamma), farthest = infinity;
+        unsigned leaves = 0;
+        if (centred_bits) {
+            const kx_f64v top = kx_f64v_load(group->top + at), reach = kx_f64v_mul(gamma, top);
+            leaves = kx_f64m_bits(kx_f64v_less(kx_f64v_set(25), reach)) & kx_f64m_bits(too_low) & centred_bits;
+            farthest = kx_f64v_select(centred, kx_f64v_div(kx_f64v_set(60), top), infinity);
+            next = kx_f64v_min(next, farthest);
+        }
+        const kx_f64v middle = kx_f64v_min(kx_f64v_select(has_low, kx_f64v_select(has_high, between, outward), outward), farthest);
         next = kx_f64v_select(kx_f64v_less(low, next), next, middle);
         next = kx_f64v_select(kx_f64v_less(next, high), next, middle);
         /* not halved: where there is no bracket yet, the step is all there is */
@@ -117,6 +133,7 @@ static inline void kx_entropy_advance(kx_entropy_group_t *group, double settle, 
         kx_f64v_store(group->curvature + at, kx_f64v_select(active, curvature, kx_f64v_load(group->curvature + at)));
         for (int lane = 0; lane < KX_F64_LANES; lane++) group->evaluations[at + lane] += (int32_t)(active_bits >> lane & 1);
         group->active &= ~(settled_bits << at);
+        group->uncentred |= (leaves & active_bits & ~settled_bits) << at;
     }
 }
 
