@@ -357,7 +357,7 @@ def test_out_over_a_number(elementwise, dtype, rng):
     # An operand without dimensions that is an item of the result.
     if elementwise.nin == 1:
         return
-    arrays = operands(elementwise, rng, (8,), dtype)
+    arrays = operands(elementwise, rng, (40,), dtype)
     for item in (0, 3):
         last = arrays[-1].copy()
         expected = elementwise(*arrays[:-1], last[item])
