@@ -192,7 +192,7 @@ def _summary(q: Any) -> np.ndarray:
 
 
 def _torch_newton(u: Any, target: float, tolerance: float) -> tuple[Any, Any]:
-    """q and gamma for log-weights: Newton's method for the logarithm of the entropy, all rows at once, inside of a bracket.
+    """q and gamma for log-weights, by Newton's method for the logarithm of the entropy, inside of a bracket.
 
     It starts where the second-order expansion at gamma = 0 puts the root, and goes on with the unfinished rows once a
     third of them is done. Of the methods tried in torch it takes the least time.
