@@ -163,7 +163,8 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
             {
                 "scikit-learn": goal,
                 "openTSNE": Goal(required=10),
-                "torch Newton": Goal(required=10),
+                # The promise is against float64; in float32 torch computes, and stops, in float32 as well.
+                "torch Newton": Goal(required=10) if dtype == "float64" else Goal(),
                 "SciPy's find_root": Goal(required=10),
             },
         )
