@@ -956,7 +956,7 @@ def entropy_power_curve(p: ArrayLike, gamma: ArrayLike, *, axis: int = -1) -> tu
     with np.errstate(under="ignore"):
         powers = np.where(support, np.exp(scaled), 0.0)
         # Of the largest entries, which give 1 each, one is counted by the logarithm itself.
-        others = np.where(logs == 0, 0.0, powers).sum(axis=-1) + ((logs == 0) & support).sum(axis=-1) - 1
+        others = np.where(logs == 0, 0.0, powers).sum(axis=-1) + (((logs == 0) & support).sum(axis=-1) - 1)
         q = powers / (1 + others)[..., None]
         entropy = np.log1p(others) - (q * scaled).sum(axis=-1)
         centred = logs - (q * logs).sum(axis=-1, keepdims=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 
 def is_lazy(*values: Any) -> bool:
     """Whether one of the values is a Dask array.
@@ -58,16 +56,24 @@ def apply_rows(
     -------
     dask array or tuple of dask arrays
     """
-    from dask.array import apply_gufunc
+    from dask.array import apply_gufunc, asarray
+    from dask.array.core import unify_chunks
 
-    sides = signature.split("->")
-    axes = [(axis,) if core == "n" else () for side in sides for core in side[1:-1].split("),(")]
-    several = sides[1].count("(") > 1
+    before, after = ([core == "n" for core in side[1:-1].split("),(")] for side in signature.split("->"))
+    labelled = []
+    for operand, has_core in zip(operands, before, strict=True):
+        array = asarray(operand)
+        # Dimensions are numbered from the back, as they broadcast; the rows' own has no number.
+        labels: list[Any] = list(range(array.ndim - has_core - 1, -1, -1))
+        if has_core:
+            labels.insert(axis % array.ndim, "row")
+        labelled += [array, labels]
+    _, arrays = unify_chunks(*labelled)
     return apply_gufunc(
         function,
         signature,
-        *(operand if is_lazy(operand) else np.asarray(operand) for operand in operands),
-        axes=axes,
-        output_dtypes=list(output_dtypes) if several else output_dtypes[0],
+        *arrays,
+        axes=[(axis,) if has_core else () for has_core in before + after],
+        output_dtypes=list(output_dtypes) if len(after) > 1 else output_dtypes[0],
         **options,
     )
