@@ -233,18 +233,16 @@ static KX_ALWAYS_INLINE void KX_TYPED(evaluate)(int flat, const KX_REAL *x, int6
             const int64_t end = count - base < BLOCK ? count : base + BLOCK;
             KX_VECTOR rest = zero, first = zero, second = zero, third = zero;
             for (int64_t j = base; j < end; j++) {
-                KX_VECTOR c = V(max)(V(mul)(g, V(load)(x + j * LANES + at)), lowest), n, r, e;
-                if (flat) c = V(min)(c, highest);
-                const KX_VECTOR tail = V(exp_parts)(c, &n, &r), less_one = V(add)(r, tail);
+                KX_VECTOR c = V(mul)(g, V(load)(x + j * LANES + at)), n, r, e;
+                const KX_VECTOR bounded = V(max)(flat ? V(min)(c, highest) : c, lowest);
+                const KX_VECTOR tail = V(exp_parts)(bounded, &n, &r), less_one = V(add)(r, tail);
                 if (flat) {
-                    const KX_VECTOR power = V(scale)(one, n);
-                    KX_VECTOR beyond = V(sub)(V(fma)(power, less_one, V(sub)(power, one)), c);
-                    beyond = V(select)(V(less)(V(abs)(n), half), tail, beyond);
-                    const KX_VECTOR minus_one = V(add)(c, beyond);
-                    e = V(add)(one, minus_one);
-                    rest = V(add)(rest, beyond);
+                    const KX_VECTOR power = V(scale)(one, n), minus_one = V(fma)(power, less_one, V(sub)(power, one));
+                    rest = V(add)(rest, V(select)(V(less)(V(abs)(n), half), tail, V(sub)(minus_one, c)));
                     first = V(fma)(c, minus_one, first);
+                    e = V(fma)(power, less_one, power);
                 } else {
+                    c = bounded; /* 0 times inf has to be 0 */
                     e = V(scale)(V(add)(one, less_one), n);
                     rest = V(add_where)(V(less)(c, zero), rest, e);
                     first = V(fma)(c, e, first);
@@ -507,14 +505,24 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
     }
 }
 
-/* Moves lanes from their mean to their largest exponent. */
-static void KX_TYPED(uncentre)(kx_entropy_work_t *work) {
+/* Moves lanes from their mean to their largest exponent, anew from the values: next to a far mean, small differences were lost. */
+static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
     kx_entropy_group_t *group = &work->group;
-    KX_REAL *x = work->exponents;
-    for (int k = 0; k < LANES; k++) {
+    const kx_entropy_domain_t domain = job->options->domain;
+    for (int k = 0; k < work->rows; k++) {
         if (!(group->uncentred >> k & 1)) continue;
-        for (int64_t j = 0; j < work->count; j++)
-            if (!work->holes || work->open[j] >> k & 1) x[j * LANES + k] -= (KX_REAL)group->top[k];
+        const KX_REAL *values = (const KX_REAL *)job->values + work->start[k];
+        KX_REAL *x = work->exponents;
+        const double largest = work->largest[k], unit = work->unit[k];
+        for (int64_t j = 0; j < work->length[k]; j++) {
+            const int64_t at = work->is_long ? j : j * LANES + k;
+            if (work->holes && !(work->open[at / LANES] >> at % LANES & 1)) continue;
+            const double value = (double)values[j], difference = (value - largest) / largest;
+            if (domain == KX_ENTROPY_WEIGHTS)
+                x[at] = (KX_REAL)(difference > -0.5 ? log1p(difference) * unit : (log(value) - log(largest)) * unit);
+            else
+                x[at] = (KX_REAL)(((domain == KX_ENTROPY_LOGITS ? value : -value) - largest) * unit);
+        }
     }
     group->centred &= ~group->uncentred;
     group->uncentred = 0;
@@ -544,7 +552,7 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
             evaluate_group_f32(work, work->narrow, NULL);
             kx_entropy_advance(group, 1e-2, 0);
             if (group->uncentred) {
-                uncentre_f64(work);
+                uncentre_f64(job, work);
                 narrow_exponents(work);
             }
         }
@@ -556,7 +564,7 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
         if (work->is_long && kx_task_should_stop(task)) return KX_E_CANCELLED;
         KX_TYPED(evaluate_group)(work, work->exponents, weights);
         kx_entropy_advance(group, settle, 1);
-        if (group->uncentred) KX_TYPED(uncentre)(work);
+        if (group->uncentred) KX_TYPED(uncentre)(job, work);
         for (int k = 0; k < LANES; k++)
             if (group->active >> k & 1 && group->evaluations[k] >= job->options->max_iter) {
                 group->active &= ~(1u << k);
