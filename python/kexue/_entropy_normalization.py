@@ -605,7 +605,7 @@ def entropy_normalize_vjp(
     the one-sided derivative by the target does not exist: it grows beyond bounds as the target comes close to log s.
     The numbers m and s of the gaps are taken as constant.
 
-    It solves once, in float64, and makes a few passes over the entries.
+    It solves once, in float64, and makes some passes over the entries in NumPy.
 
     References
     ----------
@@ -738,25 +738,30 @@ def _vjp_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The gradients by the entries and by each row's target."""
     upstream = _upstream(rows, grad_q)
-    q = np.empty_like(rows.values)
-    solved = rows.solve(settings, workers, q=q)
+    solved = rows.solve(settings, workers)
     if rows.count == 0:
-        return q, np.zeros(0)
+        return np.zeros(rows.values.shape), np.zeros(0)
     sums = _Sums(rows)
-    gamma, moves = solved.gamma, (solved.status <= 1) & (solved.gamma > 0)
-    exponents = np.where(moves, gamma, 0.0)
-    live = (q > 0) & sums.spread(moves)
+    moves = (solved.status <= 1) & (solved.gamma > 0)
+    gamma = sums.spread(np.where(moves, solved.gamma, 0.0))
     # Centred at the largest entry, whose own deviation is then right to the last digits when it has nearly all mass.
-    peak = sums.at_largest(q)
-    with np.errstate(invalid="ignore"):
-        logs = _log_weights(rows, peak)
-        deviations = np.where(live, sums.spread(exponents) * logs, 0.0)
-    deviations -= sums.spread(sums.of(q * deviations))
-    slopes = np.where(live, upstream - sums.spread(upstream.ravel()[peak]), 0.0)
-    slopes -= sums.spread(sums.of(q * slopes))
-    covariance, variance = sums.of(q * deviations * slopes), sums.of(q * deviations**2)
+    peak = sums.at_largest(rows.values)
+    logs = _log_weights(rows, peak)
+    live = sums.spread(moves) & (logs > -np.inf)
+    with np.errstate(under="ignore"):
+        deviations = gamma * np.where(live, logs, 0.0)
+        q = np.where(live, np.exp(deviations), 0.0)
+        totals = sums.of(q)
+        q /= sums.spread(np.where(totals > 0, totals, 1.0))
+        live &= q > 0
+        deviations[~live] = 0.0
+        deviations -= sums.spread(sums.of(q * deviations))
+        slopes = np.where(live, upstream - sums.spread(upstream.ravel()[peak]), 0.0)
+        slopes -= sums.spread(sums.of(q * slopes))
+        covariance, variance = sums.of(q * deviations * slopes), sums.of(q * deviations**2)
     by_entropy = -np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > 0)
-    by_logs = np.where(live, sums.spread(exponents) * q * (slopes + deviations * sums.spread(by_entropy)), 0.0)
+    with np.errstate(under="ignore"):
+        by_logs = np.where(live, gamma * q * (slopes + deviations * sums.spread(by_entropy)), 0.0)
     if rows.domain == WEIGHTS:
         with np.errstate(over="ignore"):
             by_logs = np.divide(by_logs, rows.values, out=np.zeros_like(by_logs), where=live)

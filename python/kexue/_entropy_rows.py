@@ -52,8 +52,8 @@ class Settings:
             self.tol = float(self.tol)
         except (TypeError, ValueError):
             raise TypeError(f"tol must be a number, not {type(self.tol).__name__}") from None
-        if not 0 <= self.tol < np.inf:
-            raise KexueValueError(f"tol must be finite and not negative, got {self.tol!r}")
+        if not 0 < self.tol < np.inf:
+            raise KexueValueError(f"tol must be finite and positive, got {self.tol!r}")
         try:
             self.max_iter = operator.index(self.max_iter)
         except TypeError:
