@@ -68,7 +68,9 @@ def problem(seed, number):
     rng = np.random.default_rng([seed, number])
     family = list(ALL)[number % len(ALL)]
     kind = KINDS[number // len(ALL) % len(KINDS)]
-    n = int(rng.choice([2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 64, 100, 300], p=[0.1] * 9 + [0.04, 0.03, 0.02, 0.01]))
+    n = int(
+        rng.choice([2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 64, 100, 300, 500], p=[0.1] * 9 + [0.04, 0.03, 0.01, 0.01, 0.01])
+    )
     if family in ("zeros", "logits with -inf"):
         n = max(n, 3)
     row = ALL[family](rng, n)

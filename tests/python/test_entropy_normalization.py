@@ -90,23 +90,34 @@ def test_more_reference_values(p, kind, target, gamma):
 @pytest.mark.parametrize("number", range(2 * len(accuracy.ALL) * len(accuracy.KINDS)))
 def test_accuracy(number):
     errors, _ = accuracy.examine(*accuracy.problem(1, number))
-    assert errors.gamma <= 1e-13
-    assert errors.gap <= 1e-12
+    assert errors.gamma <= 1e-14
+    assert errors.gap <= 1e-13
     assert errors.q <= 1e-13
-    assert errors.entropy <= 1e-12
+    assert errors.entropy <= 1e-14
     assert errors.total <= 1e-14
-    assert errors.passes <= 60
+    assert errors.passes <= 20
 
 
 @pytest.mark.parametrize("kind", ["gap_low", "gap_high"])
 @pytest.mark.parametrize("gap", [1e-12, 1e-9, 1e-6, 1e-3, 0.1, 0.5, float(np.log(2))])
-@pytest.mark.parametrize("n", [4, 20, 300])
+@pytest.mark.parametrize("n", [4, 20, 300, 600])
 def test_gamma_of_gaps(kind, gap, n, rng):
     p = rng.exponential(size=n)
     with mpmath.workdps(60):
         exact = reference.solve(reference.logs_of_weights(p), gap, kind).gamma
     _, info = entropy_normalize(p, gap, target_kind=kind, log=True)
     assert reference.relative_error(info.gamma, exact) <= 1e-13
+
+
+@pytest.mark.parametrize("kind", ["gap_low", "gap_high"])
+@pytest.mark.parametrize("gap", [1e-30, 1e-100, 1e-300])
+def test_gaps_that_no_entropy_shows(kind, gap):
+    with mpmath.workdps(700):
+        exact = reference.solve(reference.logs_of_weights(P), gap, kind, digits=700).gamma
+    q, info = entropy_normalize(P, gap, target_kind=kind, log=True)
+    assert reference.relative_error(info.gamma, exact) <= 1e-13
+    assert info.status == 0 and 0 < info.gamma < INF
+    np.testing.assert_allclose(q, [1, 0, 0, 0] if kind == "gap_low" else [0.25] * 4, atol=1e-15)
 
 
 def test_where_plain_newton_fails(rng):
@@ -140,8 +151,9 @@ def test_entropy_as_scipy_counts_it(rng):
     np.testing.assert_allclose(scipy_entropy(p, axis=-1), entropy_power_curve(p, 1.0)[0], rtol=1e-13)
 
 
-def test_float32(rng):
-    p = rng.exponential(size=(50, 40)).astype(np.float32)
+@pytest.mark.parametrize("n", [40, 500])
+def test_float32(n, rng):
+    p = rng.exponential(size=(50, n)).astype(np.float32)
     targets = rng.uniform(0.5, 3.5, size=50)
     q, info = entropy_normalize(p, targets, log=True)
     exact, exact_info = entropy_normalize(p.astype(np.float64), targets, log=True)
@@ -189,8 +201,8 @@ def test_scale_of_weights_does_not_matter(p, share, exponent):
     target = np.log((p == p.max()).sum()) * (1 - share) + np.log((p > 0).sum()) * share
     q, info = entropy_normalize(p, target, log=True)
     other, other_info = entropy_normalize(scaled, target, log=True)
-    np.testing.assert_allclose(other, q, rtol=1e-13)
-    np.testing.assert_allclose(other_info.gamma, info.gamma, rtol=1e-13)
+    np.testing.assert_allclose(other, q, rtol=1e-11)
+    np.testing.assert_allclose(other_info.gamma, info.gamma, rtol=1e-12)
 
 
 @given(logits, st.floats(0.05, 0.95), st.integers(-1000, 1000))
@@ -494,7 +506,7 @@ def test_dtypes(given_dtype):
     assert entropy_normalize([3, 2, 1], 1).dtype == np.float64
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 31, 100])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 31, 100, 383, 384, 1001])
 def test_workers(workers, dtype, n, rng):
     p = rng.exponential(size=(200, n)).astype(dtype)
     shares = rng.uniform(0.1, 0.9, size=200)
@@ -509,7 +521,7 @@ def test_workers(workers, dtype, n, rng):
 
 
 def test_a_row_does_not_depend_on_its_neighbours(dtype, rng):
-    for n in (2, 5, 9, 40):
+    for n in (2, 5, 9, 40, 400):
         p = rng.exponential(size=(37, n)).astype(dtype)
         shares = rng.uniform(0.05, 0.95, size=37)
         whole = entropy_normalize(p, shares, target_kind="fraction")
@@ -578,11 +590,12 @@ def test_out(dtype, rng):
 
 @pytest.fixture
 def ragged(rng):
-    """Rows of 1 to 40 entries."""
+    """Rows of 1 to 40 entries, and two long ones."""
     counts = rng.integers(1, 41, size=60)
+    counts[[11, 40]] = 450, 401
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    columns = np.concatenate([rng.permutation(50)[:count] for count in counts])  # not sorted
-    return csr_array((rng.exponential(size=offsets[-1]), columns, offsets), shape=(60, 50))
+    columns = np.concatenate([rng.permutation(500)[:count] for count in counts])  # not sorted
+    return csr_array((rng.exponential(size=offsets[-1]), columns, offsets), shape=(60, 500))
 
 
 @pytest.mark.parametrize("logits", [False, True])
@@ -800,7 +813,7 @@ def test_vjp_dtypes_and_sparse(ragged, rng, dtype):
     np.testing.assert_array_equal(entropy_normalize_vjp(matrix, 0.2, same, **options)[0].data, by_p.data)
     with pytest.raises(KexueValueError, match="grad_q must be an array or a CSR matrix of the structure of p"):
         entropy_normalize_vjp(matrix, 0.2, csr_array(upstream), **options)
-    with pytest.raises(KexueValueError, match=r"grad_q has shape \(3,\), but q has shape \(60, 50\)"):
+    with pytest.raises(KexueValueError, match=r"grad_q has shape \(3,\), but q has shape \(60, 500\)"):
         entropy_normalize_vjp(matrix, 0.2, np.ones(3), **options)
     with pytest.raises(KexueValueError, match=r"grad_q has shape \(3,\), but q has shape \(4,\)"):
         entropy_normalize_vjp(P, 1.0, np.ones(3))
