@@ -26,6 +26,7 @@ from kexue._entropy_rows import (
 from kexue._errors import KexueValueError, first_bad
 from kexue._lazy import apply_rows, is_lazy
 
+_BLOCK_ENTRIES = 8192  # of a gradient's intermediate arrays
 _INFO_DTYPES = (np.float64, np.float64, np.int32, np.int32)
 
 
@@ -739,18 +740,41 @@ def _vjp_rows(
     """The gradients by the entries and by each row's target."""
     upstream = _upstream(rows, grad_q)
     solved = rows.solve(settings, workers)
-    if rows.count == 0:
-        return np.zeros(rows.values.shape), np.zeros(0)
-    sums = _Sums(rows)
-    moves = (solved.status <= 1) & (solved.gamma > 0)
-    gamma = sums.spread(np.where(moves, solved.gamma, 0.0))
-    # Centred at the largest entry, whose own deviation is then right to the last digits when it has nearly all mass.
-    peak = sums.at_largest(rows.values)
-    logs = _log_weights(rows, peak)
-    live = sums.spread(moves) & (logs > -np.inf)
+    gamma = np.where((solved.status <= 1) & (solved.gamma > 0), solved.gamma, 0.0)
+    by_values, by_entropy = np.empty(rows.values.shape), np.empty(rows.count)
+    # In blocks whose intermediate arrays stay in the cache.
+    step = max(1, _BLOCK_ENTRIES * rows.count // max(1, rows.values.size))
+    for first in range(0, rows.count, step):
+        last = min(first + step, rows.count)
+        offsets = None if rows.offsets is None else rows.offsets[first : last + 1]
+        entries = slice(first, last) if offsets is None else slice(offsets[0], offsets[-1])
+        sums = _Sums(rows.values[entries], offsets)
+        by_values[entries], by_entropy[first:last] = _gradients(
+            rows.values[entries], rows.domain, sums, gamma[first:last], upstream[entries]
+        )
+    kind = settings.target_kind
+    if kind == "perplexity":
+        by_entropy /= rows.targets
+    elif kind == "fraction" and rows.count:
+        by_entropy *= np.log(rows.entries_of(0))
+    elif kind == "gap_high":
+        by_entropy *= -1
+    return by_values, by_entropy
+
+
+def _gradients(
+    values: np.ndarray, domain: int, sums: _Sums, gamma: np.ndarray, upstream: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The gradients by entries and by entropies; gamma is 0 in rows that have none."""
+    # All is relative to the largest entry: its own deviation keeps its digits then, when it has nearly all mass.
+    peak = sums.at_largest(values)
+    top = sums.spread(values.ravel()[peak])
+    logs = _log_ratio(values, top) if domain == WEIGHTS else values - top
+    exponents = sums.spread(gamma)
+    live = (exponents > 0) & (logs > -np.inf)
     with np.errstate(under="ignore"):
-        deviations = gamma * np.where(live, logs, 0.0)
-        q = np.where(live, np.exp(deviations), 0.0)
+        deviations = exponents * np.where(live, logs, 0.0)
+        q = np.exp(deviations) * live
         totals = sums.of(q)
         q /= sums.spread(np.where(totals > 0, totals, 1.0))
         live &= q > 0
@@ -758,62 +782,49 @@ def _vjp_rows(
         deviations -= sums.spread(sums.of(q * deviations))
         slopes = np.where(live, upstream - sums.spread(upstream.ravel()[peak]), 0.0)
         slopes -= sums.spread(sums.of(q * slopes))
-        covariance, variance = sums.of(q * deviations * slopes), sums.of(q * deviations**2)
-    by_entropy = -np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > 0)
-    with np.errstate(under="ignore"):
-        by_logs = np.where(live, gamma * q * (slopes + deviations * sums.spread(by_entropy)), 0.0)
-    if rows.domain == WEIGHTS:
+        weighted = q * deviations
+        covariance, variance = sums.of(weighted * slopes), sums.of(weighted * deviations)
+        by_entropy = -np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > 0)
+        by_values = exponents * q * (slopes + deviations * sums.spread(by_entropy))
+    if domain == WEIGHTS:
         with np.errstate(over="ignore"):
-            by_logs = np.divide(by_logs, rows.values, out=np.zeros_like(by_logs), where=live)
-    kind = settings.target_kind
-    if kind == "perplexity":
-        by_entropy = by_entropy / rows.targets
-    elif kind == "fraction":
-        by_entropy = by_entropy * np.log(rows.entries_of(0))
-    elif kind == "gap_high":
-        by_entropy = -by_entropy
-    return by_logs, by_entropy
+            by_values = np.divide(by_values, values, out=np.zeros_like(values), where=live)
+    return by_values, by_entropy
 
 
 class _Sums:
     """Sums over rows, all of one length or of many."""
 
-    def __init__(self, rows: DenseRows | SparseRows) -> None:
-        self.offsets, self.shape = rows.offsets, rows.values.shape
-        if self.offsets is not None:
-            self.counts = np.diff(self.offsets)
+    def __init__(self, values: np.ndarray, offsets: np.ndarray | None) -> None:
+        self.shape = values.shape
+        self.starts = None if offsets is None else offsets[:-1] - offsets[0]
+        self.counts = None if offsets is None else np.diff(offsets)
 
     def of(self, entries: np.ndarray) -> np.ndarray:
-        return entries.sum(axis=1) if self.offsets is None else np.add.reduceat(entries, self.offsets[:-1])
+        return entries.sum(axis=1) if self.starts is None else np.add.reduceat(entries, self.starts)
 
     def spread(self, numbers: np.ndarray) -> np.ndarray:
-        return numbers[:, None] if self.offsets is None else np.repeat(numbers, self.counts)
+        return numbers[:, None] if self.starts is None else np.repeat(numbers, self.counts)
 
     def at_largest(self, entries: np.ndarray) -> np.ndarray:
         """Where each row has its largest entry, in the flat array."""
-        if self.offsets is None:
+        if self.starts is None:
             return entries.argmax(axis=1) + np.arange(self.shape[0]) * self.shape[1]
-        at = np.flatnonzero(entries == self.spread(np.maximum.reduceat(entries, self.offsets[:-1])))
-        return at[np.searchsorted(at, self.offsets[:-1])]
-
-
-def _log_weights(rows: DenseRows | SparseRows, peak: np.ndarray) -> np.ndarray:
-    """Log-weights relative to those at the peaks."""
-    top = _Sums(rows).spread(rows.values.ravel()[peak])
-    if rows.domain == LOG_WEIGHTS:
-        return rows.values - top
-    return _log_ratio(rows.values, top)
+        at = np.flatnonzero(entries == self.spread(np.maximum.reduceat(entries, self.starts)))
+        return at[np.searchsorted(at, self.starts)]
 
 
 def _log_ratio(p: np.ndarray, top: np.ndarray) -> np.ndarray:
     """log(p / top) for p <= top, to a relative error of a few eps, zeros as -inf."""
     with np.errstate(divide="ignore", under="ignore"):
         ratio = p / top
-        # p - top is exact where the ratio is above one half, and the quotient is in range elsewhere, or else the
-        # logarithms are far apart.
-        near = np.log1p(np.where(ratio > 0.5, (p - top) / top, 0.0))
-        far = np.where(ratio > 1e-290, np.log(ratio), np.log(p) - np.log(top))
-    return np.where(ratio > 0.5, near, far)
+        logs = np.log(ratio)
+        # p - top is exact where the ratio is above one half.
+        np.log1p((p - top) / top, out=logs, where=ratio > 0.5)
+        lost = (ratio < 1e-290) & (p > 0)
+        if lost.any():
+            logs = np.where(lost, np.log(p) - np.log(top), logs)
+    return logs
 
 
 def _upstream(rows: DenseRows | SparseRows, grad_q: Any) -> np.ndarray:

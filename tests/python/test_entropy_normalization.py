@@ -791,6 +791,20 @@ def test_vjp_of_limits(rng):
         entropy_normalize_vjp(p, targets, np.ones((5, 3)))
 
 
+def test_vjp_of_many_rows(rng):
+    """They are worked on in blocks, which must not show."""
+    p, upstream = rng.exponential(size=(700, 40)), rng.normal(size=(700, 40))
+    targets = rng.uniform(1, 3, size=700)
+    by_p, by_target = entropy_normalize_vjp(p, targets, upstream)
+    by_sparse, by_sparse_target = entropy_normalize_vjp(csr_array(p), targets, upstream)
+    np.testing.assert_allclose(by_sparse.toarray(), by_p, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(by_sparse_target, by_target, rtol=1e-9)
+    for k in (0, 203, 204, 205, 408, 699):
+        one, one_target = entropy_normalize_vjp(p[k], targets[k], upstream[k])
+        np.testing.assert_array_equal(by_p[k], one)
+        assert by_target[k] == one_target
+
+
 @pytest.mark.parametrize("values", [[1e-200, 3e-200, 2e-200], [1e300, -1e300, 3e299], [0.0, -INF, -1e5]])
 def test_vjp_of_logits_of_any_scale(values):
     by_u, by_target = entropy_normalize_logits_vjp(values, 0.5, [1.0, 2.0, -3.0])
