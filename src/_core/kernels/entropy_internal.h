@@ -29,7 +29,8 @@ enum { KX_ENTROPY_LANES = KX_F32_LANES, KX_ENTROPY_PARTS = KX_F32_LANES / KX_F64
 
 typedef struct kx_entropy_group {
     double gamma[KX_ENTROPY_LANES];   /* in the unit of the stored exponents */
-    double step[KX_ENTROPY_LANES];    /* the last one, relative, not yet in gamma when the lane is done */
+    double evaluated[KX_ENTROPY_LANES]; /* the gamma of the last evaluation */
+    double step[KX_ENTROPY_LANES];    /* the last one, relative; where the caller asks so, not yet in gamma when the lane is done */
     double low[KX_ENTROPY_LANES], high[KX_ENTROPY_LANES]; /* the bracket: 0 and inf at first */
     double error[KX_ENTROPY_LANES];   /* of the last evaluation: the gap's, relative */
     double wanted[KX_ENTROPY_LANES];  /* the gap */
@@ -123,6 +124,7 @@ static inline void kx_entropy_advance(kx_entropy_group_t *group, double settle, 
         if (keep_last) next = kx_f64v_select(settled, gamma, next);
         else next = kx_f64v_select(settled, kx_f64v_fma(gamma, step, gamma), next);
 
+        kx_f64v_store(group->evaluated + at, gamma);
         kx_f64v_store(group->gamma + at, kx_f64v_select(active, next, gamma));
         kx_f64v_store(group->step + at, kx_f64v_select(active, step, kx_f64v_load(group->step + at)));
         kx_f64v_store(group->error + at, kx_f64v_select(active, error, kx_f64v_load(group->error + at)));

@@ -517,9 +517,9 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
         for (int64_t j = 0; j < work->length[k]; j++) {
             const int64_t at = work->is_long ? j : j * LANES + k;
             if (work->holes && !(work->open[at / LANES] >> at % LANES & 1)) continue;
-            const double value = (double)values[j], difference = (value - largest) / largest;
+            const double value = (double)values[j], ratio = value / largest, less_one = (value - largest) / largest;
             if (domain == KX_ENTROPY_WEIGHTS)
-                x[at] = (KX_REAL)(difference > -0.5 ? log1p(difference) * unit : (log(value) - log(largest)) * unit);
+                x[at] = (KX_REAL)(unit * (ratio > 0.5 ? log1p(less_one) : ratio > DBL_MIN ? log(ratio) : log(value) - log(largest)));
             else
                 x[at] = (KX_REAL)(((domain == KX_ENTROPY_LOGITS ? value : -value) - largest) * unit);
         }
@@ -548,7 +548,7 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
         narrow_exponents(work);
         for (int k = 0; k < LANES; k++)
             if (group->wanted[k] < 1e-30) group->active &= ~(1u << k); /* its terms would underflow */
-        for (int round = 0; round < PRELUDE && group->active; round++) {
+        for (int round = 0; round < PRELUDE && round + 1 < job->options->max_iter && group->active; round++) {
             evaluate_group_f32(work, work->narrow, NULL);
             kx_entropy_advance(group, 1e-2, 0);
             if (group->uncentred) {
@@ -568,6 +568,7 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
         for (int k = 0; k < LANES; k++)
             if (group->active >> k & 1 && group->evaluations[k] >= job->options->max_iter) {
                 group->active &= ~(1u << k);
+                group->gamma[k] = group->evaluated[k];
                 group->step[k] = 0;
                 if (!work->is_long || k == 0) work->status[k] = KX_W_MAXITER;
             }
