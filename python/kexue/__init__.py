@@ -23,6 +23,16 @@ _NAMES = {
         "squareplus_inverse",
     ),
     "documents": ("DocumentIndex", "SearchStats", "WordVectors", "pairwise_distances", "rwmd", "wcd", "wmd", "wrd"),
+    "entropy": (
+        "EntropyNormalization",
+        "entropy_normalize",
+        "entropy_normalize_logits",
+        "entropy_normalize_logits_vjp",
+        "entropy_normalize_vjp",
+        "entropy_power_curve",
+        "perplexity_affinities",
+        "temperature_for_entropy",
+    ),
     "transport": (
         "TransportResult",
         "emd",
@@ -37,7 +47,7 @@ _NAMES = {
         "transport_lower_bound",
     ),
 }
-_MODULES = ("activations", "compat", "dask", "documents", "plot", "sklearn", "transport", "ufuncs")
+_MODULES = ("activations", "compat", "dask", "documents", "entropy", "plot", "sklearn", "transport", "ufuncs")
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOME)

@@ -2,6 +2,7 @@ from kexue import activations as activations
 from kexue import compat as compat
 from kexue import dask as dask
 from kexue import documents as documents
+from kexue import entropy as entropy
 from kexue import plot as plot
 from kexue import sklearn as sklearn
 from kexue import transport as transport
@@ -30,6 +31,14 @@ from kexue.documents import rwmd as rwmd
 from kexue.documents import wcd as wcd
 from kexue.documents import wmd as wmd
 from kexue.documents import wrd as wrd
+from kexue.entropy import EntropyNormalization as EntropyNormalization
+from kexue.entropy import entropy_normalize as entropy_normalize
+from kexue.entropy import entropy_normalize_logits as entropy_normalize_logits
+from kexue.entropy import entropy_normalize_logits_vjp as entropy_normalize_logits_vjp
+from kexue.entropy import entropy_normalize_vjp as entropy_normalize_vjp
+from kexue.entropy import entropy_power_curve as entropy_power_curve
+from kexue.entropy import perplexity_affinities as perplexity_affinities
+from kexue.entropy import temperature_for_entropy as temperature_for_entropy
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2
