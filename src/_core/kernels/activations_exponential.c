@@ -122,8 +122,8 @@ static int settle(int function, int narrow, const double *x, double *value) {
     if (isfinite(x[0])) return 0;
     const int has_limit_one = function == SOFTPLUS_GRAD || function == SWISH_GRAD || function == GELU_TANH_GRAD;
     if (isnan(x[0])) *value = x[0];
-    else if (has_limit_one) *value = x[0] > 0;
-    else *value = x[0] > 0 ? x[0] : function == SOFTPLUS ? 0 : -0.0;
+    else if (has_limit_one) *value = !signbit(x[0]); /* not x > 0: gcc moves the comparison before the test for NaN */
+    else *value = !signbit(x[0]) ? x[0] : function == SOFTPLUS ? 0 : -0.0;
     return 1;
 }
 #endif

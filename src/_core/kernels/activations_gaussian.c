@@ -92,8 +92,8 @@ static int settle(int function, int narrow, const double *x, double *value) {
     (void)narrow;
     if (isfinite(x[0])) return 0;
     if (isnan(x[0])) *value = x[0];
-    else if (function == GELU) *value = x[0] > 0 ? x[0] : -0.0;
-    else *value = x[0] > 0;
+    else if (function == GELU) *value = signbit(x[0]) ? -0.0 : x[0]; /* not x > 0: gcc moves it before the test for NaN */
+    else *value = !signbit(x[0]);
     return 1;
 }
 #endif
