@@ -1,7 +1,7 @@
 """Activation functions as NumPy ufuncs, with the constants that go with them.
 
-SquarePlus is f(x; b) = (x + sqrt(x**2 + b)) / 2 (J. T. Barron, arXiv:2112.11687); softplus, Swish and GELU are the usual
-ones; exp_taylor(x, n) is the Taylor polynomial of exp of degree n, positive everywhere for an even n.
+SquarePlus is f(x; b) = (x + sqrt(x**2 + b)) / 2 (J. T. Barron, arXiv:2112.11687); softplus, Swish and GELU are the
+usual ones; exp_taylor(x, n) is the Taylor polynomial of exp of degree n, positive everywhere for an even n.
 """
 
 from __future__ import annotations

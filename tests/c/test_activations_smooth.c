@@ -113,7 +113,8 @@ static void compare(int function, const double *x, const double *n, const char *
     CHECK(worst <= limit_f64, "%s f64, %s: %g ulp at x = %a, n = %g: %a", names[function], what, worst, x[where], n[where],
           got[where]);
     CHECK(overflow_due || flags == 0, "%s f64, %s: spurious flags %x", names[function], what, (unsigned)flags);
-    CHECK(compared > (function < EXP_TAYLOR && has_digits ? BATCH / 8 : 0), "%s, %s: %d compared", names[function], what, compared);
+    CHECK(compared > (function < EXP_TAYLOR && has_digits ? BATCH / 8 : 0), "%s, %s: %d compared", names[function], what,
+          compared);
     if (worst > worst_f64[function]) worst_f64[function] = worst;
 
     for (int i = 0; i < BATCH; i++) {
