@@ -13,11 +13,12 @@
 
 #include "isa/simd.h"
 
-static inline kx_f64v kx_f64v_exp(kx_f64v x) {
+/* e^x 2^-shift, rounded once, for an integral shift and |x| <= 1400 (float32: 174), x = -inf excluded. A softmax takes the largest
+   logit's power of two as the shift: unlike x - max, x is not rounded. */
+static inline kx_f64v kx_f64v_exp_shifted(kx_f64v x, kx_f64v shift) {
     static const double c[] = {0x1.0000000000001p-1,  0x1.5555555555556p-3,  0x1.5555555553d63p-5,  0x1.11111111109b3p-7,
                                0x1.6c16c1788bd90p-10, 0x1.a01a01a7c41d5p-13, 0x1.a019b90d2ae7ap-16, 0x1.71de0dae63bb3p-19,
                                0x1.289185613a3d6p-22, 0x1.af38a9b0ec855p-26};
-    x = kx_f64v_clamp_magnitude(x, 746); /* exp(746) overflows and exp(-746) is 0 */
     kx_f64v n = kx_f64v_round(kx_f64v_mul(x, kx_f64v_set(0x1.71547652b82fep+0)));
     const kx_f64v minus_low = kx_f64v_set(-0x1.ef35793c76730p-45);
     kx_f64v r_high = kx_f64v_fma(n, kx_f64v_set(-0x1.62e42fefa3800p-1), x); /* exact, so the sum at the end starts from it */
@@ -30,12 +31,14 @@ static inline kx_f64v kx_f64v_exp(kx_f64v x) {
     kx_f64v q89 = kx_f64v_fma(kx_f64v_set(c[9]), r, kx_f64v_set(c[8]));
     kx_f64v q = kx_f64v_fma(kx_f64v_fma(kx_f64v_fma(kx_f64v_fma(q89, r2, q67), r2, q45), r2, q23), r2, q01);
     kx_f64v rest = kx_f64v_fma(n, minus_low, kx_f64v_mul(r2, q));
-    return kx_f64v_scale(kx_f64v_add(kx_f64v_set(1), kx_f64v_add(r_high, rest)), n);
+    return kx_f64v_scale(kx_f64v_add(kx_f64v_set(1), kx_f64v_add(r_high, rest)), kx_f64v_sub(n, shift));
+}
+static inline kx_f64v kx_f64v_exp(kx_f64v x) { /* exp(746) overflows and exp(-746) is 0 */
+    return kx_f64v_exp_shifted(kx_f64v_clamp_magnitude(x, 746), kx_f64v_set(0));
 }
 
-static inline kx_f32v kx_f32v_exp(kx_f32v x) {
+static inline kx_f32v kx_f32v_exp_shifted(kx_f32v x, kx_f32v shift) {
     static const float c[] = {0x1.000000p-1f, 0x1.5554dcp-3f, 0x1.55551ap-5f, 0x1.120b6ep-7f, 0x1.6d110ap-10f};
-    x = kx_f32v_clamp_magnitude(x, 104);
     kx_f32v n = kx_f32v_round(kx_f32v_mul(x, kx_f32v_set(0x1.715476p+0f)));
     const kx_f32v minus_low = kx_f32v_set(-0x1.7f7d1cp-20f);
     kx_f32v r_high = kx_f32v_fma(n, kx_f32v_set(-0x1.62e400p-1f), x), r = kx_f32v_fma(n, minus_low, r_high);
@@ -44,7 +47,10 @@ static inline kx_f32v kx_f32v_exp(kx_f32v x) {
     q = kx_f32v_fma(q, r, kx_f32v_set(c[1]));
     q = kx_f32v_fma(q, r, kx_f32v_set(c[0]));
     kx_f32v rest = kx_f32v_fma(n, minus_low, kx_f32v_mul(kx_f32v_mul(r, r), q));
-    return kx_f32v_scale(kx_f32v_add(kx_f32v_set(1), kx_f32v_add(r_high, rest)), n);
+    return kx_f32v_scale(kx_f32v_add(kx_f32v_set(1), kx_f32v_add(r_high, rest)), kx_f32v_sub(n, shift));
+}
+static inline kx_f32v kx_f32v_exp(kx_f32v x) {
+    return kx_f32v_exp_shifted(kx_f32v_clamp_magnitude(x, 104), kx_f32v_set(0));
 }
 
 /* For what kx_f64v_split takes. */
