@@ -15,14 +15,13 @@
 #include "isa/kernel.h"
 
 #ifndef KX_DISPATCH_PASS
-#include <fenv.h>
 #include <math.h>
 #include <string.h>
 
+#include "runtime/flags.h"
 #include "runtime/vector_math.h"
 
 enum { LOGSUMEXP, SOFTMAX, LOG_SOFTMAX, ENTROPY, LOGSUMEXP_VJP, SOFTMAX_VJP, LOG_SOFTMAX_VJP };
-enum { FLAGS = FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW };
 
 static inline int pass_count(int function) {
     return function == SOFTMAX || function == LOG_SOFTMAX || function == LOGSUMEXP_VJP ? 3 : 2;
@@ -454,10 +453,9 @@ static KX_ALWAYS_INLINE int KX_TYPED(long_rows)(const int function, const KX_TYP
     return due;
 }
 
-/* Comparisons with NaN and lanes that are dropped raise flags of their own: what is not due is taken back. */
 static KX_ALWAYS_INLINE kx_status_t KX_TYPED(evaluate)(const int function, const KX_TYPED(rows) * r) {
     const ptrdiff_t size = sizeof(KX_REAL);
-    const int before = fetestexcept(FLAGS);
+    const int before = kx_flags_begin();
     const int has_neighbours = r->x_row == size && (gives_number(function) || r->out_row == size) &&
                                (!is_vjp_of_output(function) || r->y_row == size);
     int due;
@@ -465,11 +463,7 @@ static KX_ALWAYS_INLINE kx_status_t KX_TYPED(evaluate)(const int function, const
     if (has_neighbours && r->count >= KX_LANES / 2) due = KX_TYPED(strided_rows)(function, r);
     else if (r->n <= KX_TYPED(SHORT)) due = KX_TYPED(short_rows)(function, r);
     else due = KX_TYPED(long_rows)(function, r);
-    if (!is_vjp_of_output(function)) {
-        const int spurious = fetestexcept(FLAGS) & ~before & ~due;
-        if (spurious) feclearexcept(spurious);
-        if (due) feraiseexcept(due);
-    }
+    if (!is_vjp_of_output(function)) kx_flags_end(before, due);
     return KX_OK;
 }
 #undef V
