@@ -87,7 +87,7 @@ typedef struct KX_TYPED(state) {
     KX_VECTOR high[3], low[3];
 } KX_TYPED(state);
 
-enum { KX_TYPED(GROUP) = 16, KX_TYPED(BLOCK) = 1024, KX_TYPED(SHORT) = 4 * KX_LANES };
+enum { KX_TYPED(GROUP) = 16, KX_TYPED(BLOCK) = 1024, KX_TYPED(SHORT) = 8 * KX_LANES, KX_TYPED(WIDE) = 4 };
 
 static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(log1p)(KX_VECTOR y) {
     const KX_VECTOR zero = V(set)(R(0)), one = V(set)(R(1)), u = V(add)(one, y);
@@ -300,25 +300,45 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(parameters)(const KX_TYPED(rows) * r,
     return V(load)(values);
 }
 
+/* One row in each lane of up to WIDE vectors side by side. They take turns, a group at a time: where rows are far apart in
+   memory a page is visited once for all of them. */
 static KX_ALWAYS_INLINE int KX_TYPED(all_passes)(const int function, const KX_TYPED(rows) * r, int64_t first, int64_t count,
                                                  const char *x, ptrdiff_t x_step, const char *y, ptrdiff_t y_step, char *out,
-                                                 ptrdiff_t out_step, int64_t width) {
-    KX_TYPED(state) s;
-    KX_TYPED(begin)(&s);
-    const KX_VECTOR parameter = KX_TYPED(parameters)(r, function, first, count);
-    KX_TYPED(sweep)(function, 0, &s, x, x_step, y, y_step, out, out_step, r->n, width, 0);
-    const unsigned odd = KX_TYPED(finish)(function, 0, &s, parameter, 1);
-    const int due = KX_TYPED(raises_for)(function) && odd ? KX_TYPED(flags_due)(r, first, odd, count) : 0;
-    KX_TYPED(sweep)(function, 1, &s, x, x_step, y, y_step, out, out_step, r->n, width, 0);
-    KX_TYPED(finish)(function, 1, &s, parameter, 1);
+                                                 ptrdiff_t out_step, int64_t width, const int wide) {
+    const ptrdiff_t vector = KX_LANES * (ptrdiff_t)sizeof(KX_REAL);
+    KX_TYPED(state) s[KX_TYPED(WIDE)];
+    KX_VECTOR parameter[KX_TYPED(WIDE)];
+    int due = 0;
+    for (int w = 0; w < wide; w++) {
+        KX_TYPED(begin)(s + w);
+        parameter[w] = KX_TYPED(parameters)(r, function, first + w * KX_LANES, count);
+    }
+    const int64_t part = wide > 1 ? KX_TYPED(GROUP) : r->n;
+    for (int64_t k = 0; k < r->n; k += part)
+        for (int w = 0; w < wide; w++)
+            KX_TYPED(sweep)(function, 0, s + w, x + k * x_step + w * vector, x_step, y + k * y_step + w * vector, y_step,
+                            out + k * out_step + w * vector, out_step, r->n - k < part ? r->n - k : part, width, 0);
+    for (int w = 0; w < wide; w++) {
+        const unsigned odd = KX_TYPED(finish)(function, 0, s + w, parameter[w], 1);
+        if (KX_TYPED(raises_for)(function) && odd) due |= KX_TYPED(flags_due)(r, first + w * KX_LANES, odd, count);
+    }
+    for (int64_t k = 0; k < r->n; k += part)
+        for (int w = 0; w < wide; w++)
+            KX_TYPED(sweep)(function, 1, s + w, x + k * x_step + w * vector, x_step, y + k * y_step + w * vector, y_step,
+                            out + k * out_step + w * vector, out_step, r->n - k < part ? r->n - k : part, width, 0);
+    for (int w = 0; w < wide; w++) KX_TYPED(finish)(function, 1, s + w, parameter[w], 1);
     if (pass_count(function) == 3) {
         if (is_scaled_exponential(function)) x = out, x_step = out_step;
-        KX_TYPED(sweep)(function, 2, &s, x, x_step, y, y_step, out, out_step, r->n, width, 0);
+        for (int64_t k = 0; k < r->n; k += part)
+            for (int w = 0; w < wide; w++)
+                KX_TYPED(sweep)(function, 2, s + w, x + k * x_step + w * vector, x_step, y + k * y_step + w * vector, y_step,
+                                out + k * out_step + w * vector, out_step, r->n - k < part ? r->n - k : part, width, 0);
     }
-    if (gives_number(function)) {
+    for (int w = 0; w < wide && gives_number(function); w++) {
         KX_REAL values[KX_LANES];
-        V(store)(values, s.result);
-        for (int64_t i = 0; i < count; i++) memcpy(r->out + (first + i) * r->out_row, values + i, sizeof *values);
+        V(store)(values, s[w].result);
+        for (int64_t i = 0; i < count; i++)
+            memcpy(r->out + (first + w * KX_LANES + i) * r->out_row, values + i, sizeof *values);
     }
     return due;
 }
@@ -327,13 +347,14 @@ static KX_ALWAYS_INLINE int KX_TYPED(all_passes)(const int function, const KX_TY
 static KX_ALWAYS_INLINE int KX_TYPED(strided_rows)(const int function, const KX_TYPED(rows) * r) {
     int due = 0;
     int64_t first = 0;
-    for (; first + KX_LANES <= r->count; first += KX_LANES)
-        due |= KX_TYPED(all_passes)(function, r, first, KX_LANES, r->x + first * r->x_row, r->x_step, r->y + first * r->y_row,
-                                    r->y_step, r->out + first * r->out_row, r->out_step, KX_LANES);
-    if (first < r->count)
-        due |= KX_TYPED(all_passes)(function, r, first, r->count - first, r->x + first * r->x_row, r->x_step,
-                                    r->y + first * r->y_row, r->y_step, r->out + first * r->out_row, r->out_step,
-                                    r->count - first);
+#define AT_FIRST(count, width, wide)                                                                                         \
+    KX_TYPED(all_passes)(function, r, first, count, r->x + first * r->x_row, r->x_step, r->y + first * r->y_row, r->y_step, \
+                         r->out + first * r->out_row, r->out_step, width, wide)
+    for (; first + KX_TYPED(WIDE) * KX_LANES <= r->count; first += KX_TYPED(WIDE) * KX_LANES)
+        due |= AT_FIRST(KX_LANES, KX_LANES, KX_TYPED(WIDE));
+    for (; first + KX_LANES <= r->count; first += KX_LANES) due |= AT_FIRST(KX_LANES, KX_LANES, 1);
+    if (first < r->count) due |= AT_FIRST(r->count - first, r->count - first, 1);
+#undef AT_FIRST
     return due;
 }
 
@@ -370,6 +391,11 @@ static KX_ALWAYS_INLINE void KX_TYPED(unpack)(const KX_REAL *block, int64_t n, i
     }
 }
 
+/* Measured: transposing costs as much as the end of a pass along a row at some 5 vectors, at 8 where it is a logarithm of floats. */
+static KX_ALWAYS_INLINE int64_t KX_TYPED(short_limit)(const int function) {
+    return sizeof(KX_REAL) == 4 && (function == LOG_SOFTMAX || gives_number(function)) ? KX_TYPED(SHORT) : KX_TYPED(SHORT) / 2;
+}
+
 static KX_ALWAYS_INLINE int KX_TYPED(short_rows)(const int function, const KX_TYPED(rows) * r) {
     KX_REAL x[KX_TYPED(SHORT) * KX_LANES], y[KX_TYPED(SHORT) * KX_LANES];
     const ptrdiff_t step = KX_LANES * (ptrdiff_t)sizeof *x;
@@ -379,7 +405,7 @@ static KX_ALWAYS_INLINE int KX_TYPED(short_rows)(const int function, const KX_TY
         KX_TYPED(pack)(r->x + first * r->x_row, r->x_row, r->x_step, r->n, count, x);
         if (is_vjp_of_output(function)) KX_TYPED(pack)(r->y + first * r->y_row, r->y_row, r->y_step, r->n, count, y);
         due |= KX_TYPED(all_passes)(function, r, first, count, (const char *)x, step, (const char *)y, step, (char *)x, step,
-                                    KX_LANES);
+                                    KX_LANES, 1);
         if (!gives_number(function))
             KX_TYPED(unpack)(x, r->n, count, r->out + first * r->out_row, r->out_row, r->out_step);
     }
@@ -461,7 +487,7 @@ static KX_ALWAYS_INLINE kx_status_t KX_TYPED(evaluate)(const int function, const
     int due;
     if (r->count <= 0 || (r->n == 0 && !gives_number(function))) return KX_OK;
     if (has_neighbours && r->count >= KX_LANES / 2) due = KX_TYPED(strided_rows)(function, r);
-    else if (r->n <= KX_TYPED(SHORT)) due = KX_TYPED(short_rows)(function, r);
+    else if (r->n <= KX_TYPED(short_limit)(function)) due = KX_TYPED(short_rows)(function, r);
     else due = KX_TYPED(long_rows)(function, r);
     if (!is_vjp_of_output(function)) kx_flags_end(before, due);
     return KX_OK;
