@@ -13,24 +13,35 @@
 
 #include "isa/simd.h"
 
-/* e^x 2^-shift, rounded once, for an integral shift and |x| <= 1400 (float32: 174), x = -inf excluded. A softmax takes the largest
-   logit's power of two as the shift: unlike x - max, x is not rounded. */
-static inline kx_f64v kx_f64v_exp_shifted(kx_f64v x, kx_f64v shift) {
+/* (e^r - 1 - r) / r^2 */
+static inline kx_f64v kx_f64v_exp_tail(kx_f64v r, kx_f64v r2) {
     static const double c[] = {0x1.0000000000001p-1,  0x1.5555555555556p-3,  0x1.5555555553d63p-5,  0x1.11111111109b3p-7,
                                0x1.6c16c1788bd90p-10, 0x1.a01a01a7c41d5p-13, 0x1.a019b90d2ae7ap-16, 0x1.71de0dae63bb3p-19,
                                0x1.289185613a3d6p-22, 0x1.af38a9b0ec855p-26};
-    kx_f64v n = kx_f64v_round(kx_f64v_mul(x, kx_f64v_set(0x1.71547652b82fep+0)));
-    const kx_f64v minus_low = kx_f64v_set(-0x1.ef35793c76730p-45);
-    kx_f64v r_high = kx_f64v_fma(n, kx_f64v_set(-0x1.62e42fefa3800p-1), x); /* exact, so the sum at the end starts from it */
-    kx_f64v r = kx_f64v_fma(n, minus_low, r_high);
-    kx_f64v r2 = kx_f64v_mul(r, r); /* pairs, then Horner in r^2: half of the latency for one multiplication */
-    kx_f64v q01 = kx_f64v_fma(kx_f64v_set(c[1]), r, kx_f64v_set(c[0]));
+    kx_f64v q01 = kx_f64v_fma(kx_f64v_set(c[1]), r, kx_f64v_set(c[0])); /* pairs, then Horner in r^2: half the latency */
     kx_f64v q23 = kx_f64v_fma(kx_f64v_set(c[3]), r, kx_f64v_set(c[2]));
     kx_f64v q45 = kx_f64v_fma(kx_f64v_set(c[5]), r, kx_f64v_set(c[4]));
     kx_f64v q67 = kx_f64v_fma(kx_f64v_set(c[7]), r, kx_f64v_set(c[6]));
     kx_f64v q89 = kx_f64v_fma(kx_f64v_set(c[9]), r, kx_f64v_set(c[8]));
-    kx_f64v q = kx_f64v_fma(kx_f64v_fma(kx_f64v_fma(kx_f64v_fma(q89, r2, q67), r2, q45), r2, q23), r2, q01);
-    kx_f64v rest = kx_f64v_fma(n, minus_low, kx_f64v_mul(r2, q));
+    return kx_f64v_fma(kx_f64v_fma(kx_f64v_fma(kx_f64v_fma(q89, r2, q67), r2, q45), r2, q23), r2, q01);
+}
+
+static inline kx_f32v kx_f32v_exp_tail(kx_f32v r) {
+    static const float c[] = {0x1.000000p-1f, 0x1.5554dcp-3f, 0x1.55551ap-5f, 0x1.120b6ep-7f, 0x1.6d110ap-10f};
+    kx_f32v q = kx_f32v_fma(kx_f32v_set(c[4]), r, kx_f32v_set(c[3]));
+    q = kx_f32v_fma(q, r, kx_f32v_set(c[2]));
+    q = kx_f32v_fma(q, r, kx_f32v_set(c[1]));
+    return kx_f32v_fma(q, r, kx_f32v_set(c[0]));
+}
+
+/* e^x 2^-shift, rounded once, for an integral shift and |x| <= 1400 (float32: 174). A softmax takes the largest logit's power of
+   two as the shift: unlike x - max, x is not rounded. */
+static inline kx_f64v kx_f64v_exp_shifted(kx_f64v x, kx_f64v shift) {
+    kx_f64v n = kx_f64v_round(kx_f64v_mul(x, kx_f64v_set(0x1.71547652b82fep+0)));
+    const kx_f64v minus_low = kx_f64v_set(-0x1.ef35793c76730p-45);
+    kx_f64v r_high = kx_f64v_fma(n, kx_f64v_set(-0x1.62e42fefa3800p-1), x); /* exact, so the sum at the end starts from it */
+    kx_f64v r = kx_f64v_fma(n, minus_low, r_high), r2 = kx_f64v_mul(r, r);
+    kx_f64v rest = kx_f64v_fma(n, minus_low, kx_f64v_mul(r2, kx_f64v_exp_tail(r, r2)));
     return kx_f64v_scale(kx_f64v_add(kx_f64v_set(1), kx_f64v_add(r_high, rest)), kx_f64v_sub(n, shift));
 }
 static inline kx_f64v kx_f64v_exp(kx_f64v x) { /* exp(746) overflows and exp(-746) is 0 */
@@ -38,26 +49,35 @@ static inline kx_f64v kx_f64v_exp(kx_f64v x) { /* exp(746) overflows and exp(-74
 }
 
 static inline kx_f32v kx_f32v_exp_shifted(kx_f32v x, kx_f32v shift) {
-    static const float c[] = {0x1.000000p-1f, 0x1.5554dcp-3f, 0x1.55551ap-5f, 0x1.120b6ep-7f, 0x1.6d110ap-10f};
     kx_f32v n = kx_f32v_round(kx_f32v_mul(x, kx_f32v_set(0x1.715476p+0f)));
     const kx_f32v minus_low = kx_f32v_set(-0x1.7f7d1cp-20f);
     kx_f32v r_high = kx_f32v_fma(n, kx_f32v_set(-0x1.62e400p-1f), x), r = kx_f32v_fma(n, minus_low, r_high);
-    kx_f32v q = kx_f32v_fma(kx_f32v_set(c[4]), r, kx_f32v_set(c[3]));
-    q = kx_f32v_fma(q, r, kx_f32v_set(c[2]));
-    q = kx_f32v_fma(q, r, kx_f32v_set(c[1]));
-    q = kx_f32v_fma(q, r, kx_f32v_set(c[0]));
-    kx_f32v rest = kx_f32v_fma(n, minus_low, kx_f32v_mul(kx_f32v_mul(r, r), q));
+    kx_f32v rest = kx_f32v_fma(n, minus_low, kx_f32v_mul(kx_f32v_mul(r, r), kx_f32v_exp_tail(r)));
     return kx_f32v_scale(kx_f32v_add(kx_f32v_set(1), kx_f32v_add(r_high, rest)), kx_f32v_sub(n, shift));
 }
 static inline kx_f32v kx_f32v_exp(kx_f32v x) {
     return kx_f32v_exp_shifted(kx_f32v_clamp_magnitude(x, 104), kx_f32v_set(0));
 }
 
-/* For what kx_f64v_split takes. */
-static inline kx_f64v kx_f64v_log_of_normal(kx_f64v x) {
+/* e^x = 2^n (1 + r + rest) for |x| up to what kx_f64v_scale takes: n is whole, and rest = e^r - 1 - r >= 0 is good to a few of its own
+   ulps, so that e^x - 1 - x does not cancel where n = 0. */
+static inline kx_f64v kx_f64v_exp_parts(kx_f64v x, kx_f64v *n, kx_f64v *r) {
+    *n = kx_f64v_round(kx_f64v_mul(x, kx_f64v_set(0x1.71547652b82fep+0)));
+    *r = kx_f64v_fma(*n, kx_f64v_set(-0x1.ef35793c76730p-45), kx_f64v_fma(*n, kx_f64v_set(-0x1.62e42fefa3800p-1), x));
+    kx_f64v r2 = kx_f64v_mul(*r, *r);
+    return kx_f64v_mul(r2, kx_f64v_exp_tail(*r, r2));
+}
+
+static inline kx_f32v kx_f32v_exp_parts(kx_f32v x, kx_f32v *n, kx_f32v *r) {
+    *n = kx_f32v_round(kx_f32v_mul(x, kx_f32v_set(0x1.715476p+0f)));
+    *r = kx_f32v_fma(*n, kx_f32v_set(-0x1.7f7d1cp-20f), kx_f32v_fma(*n, kx_f32v_set(-0x1.62e400p-1f), x));
+    return kx_f32v_mul(kx_f32v_mul(*r, *r), kx_f32v_exp_tail(*r));
+}
+
+/* log(2^e (1 + f)) for f in [-0.25, 0.5]: where e = 0, as good as f is. */
+static inline kx_f64v kx_f64v_log_of_parts(kx_f64v e, kx_f64v f) {
     static const double c[] = {0x1.5555555555555p-1, 0x1.9999999999f30p-2, 0x1.24924923dba6ap-2, 0x1.c71c72e2f78d5p-3,
                                0x1.745cab2727663p-3, 0x1.3b29fcbbce66dp-3, 0x1.0e88ea4725d3dp-3, 0x1.16b68338bd78bp-3};
-    kx_f64v e, f = kx_f64v_sub(kx_f64v_split(x, &e), kx_f64v_set(1));
     kx_f64v s = kx_f64v_div(f, kx_f64v_add(f, kx_f64v_set(2))), z = kx_f64v_mul(s, s), z2 = kx_f64v_mul(z, z);
     kx_f64v q01 = kx_f64v_fma(kx_f64v_set(c[1]), z, kx_f64v_set(c[0]));
     kx_f64v q23 = kx_f64v_fma(kx_f64v_set(c[3]), z, kx_f64v_set(c[2]));
@@ -70,15 +90,31 @@ static inline kx_f64v kx_f64v_log_of_normal(kx_f64v x) {
     return kx_f64v_fma(e, kx_f64v_set(0x1.62e42fefa3800p-1), rest);
 }
 
-static inline kx_f32v kx_f32v_log_of_normal(kx_f32v x) {
+static inline kx_f32v kx_f32v_log_of_parts(kx_f32v e, kx_f32v f) {
     static const float c[] = {0x1.555566p-1f, 0x1.996250p-2f, 0x1.32c83cp-2f};
-    kx_f32v e, f = kx_f32v_sub(kx_f32v_split(x, &e), kx_f32v_set(1));
     kx_f32v s = kx_f32v_div(f, kx_f32v_add(f, kx_f32v_set(2))), z = kx_f32v_mul(s, s);
     kx_f32v q = kx_f32v_fma(kx_f32v_fma(kx_f32v_set(c[2]), z, kx_f32v_set(c[1])), z, kx_f32v_set(c[0]));
     kx_f32v half_square = kx_f32v_mul(kx_f32v_mul(f, f), kx_f32v_set(0.5f));
     kx_f32v small = kx_f32v_fma(s, kx_f32v_fma(z, q, half_square), kx_f32v_mul(e, kx_f32v_set(0x1.7f7d1cp-20f)));
     kx_f32v rest = kx_f32v_sub(f, kx_f32v_sub(half_square, small));
     return kx_f32v_fma(e, kx_f32v_set(0x1.62e400p-1f), rest);
+}
+
+/* For what kx_f64v_split takes. */
+static inline kx_f64v kx_f64v_log_of_normal(kx_f64v x) {
+    kx_f64v e, m = kx_f64v_split(x, &e);
+    return kx_f64v_log_of_parts(e, kx_f64v_sub(m, kx_f64v_set(1)));
+}
+static inline kx_f32v kx_f32v_log_of_normal(kx_f32v x) {
+    kx_f32v e, m = kx_f32v_split(x, &e);
+    return kx_f32v_log_of_parts(e, kx_f32v_sub(m, kx_f32v_set(1)));
+}
+
+/* log(1 + x) for finite x >= 0, within 2 ulp: a small x keeps its digits. */
+static inline kx_f64v kx_f64v_log1p(kx_f64v x) {
+    kx_f64v e, m = kx_f64v_split(kx_f64v_add(x, kx_f64v_set(1)), &e);
+    const kx_f64m small = kx_f64v_less(kx_f64v_abs(e), kx_f64v_set(0.5));
+    return kx_f64v_log_of_parts(e, kx_f64v_select(small, x, kx_f64v_sub(m, kx_f64v_set(1))));
 }
 
 #if KX_SIMD_AVX512

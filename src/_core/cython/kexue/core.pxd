@@ -360,3 +360,45 @@ cdef extern from "kexue/kx_softmax.h" nogil:
         const double *x, const double *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
         ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, int64_t order, double lowest, double *out,
         ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+
+
+cdef extern from "kexue/kx_entropy.h" nogil:
+    ctypedef enum kx_entropy_domain_t:
+        KX_ENTROPY_WEIGHTS
+        KX_ENTROPY_LOGITS
+        KX_ENTROPY_DISTANCES
+        KX_ENTROPY_DISTANCES_TO_OTHERS
+
+    ctypedef enum kx_entropy_target_t:
+        KX_ENTROPY_TARGET_ENTROPY
+        KX_ENTROPY_TARGET_PERPLEXITY
+        KX_ENTROPY_TARGET_FRACTION
+        KX_ENTROPY_TARGET_GAP_LOW
+        KX_ENTROPY_TARGET_GAP_HIGH
+
+    enum:
+        KX_ENTROPY_BELOW
+        KX_ENTROPY_ABOVE
+        KX_ENTROPY_CONSTANT
+
+    ctypedef struct kx_entropy_options_t:
+        kx_entropy_domain_t domain
+        kx_entropy_target_t target
+        double tolerance
+        int32_t max_iter
+
+    void kx_entropy_options_init(kx_entropy_options_t *options)
+
+    ctypedef struct kx_entropy_outputs_t:
+        void *q
+        double *gamma
+        double *entropy
+        int32_t *status
+        int32_t *iterations
+
+    kx_status_t kx_entropy_normalize_f32(
+        const kx_ctx_t *ctx, const float *values, const int64_t *offsets, const double *targets, int64_t rows, int64_t n,
+        ptrdiff_t targets_stride, const kx_entropy_options_t *options, const kx_entropy_outputs_t *outputs)
+    kx_status_t kx_entropy_normalize_f64(
+        const kx_ctx_t *ctx, const double *values, const int64_t *offsets, const double *targets, int64_t rows, int64_t n,
+        ptrdiff_t targets_stride, const kx_entropy_options_t *options, const kx_entropy_outputs_t *outputs)

@@ -7,6 +7,7 @@
 
 #include "kx_activations.h"
 #include "kx_documents.h"
+#include "kx_entropy.h"
 #include "kx_sinkhorn.h"
 #include "kx_softmax.h"
 #include "kx_transport.h"

@@ -1,0 +1,84 @@
+"""Entropy normalisation: the call into the C core. Checking and shaping of arguments is kexue.entropy's work."""
+cimport numpy as cnp
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+
+from kexue._context cimport fill_context, raise_for_status
+from kexue.core cimport (
+    KX_ENTROPY_ABOVE,
+    KX_ENTROPY_BELOW,
+    KX_ENTROPY_CONSTANT,
+    kx_ctx_t,
+    kx_entropy_domain_t,
+    kx_entropy_normalize_f32,
+    kx_entropy_normalize_f64,
+    kx_entropy_options_t,
+    kx_entropy_outputs_t,
+    kx_entropy_target_t,
+    kx_status_t,
+)
+
+cnp.import_array()
+
+BELOW = KX_ENTROPY_BELOW
+ABOVE = KX_ENTROPY_ABOVE
+CONSTANT = KX_ENTROPY_CONSTANT
+
+
+cdef inline void *data(object array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+def normalize(cnp.ndarray values, offsets, cnp.ndarray targets, int target_kind, int domain, q, gamma, entropy, status,
+              iterations, double tolerance, int max_iter, workers):
+    """Normalise rows; what became of each is in `status`.
+
+    Parameters
+    ----------
+    values : ndarray of float32 or float64
+        C-contiguous and aligned; of shape (rows, n), or of one dimension with `offsets`.
+    offsets : ndarray of int64, shape (rows + 1,), or None
+    targets : ndarray of float64
+        Of one item or of one for each row.
+    target_kind, domain : int
+        As in kx_entropy.h.
+    q : ndarray like values, or None
+    gamma, entropy : ndarray of float64, shape (rows,), or None
+    status, iterations : ndarray of int32, shape (rows,), or None
+    tolerance : float
+    max_iter : int
+    workers : int or None
+    """
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_entropy_options_t options
+    options.domain = <kx_entropy_domain_t>domain
+    options.target = <kx_entropy_target_t>target_kind
+    options.tolerance = tolerance
+    options.max_iter = max_iter
+    cdef kx_entropy_outputs_t outputs
+    outputs.q = data(q)
+    outputs.gamma = <double *>data(gamma)
+    outputs.entropy = <double *>data(entropy)
+    outputs.status = <int32_t *>data(status)
+    outputs.iterations = <int32_t *>data(iterations)
+    cdef const int64_t *offset_data = <const int64_t *>data(offsets)
+    cdef const double *target_data = <const double *>data(targets)
+    cdef const void *value_data = data(values)
+    cdef bint narrow = cnp.PyArray_TYPE(values) == cnp.NPY_FLOAT
+    cdef int64_t rows, n = 0
+    if offsets is None:
+        rows = cnp.PyArray_DIM(values, 0)
+        n = cnp.PyArray_DIM(values, 1)
+    else:
+        rows = cnp.PyArray_DIM(<cnp.ndarray>offsets, 0) - 1
+    cdef ptrdiff_t stride = 0 if cnp.PyArray_SIZE(targets) == 1 else <ptrdiff_t>sizeof(double)
+    cdef kx_status_t outcome
+    with nogil:
+        if narrow:
+            outcome = kx_entropy_normalize_f32(&ctx, <const float *>value_data, offset_data, target_data, rows, n, stride,
+                                               &options, &outputs)
+        else:
+            outcome = kx_entropy_normalize_f64(&ctx, <const double *>value_data, offset_data, target_data, rows, n, stride,
+                                               &options, &outputs)
+    raise_for_status(outcome)

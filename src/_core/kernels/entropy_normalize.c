@@ -1,0 +1,754 @@
+/* Entropy normalisation: groups of rows, their passes over memory, and the call. The method is in entropy_internal.h.
+
+   Rows shorter than LONG_ROW lie side by side in the lanes, entry by entry, so that the iteration's scalar part (logarithms, roots,
+   divisions, 100 ns) is shared; longer ones fill the lanes one at a time. Which it is depends on a row's own length, so its result does
+   not depend on its neighbours. float64 rows iterate in float32 first, where an exponential costs a third, and end with one pass in
+   float64: 10,000 rows of 100 took ??? instead of ???.
+
+   The template below is compiled for double and for float. */
+#ifndef KX_REAL
+#include "kexue/kx_entropy.h"
+
+#include "isa/kernel.h"
+
+#ifdef KX_DISPATCH_PASS
+
+void kx_entropy_options_init(kx_entropy_options_t *options) {
+    options->domain = KX_ENTROPY_WEIGHTS;
+    options->target = KX_ENTROPY_TARGET_ENTROPY;
+    options->tolerance = 1e-13;
+    options->max_iter = 100;
+}
+
+#else
+#include <float.h>
+
+#include "isa/transpose.h"
+#include "kernels/entropy_internal.h"
+#include "runtime/memory.h"
+
+/* ATTAINED, of the statuses: the target is log s, by gamma = 0. */
+enum { ATTAINED = 100, LANES = KX_ENTROPY_LANES, LONG_ROW = 384, PRELUDE = 12, BLOCK = 64 };
+
+/* One group at work. */
+typedef struct kx_entropy_work {
+    kx_entropy_group_t group;
+    int64_t row[LANES], start[LANES], length[LANES]; /* the rows of the lanes; a long row in lane 0 alone */
+    int64_t count;                                   /* vectors of LANES entries */
+    int rows, is_long, is_even; /* even: short rows of one length */
+    double largest[LANES], unit[LANES], log_support[LANES], log_ties[LANES], constant[LANES];
+    int32_t status[LANES]; /* 0 for now: to be solved */
+    unsigned holes;        /* whether entries without weight are among the group's */
+    /* arrays of count * LANES, and of count: */
+    void *exponents, *weights;
+    float *narrow;
+    uint32_t *open; /* a bit for each entry that has weight */
+} kx_entropy_work_t;
+
+typedef struct kx_entropy_job {
+    const void *values;
+    const int64_t *offsets;
+    const double *targets;
+    int64_t rows, n;
+    ptrdiff_t targets_stride;
+    const kx_entropy_options_t *options;
+    const kx_entropy_outputs_t *outputs;
+    int64_t entries; /* of the arrays of one work */
+    size_t work_bytes;
+    char *works;
+} kx_entropy_job_t;
+
+static int64_t start_of(const kx_entropy_job_t *job, int64_t row) {
+    return job->offsets ? job->offsets[row] : row * job->n;
+}
+static int64_t length_of(const kx_entropy_job_t *job, int64_t row) {
+    return job->offsets ? job->offsets[row + 1] - job->offsets[row] : job->n;
+}
+
+/* A power of two that brings x >= 0 into [0.5, 1), as far as 2^limit and 2^-limit do. */
+static double inverse_power(double x, int limit) {
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    int exponent = (int)(bits >> 52) - 1022;
+    exponent = exponent < -limit ? -limit : exponent > limit ? limit : exponent;
+    bits = (uint64_t)(1023 - exponent) << 52;
+    memcpy(&x, &bits, sizeof bits);
+    return x;
+}
+
+/* A long row's lanes hold parts of it: brings every lane to the sum. */
+static void spread_sum(double *lanes) {
+    double sum = 0;
+    for (int k = 0; k < LANES; k++) sum += lanes[k];
+    for (int k = 0; k < LANES; k++) lanes[k] = sum;
+}
+
+/* The targets as gaps, and what can be told without solving. */
+static void take_targets(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
+    kx_entropy_group_t *group = &work->group;
+    double entropies[LANES], logarithm = 0, of = 1;
+    for (int at = 0; at < LANES; at += KX_F64_LANES) {
+        kx_f64v_store(work->log_support + at, kx_f64v_log(kx_f64v_load(group->support + at)));
+        kx_f64v_store(work->log_ties + at, kx_f64v_log(kx_f64v_load(group->ties + at)));
+    }
+    for (int k = 0; k < work->rows; k++) {
+        const double target = *(const double *)((const char *)job->targets + work->row[k] * job->targets_stride);
+        entropies[k] = target;
+        if (work->status[k]) continue;
+        int valid;
+        switch (job->options->target) {
+        case KX_ENTROPY_TARGET_PERPLEXITY:
+            valid = target >= 1 && target <= DBL_MAX;
+            if (target != of) of = target, logarithm = log(of);
+            entropies[k] = logarithm;
+            break;
+        case KX_ENTROPY_TARGET_FRACTION: {
+            const int64_t left_out = job->options->domain == KX_ENTROPY_DISTANCES_TO_OTHERS;
+            valid = target >= 0 && target <= 1;
+            if ((double)(work->length[k] - left_out) != of) of = (double)(work->length[k] - left_out), logarithm = log(of);
+            entropies[k] = target * logarithm;
+            break;
+        }
+        default: valid = target >= 0 && target <= DBL_MAX;
+        }
+        if (!valid) work->status[k] = KX_E_ARGUMENT;
+    }
+    group->flat = 0;
+    for (int k = 0; k < work->rows; k++) {
+        if (work->status[k]) continue;
+        const double top = work->log_support[k], range = top - work->log_ties[k], slack = 4 * DBL_EPSILON * top;
+        double high = top - entropies[k], low = entropies[k] - work->log_ties[k];
+        if (job->options->target == KX_ENTROPY_TARGET_GAP_LOW) low = entropies[k], high = range - low;
+        if (job->options->target == KX_ENTROPY_TARGET_GAP_HIGH) high = entropies[k], low = range - high;
+        if (job->options->target == KX_ENTROPY_TARGET_GAP_HIGH ? high == 0 : fabs(high) <= slack) {
+            work->status[k] = ATTAINED;
+        } else if (group->ties[k] == group->support[k]) {
+            work->status[k] = KX_ENTROPY_CONSTANT;
+        } else if (high < 0) {
+            work->status[k] = KX_ENTROPY_ABOVE;
+        } else if (job->options->target == KX_ENTROPY_TARGET_GAP_LOW ? low == 0 : low <= 4 * DBL_EPSILON * work->log_ties[k]) {
+            work->status[k] = KX_ENTROPY_BELOW;
+        } else {
+            group->flat |= (unsigned)(high <= low) << k;
+            group->wanted[k] = high <= low ? high : low;
+            group->range[k] = range;
+            group->gamma[k] = sqrt(2 * high);
+        }
+    }
+}
+
+/* Lanes that hold no row to solve evaluate something harmless. */
+static void begin_lanes(kx_entropy_work_t *work) {
+    kx_entropy_group_t *group = &work->group;
+    group->active = 0;
+    for (int k = 0; k < LANES; k++) {
+        const int from = work->is_long ? 0 : k, solves = from < work->rows && !work->status[from];
+        group->active |= (unsigned)solves << k;
+        if (from != k) {
+            group->wanted[k] = group->wanted[0], group->gamma[k] = group->gamma[0];
+            group->flat |= (group->flat & 1) << k;
+            group->range[k] = group->range[0];
+        }
+        if (!solves) group->wanted[k] = group->gamma[k] = 1;
+        group->step[k] = 0;
+        group->evaluations[k] = 0;
+    }
+}
+
+static void forget_bracket(kx_entropy_group_t *group) {
+    for (int k = 0; k < LANES; k++) {
+        group->low[k] = 0;
+        group->high[k] = group->error[k] = (double)INFINITY;
+    }
+}
+#endif
+
+#define KX_REAL float
+#define KX_SUFFIX f32
+#define KX_VECTOR kx_f32v
+#define KX_MASK kx_f32m
+#define KX_LANES KX_F32_LANES
+#define LOWEST_EXPONENT (-100)
+#define HIGHEST_EXPONENT 88
+#define TINY_SHARE 0x1p-100f
+#define SCALE_LIMIT 100
+#include "entropy_normalize.c"
+#undef KX_REAL
+#undef KX_SUFFIX
+#undef KX_VECTOR
+#undef KX_MASK
+#undef KX_LANES
+#undef LOWEST_EXPONENT
+#undef HIGHEST_EXPONENT
+#undef TINY_SHARE
+#undef SCALE_LIMIT
+
+#define KX_REAL double
+#define KX_SUFFIX f64
+#define KX_VECTOR kx_f64v
+#define KX_MASK kx_f64m
+#define KX_LANES KX_F64_LANES
+#define LOWEST_EXPONENT (-740)
+#define HIGHEST_EXPONENT 705
+#define TINY_SHARE 0x1p-1000
+#define SCALE_LIMIT 1000
+#define NARROW_FIRST
+#include "entropy_normalize.c"
+
+#else /* the template */
+
+#define KX_ENTROPY_PARAMETERS                                                                                          \
+    (const kx_ctx_t *ctx, const KX_REAL *values, const int64_t *offsets, const double *targets, int64_t rows, int64_t n, \
+     ptrdiff_t targets_stride, const kx_entropy_options_t *options, const kx_entropy_outputs_t *outputs)
+KX_DISPATCH(KX_TYPED(kx_entropy_normalize), KX_ENTROPY_PARAMETERS,
+            (ctx, values, offsets, targets, rows, n, targets_stride, options, outputs))
+
+#ifndef KX_DISPATCH_PASS
+#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
+#define FROM_BITS KX_PASTE(KX_MASK, _from_bits)
+#define BITS KX_PASTE(KX_MASK, _bits)
+
+static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(lanes_of)(const double *from) {
+    KX_REAL values[KX_LANES];
+    for (int k = 0; k < KX_LANES; k++) values[k] = (KX_REAL)from[k];
+    return V(load)(values);
+}
+static KX_ALWAYS_INLINE void KX_TYPED(add_to)(double *total, KX_VECTOR sum) {
+    KX_REAL values[KX_LANES];
+    V(store)(values, sum);
+    for (int k = 0; k < KX_LANES; k++) total[k] += (double)values[k];
+}
+
+/* The sums of one evaluation, for lanes that are all flat or all peaked; `weights` (if any) gets e^c in the lanes of `keep`. */
+static KX_ALWAYS_INLINE void KX_TYPED(evaluate)(int flat, const KX_REAL *x, int64_t count, const double *gamma, unsigned keep,
+                                                KX_REAL *weights, double sums[4][LANES]) {
+    const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1), half = V(set)((KX_REAL)0.5);
+    const KX_VECTOR lowest = V(set)((KX_REAL)LOWEST_EXPONENT), highest = V(set)((KX_REAL)HIGHEST_EXPONENT);
+    for (int at = 0; at < LANES; at += KX_LANES) {
+        const KX_VECTOR g = KX_TYPED(lanes_of)(gamma + at);
+        const unsigned all = (unsigned)((1ull << KX_LANES) - 1), kept = keep >> at & all;
+        const KX_MASK keeps = FROM_BITS(kept);
+        for (int k = 0; k < 4; k++) memset(sums[k] + at, 0, KX_LANES * sizeof(double));
+        for (int64_t base = 0; base < count; base += BLOCK) {
+            const int64_t end = count - base < BLOCK ? count : base + BLOCK;
+            KX_VECTOR rest = zero, first = zero, second = zero, third = zero;
+            for (int64_t j = base; j < end; j++) {
+                KX_VECTOR c = V(mul)(g, V(load)(x + j * LANES + at)), n, r, e;
+                const KX_VECTOR bounded = V(max)(flat ? V(min)(c, highest) : c, lowest);
+                const KX_VECTOR tail = V(exp_parts)(bounded, &n, &r), less_one = V(add)(r, tail);
+                if (flat) {
+                    const KX_VECTOR power = V(scale)(one, n), minus_one = V(fma)(power, less_one, V(sub)(power, one));
+                    rest = V(add)(rest, V(select)(V(less)(V(abs)(n), half), tail, V(sub)(minus_one, c)));
+                    first = V(fma)(c, minus_one, first);
+                    e = V(fma)(power, less_one, power);
+                } else {
+                    c = bounded; /* 0 times inf has to be 0 */
+                    e = V(scale)(V(add)(one, less_one), n);
+                    rest = V(add_where)(V(less)(c, zero), rest, e);
+                    first = V(fma)(c, e, first);
+                }
+                const KX_VECTOR square = V(mul)(V(mul)(c, c), e);
+                second = V(add)(second, square);
+                third = V(fma)(c, square, third);
+                if (weights) {
+                    KX_REAL *to = weights + j * LANES + at;
+                    V(store)(to, kept == all ? e : V(select)(keeps, e, V(load)(to)));
+                }
+            }
+            KX_TYPED(add_to)(sums[0] + at, rest);
+            KX_TYPED(add_to)(sums[1] + at, first);
+            KX_TYPED(add_to)(sums[2] + at, second);
+            KX_TYPED(add_to)(sums[3] + at, third);
+        }
+    }
+}
+static KX_NEVER_INLINE void KX_TYPED(evaluate_flat)(const KX_REAL *x, int64_t count, const double *gamma, unsigned keep,
+                                                    KX_REAL *weights, double sums[4][LANES]) {
+    KX_TYPED(evaluate)(1, x, count, gamma, keep, weights, sums);
+}
+static KX_NEVER_INLINE void KX_TYPED(evaluate_peaked)(const KX_REAL *x, int64_t count, const double *gamma, unsigned keep,
+                                                      KX_REAL *weights, double sums[4][LANES]) {
+    KX_TYPED(evaluate)(0, x, count, gamma, keep, weights, sums);
+}
+
+/* One evaluation of all lanes. Where flat and peaked rows meet, both forms are evaluated. */
+static void KX_TYPED(evaluate_group)(kx_entropy_work_t *work, const KX_REAL *x, KX_REAL *weights) {
+    kx_entropy_group_t *group = &work->group;
+    if (group->centred == KX_ENTROPY_ALL) {
+        KX_TYPED(evaluate_flat)(x, work->count, group->gamma, KX_ENTROPY_ALL, weights, group->sums);
+    } else {
+        KX_TYPED(evaluate_peaked)(x, work->count, group->gamma, KX_ENTROPY_ALL, weights, group->sums);
+        if (group->centred) {
+            double sums[4][LANES];
+            KX_TYPED(evaluate_flat)(x, work->count, group->gamma, group->centred, weights, sums);
+            for (int s = 0; s < 4; s++)
+                for (int k = 0; k < LANES; k++)
+                    if (group->centred >> k & 1) group->sums[s][k] = sums[s][k];
+        }
+    }
+    if (work->is_long)
+        for (int s = 0; s < 4; s++) spread_sum(group->sums[s]);
+}
+
+/* The values side by side; what is not there is an entry without weight. */
+static void KX_TYPED(load_rows)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
+    const kx_entropy_domain_t domain = job->options->domain;
+    const KX_REAL nothing = domain == KX_ENTROPY_WEIGHTS ? 0 : domain == KX_ENTROPY_LOGITS ? -(KX_REAL)INFINITY : (KX_REAL)INFINITY;
+    KX_REAL *x = work->exponents;
+    const KX_REAL *values = job->values;
+    if (work->is_long) {
+        const int64_t length = work->length[0];
+        memcpy(x, values + work->start[0], (size_t)length * sizeof *x);
+        for (int64_t i = length; i < work->count * LANES; i++) x[i] = nothing;
+    } else if (work->is_even) {
+        const KX_REAL *from[LANES];
+        for (int k = 0; k < work->rows; k++) from[k] = values + work->start[k];
+        for (int at = 0; at < LANES; at += KX_LANES)
+            for (int64_t j = 0; j < work->count; j += KX_LANES)
+                V(transpose_in)(from + at, j, work->rows - at, work->count - j < KX_LANES ? work->count - j : KX_LANES, nothing,
+                                x + j * LANES + at, LANES);
+    } else {
+        for (int k = 0; k < LANES; k++) {
+            const int64_t length = k < work->rows ? work->length[k] : 0;
+            for (int64_t j = 0; j < length; j++) x[j * LANES + k] = values[work->start[k] + j];
+            for (int64_t j = length; j < work->count; j++) x[j * LANES + k] = nothing;
+        }
+    }
+    if (domain == KX_ENTROPY_DISTANCES_TO_OTHERS)
+        for (int k = 0; k < work->rows; k++)
+            if (work->row[k] < work->length[k]) x[work->is_long ? work->row[k] : work->row[k] * LANES + k] = nothing;
+}
+
+/* A lane with a bad row, or none: told from the others, and made harmless. */
+static void KX_TYPED(set_aside)(const kx_entropy_job_t *job, kx_entropy_work_t *work, int lane, int32_t status) {
+    KX_REAL *x = work->exponents;
+    const KX_REAL some = job->options->domain == KX_ENTROPY_WEIGHTS ? 1 : 0;
+    work->status[lane] = status;
+    for (int64_t i = work->is_long ? 0 : lane; i < work->count * LANES; i += work->is_long ? 1 : LANES) x[i] = some;
+    work->largest[lane] = (double)some;
+}
+
+static void KX_TYPED(find_largest)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
+    const kx_entropy_domain_t domain = job->options->domain;
+    const int weighs = domain == KX_ENTROPY_WEIGHTS, negative = domain >= KX_ENTROPY_DISTANCES;
+    const KX_VECTOR zero = V(set)((KX_REAL)0);
+    KX_REAL *x = work->exponents, largest[LANES], lowest[LANES], check[LANES];
+    for (int at = 0; at < LANES; at += KX_LANES) {
+        KX_VECTOR top = weighs ? zero : V(set)(-(KX_REAL)INFINITY), bottom = zero, sum = zero;
+        for (int64_t j = 0; j < work->count; j++) {
+            KX_VECTOR value = V(load)(x + j * LANES + at);
+            if (negative) {
+                value = V(sub)(zero, value);
+                V(store)(x + j * LANES + at, value);
+            }
+            top = V(max)(value, top);
+            bottom = V(min)(value, bottom);
+            sum = V(fma)(value, zero, sum);
+        }
+        V(store)(largest + at, top);
+        V(store)(lowest + at, bottom);
+        V(store)(check + at, sum);
+    }
+    if (work->is_long)
+        for (int k = 1; k < LANES; k++) {
+            if (largest[k] > largest[0]) largest[0] = largest[k];
+            if (lowest[k] < lowest[0]) lowest[0] = lowest[k];
+            check[0] += check[k];
+        }
+    for (int k = 0; k < LANES; k++) {
+        const int from = work->is_long ? 0 : k;
+        work->largest[k] = (double)largest[from];
+        if (from != k) continue;
+        if (k >= work->rows) {
+            KX_TYPED(set_aside)(job, work, k, KX_E_EMPTY);
+            continue;
+        }
+        int32_t status = largest[k] == (weighs ? 0 : -(KX_REAL)INFINITY) ? KX_E_EMPTY : KX_OK;
+        if (check[k] != 0 || (weighs && lowest[k] < 0)) {
+            int has_negative = 0, has_nonfinite = 0;
+            for (int64_t i = k; i < work->count * LANES; i += work->is_long ? 1 : LANES) {
+                has_nonfinite |= isnan(x[i]) || x[i] == (KX_REAL)INFINITY;
+                has_negative |= x[i] < 0;
+            }
+            if (has_nonfinite || (weighs && has_negative)) status = has_nonfinite ? KX_E_NONFINITE : KX_E_NEGATIVE;
+        }
+        if (status) KX_TYPED(set_aside)(job, work, k, status);
+    }
+    if (work->is_long)
+        for (int k = 1; k < LANES; k++) work->largest[k] = work->largest[0];
+}
+
+/* v = log(weight / largest) <= 0, or 0 where there is no weight; counts, and the sums for the mean. */
+static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_work_t *work, double *sum, double *range) {
+    kx_entropy_group_t *group = &work->group;
+    const int weighs = job->options->domain == KX_ENTROPY_WEIGHTS;
+    const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1), half = V(set)((KX_REAL)0.5);
+    const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
+    KX_REAL *x = work->exponents;
+    work->holes = 0;
+    for (int at = 0; at < LANES; at += KX_LANES) {
+        double scales[KX_LANES];
+        for (int k = 0; k < KX_LANES; k++) scales[k] = inverse_power(work->largest[at + k], SCALE_LIMIT);
+        const KX_VECTOR largest = KX_TYPED(lanes_of)(work->largest + at), scale = KX_TYPED(lanes_of)(scales);
+        const KX_VECTOR top = V(mul)(largest, scale), inverse = V(div)(one, top);
+        const KX_VECTOR inverse_low = V(mul)(V(residual)(top, inverse, one), inverse);
+        const KX_VECTOR bottom = weighs ? zero : V(set)(-(KX_REAL)INFINITY);
+        KX_VECTOR total = zero, lowest = zero, below = zero, closed = zero;
+        for (int64_t j = 0; j < work->count; j++) {
+            KX_REAL *place = x + j * LANES + at;
+            const KX_VECTOR value = V(load)(place);
+            const KX_MASK is_open = V(less)(bottom, value);
+            const unsigned open = BITS(is_open);
+            KX_VECTOR v;
+            if (weighs) {
+                const KX_VECTOR scaled = V(select)(is_open, V(mul)(value, scale), top), difference = V(sub)(scaled, top);
+                KX_VECTOR e, ratio = V(fma)(scaled, inverse_low, V(mul)(scaled, inverse)), m = V(split)(ratio, &e);
+                /* Where the ratio is near 1, the difference to 1 is exact only if it is taken before the division. */
+                const KX_VECTOR near = V(fma)(difference, inverse_low, V(mul)(difference, inverse));
+                v = V(log_of_parts)(e, V(select)(V(less)(V(abs)(e), half), near, V(sub)(m, one)));
+                if (!V(all_between)(ratio, TINY_SHARE, 2)) { /* the product with the scale was not exact */
+                    KX_REAL lanes[KX_LANES], values[KX_LANES], ratios[KX_LANES];
+                    V(store)(lanes, v);
+                    V(store)(values, value);
+                    V(store)(ratios, ratio);
+                    for (int k = 0; k < KX_LANES; k++)
+                        if (!(ratios[k] >= TINY_SHARE)) lanes[k] = (KX_REAL)(log((double)values[k]) - log(work->largest[at + k]));
+                    v = V(load)(lanes);
+                }
+            } else {
+                v = V(select)(is_open, V(sub)(value, largest), zero);
+            }
+            V(store)(place, v);
+            total = V(add)(total, v);
+            lowest = V(min)(v, lowest);
+            below = V(add_where)(V(less)(v, zero), below, one);
+            if (open != all) {
+                if (!work->holes) memset(work->open, 0xff, (size_t)work->count * sizeof *work->open);
+                work->holes = 1;
+                work->open[j] &= ~((uint32_t)(open ^ all) << at);
+                closed = V(add)(closed, V(select)(is_open, zero, one));
+            }
+        }
+        double nothing[KX_LANES] = {0}, lower[KX_LANES] = {0}, low[KX_LANES] = {0};
+        KX_TYPED(add_to)(nothing, closed);
+        KX_TYPED(add_to)(lower, below);
+        KX_TYPED(add_to)(low, lowest);
+        memset(sum + at, 0, KX_LANES * sizeof *sum);
+        KX_TYPED(add_to)(sum + at, total);
+        for (int k = 0; k < KX_LANES; k++) {
+            group->support[at + k] = (double)work->count - nothing[k];
+            group->ties[at + k] = lower[k]; /* for now: those that are below the largest */
+            range[at + k] = -low[k];
+        }
+    }
+    if (work->is_long) {
+        spread_sum(sum);
+        spread_sum(group->support);
+        spread_sum(group->ties);
+        for (int k = 1; k < LANES; k++) range[0] = range[k] > range[0] ? range[k] : range[0];
+        for (int k = 1; k < LANES; k++) range[k] = range[0];
+    }
+    for (int k = 0; k < LANES; k++) group->ties[k] = group->support[k] - group->ties[k];
+}
+
+/* The exponents in a unit that keeps them in float's range, flat rows about their mean; and the first gamma, from
+   log s - H = gamma^2 second / 2 + gamma^3 third / 3 + ..., in the cumulants of the exponents (the third saves 0.7 evaluations a row). */
+static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
+    kx_entropy_group_t *group = &work->group;
+    double sum[LANES], range[LANES], shift[LANES], squares[LANES] = {0}, cubes[LANES] = {0}, centre[LANES];
+    KX_TYPED(load_rows)(job, work);
+    KX_TYPED(find_largest)(job, work);
+    KX_TYPED(take_logarithms)(job, work, sum, range);
+    take_targets(job, work);
+    begin_lanes(work);
+    group->centred = group->flat;
+    group->uncentred = 0;
+    for (int k = 0; k < LANES; k++) {
+        work->unit[k] = inverse_power(range[k], SCALE_LIMIT);
+        const double mean = sum[k] / group->support[k];
+        shift[k] = group->flat >> k & 1 ? mean : 0;
+        centre[k] = (mean - shift[k]) * work->unit[k];
+        group->top[k] = -(double)(KX_REAL)shift[k] * work->unit[k];
+    }
+    KX_REAL *x = work->exponents;
+    const KX_VECTOR zero = V(set)((KX_REAL)0);
+    const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
+    for (int at = 0; at < LANES; at += KX_LANES) {
+        const KX_VECTOR by = KX_TYPED(lanes_of)(shift + at), unit = KX_TYPED(lanes_of)(work->unit + at);
+        const KX_VECTOR middle = KX_TYPED(lanes_of)(centre + at);
+        KX_VECTOR total = zero, cubic = zero;
+        for (int64_t j = 0; j < work->count; j++) {
+            KX_VECTOR value = V(mul)(V(sub)(V(load)(x + j * LANES + at), by), unit), deviation = V(sub)(value, middle);
+            if (work->holes) {
+                const KX_MASK is_open = FROM_BITS(work->open[j] >> at & all);
+                value = V(select)(is_open, value, zero);
+                deviation = V(select)(is_open, deviation, zero);
+            }
+            V(store)(x + j * LANES + at, value);
+            const KX_VECTOR square = V(mul)(deviation, deviation);
+            total = V(add)(total, square);
+            cubic = V(fma)(square, deviation, cubic);
+        }
+        KX_TYPED(add_to)(squares + at, total);
+        KX_TYPED(add_to)(cubes + at, cubic);
+    }
+    if (work->is_long) {
+        spread_sum(squares);
+        spread_sum(cubes);
+    }
+    for (int k = 0; k < LANES; k++) {
+        if (!(group->active >> k & 1)) continue;
+        group->gamma[k] *= sqrt(group->support[k] / squares[k]);
+        const double bend = group->gamma[k] * cubes[k] / squares[k]; /* gamma third / second cumulant */
+        group->gamma[k] /= sqrt(1 + 2.0 / 3 * (bend < -0.9 ? -0.9 : bend > 4 ? 4 : bend));
+        if (group->centred >> k & 1 && group->gamma[k] * group->top[k] > 60) group->gamma[k] = 60 / group->top[k];
+    }
+}
+
+/* Moves lanes from their mean to their largest exponent, anew from the values: next to a far mean, small differences were lost. */
+static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
+    kx_entropy_group_t *group = &work->group;
+    const kx_entropy_domain_t domain = job->options->domain;
+    for (int k = 0; k < work->rows; k++) {
+        if (!(group->uncentred >> k & 1)) continue;
+        const KX_REAL *values = (const KX_REAL *)job->values + work->start[k];
+        KX_REAL *x = work->exponents;
+        const double largest = work->largest[k], unit = work->unit[k];
+        for (int64_t j = 0; j < work->length[k]; j++) {
+            const int64_t at = work->is_long ? j : j * LANES + k;
+            if (work->holes && !(work->open[at / LANES] >> at % LANES & 1)) continue;
+            const double value = (double)values[j], difference = (value - largest) / largest;
+            if (domain == KX_ENTROPY_WEIGHTS)
+                x[at] = (KX_REAL)(difference > -0.5 ? log1p(difference) * unit : (log(value) - log(largest)) * unit);
+            else
+                x[at] = (KX_REAL)(((domain == KX_ENTROPY_LOGITS ? value : -value) - largest) * unit);
+        }
+    }
+    group->centred &= ~group->uncentred;
+    group->uncentred = 0;
+}
+
+#ifdef NARROW_FIRST
+static void narrow_exponents(kx_entropy_work_t *work) {
+    const double *x = work->exponents;
+    for (int64_t i = 0; i < work->count * LANES; i++) work->narrow[i] = (float)x[i];
+}
+#endif
+
+static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job, kx_entropy_work_t *work) {
+    kx_entropy_group_t *group = &work->group;
+    const unsigned solved = group->active;
+    KX_REAL *weights = job->outputs->q ? work->weights : NULL;
+    const double precision = sizeof(KX_REAL) == 8 ? 0x1p-53 : 0x1p-24, tolerance = job->options->tolerance;
+    double settle = 0.25 * cbrt(tolerance > precision ? tolerance : precision);
+    if (!(settle < 2e-3)) settle = 2e-3;
+    forget_bracket(group);
+#ifdef NARROW_FIRST
+    {
+        narrow_exponents(work);
+        for (int k = 0; k < LANES; k++)
+            if (group->wanted[k] < 1e-30) group->active &= ~(1u << k); /* its terms would underflow */
+        for (int round = 0; round < PRELUDE && group->active; round++) {
+            evaluate_group_f32(work, work->narrow, NULL);
+            kx_entropy_advance(group, 1e-2, 0);
+            if (group->uncentred) {
+                uncentre_f64(job, work);
+                narrow_exponents(work);
+            }
+        }
+        group->active = solved;
+        forget_bracket(group);
+    }
+#endif
+    while (group->active) {
+        if (work->is_long && kx_task_should_stop(task)) return KX_E_CANCELLED;
+        KX_TYPED(evaluate_group)(work, work->exponents, weights);
+        kx_entropy_advance(group, settle, 1);
+        if (group->uncentred) KX_TYPED(uncentre)(job, work);
+        for (int k = 0; k < LANES; k++)
+            if (group->active >> k & 1 && group->evaluations[k] >= job->options->max_iter) {
+                group->active &= ~(1u << k);
+                group->step[k] = 0;
+                if (!work->is_long || k == 0) work->status[k] = KX_W_MAXITER;
+            }
+    }
+    if (!solved && weights) memset(weights, 0, (size_t)(work->count * LANES) * sizeof *weights);
+    return KX_OK;
+}
+
+/* q from the last evaluation and the step after it, which is small: e^(c (1 + step)) = e^c e^(step c), and the total moves by known sums. */
+static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
+    kx_entropy_group_t *group = &work->group;
+    const kx_entropy_outputs_t *outputs = job->outputs;
+    double inverse[LANES], rate[LANES], gammas[LANES], entropies[LANES];
+    const KX_REAL *x = work->exponents;
+    KX_REAL *weights = work->weights, *q = outputs->q;
+    for (int k = 0; k < LANES; k++) {
+        const int from = work->is_long ? 0 : k;
+        inverse[k] = rate[k] = 0;
+        gammas[k] = entropies[k] = (double)NAN;
+        if (from >= work->rows) continue;
+        switch (work->status[from]) {
+        case KX_OK:
+        case KX_W_MAXITER: {
+            const double step = group->step[k], flat = group->flat >> k & 1 ? 1 : -1;
+            const double total = (group->centred >> k & 1 ? group->support[k] : group->ties[k]) + group->sums[0][k];
+            inverse[k] = 1 / (total + step * (group->sums[1][k] + step * (group->sums[2][k] / 2 + step * group->sums[3][k] / 6)));
+            rate[k] = step * group->gamma[k];
+            gammas[k] = group->gamma[k] * (1 + step) * work->unit[k];
+            const double gap = group->gap[k] + flat * step * (group->variance[k] + step * group->curvature[k] / 2);
+            entropies[k] = flat > 0 ? work->log_support[k] - gap : work->log_ties[k] + gap;
+            break;
+        }
+        case KX_ENTROPY_BELOW: gammas[k] = (double)INFINITY, entropies[k] = work->log_ties[k]; break;
+        case KX_ENTROPY_CONSTANT: gammas[k] = 1, entropies[k] = work->log_support[k]; break;
+        case KX_ENTROPY_ABOVE:
+        case ATTAINED: gammas[k] = 0, entropies[k] = work->log_support[k]; break;
+        default: break;
+        }
+    }
+    for (int k = 0; k < work->rows; k++) {
+        const int64_t row = work->row[k];
+        if (outputs->gamma) outputs->gamma[row] = gammas[k];
+        if (outputs->entropy) outputs->entropy[row] = entropies[k];
+        if (outputs->status) outputs->status[row] = work->status[k] == ATTAINED ? KX_OK : work->status[k];
+        if (outputs->iterations) outputs->iterations[row] = group->evaluations[k];
+    }
+    if (!q) return;
+    const KX_VECTOR one = V(set)((KX_REAL)1), zero = V(set)((KX_REAL)0);
+    const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
+    for (int at = 0; at < LANES; at += KX_LANES) {
+        const KX_VECTOR share = KX_TYPED(lanes_of)(inverse + at), slope = KX_TYPED(lanes_of)(rate + at);
+        const KX_VECTOR half = V(set)((KX_REAL)0.5), third = V(set)((KX_REAL)(1.0 / 3)), quarter = V(set)((KX_REAL)0.25);
+        for (int64_t j = 0; j < work->count; j++) {
+            const KX_VECTOR y = V(mul)(slope, V(load)(x + j * LANES + at));
+            KX_VECTOR factor = V(fma)(V(mul)(y, quarter), one, one);
+            factor = V(fma)(V(mul)(y, third), factor, one);
+            factor = V(fma)(V(mul)(y, half), factor, one);
+            factor = V(fma)(y, factor, one);
+            KX_VECTOR value = V(mul)(V(mul)(V(load)(weights + j * LANES + at), share), factor);
+            if (work->holes) value = V(select)(FROM_BITS(work->open[j] >> at & all), value, zero);
+            V(store)(weights + j * LANES + at, value);
+        }
+    }
+    for (int k = 0; k < work->rows; k++) {
+        const int32_t status = work->status[k];
+        if (status != KX_OK && status != KX_W_MAXITER) {
+            const int bad = status < 0;
+            const double equal = bad ? (double)NAN : 1 / (status == KX_ENTROPY_BELOW ? group->ties[k] : group->support[k]);
+            for (int64_t i = 0; i < work->length[k]; i++) {
+                const int64_t at = work->is_long ? i : i * LANES + k;
+                const int weighs = (!work->holes || work->open[at / LANES] >> at % LANES & 1) && (status != KX_ENTROPY_BELOW || x[at] == 0);
+                weights[at] = (KX_REAL)(weighs || bad ? equal : 0);
+            }
+        }
+    }
+    if (work->is_long) {
+        memcpy(q + work->start[0], weights, (size_t)work->length[0] * sizeof *q);
+    } else if (work->is_even) {
+        KX_REAL *to[LANES];
+        for (int k = 0; k < work->rows; k++) to[k] = q + work->start[k];
+        for (int at = 0; at < LANES; at += KX_LANES)
+            for (int64_t j = 0; j < work->count; j += KX_LANES)
+                V(transpose_out)(weights + j * LANES + at, LANES, work->rows - at,
+                                 work->count - j < KX_LANES ? work->count - j : KX_LANES, to + at, j);
+    } else {
+        for (int k = 0; k < work->rows; k++)
+            for (int64_t j = 0; j < work->length[k]; j++) q[work->start[k] + j] = weights[j * LANES + k];
+    }
+}
+
+static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
+    const kx_entropy_job_t *job = arg;
+    char *block = job->works + (size_t)kx_task_worker(task) * job->work_bytes;
+    kx_entropy_work_t *work = (kx_entropy_work_t *)block;
+    int64_t next_long = begin;
+    for (int64_t row = begin; row < end || next_long < end;) {
+        if (kx_task_should_stop(task)) return KX_E_CANCELLED;
+        work->rows = 0;
+        work->count = 0;
+        work->is_long = 0;
+        work->is_even = 1;
+        for (; row < end && work->rows < LANES; row++) {
+            const int64_t length = length_of(job, row);
+            if (length >= LONG_ROW) continue;
+            work->row[work->rows] = row;
+            work->start[work->rows] = start_of(job, row);
+            work->length[work->rows++] = length;
+            if (length > work->count) work->count = length;
+            work->is_even &= length == work->length[0];
+        }
+        if (!work->rows) {
+            while (next_long < end && length_of(job, next_long) < LONG_ROW) next_long++;
+            if (next_long == end) break;
+            work->rows = work->is_long = 1;
+            work->row[0] = next_long;
+            work->start[0] = start_of(job, next_long);
+            work->length[0] = length_of(job, next_long++);
+            work->count = (work->length[0] + LANES - 1) / LANES;
+        }
+        memset(work->status, 0, sizeof work->status);
+        KX_TYPED(prepare)(job, work);
+        kx_status_t status = KX_TYPED(solve)(task, job, work);
+        if (status != KX_OK) return status;
+        KX_TYPED(finish)(job, work);
+    }
+    return KX_OK;
+}
+
+kx_status_t KX_KERNEL(KX_TYPED(kx_entropy_normalize)) KX_ENTROPY_PARAMETERS {
+    if (rows < 0 || n < 0 || !targets || !options || !outputs || options->max_iter < 1 || !(options->tolerance > 0)) return KX_E_ARGUMENT;
+    int64_t longest = n, entries;
+    if (offsets) {
+        longest = 0;
+        for (int64_t i = 0; i < rows; i++) {
+            const int64_t length = offsets[i + 1] - offsets[i];
+            if (length < 0 || offsets[0] < 0) return KX_E_ARGUMENT;
+            longest = length > longest ? length : longest;
+        }
+        entries = rows ? offsets[rows] - offsets[0] : 0;
+    } else {
+        if (n > 0 && rows > INT64_MAX / 64 / n) return KX_E_OVERFLOW;
+        entries = rows * n;
+    }
+    if (rows == 0) return KX_OK;
+    if (!values && entries > 0) return KX_E_ARGUMENT;
+    kx_entropy_job_t job = {values, offsets, targets, rows, n, targets_stride, options, outputs, 0, 0, NULL};
+    /* Groups of short rows need a whole number of vectors, however few rows there are. */
+    job.entries = longest < LONG_ROW ? longest * LANES : LONG_ROW * LANES;
+    if (longest > job.entries) job.entries = kx_round_up(longest, LANES);
+    kx_layout_t layout = {0, 0};
+    kx_layout_add(&layout, 1, sizeof(kx_entropy_work_t));
+    const size_t exponents = kx_layout_add(&layout, job.entries, sizeof(KX_REAL));
+    const size_t weights = kx_layout_add(&layout, job.entries, sizeof(KX_REAL));
+    const size_t narrow = kx_layout_add(&layout, sizeof(KX_REAL) == 8 ? job.entries : 0, sizeof(float));
+    const size_t open = kx_layout_add(&layout, job.entries / LANES, sizeof(uint32_t));
+    const int64_t grain = kx_round_up(1 + 32768 / (entries / rows + 32), LANES), chunks = (rows + grain - 1) / grain;
+    int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
+    workers = workers < chunks ? workers : chunks;
+    job.work_bytes = layout.bytes;
+    if (layout.overflow || layout.bytes > SIZE_MAX / 2 / (size_t)workers) return KX_E_OVERFLOW;
+    job.works = kx_allocate(ctx, layout.bytes * (size_t)workers);
+    if (!job.works) return KX_E_MEMORY;
+    for (int64_t k = 0; k < workers; k++) {
+        char *block = job.works + (size_t)k * layout.bytes;
+        kx_entropy_work_t *work = (kx_entropy_work_t *)block;
+        work->exponents = block + exponents;
+        work->weights = block + weights;
+        work->narrow = (float *)(block + narrow);
+        work->open = (uint32_t *)(block + open);
+    }
+    kx_ctx_t limited;
+    if (ctx) limited = *ctx;
+    else kx_ctx_init(&limited);
+    limited.workers = (int)workers;
+    kx_status_t status = kx_parallel_for(&limited, rows, grain, KX_TYPED(normalize_rows), &job);
+    kx_release(ctx, job.works);
+    return status;
+}
+#undef V
+#undef FROM_BITS
+#undef BITS
+#endif
+#undef KX_ENTROPY_PARAMETERS
+#endif
