@@ -30,6 +30,17 @@ from kexue.documents import rwmd as rwmd
 from kexue.documents import wcd as wcd
 from kexue.documents import wmd as wmd
 from kexue.documents import wrd as wrd
+from kexue.entropy import entropy as entropy
+from kexue.entropy import log_softmax as log_softmax
+from kexue.entropy import log_softmax_vjp as log_softmax_vjp
+from kexue.entropy import logsumexp as logsumexp
+from kexue.entropy import logsumexp_vjp as logsumexp_vjp
+from kexue.entropy import softmax as softmax
+from kexue.entropy import softmax_loss as softmax_loss
+from kexue.entropy import softmax_vjp as softmax_vjp
+from kexue.entropy import taylor_softmax as taylor_softmax
+from kexue.entropy import taylor_softmax_loss as taylor_softmax_loss
+from kexue.entropy import taylor_softmax_vjp as taylor_softmax_vjp
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2

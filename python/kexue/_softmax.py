@@ -113,8 +113,8 @@ def taylor_softmax(
 
     Notes
     -----
-    n steps an entry, no exponential. Horner's rule carries its rounding errors for n > 4, so that values next to the minimum
-    are right to the last digits; powers that would overflow are taken with exponents of their own.
+    n steps an entry, no exponential. Horner's rule carries its rounding errors for n > 4, so that values next to the
+    minimum are right to the last digits; powers that would overflow are taken with exponents of their own.
 
     References
     ----------
@@ -206,7 +206,9 @@ def _target_ids(target: ArrayLike, rows: tuple[int, ...], classes: int) -> np.nd
     if ids.dtype.kind not in "iu":
         raise TypeError(f"target must hold integer class ids, but its dtype is {ids.dtype}")
     if ids.shape != rows:
-        raise KexueValueError(f"target has shape {ids.shape}, but class ids need the shape of x without the axis, {rows}")
+        raise KexueValueError(
+            f"target has shape {ids.shape}, but class ids need the shape of x without the axis, {rows}"
+        )
     first_bad("target", ids, lambda a: (a < 0) | (a >= classes), f"is {{value}}, not a class id below {classes}")
     return ids.astype(np.intp, copy=False)
 
@@ -214,7 +216,9 @@ def _target_ids(target: ArrayLike, rows: tuple[int, ...], classes: int) -> np.nd
 @overload
 def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = ..., return_grad: Literal[False] = ...) -> Any: ...
 @overload
-def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = ..., return_grad: Literal[True]) -> tuple[Any, Any]: ...
+def softmax_loss(
+    x: ArrayLike, target: ArrayLike, *, axis: int = ..., return_grad: Literal[True]
+) -> tuple[Any, Any]: ...
 def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = -1, return_grad: bool = False) -> Any:
     """The cross-entropy of a softmax: logsumexp(x) - x[target], a number for each row.
 
@@ -223,8 +227,9 @@ def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = -1, return_grad
     x : array_like, shape (..., m)
         Logits.
     target : array_like
-        Integers, of the shape of `x` without the axis: the class ids, 0 to m - 1. Or floating-point numbers, of the shape of
-        `x`: probabilities t >= 0, and the loss is -sum(t log_softmax(x)); they need not sum to 1. The dtype decides.
+        Integers, of the shape of `x` without the axis: the class ids, 0 to m - 1. Or floating-point numbers, of the
+        shape of `x`: probabilities t >= 0, and the loss is -sum(t log_softmax(x)); they need not sum to 1. The dtype
+        decides.
     axis : int
         The axis along which the rows run.
     return_grad : bool
@@ -262,7 +267,7 @@ def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = -1, return_grad
     --------
     >>> import kexue
     >>> kexue.softmax_loss([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]], [2, 0])
-    array([0.40760596, 0.0949229 ])
+    array([0.40760596, 0.09492296])
     >>> loss, grad = kexue.softmax_loss([0.0, 0.0], [0.25, 0.75], return_grad=True)
     >>> grad
     array([ 0.25, -0.25])
@@ -282,14 +287,14 @@ def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = -1, return_grad
         logs = log_softmax(rows)
         # Where the target is 0, the logarithm may be -inf.
         terms = np.multiply(weights, logs, out=np.zeros(rows.shape, dtype), where=weights > 0)
-        loss = -terms.sum(axis=-1, dtype=np.float64).astype(dtype)
+        loss = (0 - terms.sum(axis=-1, dtype=np.float64)).astype(dtype)
         if not return_grad:
             return loss[()]
         grad = -log_softmax_vjp(logs, weights)
     else:
         ids = _target_ids(targets, rows.shape[:-1], rows.shape[-1])[..., None]
         logs = log_softmax(rows)
-        loss = -np.take_along_axis(logs, ids, -1)[..., 0]
+        loss = 0 - np.take_along_axis(logs, ids, -1)[..., 0]
         if not return_grad:
             return loss[()]
         grad = np.exp(logs)
@@ -381,24 +386,26 @@ def taylor_softmax_loss(
     0.9650808960435872
     """
     n = _even_order(n)
-    rows, axis = _axis_last("x", x, axis)
-    ids = _target_ids(target, rows.shape[:-1], rows.shape[-1])[..., None]
+    given, axis = _axis_last("x", x, axis)
+    ids = _target_ids(target, given.shape[:-1], given.shape[-1])[..., None]
     if not math.isfinite(margin):
         raise KexueValueError(f"margin must be finite, got {margin}")
+    # In float64 throughout: a probability that float32 cannot hold has a logarithm that it can.
+    rows = given.astype(np.float64)
     if margin:
-        rows = rows.copy()
-        np.put_along_axis(rows, ids, np.take_along_axis(rows, ids, -1) - rows.dtype.type(margin), -1)
+        np.put_along_axis(rows, ids, np.take_along_axis(rows, ids, -1) - margin, -1)
     p = taylor_softmax(rows, n, monotone=monotone)
-    # Near 1 the logarithm is that of the others' sum.
-    at_target = np.take_along_axis(p, ids, -1)[..., 0].astype(np.float64)
-    others = p.astype(np.float64)
+    at_target = np.take_along_axis(p, ids, -1)
+    others = p.copy()
     np.put_along_axis(others, ids, 0, -1)
+    others = others.sum(axis=-1)
+    # Near 1 the logarithm is that of the others' sum.
     with np.errstate(divide="ignore"):
-        loss = np.where(at_target > 0.5, -np.log1p(-others.sum(axis=-1)), -np.log(at_target)).astype(rows.dtype)
+        loss = np.where(others < 0.5, -np.log1p(-np.minimum(others, 0.5)), -np.log(at_target[..., 0]))
+    loss = loss.astype(given.dtype)
     if not return_grad:
         return loss[()]
-    # With r = f' / f: r (p - 1[target]).
     upstream = np.zeros_like(p)
-    np.put_along_axis(upstream, ids, -1 / np.take_along_axis(p, ids, -1), -1)
-    grad = taylor_softmax_vjp(rows, upstream, n, monotone=monotone)
+    np.put_along_axis(upstream, ids, -1 / at_target, -1)
+    grad = taylor_softmax_vjp(rows, upstream, n, monotone=monotone).astype(given.dtype)
     return loss[()], np.moveaxis(grad, -1, axis)

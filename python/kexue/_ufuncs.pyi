@@ -5,6 +5,15 @@ SQUAREPLUS_B_MINIMAX: float
 SQUAREPLUS_B_T2: float
 SQUAREPLUS_B_UPPER: float
 
+_taylor_softmax: np.ufunc
+_taylor_softmax_vjp: np.ufunc
+entropy: np.ufunc
+log_softmax: np.ufunc
+log_softmax_vjp: np.ufunc
+logsumexp: np.ufunc
+logsumexp_vjp: np.ufunc
+softmax: np.ufunc
+softmax_vjp: np.ufunc
 squareplus: np.ufunc
 squareplus_grad: np.ufunc
 squareplus_grad_b: np.ufunc

@@ -194,8 +194,8 @@ x : array_like, shape (..., n)
 Returns
 -------
 ndarray, shape (..., n)
-    Non-negative, each row sums to 1. Within 4 ulp where the row's largest entry is below 650 in magnitude (float32:
-    70) or the entry is at least half of it, else within 4 + (max - x) / 2 ulp. A NaN makes its row NaN. A row that
+    Non-negative, each row sums to 1. Within 6 ulp where the row's largest entry is below 650 in magnitude (float32:
+    70) or the entry is at least half of it, else within 6 + (max - x) / 2 ulp. A NaN makes its row NaN. A row that
     contains +inf, or nothing but -inf, is NaN, and the invalid flag is raised (`numpy.errstate`).
 
 See Also

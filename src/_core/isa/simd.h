@@ -126,48 +126,7 @@ static inline kx_f64v kx_f64v_load_part_f32(const float *p, int64_t count, float
 static inline void kx_f64v_store_part(double *p, int64_t count, kx_f64v a) {
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), a);
 }
-static inline kx_f32v kx_f32v_load_part(const float *p, int64_t count, float fill) {
-    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)((1u << count) - 1), p);
-}
-static inline void kx_f32v_store_part(float *p, int64_t count, kx_f32v a) {
-    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), a);
-}
 static inline void kx_f64v_store_f32(float *p, kx_f64v a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a)); }
-
-/* As many vectors as lanes: rows become columns. The last stage gathers quarter k of a, b, c, d into out[k step]. */
-static inline void kx_f64v_quarters(kx_f64v a, kx_f64v b, kx_f64v c, kx_f64v d, kx_f64v *out, int step) {
-    kx_f64v ab_even = _mm512_shuffle_f64x2(a, b, 0x88), ab_odd = _mm512_shuffle_f64x2(a, b, 0xdd);
-    kx_f64v cd_even = _mm512_shuffle_f64x2(c, d, 0x88), cd_odd = _mm512_shuffle_f64x2(c, d, 0xdd);
-    out[0] = _mm512_shuffle_f64x2(ab_even, cd_even, 0x88);
-    out[step] = _mm512_shuffle_f64x2(ab_odd, cd_odd, 0x88);
-    out[2 * step] = _mm512_shuffle_f64x2(ab_even, cd_even, 0xdd);
-    out[3 * step] = _mm512_shuffle_f64x2(ab_odd, cd_odd, 0xdd);
-}
-static inline void kx_f64v_transpose(kx_f64v *v) {
-    kx_f64v even[4], odd[4];
-    for (int i = 0; i < 4; i++) {
-        even[i] = _mm512_unpacklo_pd(v[2 * i], v[2 * i + 1]);
-        odd[i] = _mm512_unpackhi_pd(v[2 * i], v[2 * i + 1]);
-    }
-    kx_f64v_quarters(even[0], even[1], even[2], even[3], v, 2);
-    kx_f64v_quarters(odd[0], odd[1], odd[2], odd[3], v + 1, 2);
-}
-static inline void kx_f32v_transpose(kx_f32v *v) {
-    kx_f64v column[4][4], out[16]; /* column j of each quarter of four rows */
-    for (int i = 0; i < 4; i++) {
-        const kx_f32v *rows = v + 4 * i;
-        kx_f64v low0 = _mm512_castps_pd(_mm512_unpacklo_ps(rows[0], rows[1]));
-        kx_f64v low2 = _mm512_castps_pd(_mm512_unpacklo_ps(rows[2], rows[3]));
-        kx_f64v high0 = _mm512_castps_pd(_mm512_unpackhi_ps(rows[0], rows[1]));
-        kx_f64v high2 = _mm512_castps_pd(_mm512_unpackhi_ps(rows[2], rows[3]));
-        column[0][i] = _mm512_unpacklo_pd(low0, low2);
-        column[1][i] = _mm512_unpackhi_pd(low0, low2);
-        column[2][i] = _mm512_unpacklo_pd(high0, high2);
-        column[3][i] = _mm512_unpackhi_pd(high0, high2);
-    }
-    for (int j = 0; j < 4; j++) kx_f64v_quarters(column[j][0], column[j][1], column[j][2], column[j][3], out + j, 4);
-    for (int i = 0; i < 16; i++) v[i] = _mm512_castpd_ps(out[i]);
-}
 
 /* What accurate elementwise kernels are made of, in every form: fused(a, b, c) = a b + c and residual(a, b, c) = c - a b,
    rounded once (the generic form without a hardware FMA: to a hair); estimates that raise no flags, good to 2^-14 here; half of
@@ -331,32 +290,6 @@ static inline __m256d kx_f64v_sums(kx_f64v a, kx_f64v b, kx_f64v c, kx_f64v d) {
 }
 static inline kx_f64v kx_f64v_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 static inline void kx_f64v_store_f32(float *p, kx_f64v a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a)); }
-static inline void kx_f64v_transpose(kx_f64v *v) {
-    kx_f64v even0 = _mm256_unpacklo_pd(v[0], v[1]), odd0 = _mm256_unpackhi_pd(v[0], v[1]);
-    kx_f64v even2 = _mm256_unpacklo_pd(v[2], v[3]), odd2 = _mm256_unpackhi_pd(v[2], v[3]);
-    v[0] = _mm256_permute2f128_pd(even0, even2, 0x20);
-    v[1] = _mm256_permute2f128_pd(odd0, odd2, 0x20);
-    v[2] = _mm256_permute2f128_pd(even0, even2, 0x31);
-    v[3] = _mm256_permute2f128_pd(odd0, odd2, 0x31);
-}
-static inline void kx_f32v_transpose(kx_f32v *v) {
-    kx_f64v column[4][2]; /* column j of each half of four rows */
-    for (int i = 0; i < 2; i++) {
-        const kx_f32v *rows = v + 4 * i;
-        kx_f64v low0 = _mm256_castps_pd(_mm256_unpacklo_ps(rows[0], rows[1]));
-        kx_f64v low2 = _mm256_castps_pd(_mm256_unpacklo_ps(rows[2], rows[3]));
-        kx_f64v high0 = _mm256_castps_pd(_mm256_unpackhi_ps(rows[0], rows[1]));
-        kx_f64v high2 = _mm256_castps_pd(_mm256_unpackhi_ps(rows[2], rows[3]));
-        column[0][i] = _mm256_unpacklo_pd(low0, low2);
-        column[1][i] = _mm256_unpackhi_pd(low0, low2);
-        column[2][i] = _mm256_unpacklo_pd(high0, high2);
-        column[3][i] = _mm256_unpackhi_pd(high0, high2);
-    }
-    for (int j = 0; j < 4; j++) {
-        v[j] = _mm256_castpd_ps(_mm256_permute2f128_pd(column[j][0], column[j][1], 0x20));
-        v[4 + j] = _mm256_castpd_ps(_mm256_permute2f128_pd(column[j][0], column[j][1], 0x31));
-    }
-}
 
 static inline kx_f64v kx_f64v_fused(kx_f64v a, kx_f64v b, kx_f64v c) { return _mm256_fmadd_pd(a, b, c); }
 static inline kx_f64v kx_f64v_residual(kx_f64v a, kx_f64v b, kx_f64v c) { return _mm256_fnmadd_pd(a, b, c); }
@@ -471,14 +404,6 @@ typedef unsigned kx_f32m;
         out[1] = V##_sum(b);                                                                                      \
         out[2] = V##_sum(c);                                                                                      \
         out[3] = V##_sum(d);                                                                                      \
-    }                                                                                                             \
-    static inline void V##_transpose(V *v) {                                                                      \
-        for (int i = 0; i < (int)(sizeof v->lane / sizeof v->lane[0]); i++)                                       \
-            for (int j = 0; j < i; j++) {                                                                         \
-                const T swapped = v[i].lane[j];                                                                   \
-                v[i].lane[j] = v[j].lane[i];                                                                      \
-                v[j].lane[i] = swapped;                                                                           \
-            }                                                                                                     \
     }                                                                                                             \
     static inline T V##_reduce_min(V a) {                                                                         \
         T r = a.lane[0];                                                                                          \
@@ -621,16 +546,6 @@ static inline kx_f64v kx_f64v_load_part_f32(const float *p, int64_t count, float
 static inline void kx_f64v_store_part(double *p, int64_t count, kx_f64v a) {
     double lanes[KX_F64_LANES];
     kx_f64v_store(lanes, a);
-    memcpy(p, lanes, (size_t)count * sizeof *p);
-}
-static inline kx_f32v kx_f32v_load_part(const float *p, int64_t count, float fill) {
-    float lanes[KX_F32_LANES];
-    for (int k = 0; k < KX_F32_LANES; k++) lanes[k] = k < count ? p[k] : fill;
-    return kx_f32v_load(lanes);
-}
-static inline void kx_f32v_store_part(float *p, int64_t count, kx_f32v a) {
-    float lanes[KX_F32_LANES];
-    kx_f32v_store(lanes, a);
     memcpy(p, lanes, (size_t)count * sizeof *p);
 }
 #endif

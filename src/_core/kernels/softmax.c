@@ -18,6 +18,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "isa/transpose.h"
 #include "runtime/flags.h"
 #include "runtime/vector_math.h"
 
@@ -87,7 +88,7 @@ typedef struct KX_TYPED(state) {
     KX_VECTOR high[3], low[3];
 } KX_TYPED(state);
 
-enum { KX_TYPED(GROUP) = 16, KX_TYPED(BLOCK) = 1024, KX_TYPED(SHORT) = 8 * KX_LANES, KX_TYPED(WIDE) = 4 };
+enum { KX_TYPED(GROUP) = 8, KX_TYPED(BLOCK) = 1024, KX_TYPED(SHORT) = 8 * KX_LANES, KX_TYPED(WIDE) = 4 };
 
 static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(log1p)(KX_VECTOR y) {
     const KX_VECTOR zero = V(set)(R(0)), one = V(set)(R(1)), u = V(add)(one, y);

@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 /* out[i] = exp(x[i]) / sum_j exp(x[j]).
-   Within 4 ulp (float32 and float64) where |m| < 650 (float32: 70) or x[i] >= m / 2, else within 4 + (m - x[i]) / 2 ulp.
+   Within 6 ulp (float32 and float64) where |m| < 650 (float32: 70) or x[i] >= m / 2, else within 6 + (m - x[i]) / 2 ulp.
    -inf entries become 0. A row with +inf, or of nothing but -inf, has no softmax: NaN and the invalid flag. */
 kx_status_t kx_softmax_f32(const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
                            ptrdiff_t out_row_stride, ptrdiff_t out_stride);
