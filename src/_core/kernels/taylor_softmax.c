@@ -1,7 +1,7 @@
 /* Taylor softmax of rows and its gradient, in double arithmetic for both precisions.
 
    f(x) = 1 + x (1 + x/2 (1 + x/3 (...))). Near its minimum f is small and its terms are not: for order 20 Horner's rule is off by
-   8e-12 there. From order 6 on (float32: 22) each step carries what it lost: the product's and the quotient's remainders
+   8e-12 there. From order 4 on (float32: 22) each step carries what it lost: the product's and the quotient's remainders
    by FMA, the sum's by Knuth's two-sum (Graillat, Langlois and Louvet's compensated Horner rule, with the divisions in it).
 
    A row whose largest power could overflow goes entry by entry with exponents of their own. */
@@ -209,7 +209,7 @@ static kx_status_t evaluate(operands *o) {
     double bits = 500;
     for (int64_t k = 2; k <= o->order; k++) bits += log2((double)k);
     o->limit = exp2(fmin(bits / (double)o->order, 1000));
-    o->is_compensated = o->order > (o->size == 8 ? 5 : 21);
+    o->is_compensated = o->order > (o->size == 8 ? 2 : 20);
     for (int64_t i = 0; i < o->count; i++) due |= evaluate_row(o, i, &r);
     kx_flags_end(before, due);
     return KX_OK;
