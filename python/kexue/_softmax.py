@@ -366,8 +366,8 @@ def taylor_softmax_loss(
     Raises
     ------
     KexueValueError
-        If `n` is odd, less than 2 or more than 1000, a class id is out of range, `margin` is not finite, or a shape does
-        not fit.
+        If `n` is odd, less than 2 or more than 1000, a class id is out of range, `margin` is not finite, or a shape
+        does not fit.
     TypeError
         If `n` is no integer or `target` does not hold integers.
 

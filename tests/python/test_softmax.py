@@ -313,8 +313,8 @@ def test_out_in_place_and_overlap(name, shape, axis, dtype, rng):
     function(again, axis=axis, out=again)
     np.testing.assert_array_equal(again, expected)
     both = np.concatenate([x, x[:1]])
-    function(both[:-1], axis=axis, out=both[1:])
-    np.testing.assert_array_equal(both[1:], expected)
+    function(both[:-1], axis=axis, out=both[1:])  # NumPy works on a copy, of whatever layout
+    np.testing.assert_allclose(both[1:], expected, rtol=8 * eps(dtype))
     spread = np.full((2 * shape[0], 3 * shape[1]), 7, dtype)
     function(x, axis=axis, out=spread[::2, ::3])
     np.testing.assert_allclose(spread[::2, ::3], expected, rtol=8 * eps(dtype))
