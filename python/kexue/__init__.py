@@ -5,7 +5,9 @@ Every name is reachable here and in its family's module, which is loaded when a 
 
 from __future__ import annotations
 
+import sys as _sys
 from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
 
 _NAMES = {
     "_config": ("show_config",),
@@ -43,6 +45,17 @@ _NAMES = {
         "entropy_power_curve",
         "perplexity_affinities",
         "temperature_for_entropy",
+        "entropy",
+        "log_softmax",
+        "log_softmax_vjp",
+        "logsumexp",
+        "logsumexp_vjp",
+        "softmax",
+        "softmax_loss",
+        "softmax_vjp",
+        "taylor_softmax",
+        "taylor_softmax_loss",
+        "taylor_softmax_vjp",
     ),
     "transport": (
         "TransportResult",
@@ -77,3 +90,13 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_MODULES})
+
+
+class _Package(_ModuleType):
+    # An import of the module kexue.entropy would bind it here; the name is the function's.
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name == "entropy" and isinstance(value, _ModuleType)):
+            super().__setattr__(name, value)
+
+
+_sys.modules[__name__].__class__ = _Package

@@ -50,6 +50,17 @@ from kexue.entropy import entropy_normalize_vjp as entropy_normalize_vjp
 from kexue.entropy import entropy_power_curve as entropy_power_curve
 from kexue.entropy import perplexity_affinities as perplexity_affinities
 from kexue.entropy import temperature_for_entropy as temperature_for_entropy
+from kexue.entropy import entropy as entropy
+from kexue.entropy import log_softmax as log_softmax
+from kexue.entropy import log_softmax_vjp as log_softmax_vjp
+from kexue.entropy import logsumexp as logsumexp
+from kexue.entropy import logsumexp_vjp as logsumexp_vjp
+from kexue.entropy import softmax as softmax
+from kexue.entropy import softmax_loss as softmax_loss
+from kexue.entropy import softmax_vjp as softmax_vjp
+from kexue.entropy import taylor_softmax as taylor_softmax
+from kexue.entropy import taylor_softmax_loss as taylor_softmax_loss
+from kexue.entropy import taylor_softmax_vjp as taylor_softmax_vjp
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2

@@ -4,6 +4,7 @@ import numpy as np
 
 from kexue import _ufuncs
 
-__all__ = sorted(name for name, value in vars(_ufuncs).items() if isinstance(value, np.ufunc))
+_all = {name: value for name, value in vars(_ufuncs).items() if isinstance(value, np.ufunc)}
+globals().update(_all)  # those with an underscore too: pickle finds a ufunc by its module
 
-globals().update({name: getattr(_ufuncs, name) for name in __all__})
+__all__ = sorted(name for name in _all if not name.startswith("_"))

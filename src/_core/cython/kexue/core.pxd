@@ -347,6 +347,64 @@ cdef extern from "kexue/kx_documents.h" nogil:
         ptrdiff_t row_stride, const kx_documents_t *queries, const double *query_vectors, int64_t query_vocabulary,
         ptrdiff_t query_row_stride, const kx_search_options_t *options, kx_search_results_t *results)
 
+cdef extern from "kexue/kx_softmax.h" nogil:
+    kx_status_t kx_softmax_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_log_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_logsumexp_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
+        ptrdiff_t out_row_stride)
+    kx_status_t kx_softmax_entropy_f32(
+        const float *p, int64_t rows, int64_t n, ptrdiff_t p_row_stride, ptrdiff_t p_stride, float *out,
+        ptrdiff_t out_row_stride)
+    kx_status_t kx_softmax_vjp_f32(
+        const float *q, const float *grad, int64_t rows, int64_t n, ptrdiff_t q_row_stride, ptrdiff_t q_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, float *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_log_vjp_f32(
+        const float *log_q, const float *grad, int64_t rows, int64_t n, ptrdiff_t q_row_stride, ptrdiff_t q_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, float *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_logsumexp_vjp_f32(
+        const float *x, const float *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
+        ptrdiff_t grad_row_stride, float *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_taylor_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, int64_t order, double lowest,
+        float *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_taylor_vjp_f32(
+        const float *x, const float *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, int64_t order, double lowest, float *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, double *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_log_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, double *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_logsumexp_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, double *out,
+        ptrdiff_t out_row_stride)
+    kx_status_t kx_softmax_entropy_f64(
+        const double *p, int64_t rows, int64_t n, ptrdiff_t p_row_stride, ptrdiff_t p_stride, double *out,
+        ptrdiff_t out_row_stride)
+    kx_status_t kx_softmax_vjp_f64(
+        const double *q, const double *grad, int64_t rows, int64_t n, ptrdiff_t q_row_stride, ptrdiff_t q_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, double *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_log_vjp_f64(
+        const double *log_q, const double *grad, int64_t rows, int64_t n, ptrdiff_t q_row_stride, ptrdiff_t q_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, double *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_logsumexp_vjp_f64(
+        const double *x, const double *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
+        ptrdiff_t grad_row_stride, double *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_taylor_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, int64_t order, double lowest,
+        double *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_taylor_vjp_f64(
+        const double *x, const double *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, int64_t order, double lowest, double *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+
 
 cdef extern from "kexue/kx_entropy.h" nogil:
     ctypedef enum kx_entropy_domain_t:
