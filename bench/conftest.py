@@ -19,6 +19,8 @@ def measure(benchmark: Callable, pytestconfig: pytest.Config) -> Callable[[Workl
     """A function (workload, side) that times the side and compares its result."""
 
     def run(workload: Workload, side: str) -> None:
+        if side in workload.absent:
+            pytest.skip(workload.absent[side])
         items = workload.sides[side].items
         benchmark.group = workload.name
         benchmark.extra_info.update(machine(), problems_per_call=items)

@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 import workloads
+import workloads_activations
+import workloads_entropy
 from workloads import Workload, machine, pinned_threads
 
 
@@ -39,6 +41,8 @@ class Goal:
 
 # Seconds for the rounds of a workload, of which there are three at least.
 LONGEST = 60.0
+
+ACTIVATIONS = ("softplus", "swish", "gelu", "gelu_tanh", "exp_taylor")
 
 # A workload, and the goals of its peers; a peer without goals is there to be seen.
 LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
@@ -104,16 +108,83 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         )
     ),
     (partial(workloads.one_pair, "wmd"), {"POT and SciPy": Goal()}),
-    (partial(workloads.activation, "squareplus", "float64"), {"NumPy expression": Goal(12, 15)}),
-    (partial(workloads.activation, "squareplus", "float32"), {"NumPy expression": Goal(7, 8)}),
     *(
-        (
-            partial(workloads.squareplus_into, dtype),
-            {"NumPy expression": goal, "NumPy out=": Goal(), "a copy": Goal()},
-        )
+        (partial(workloads_activations.activation, "squareplus", dtype), {"NumPy expression": goal})
         for dtype, goal in (("float64", Goal(12, 15)), ("float32", Goal(7, 8)))
     ),
-    (partial(workloads.squareplus_one_element), {"NumPy expression": Goal(target=4), "an addition": Goal()}),
+    *(
+        (
+            partial(workloads_activations.squareplus_into, dtype),
+            {"NumPy expression": goal, "NumPy out=": Goal(), "a copy": copy},
+        )
+        for dtype, goal, copy in (
+            ("float64", Goal(12, 15), Goal()),
+            ("float32", Goal(7, 8), Goal(required=1 / 1.35)),
+        )
+    ),
+    (
+        partial(workloads_activations.squareplus_small, 1),
+        {"NumPy expression": Goal(3.5, 12), "an addition": Goal()},
+    ),
+    *((partial(workloads_activations.squareplus_small, n), {"NumPy expression": Goal()}) for n in (10, 100, 1000)),
+    *(
+        (
+            partial(workloads_activations.activation, name, dtype, 10**6),
+            {"NumPy expression": Goal(), **({"torch": Goal()} if name in workloads_activations.IN_TORCH else {})},
+        )
+        for name in (*ACTIVATIONS, *(f"{name}_grad" for name in ACTIVATIONS))
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (partial(workloads_activations.smoothed, name, kernel, dtype), {"SciPy expression": Goal()})
+        for name in ("smooth_relu", "smooth_clip", "smooth_floor")
+        for kernel in ("gaussian", "logistic")
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (
+            partial(workloads_entropy.softmax, name, *shape, dtype, into=into),
+            {"torch": Goal(required=1), "SciPy": Goal()},
+        )
+        for name in ("softmax", "log_softmax", "logsumexp")
+        for shape in ((4096, 1000), (100_000, 10))
+        for dtype in ("float64", "float32")
+        for into in (False, True)
+    ),
+    *(
+        (partial(workloads_entropy.loss, name, 4096, 1000, dtype), {"torch": Goal(), "NumPy": Goal()})
+        for name in ("softmax_loss", "taylor_softmax_loss")
+        for dtype in ("float64", "float32")
+    ),
+    *((partial(workloads_entropy.entropy, 4096, 1000, dtype), {"SciPy": Goal()}) for dtype in ("float64", "float32")),
+    *(
+        (
+            partial(workloads_entropy.entropy_normalize, *shape, dtype, target),
+            {
+                "scikit-learn": goal,
+                "openTSNE": Goal(required=10),
+                "torch Newton": Goal(required=10),
+                "SciPy's find_root": Goal(required=10),
+            },
+        )
+        for shape, dtype, perplexity, goal in (
+            ((10_000, 10), "float64", 5, Goal(12, 12)),
+            ((10_000, 10), "float32", 5, Goal(12, 12)),
+            ((10_000, 100), "float64", 30, Goal(18, 20)),
+            ((10_000, 100), "float32", 30, Goal(40, 45)),
+            ((1000, 5000), "float64", 30, Goal(20, 35)),
+            ((1000, 5000), "float32", 30, Goal(20, 35)),
+        )
+        for target in (perplexity, "half")
+    ),
+    *(
+        (
+            partial(workloads_entropy.perplexity_affinities, rows, neighbors, 30, dtype),
+            {"scikit-learn": Goal(), "openTSNE": Goal(), "torch Newton": Goal()},
+        )
+        for rows, neighbors in ((2000, None), (10_000, 90))
+        for dtype in ("float64", "float32")
+    ),
 ]
 
 
@@ -167,6 +238,9 @@ def take_turns(workload: Workload, peers: list[str], rounds: int, least_seconds:
 
 def measure(build: partial[Workload], goals: dict[str, Goal], rounds: int, least_seconds: float) -> list[Line]:
     workload = build()
+    for peer in workload.absent:
+        print(f"{workload.name}: no comparison with {peer}, {workload.absent[peer]}", file=sys.stderr)
+    goals = {peer: goal for peer, goal in goals.items() if peer not in workload.absent}
     times = take_turns(workload, list(goals), rounds, least_seconds)
     kexue = times["kexue"]
     return [

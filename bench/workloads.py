@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ from threadpoolctl import threadpool_limits
 import kexue as kx
 
 # The sides of a workload run one after another and share its data; nothing else is kept.
-_recent = lru_cache(maxsize=2)
+recent = lru_cache(maxsize=2)
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Workload:
-    """The sides of a comparison, "kexue" among them, and how closely their results must agree."""
+    """The sides of a comparison, "kexue" among them, and how closely their results must agree.
+
+    `absent` tells why a side is missing that could be there.
+    """
 
     name: str
     sides: dict[str, Side]
     rtol: float = 1e-10
     atol: float = 0.0
+    absent: dict[str, str] = field(default_factory=dict)
     _results: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def check(self, name: str, result: Any) -> None:
@@ -69,6 +75,18 @@ class Workload:
             self._results[other] = self.sides[other].comparable(self.sides[other].call())
         expected, sides = self._results[other], f"{name} and {other}"
         np.testing.assert_allclose(side.comparable(result), expected, rtol=self.rtol, atol=self.atol, err_msg=sides)
+
+
+@cache
+def installed(name: str) -> Any:
+    """A module, or None. Torch starts with one thread."""
+    try:
+        module = import_module(name)
+    except ImportError:
+        return None
+    if name == "torch":
+        module.set_num_threads(1)
+    return module
 
 
 @contextmanager
@@ -91,6 +109,7 @@ def machine() -> dict[str, Any]:
         "huge_pages": os.environ.get("NUMPY_MADVISE_HUGEPAGE", "1") != "0",
         "platform": sys.platform,
         **{name: version(name) for name in ("POT", "gensim", "scikit-learn")},
+        **{name: version(name) for name in ("torch", "openTSNE") if find_spec(name) is not None},
     }
 
 
@@ -105,7 +124,7 @@ def _simplex_points(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-@_recent
+@recent
 def transport_problems(m: int, n: int, costs: str, *, uniform: bool = False) -> tuple[np.ndarray, ...]:
     """Weights a (count, m) and b (count, n), and costs M (count, m, n) of one size.
 
@@ -139,7 +158,7 @@ def _pot_sides(a: np.ndarray, b: np.ndarray, M: np.ndarray) -> dict[str, Side]:
     }
 
 
-@_recent
+@recent
 def emd2(m: int, n: int, costs: str) -> Workload:
     """One call a problem."""
     a, b, M = transport_problems(m, n, costs)
@@ -147,7 +166,7 @@ def emd2(m: int, n: int, costs: str) -> Workload:
     return Workload(f"emd2, one call, {m}x{n}, {costs}", sides)
 
 
-@_recent
+@recent
 def emd2_batch(m: int, n: int, costs: str) -> Workload:
     """All problems in one call, which POT cannot."""
     a, b, M = transport_problems(m, n, costs)
@@ -155,7 +174,7 @@ def emd2_batch(m: int, n: int, costs: str) -> Workload:
     return Workload(f"emd2, batch of {len(M)}, {m}x{n}, {costs}", sides)
 
 
-@_recent
+@recent
 def emd2_uniform(n: int, costs: str) -> Workload:
     """Equal weights on a square, in one call: assignment."""
     a, b, M = transport_problems(n, n, costs, uniform=True)
@@ -172,7 +191,7 @@ def emd2_uniform(n: int, costs: str) -> Workload:
     return Workload(f"emd2, batch of {len(M)}, uniform {n}x{n}, {costs}", sides)
 
 
-@_recent
+@recent
 def emd(m: int, n: int, costs: str) -> Workload:
     """The plan; the optimum of random costs is unique."""
     a, b, M = transport_problems(m, n, costs)
@@ -180,7 +199,7 @@ def emd(m: int, n: int, costs: str) -> Workload:
     return Workload(f"emd, one call, {m}x{n}, {costs}", sides, rtol=1e-9, atol=1e-12)
 
 
-@_recent
+@recent
 def solve(m: int, n: int, costs: str) -> Workload:
     """Value, plan, potentials."""
     a, b, M = transport_problems(m, n, costs)
@@ -203,7 +222,7 @@ def _line(n: int) -> tuple[np.ndarray, ...]:
     return *points, *weights
 
 
-@_recent
+@recent
 def emd_1d(n: int) -> Workload:
     """The plan on the line, under squared distances."""
     x, y, a, b = _line(n)
@@ -214,7 +233,7 @@ def emd_1d(n: int) -> Workload:
     return Workload(f"emd_1d, one call, {n} points", sides, rtol=1e-9, atol=1e-12)
 
 
-@_recent
+@recent
 def emd2_1d(n: int) -> Workload:
     """The cost on the line; POT's wasserstein_1d is its fast route, and takes a batch."""
     x, y, a, b = _line(n)
@@ -255,7 +274,7 @@ def _entropic_problem(n: int, costs: str, seed: int) -> tuple[np.ndarray, ...]:
     return a, b, M
 
 
-@_recent
+@recent
 def entropic_problems(n: int, costs: str) -> tuple[np.ndarray, ...]:
     """Weights a, b (count, n) and costs M (count, n, n): 1000 problems of 30x30, one of a larger size.
 
@@ -285,7 +304,7 @@ def _pot_entropic(function: Callable[..., Any], n: int, costs: str, reg: float, 
     return _loop(solve, *(array[_SAMPLE] for array in entropic_problems(n, costs)))
 
 
-@_recent
+@recent
 def _pot_errors(n: int, costs: str, reg: float) -> tuple[str, np.ndarray]:
     """The fastest of POT's methods that works, and the errors of its plans."""
     a, b, _ = entropic_problems(n, costs)
@@ -299,7 +318,7 @@ def _pot_errors(n: int, costs: str, reg: float) -> tuple[str, np.ndarray]:
     return method, errors
 
 
-@_recent
+@recent
 def sinkhorn(n: int, costs: str, reg: float) -> Workload:
     """The plan, at POT's marginal error.
 
@@ -338,7 +357,7 @@ def sinkhorn(n: int, costs: str, reg: float) -> Workload:
     return Workload(f"sinkhorn, {batch}{n}x{n}, {costs}, reg {reg:g}", sides, rtol=1e-4, atol=1e-4 / n**2)
 
 
-@_recent
+@recent
 def sinkhorn2(n: int, costs: str, reg: float) -> Workload:
     """The cost, to the same tolerance as the plan."""
     a, b, M = entropic_problems(n, costs)
@@ -355,7 +374,7 @@ def sinkhorn2(n: int, costs: str, reg: float) -> Workload:
     return Workload(f"sinkhorn2, batch of {len(M)}, {n}x{n}, {costs}, reg {reg:g}", sides, rtol=1e-5)
 
 
-@_recent
+@recent
 def sinkhorn_divergence(n: int, costs: str, reg: float) -> Workload:
     """Three regularised values, from points.
 
@@ -393,7 +412,7 @@ def sinkhorn_divergence(n: int, costs: str, reg: float) -> Workload:
     return Workload(f"sinkhorn_divergence, {n} and {n} points, {costs}, reg {reg:g}", sides, rtol=1e-6, atol=1e-9)
 
 
-@_recent
+@recent
 def sinkhorn_barycenter(bins: int, count: int, reg: float) -> Workload:
     """Of bumps on normal points of the plane.
 
@@ -457,7 +476,7 @@ class Documents:
         return keyed
 
 
-@_recent
+@recent
 def documents(vocabulary: int, frequencies: str) -> Documents:
     """Documents of 20 tokens, drawn with repeats: "uniform", or "Zipf" (the r-th word with weight 1 / r)."""
     rng = np.random.default_rng(vocabulary)
@@ -498,7 +517,7 @@ def _transport_of(metric: str) -> Callable[..., float]:
     return {"wmd": wmd, "wrd": wrd, "rwmd": rwmd, "wcd": wcd}[metric]
 
 
-@_recent
+@recent
 def pairwise_distances(metric: str, vocabulary: int, frequencies: str, *, workers: int = 1) -> Workload:
     """All pairs of 200 and 200 documents; slow peers on 300 of them, drawn at random."""
     sets = documents(vocabulary, frequencies)
@@ -529,7 +548,7 @@ def pairwise_distances(metric: str, vocabulary: int, frequencies: str, *, worker
     return Workload(f"pairwise_distances {metric}, {vocabulary} {frequencies} words, {threads}", sides, rtol=1e-6)
 
 
-@_recent
+@recent
 def pairwise_sinkhorn(vocabulary: int, frequencies: str, reg: float, *, workers: int = 1) -> Workload:
     """The cost of the entropic plan for all pairs, at the median error of POT's plans for 300 of them, or 1e-12."""
     sets = documents(vocabulary, frequencies)
@@ -573,7 +592,7 @@ class Corpus:
     nearest: np.ndarray
 
 
-@_recent
+@recent
 def corpus(count: int, vocabulary: int, words: str) -> Corpus:
     """`count` documents of 20 tokens.
 
@@ -602,7 +621,7 @@ def corpus(count: int, vocabulary: int, words: str) -> Corpus:
     return Corpus(vectors, X, queries, np.take_along_axis(distances, nearest, axis=1), nearest)
 
 
-@_recent
+@recent
 def nearest_documents(count: int, words: str, *, workers: int = 1) -> Workload:
     """The 10 nearest documents of each of 10 queries; a peer's scan is extrapolated from 1000 pairs.
 
@@ -650,7 +669,7 @@ def nearest_documents(count: int, words: str, *, workers: int = 1) -> Workload:
     return Workload(f"top 10 of {count} documents, {words} words, {threads}", sides, rtol=1e-6)
 
 
-@_recent
+@recent
 def index_build(count: int) -> Workload:
     """Counts to an index; gensim's WmdSimilarity only keeps the texts, so nothing stands beside it."""
     data = corpus(count, 20_000, "uniform")
@@ -658,7 +677,7 @@ def index_build(count: int) -> Workload:
     return Workload(f"index of {count} documents", {"kexue": build})
 
 
-@_recent
+@recent
 def transport_lower_bound(m: int, n: int, costs: str) -> Workload:
     """The certified bound beside the exact cost, which it must not pass: the ratio tells what it saves."""
     a, b, M = transport_problems(m, n, costs)
@@ -671,7 +690,7 @@ def transport_lower_bound(m: int, n: int, costs: str) -> Workload:
     return Workload(f"transport_lower_bound, batch of {len(M)}, {m}x{n}, {costs}", sides)
 
 
-@_recent
+@recent
 def one_pair(metric: str) -> Workload:
     """wmd, wrd, rwmd, wcd: one call a pair of arrays, whose rows are far apart in a table of 240 MB."""
     sets = documents(200_000, "uniform")
@@ -685,76 +704,3 @@ def one_pair(metric: str) -> Workload:
         ),
     }
     return Workload(f"{metric}, one call a pair", sides, rtol=1e-6)
-
-
-# ---- activations ----
-
-
-def _expressions(x: np.ndarray, b: float) -> dict[str, tuple[Callable[..., Any], Callable[[], Any]]]:
-    """kexue's function and the formula as it is found in text books, for each function of the family."""
-    y = np.abs(x) + x.dtype.type(0.5)
-    return {
-        "squareplus": (lambda: kx.squareplus(x, b), lambda: (x + np.sqrt(x * x + b)) / 2),
-        "squareplus_grad": (lambda: kx.squareplus_grad(x, b), lambda: (1 + x / np.sqrt(x * x + b)) / 2),
-        "squareplus_grad_b": (lambda: kx.squareplus_grad_b(x, b), lambda: 1 / (4 * np.sqrt(x * x + b))),
-        "squareplus_inverse": (lambda: kx.squareplus_inverse(y, b), lambda: y - b / (4 * y)),
-    }
-
-
-def _argument(dtype: str, n: int) -> np.ndarray:
-    return (3 * np.random.default_rng(n).standard_normal(n)).astype(dtype)
-
-
-@_recent
-def activation(name: str, dtype: str, n: int = 10_000_000) -> Workload:
-    """New arrays for every result, as an expression makes them."""
-    x = _argument(dtype, n)
-    kexue, expression = _expressions(x, 1.5)[name]
-    sides = {"kexue": Side(kexue), "NumPy expression": Side(expression)}
-    return Workload(f"{name}, {n:.0e} {dtype}", sides, **_text_book_error(dtype))
-
-
-def _text_book_error(dtype: str) -> dict[str, float]:
-    """The plain formula loses digits where x < 0, so results can only be compared absolutely there."""
-    eps = float(np.finfo(dtype).eps)
-    return {"rtol": 16 * eps, "atol": 64 * eps}
-
-
-@_recent
-def squareplus_into(dtype: str, n: int = 10_000_000) -> Workload:
-    """Into an array that is there already; a copy is what memory allows."""
-    x = _argument(dtype, n)
-    kexue_out, numpy_out, copied = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-    for array in (kexue_out, numpy_out, copied):
-        array.fill(0)  # the pages exist
-
-    def numpy_into() -> np.ndarray:
-        np.multiply(x, x, out=numpy_out)
-        np.add(numpy_out, 1.5, out=numpy_out)
-        np.sqrt(numpy_out, out=numpy_out)
-        np.add(numpy_out, x, out=numpy_out)
-        return np.multiply(numpy_out, 0.5, out=numpy_out)
-
-    sides = {
-        "kexue": Side(lambda: kx.squareplus(x, 1.5, out=kexue_out)),
-        "NumPy expression": Side(_expressions(x, 1.5)["squareplus"][1]),
-        "NumPy out=": Side(numpy_into),
-        "a copy": Side(lambda: np.copyto(copied, x), comparable=None),
-    }
-    return Workload(f"squareplus out=, {n:.0e} {dtype}", sides, **_text_book_error(dtype))
-
-
-@_recent
-def squareplus_one_element() -> Workload:
-    """Arrays of one element: what a call costs. An addition is what a ufunc's call costs at least."""
-    numbers = list(_argument("float64", 1000)[:, None])
-
-    def expression(x: np.ndarray) -> np.ndarray:
-        return (x + np.sqrt(x * x + 1.5)) / 2
-
-    sides = {
-        "kexue": Side(lambda: [kx.squareplus(x, 1.5) for x in numbers], len(numbers)),
-        "NumPy expression": Side(lambda: [expression(x) for x in numbers], len(numbers)),
-        "an addition": Side(lambda: [np.add(x, 1.5) for x in numbers], len(numbers), comparable=None),
-    }
-    return Workload("squareplus, one element", sides, **_text_book_error("float64"))

@@ -22,6 +22,7 @@ foreach(source IN LISTS modules)
   python_add_library(${module} MODULE WITH_SOABI "${generated}")
   target_compile_definitions(${module} PRIVATE NPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION NPY_TARGET_VERSION=NPY_2_0_API_VERSION
                              KX_COMPILED_ISAS="${compiled_isas}")
+  target_include_directories(${module} PRIVATE "${cython_dir}")
   target_link_libraries(${module} PRIVATE kexue_core Python::NumPy)
   if(UNIX AND NOT APPLE)
     target_link_options(${module} PRIVATE -Wl,--gc-sections -Wl,--exclude-libs,ALL)

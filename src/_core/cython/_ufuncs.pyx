@@ -34,6 +34,9 @@ cdef extern from "numpy/dtype_api.h":
         pass
     PyArray_DTypeMeta PyArray_PyLongDType  # Python's int
 
+cdef extern from "ufunc_direct.h":
+    int kx_direct_enable(object ufunc) except -1
+
 cnp.import_array()
 cnp.import_ufunc()
 
@@ -170,8 +173,10 @@ cdef object elementwise(str name, int operands, loop_function *loops, void *f32,
     cdef bytes name_bytes = name.encode()
     cdef bytes doc_bytes = doc.strip().format(real=real_text, out=out_text).encode()
     kept_alive.extend((name_bytes, doc_bytes))
-    return finish(PyUFunc_FromFuncAndData(loops, kernels, types, 2, operands, 1, cnp.PyUFunc_None, name_bytes,
-                                          doc_bytes, 0))
+    ufunc = finish(PyUFunc_FromFuncAndData(loops, kernels, types, 2, operands, 1, cnp.PyUFunc_None, name_bytes,
+                                           doc_bytes, 0))
+    kx_direct_enable(ufunc)
+    return ufunc
 
 
 cdef object unary(str name, unary_f32 f32, unary_f64 f64, str doc):
