@@ -5,7 +5,9 @@ Every name is reachable here and in its family's module, which is loaded when a 
 
 from __future__ import annotations
 
+import sys as _sys
 from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
 
 _NAMES = {
     "_config": ("show_config",),
@@ -17,12 +19,44 @@ _NAMES = {
         "SQUAREPLUS_B_MINIMAX",
         "SQUAREPLUS_B_T2",
         "SQUAREPLUS_B_UPPER",
+        "exp_taylor",
+        "exp_taylor_grad",
+        "exp_taylor_min",
+        "gelu",
+        "gelu_grad",
+        "gelu_tanh",
+        "gelu_tanh_grad",
+        "softplus",
+        "softplus_grad",
         "squareplus",
         "squareplus_grad",
         "squareplus_grad_b",
         "squareplus_inverse",
+        "swish",
+        "swish_grad",
     ),
     "documents": ("DocumentIndex", "SearchStats", "WordVectors", "pairwise_distances", "rwmd", "wcd", "wmd", "wrd"),
+    "entropy": (
+        "EntropyNormalization",
+        "entropy_normalize",
+        "entropy_normalize_logits",
+        "entropy_normalize_logits_vjp",
+        "entropy_normalize_vjp",
+        "entropy_power_curve",
+        "perplexity_affinities",
+        "temperature_for_entropy",
+        "entropy",
+        "log_softmax",
+        "log_softmax_vjp",
+        "logsumexp",
+        "logsumexp_vjp",
+        "softmax",
+        "softmax_loss",
+        "softmax_vjp",
+        "taylor_softmax",
+        "taylor_softmax_loss",
+        "taylor_softmax_vjp",
+    ),
     "transport": (
         "TransportResult",
         "emd",
@@ -37,7 +71,7 @@ _NAMES = {
         "transport_lower_bound",
     ),
 }
-_MODULES = ("activations", "compat", "dask", "documents", "plot", "sklearn", "transport", "ufuncs")
+_MODULES = ("activations", "compat", "dask", "documents", "entropy", "plot", "sklearn", "transport", "ufuncs")
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOME)
@@ -56,3 +90,13 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_MODULES})
+
+
+class _Package(_ModuleType):
+    # An import of the module kexue.entropy would bind it here; the name is the function's.
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name == "entropy" and isinstance(value, _ModuleType)):
+            super().__setattr__(name, value)
+
+
+_sys.modules[__name__].__class__ = _Package

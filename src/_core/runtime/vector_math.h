@@ -34,23 +34,29 @@ static inline kx_f32v kx_f32v_exp_tail(kx_f32v r) {
     return kx_f32v_fma(q, r, kx_f32v_set(c[0]));
 }
 
-static inline kx_f64v kx_f64v_exp(kx_f64v x) {
-    x = kx_f64v_clamp_magnitude(x, 746); /* exp(746) overflows and exp(-746) is 0 */
+/* e^x 2^-shift, rounded once, for an integral shift and |x| <= 1400 (float32: 174). A softmax takes the largest logit's power of
+   two as the shift: unlike x - max, x is not rounded. */
+static inline kx_f64v kx_f64v_exp_shifted(kx_f64v x, kx_f64v shift) {
     kx_f64v n = kx_f64v_round(kx_f64v_mul(x, kx_f64v_set(0x1.71547652b82fep+0)));
     const kx_f64v minus_low = kx_f64v_set(-0x1.ef35793c76730p-45);
     kx_f64v r_high = kx_f64v_fma(n, kx_f64v_set(-0x1.62e42fefa3800p-1), x); /* exact, so the sum at the end starts from it */
     kx_f64v r = kx_f64v_fma(n, minus_low, r_high), r2 = kx_f64v_mul(r, r);
     kx_f64v rest = kx_f64v_fma(n, minus_low, kx_f64v_mul(r2, kx_f64v_exp_tail(r, r2)));
-    return kx_f64v_scale(kx_f64v_add(kx_f64v_set(1), kx_f64v_add(r_high, rest)), n);
+    return kx_f64v_scale(kx_f64v_add(kx_f64v_set(1), kx_f64v_add(r_high, rest)), kx_f64v_sub(n, shift));
+}
+static inline kx_f64v kx_f64v_exp(kx_f64v x) { /* exp(746) overflows and exp(-746) is 0 */
+    return kx_f64v_exp_shifted(kx_f64v_clamp_magnitude(x, 746), kx_f64v_set(0));
 }
 
-static inline kx_f32v kx_f32v_exp(kx_f32v x) {
-    x = kx_f32v_clamp_magnitude(x, 104);
+static inline kx_f32v kx_f32v_exp_shifted(kx_f32v x, kx_f32v shift) {
     kx_f32v n = kx_f32v_round(kx_f32v_mul(x, kx_f32v_set(0x1.715476p+0f)));
     const kx_f32v minus_low = kx_f32v_set(-0x1.7f7d1cp-20f);
     kx_f32v r_high = kx_f32v_fma(n, kx_f32v_set(-0x1.62e400p-1f), x), r = kx_f32v_fma(n, minus_low, r_high);
     kx_f32v rest = kx_f32v_fma(n, minus_low, kx_f32v_mul(kx_f32v_mul(r, r), kx_f32v_exp_tail(r)));
-    return kx_f32v_scale(kx_f32v_add(kx_f32v_set(1), kx_f32v_add(r_high, rest)), n);
+    return kx_f32v_scale(kx_f32v_add(kx_f32v_set(1), kx_f32v_add(r_high, rest)), kx_f32v_sub(n, shift));
+}
+static inline kx_f32v kx_f32v_exp(kx_f32v x) {
+    return kx_f32v_exp_shifted(kx_f32v_clamp_magnitude(x, 104), kx_f32v_set(0));
 }
 
 /* e^x = 2^n (1 + r + rest) for |x| up to what kx_f64v_scale takes: n is whole, and rest = e^r - 1 - r >= 0 is good to a few of its own

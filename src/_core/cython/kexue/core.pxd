@@ -80,6 +80,50 @@ cdef extern from "kexue/kx_activations.h" nogil:
     kx_status_t kx_activations_squareplus_inverse_f64(
         const double *y, const double *b, int64_t n, ptrdiff_t y_stride, ptrdiff_t b_stride,
         double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_softplus_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_softplus_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_softplus_grad_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_softplus_grad_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_swish_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_swish_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_swish_grad_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_swish_grad_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_grad_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_grad_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_tanh_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_tanh_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_tanh_grad_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_tanh_grad_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_exp_taylor_f32(
+        const float *x, const float *n, int64_t count, ptrdiff_t x_stride, ptrdiff_t n_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_exp_taylor_f64(
+        const double *x, const double *n, int64_t count, ptrdiff_t x_stride, ptrdiff_t n_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_exp_taylor_grad_f32(
+        const float *x, const float *n, int64_t count, ptrdiff_t x_stride, ptrdiff_t n_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_exp_taylor_grad_f64(
+        const double *x, const double *n, int64_t count, ptrdiff_t x_stride, ptrdiff_t n_stride,
+        double *out, ptrdiff_t out_stride)
     const double KX_SQUAREPLUS_B_MINIMAX
     const double KX_SQUAREPLUS_B_UPPER
     const double KX_SQUAREPLUS_B_CURVATURE
@@ -302,6 +346,64 @@ cdef extern from "kexue/kx_documents.h" nogil:
         const kx_ctx_t *ctx, const kx_index_t *index, const double *vectors, int64_t vocabulary, int64_t dimension,
         ptrdiff_t row_stride, const kx_documents_t *queries, const double *query_vectors, int64_t query_vocabulary,
         ptrdiff_t query_row_stride, const kx_search_options_t *options, kx_search_results_t *results)
+
+cdef extern from "kexue/kx_softmax.h" nogil:
+    kx_status_t kx_softmax_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_log_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_logsumexp_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
+        ptrdiff_t out_row_stride)
+    kx_status_t kx_softmax_entropy_f32(
+        const float *p, int64_t rows, int64_t n, ptrdiff_t p_row_stride, ptrdiff_t p_stride, float *out,
+        ptrdiff_t out_row_stride)
+    kx_status_t kx_softmax_vjp_f32(
+        const float *q, const float *grad, int64_t rows, int64_t n, ptrdiff_t q_row_stride, ptrdiff_t q_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, float *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_log_vjp_f32(
+        const float *log_q, const float *grad, int64_t rows, int64_t n, ptrdiff_t q_row_stride, ptrdiff_t q_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, float *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_logsumexp_vjp_f32(
+        const float *x, const float *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
+        ptrdiff_t grad_row_stride, float *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_taylor_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, int64_t order, double lowest,
+        float *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_taylor_vjp_f32(
+        const float *x, const float *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, int64_t order, double lowest, float *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, double *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_log_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, double *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_logsumexp_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, double *out,
+        ptrdiff_t out_row_stride)
+    kx_status_t kx_softmax_entropy_f64(
+        const double *p, int64_t rows, int64_t n, ptrdiff_t p_row_stride, ptrdiff_t p_stride, double *out,
+        ptrdiff_t out_row_stride)
+    kx_status_t kx_softmax_vjp_f64(
+        const double *q, const double *grad, int64_t rows, int64_t n, ptrdiff_t q_row_stride, ptrdiff_t q_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, double *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_log_vjp_f64(
+        const double *log_q, const double *grad, int64_t rows, int64_t n, ptrdiff_t q_row_stride, ptrdiff_t q_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, double *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_logsumexp_vjp_f64(
+        const double *x, const double *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
+        ptrdiff_t grad_row_stride, double *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_taylor_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, int64_t order, double lowest,
+        double *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_softmax_taylor_vjp_f64(
+        const double *x, const double *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
+        ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, int64_t order, double lowest, double *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
 
 
 cdef extern from "kexue/kx_entropy.h" nogil:
