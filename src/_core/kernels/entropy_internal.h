@@ -1,5 +1,5 @@
-/* Entropy normalisation: what is known of the rows in the lanes of a vector, and the iteration's step, which is the same for float and
-   double.
+/* Entropy normalisation: how rows are put into the lanes of vectors, what is known of them there, and the iteration's step, all of
+   which is the same for float and double (what is not is in entropy_template.h).
 
    Two forms of the residual, in c_i = log q_i + constant. Peaked rows, whose entropy is nearer to log m: c = gamma (u - max u), and
 
@@ -20,12 +20,108 @@
 
 #include "isa/kernel.h"
 #include "isa/simd.h"
+#include "isa/transpose.h"
 #include "kexue/kx_entropy.h"
+#include "runtime/memory.h"
 #include "runtime/vector_math.h"
 
 /* A group is KX_ENTROPY_LANES short rows side by side, or one long row that fills all lanes: then every array below holds
    LANES copies of one number. */
 enum { KX_ENTROPY_LANES = KX_F32_LANES, KX_ENTROPY_PARTS = KX_F32_LANES / KX_F64_LANES };
+
+/* What a share of the largest entry is scaled by at most, and the least for which the scaling is exact. */
+enum { KX_ENTROPY_SCALE_LIMIT_f32 = 100, KX_ENTROPY_SCALE_LIMIT_f64 = 1000 };
+#define KX_ENTROPY_TINY_SHARE_f32 0x1p-100f
+#define KX_ENTROPY_TINY_SHARE_f64 0x1p-1000
+
+/* A power of two that brings x >= 0 into [0.5, 1), as far as 2^limit and 2^-limit do. */
+static inline double kx_entropy_inverse_power(double x, int limit) {
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    int exponent = (int)(bits >> 52) - 1022;
+    exponent = exponent < -limit ? -limit : exponent > limit ? limit : exponent;
+    bits = (uint64_t)(1023 - exponent) << 52;
+    memcpy(&x, &bits, sizeof bits);
+    return x;
+}
+
+/* A long row's lanes hold parts of it: brings every lane to the sum. */
+static inline void kx_entropy_spread_sum(double *sums, int lanes) {
+    double sum = 0;
+    for (int k = 0; k < lanes; k++) sum += sums[k];
+    for (int k = 0; k < lanes; k++) sums[k] = sum;
+}
+
+/* Short rows side by side, or a long one, as they are put into the lanes. */
+typedef struct kx_entropy_lines {
+    int64_t row[KX_ENTROPY_LANES], start[KX_ENTROPY_LANES], length[KX_ENTROPY_LANES]; /* a long row in lane 0 alone */
+    int64_t count; /* entries of a lane */
+    int rows, is_long, is_even; /* even: short rows of one length */
+} kx_entropy_lines_t;
+
+/* The next rows of *next_short .. end - 1 that are shorter than long_row, a row for each lane; when there are none left, the next
+   long row from *next_long. 0 if there is none either. */
+static inline int kx_entropy_next_lines(kx_entropy_lines_t *lines, const int64_t *offsets, int64_t n, int lanes, int64_t long_row,
+                                        int64_t *next_short, int64_t *next_long, int64_t end) {
+    lines->rows = lines->is_long = 0;
+    lines->is_even = 1;
+    lines->count = 0;
+    for (int64_t row = *next_short; row < end && lines->rows < lanes; *next_short = ++row) {
+        const int64_t length = offsets ? offsets[row + 1] - offsets[row] : n;
+        if (length >= long_row) continue;
+        lines->row[lines->rows] = row;
+        lines->start[lines->rows] = offsets ? offsets[row] : row * n;
+        lines->length[lines->rows++] = length;
+        if (length > lines->count) lines->count = length;
+        lines->is_even &= length == lines->length[0];
+    }
+    for (int64_t row = *next_long; row < end && !lines->rows; *next_long = ++row) {
+        const int64_t length = offsets ? offsets[row + 1] - offsets[row] : n;
+        if (length < long_row) continue;
+        lines->rows = lines->is_long = 1;
+        lines->row[0] = row;
+        lines->start[0] = offsets ? offsets[row] : row * n;
+        lines->length[0] = length;
+        lines->count = (length + lanes - 1) / lanes;
+    }
+    return lines->rows;
+}
+
+/* The longest row and the entries of all, if the offsets are what they have to be. */
+static inline kx_status_t kx_entropy_measure(const int64_t *offsets, int64_t rows, int64_t n, int64_t *longest, int64_t *entries) {
+    *longest = *entries = 0;
+    if (!offsets) {
+        if (n > 0 && rows > INT64_MAX / 64 / n) return KX_E_OVERFLOW;
+        *longest = n;
+        *entries = rows * n;
+        return KX_OK;
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t length = offsets[i + 1] - offsets[i];
+        if (length < 0 || offsets[0] < 0) return KX_E_ARGUMENT;
+        *longest = length > *longest ? length : *longest;
+    }
+    if (rows) *entries = offsets[rows] - offsets[0];
+    return KX_OK;
+}
+
+/* Calls body over the rows, at least one, with a block as the layout says for each worker. */
+static inline kx_status_t kx_entropy_run(const kx_ctx_t *ctx, int64_t rows, int64_t entries, const kx_layout_t *layout, char **works,
+                                         kx_body_fn body, void *job) {
+    const int64_t grain = kx_round_up(1 + 32768 / (entries / rows + 32), KX_ENTROPY_LANES), chunks = (rows + grain - 1) / grain;
+    int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
+    workers = workers < chunks ? workers : chunks;
+    if (layout->overflow || layout->bytes > SIZE_MAX / 2 / (size_t)workers) return KX_E_OVERFLOW;
+    *works = kx_allocate(ctx, layout->bytes * (size_t)workers);
+    if (!*works) return KX_E_MEMORY;
+    kx_ctx_t limited;
+    if (ctx) limited = *ctx;
+    else kx_ctx_init(&limited);
+    limited.workers = (int)workers;
+    const kx_status_t status = kx_parallel_for(&limited, rows, grain, body, job);
+    kx_release(ctx, *works);
+    return status;
+}
 
 typedef struct kx_entropy_group {
     double gamma[KX_ENTROPY_LANES];   /* in the unit of the stored exponents */

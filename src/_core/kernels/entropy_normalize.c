@@ -23,9 +23,7 @@ void kx_entropy_options_init(kx_entropy_options_t *options) {
 #else
 #include <float.h>
 
-#include "isa/transpose.h"
 #include "kernels/entropy_internal.h"
-#include "runtime/memory.h"
 
 /* ATTAINED, of the statuses: the target is log s, by gamma = 0. */
 enum { ATTAINED = 100, LANES = KX_ENTROPY_LANES, LONG_ROW = 384, PRELUDE = 12, BLOCK = 64 };
@@ -33,9 +31,7 @@ enum { ATTAINED = 100, LANES = KX_ENTROPY_LANES, LONG_ROW = 384, PRELUDE = 12, B
 /* One group at work. */
 typedef struct kx_entropy_work {
     kx_entropy_group_t group;
-    int64_t row[LANES], start[LANES], length[LANES]; /* the rows of the lanes; a long row in lane 0 alone */
-    int64_t count;                                   /* vectors of LANES entries */
-    int rows, is_long, is_even; /* even: short rows of one length */
+    kx_entropy_lines_t lines;
     double largest[LANES], unit[LANES], log_support[LANES], log_ties[LANES], constant[LANES];
     int32_t status[LANES]; /* 0 for now: to be solved */
     unsigned holes;        /* whether entries without weight are among the group's */
@@ -54,34 +50,9 @@ typedef struct kx_entropy_job {
     const kx_entropy_options_t *options;
     const kx_entropy_outputs_t *outputs;
     int64_t entries; /* of the arrays of one work */
-    size_t work_bytes;
+    size_t exponents, weights, narrow, open, work_bytes; /* where they are in its block, and its size */
     char *works;
 } kx_entropy_job_t;
-
-static int64_t start_of(const kx_entropy_job_t *job, int64_t row) {
-    return job->offsets ? job->offsets[row] : row * job->n;
-}
-static int64_t length_of(const kx_entropy_job_t *job, int64_t row) {
-    return job->offsets ? job->offsets[row + 1] - job->offsets[row] : job->n;
-}
-
-/* A power of two that brings x >= 0 into [0.5, 1), as far as 2^limit and 2^-limit do. */
-static double inverse_power(double x, int limit) {
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    int exponent = (int)(bits >> 52) - 1022;
-    exponent = exponent < -limit ? -limit : exponent > limit ? limit : exponent;
-    bits = (uint64_t)(1023 - exponent) << 52;
-    memcpy(&x, &bits, sizeof bits);
-    return x;
-}
-
-/* A long row's lanes hold parts of it: brings every lane to the sum. */
-static void spread_sum(double *lanes) {
-    double sum = 0;
-    for (int k = 0; k < LANES; k++) sum += lanes[k];
-    for (int k = 0; k < LANES; k++) lanes[k] = sum;
-}
 
 /* The targets as gaps, and what can be told without solving. */
 static void take_targets(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
@@ -91,8 +62,8 @@ static void take_targets(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
         kx_f64v_store(work->log_support + at, kx_f64v_log(kx_f64v_load(group->support + at)));
         kx_f64v_store(work->log_ties + at, kx_f64v_log(kx_f64v_load(group->ties + at)));
     }
-    for (int k = 0; k < work->rows; k++) {
-        const double target = *(const double *)((const char *)job->targets + work->row[k] * job->targets_stride);
+    for (int k = 0; k < work->lines.rows; k++) {
+        const double target = *(const double *)((const char *)job->targets + work->lines.row[k] * job->targets_stride);
         entropies[k] = target;
         if (work->status[k]) continue;
         int valid;
@@ -105,7 +76,7 @@ static void take_targets(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
         case KX_ENTROPY_TARGET_FRACTION: {
             const int64_t left_out = job->options->domain == KX_ENTROPY_DISTANCES_TO_OTHERS;
             valid = target >= 0 && target <= 1;
-            if ((double)(work->length[k] - left_out) != of) of = (double)(work->length[k] - left_out), logarithm = log(of);
+            if ((double)(work->lines.length[k] - left_out) != of) of = (double)(work->lines.length[k] - left_out), logarithm = log(of);
             entropies[k] = target * logarithm;
             break;
         }
@@ -114,7 +85,7 @@ static void take_targets(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
         if (!valid) work->status[k] = KX_E_ARGUMENT;
     }
     group->flat = 0;
-    for (int k = 0; k < work->rows; k++) {
+    for (int k = 0; k < work->lines.rows; k++) {
         if (work->status[k]) continue;
         const double top = work->log_support[k], range = top - work->log_ties[k], slack = 4 * DBL_EPSILON * top;
         double high = top - entropies[k], low = entropies[k] - work->log_ties[k];
@@ -142,7 +113,7 @@ static void begin_lanes(kx_entropy_work_t *work) {
     kx_entropy_group_t *group = &work->group;
     group->active = 0;
     for (int k = 0; k < LANES; k++) {
-        const int from = work->is_long ? 0 : k, solves = from < work->rows && !work->status[from];
+        const int from = work->lines.is_long ? 0 : k, solves = from < work->lines.rows && !work->status[from];
         group->active |= (unsigned)solves << k;
         if (from != k) {
             group->wanted[k] = group->wanted[0], group->gamma[k] = group->gamma[0];
@@ -170,8 +141,6 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #define KX_LANES KX_F32_LANES
 #define LOWEST_EXPONENT (-100)
 #define HIGHEST_EXPONENT 88
-#define TINY_SHARE 0x1p-100f
-#define SCALE_LIMIT 100
 #include "entropy_normalize.c"
 #undef KX_REAL
 #undef KX_SUFFIX
@@ -180,8 +149,6 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #undef KX_LANES
 #undef LOWEST_EXPONENT
 #undef HIGHEST_EXPONENT
-#undef TINY_SHARE
-#undef SCALE_LIMIT
 
 #define KX_REAL double
 #define KX_SUFFIX f64
@@ -190,8 +157,6 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #define KX_LANES KX_F64_LANES
 #define LOWEST_EXPONENT (-740)
 #define HIGHEST_EXPONENT 705
-#define TINY_SHARE 0x1p-1000
-#define SCALE_LIMIT 1000
 #define NARROW_FIRST
 #include "entropy_normalize.c"
 
@@ -208,16 +173,7 @@ KX_DISPATCH(KX_TYPED(kx_entropy_normalize), KX_ENTROPY_PARAMETERS,
 #define FROM_BITS KX_PASTE(KX_MASK, _from_bits)
 #define BITS KX_PASTE(KX_MASK, _bits)
 
-static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(lanes_of)(const double *from) {
-    KX_REAL values[KX_LANES];
-    for (int k = 0; k < KX_LANES; k++) values[k] = (KX_REAL)from[k];
-    return V(load)(values);
-}
-static KX_ALWAYS_INLINE void KX_TYPED(add_to)(double *total, KX_VECTOR sum) {
-    KX_REAL values[KX_LANES];
-    V(store)(values, sum);
-    for (int k = 0; k < KX_LANES; k++) total[k] += (double)values[k];
-}
+#include "kernels/entropy_template.h"
 
 /* The sums of one evaluation, for lanes that are all flat or all peaked; `weights` (if any) gets e^c in the lanes of `keep`. */
 static KX_ALWAYS_INLINE void KX_TYPED(evaluate)(int flat, const KX_REAL *x, int64_t count, const double *gamma, unsigned keep,
@@ -275,19 +231,19 @@ static KX_NEVER_INLINE void KX_TYPED(evaluate_peaked)(const KX_REAL *x, int64_t 
 static void KX_TYPED(evaluate_group)(kx_entropy_work_t *work, const KX_REAL *x, KX_REAL *weights) {
     kx_entropy_group_t *group = &work->group;
     if (group->centred == KX_ENTROPY_ALL) {
-        KX_TYPED(evaluate_flat)(x, work->count, group->gamma, KX_ENTROPY_ALL, weights, group->sums);
+        KX_TYPED(evaluate_flat)(x, work->lines.count, group->gamma, KX_ENTROPY_ALL, weights, group->sums);
     } else {
-        KX_TYPED(evaluate_peaked)(x, work->count, group->gamma, KX_ENTROPY_ALL, weights, group->sums);
+        KX_TYPED(evaluate_peaked)(x, work->lines.count, group->gamma, KX_ENTROPY_ALL, weights, group->sums);
         if (group->centred) {
             double sums[4][LANES];
-            KX_TYPED(evaluate_flat)(x, work->count, group->gamma, group->centred, weights, sums);
+            KX_TYPED(evaluate_flat)(x, work->lines.count, group->gamma, group->centred, weights, sums);
             for (int s = 0; s < 4; s++)
                 for (int k = 0; k < LANES; k++)
                     if (group->centred >> k & 1) group->sums[s][k] = sums[s][k];
         }
     }
-    if (work->is_long)
-        for (int s = 0; s < 4; s++) spread_sum(group->sums[s]);
+    if (work->lines.is_long)
+        for (int s = 0; s < 4; s++) kx_entropy_spread_sum(group->sums[s], LANES);
 }
 
 /* The values side by side; what is not there is an entry without weight. */
@@ -295,28 +251,10 @@ static void KX_TYPED(load_rows)(const kx_entropy_job_t *job, kx_entropy_work_t *
     const kx_entropy_domain_t domain = job->options->domain;
     const KX_REAL nothing = domain == KX_ENTROPY_WEIGHTS ? 0 : domain == KX_ENTROPY_LOGITS ? -(KX_REAL)INFINITY : (KX_REAL)INFINITY;
     KX_REAL *x = work->exponents;
-    const KX_REAL *values = job->values;
-    if (work->is_long) {
-        const int64_t length = work->length[0];
-        memcpy(x, values + work->start[0], (size_t)length * sizeof *x);
-        for (int64_t i = length; i < work->count * LANES; i++) x[i] = nothing;
-    } else if (work->is_even) {
-        const KX_REAL *from[LANES];
-        for (int k = 0; k < work->rows; k++) from[k] = values + work->start[k];
-        for (int at = 0; at < LANES; at += KX_LANES)
-            for (int64_t j = 0; j < work->count; j += KX_LANES)
-                V(transpose_in)(from + at, j, work->rows - at, work->count - j < KX_LANES ? work->count - j : KX_LANES, nothing,
-                                x + j * LANES + at, LANES);
-    } else {
-        for (int k = 0; k < LANES; k++) {
-            const int64_t length = k < work->rows ? work->length[k] : 0;
-            for (int64_t j = 0; j < length; j++) x[j * LANES + k] = values[work->start[k] + j];
-            for (int64_t j = length; j < work->count; j++) x[j * LANES + k] = nothing;
-        }
-    }
+    KX_TYPED(load_lines)(job->values, &work->lines, LANES, nothing, x);
     if (domain == KX_ENTROPY_DISTANCES_TO_OTHERS)
-        for (int k = 0; k < work->rows; k++)
-            if (work->row[k] < work->length[k]) x[work->is_long ? work->row[k] : work->row[k] * LANES + k] = nothing;
+        for (int k = 0; k < work->lines.rows; k++)
+            if (work->lines.row[k] < work->lines.length[k]) x[work->lines.is_long ? work->lines.row[k] : work->lines.row[k] * LANES + k] = nothing;
 }
 
 /* A lane with a bad row, or none: told from the others, and made harmless. */
@@ -324,7 +262,7 @@ static void KX_TYPED(set_aside)(const kx_entropy_job_t *job, kx_entropy_work_t *
     KX_REAL *x = work->exponents;
     const KX_REAL some = job->options->domain == KX_ENTROPY_WEIGHTS ? 1 : 0;
     work->status[lane] = status;
-    for (int64_t i = work->is_long ? 0 : lane; i < work->count * LANES; i += work->is_long ? 1 : LANES) x[i] = some;
+    for (int64_t i = work->lines.is_long ? 0 : lane; i < work->lines.count * LANES; i += work->lines.is_long ? 1 : LANES) x[i] = some;
     work->largest[lane] = (double)some;
 }
 
@@ -335,7 +273,7 @@ static void KX_TYPED(find_largest)(const kx_entropy_job_t *job, kx_entropy_work_
     KX_REAL *x = work->exponents, largest[LANES], lowest[LANES], check[LANES];
     for (int at = 0; at < LANES; at += KX_LANES) {
         KX_VECTOR top = weighs ? zero : V(set)(-(KX_REAL)INFINITY), bottom = zero, sum = zero;
-        for (int64_t j = 0; j < work->count; j++) {
+        for (int64_t j = 0; j < work->lines.count; j++) {
             KX_VECTOR value = V(load)(x + j * LANES + at);
             if (negative) {
                 value = V(sub)(zero, value);
@@ -349,24 +287,24 @@ static void KX_TYPED(find_largest)(const kx_entropy_job_t *job, kx_entropy_work_
         V(store)(lowest + at, bottom);
         V(store)(check + at, sum);
     }
-    if (work->is_long)
+    if (work->lines.is_long)
         for (int k = 1; k < LANES; k++) {
             if (largest[k] > largest[0]) largest[0] = largest[k];
             if (lowest[k] < lowest[0]) lowest[0] = lowest[k];
             check[0] += check[k];
         }
     for (int k = 0; k < LANES; k++) {
-        const int from = work->is_long ? 0 : k;
+        const int from = work->lines.is_long ? 0 : k;
         work->largest[k] = (double)largest[from];
         if (from != k) continue;
-        if (k >= work->rows) {
+        if (k >= work->lines.rows) {
             KX_TYPED(set_aside)(job, work, k, KX_E_EMPTY);
             continue;
         }
         int32_t status = largest[k] == (weighs ? 0 : -(KX_REAL)INFINITY) ? KX_E_EMPTY : KX_OK;
         if (check[k] != 0 || (weighs && lowest[k] < 0)) {
             int has_negative = 0, has_nonfinite = 0;
-            for (int64_t i = k; i < work->count * LANES; i += work->is_long ? 1 : LANES) {
+            for (int64_t i = k; i < work->lines.count * LANES; i += work->lines.is_long ? 1 : LANES) {
                 has_nonfinite |= isnan(x[i]) || x[i] == (KX_REAL)INFINITY;
                 has_negative |= x[i] < 0;
             }
@@ -374,7 +312,7 @@ static void KX_TYPED(find_largest)(const kx_entropy_job_t *job, kx_entropy_work_
         }
         if (status) KX_TYPED(set_aside)(job, work, k, status);
     }
-    if (work->is_long)
+    if (work->lines.is_long)
         for (int k = 1; k < LANES; k++) work->largest[k] = work->largest[0];
 }
 
@@ -382,48 +320,27 @@ static void KX_TYPED(find_largest)(const kx_entropy_job_t *job, kx_entropy_work_
 static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_work_t *work, double *sum, double *range) {
     kx_entropy_group_t *group = &work->group;
     const int weighs = job->options->domain == KX_ENTROPY_WEIGHTS;
-    const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1), half = V(set)((KX_REAL)0.5);
+    const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1);
     const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
     KX_REAL *x = work->exponents;
     work->holes = 0;
     for (int at = 0; at < LANES; at += KX_LANES) {
-        double scales[KX_LANES];
-        for (int k = 0; k < KX_LANES; k++) scales[k] = inverse_power(work->largest[at + k], SCALE_LIMIT);
-        const KX_VECTOR largest = KX_TYPED(lanes_of)(work->largest + at), scale = KX_TYPED(lanes_of)(scales);
-        const KX_VECTOR top = V(mul)(largest, scale), inverse = V(div)(one, top);
-        const KX_VECTOR inverse_low = V(mul)(V(residual)(top, inverse, one), inverse);
+        const KX_TYPED(top_t) top = KX_TYPED(top_of)(work->largest + at);
         const KX_VECTOR bottom = weighs ? zero : V(set)(-(KX_REAL)INFINITY);
         KX_VECTOR total = zero, lowest = zero, below = zero, closed = zero;
-        for (int64_t j = 0; j < work->count; j++) {
+        for (int64_t j = 0; j < work->lines.count; j++) {
             KX_REAL *place = x + j * LANES + at;
             const KX_VECTOR value = V(load)(place);
             const KX_MASK is_open = V(less)(bottom, value);
             const unsigned open = BITS(is_open);
-            KX_VECTOR v;
-            if (weighs) {
-                const KX_VECTOR scaled = V(select)(is_open, V(mul)(value, scale), top), difference = V(sub)(scaled, top);
-                KX_VECTOR e, ratio = V(fma)(scaled, inverse_low, V(mul)(scaled, inverse)), m = V(split)(ratio, &e);
-                /* Where the ratio is near 1, the difference to 1 is exact only if it is taken before the division. */
-                const KX_VECTOR near = V(fma)(difference, inverse_low, V(mul)(difference, inverse));
-                v = V(log_of_parts)(e, V(select)(V(less)(V(abs)(e), half), near, V(sub)(m, one)));
-                if (!V(all_between)(ratio, TINY_SHARE, 2)) { /* the product with the scale was not exact */
-                    KX_REAL lanes[KX_LANES], values[KX_LANES], ratios[KX_LANES];
-                    V(store)(lanes, v);
-                    V(store)(values, value);
-                    V(store)(ratios, ratio);
-                    for (int k = 0; k < KX_LANES; k++)
-                        if (!(ratios[k] >= TINY_SHARE)) lanes[k] = (KX_REAL)(log((double)values[k]) - log(work->largest[at + k]));
-                    v = V(load)(lanes);
-                }
-            } else {
-                v = V(select)(is_open, V(sub)(value, largest), zero);
-            }
+            const KX_VECTOR v = weighs ? KX_TYPED(log_of_share)(&top, is_open, value)
+                                       : V(select)(is_open, V(sub)(value, top.largest), zero);
             V(store)(place, v);
             total = V(add)(total, v);
             lowest = V(min)(v, lowest);
             below = V(add_where)(V(less)(v, zero), below, one);
             if (open != all) {
-                if (!work->holes) memset(work->open, 0xff, (size_t)work->count * sizeof *work->open);
+                if (!work->holes) memset(work->open, 0xff, (size_t)work->lines.count * sizeof *work->open);
                 work->holes = 1;
                 work->open[j] &= ~((uint32_t)(open ^ all) << at);
                 closed = V(add)(closed, V(select)(is_open, zero, one));
@@ -436,15 +353,15 @@ static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_wo
         memset(sum + at, 0, KX_LANES * sizeof *sum);
         KX_TYPED(add_to)(sum + at, total);
         for (int k = 0; k < KX_LANES; k++) {
-            group->support[at + k] = (double)work->count - nothing[k];
+            group->support[at + k] = (double)work->lines.count - nothing[k];
             group->ties[at + k] = lower[k]; /* for now: those that are below the largest */
             range[at + k] = -low[k];
         }
     }
-    if (work->is_long) {
-        spread_sum(sum);
-        spread_sum(group->support);
-        spread_sum(group->ties);
+    if (work->lines.is_long) {
+        kx_entropy_spread_sum(sum, LANES);
+        kx_entropy_spread_sum(group->support, LANES);
+        kx_entropy_spread_sum(group->ties, LANES);
         for (int k = 1; k < LANES; k++) range[0] = range[k] > range[0] ? range[k] : range[0];
         for (int k = 1; k < LANES; k++) range[k] = range[0];
     }
@@ -464,7 +381,7 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
     group->centred = group->flat;
     group->uncentred = 0;
     for (int k = 0; k < LANES; k++) {
-        work->unit[k] = inverse_power(range[k], SCALE_LIMIT);
+        work->unit[k] = kx_entropy_inverse_power(range[k], KX_TYPED(KX_ENTROPY_SCALE_LIMIT));
         const double mean = sum[k] / group->support[k];
         shift[k] = group->flat >> k & 1 ? mean : 0;
         centre[k] = (mean - shift[k]) * work->unit[k];
@@ -477,7 +394,7 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
         const KX_VECTOR by = KX_TYPED(lanes_of)(shift + at), unit = KX_TYPED(lanes_of)(work->unit + at);
         const KX_VECTOR middle = KX_TYPED(lanes_of)(centre + at);
         KX_VECTOR total = zero, cubic = zero;
-        for (int64_t j = 0; j < work->count; j++) {
+        for (int64_t j = 0; j < work->lines.count; j++) {
             KX_VECTOR value = V(mul)(V(sub)(V(load)(x + j * LANES + at), by), unit), deviation = V(sub)(value, middle);
             if (work->holes) {
                 const KX_MASK is_open = FROM_BITS(work->open[j] >> at & all);
@@ -492,9 +409,9 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
         KX_TYPED(add_to)(squares + at, total);
         KX_TYPED(add_to)(cubes + at, cubic);
     }
-    if (work->is_long) {
-        spread_sum(squares);
-        spread_sum(cubes);
+    if (work->lines.is_long) {
+        kx_entropy_spread_sum(squares, LANES);
+        kx_entropy_spread_sum(cubes, LANES);
     }
     for (int k = 0; k < LANES; k++) {
         if (!(group->active >> k & 1)) continue;
@@ -509,13 +426,13 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
 static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
     kx_entropy_group_t *group = &work->group;
     const kx_entropy_domain_t domain = job->options->domain;
-    for (int k = 0; k < work->rows; k++) {
+    for (int k = 0; k < work->lines.rows; k++) {
         if (!(group->uncentred >> k & 1)) continue;
-        const KX_REAL *values = (const KX_REAL *)job->values + work->start[k];
+        const KX_REAL *values = (const KX_REAL *)job->values + work->lines.start[k];
         KX_REAL *x = work->exponents;
         const double largest = work->largest[k], unit = work->unit[k];
-        for (int64_t j = 0; j < work->length[k]; j++) {
-            const int64_t at = work->is_long ? j : j * LANES + k;
+        for (int64_t j = 0; j < work->lines.length[k]; j++) {
+            const int64_t at = work->lines.is_long ? j : j * LANES + k;
             if (work->holes && !(work->open[at / LANES] >> at % LANES & 1)) continue;
             const double value = (double)values[j], ratio = value / largest, less_one = (value - largest) / largest;
             if (domain == KX_ENTROPY_WEIGHTS)
@@ -531,7 +448,7 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
 #ifdef NARROW_FIRST
 static void narrow_exponents(kx_entropy_work_t *work) {
     const double *x = work->exponents;
-    for (int64_t i = 0; i < work->count * LANES; i++) work->narrow[i] = (float)x[i];
+    for (int64_t i = 0; i < work->lines.count * LANES; i++) work->narrow[i] = (float)x[i];
 }
 #endif
 
@@ -561,7 +478,7 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
     }
 #endif
     while (group->active) {
-        if (work->is_long && kx_task_should_stop(task)) return KX_E_CANCELLED;
+        if (work->lines.is_long && kx_task_should_stop(task)) return KX_E_CANCELLED;
         KX_TYPED(evaluate_group)(work, work->exponents, weights);
         kx_entropy_advance(group, settle, 1);
         if (group->uncentred) KX_TYPED(uncentre)(job, work);
@@ -570,10 +487,10 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
                 group->active &= ~(1u << k);
                 group->gamma[k] = group->evaluated[k];
                 group->step[k] = 0;
-                if (!work->is_long || k == 0) work->status[k] = KX_W_MAXITER;
+                if (!work->lines.is_long || k == 0) work->status[k] = KX_W_MAXITER;
             }
     }
-    if (!solved && weights) memset(weights, 0, (size_t)(work->count * LANES) * sizeof *weights);
+    if (!solved && weights) memset(weights, 0, (size_t)(work->lines.count * LANES) * sizeof *weights);
     return KX_OK;
 }
 
@@ -585,10 +502,10 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
     const KX_REAL *x = work->exponents;
     KX_REAL *weights = work->weights, *q = outputs->q;
     for (int k = 0; k < LANES; k++) {
-        const int from = work->is_long ? 0 : k;
+        const int from = work->lines.is_long ? 0 : k;
         inverse[k] = rate[k] = 0;
         gammas[k] = entropies[k] = (double)NAN;
-        if (from >= work->rows) continue;
+        if (from >= work->lines.rows) continue;
         switch (work->status[from]) {
         case KX_OK:
         case KX_W_MAXITER: {
@@ -608,8 +525,8 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
         default: break;
         }
     }
-    for (int k = 0; k < work->rows; k++) {
-        const int64_t row = work->row[k];
+    for (int k = 0; k < work->lines.rows; k++) {
+        const int64_t row = work->lines.row[k];
         if (outputs->gamma) outputs->gamma[row] = gammas[k];
         if (outputs->entropy) outputs->entropy[row] = entropies[k];
         if (outputs->status) outputs->status[row] = work->status[k] == ATTAINED ? KX_OK : work->status[k];
@@ -621,7 +538,7 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
     for (int at = 0; at < LANES; at += KX_LANES) {
         const KX_VECTOR share = KX_TYPED(lanes_of)(inverse + at), slope = KX_TYPED(lanes_of)(rate + at);
         const KX_VECTOR half = V(set)((KX_REAL)0.5), third = V(set)((KX_REAL)(1.0 / 3)), quarter = V(set)((KX_REAL)0.25);
-        for (int64_t j = 0; j < work->count; j++) {
+        for (int64_t j = 0; j < work->lines.count; j++) {
             const KX_VECTOR y = V(mul)(slope, V(load)(x + j * LANES + at));
             KX_VECTOR factor = V(fma)(V(mul)(y, quarter), one, one);
             factor = V(fma)(V(mul)(y, third), factor, one);
@@ -632,42 +549,30 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
             V(store)(weights + j * LANES + at, value);
         }
     }
-    for (int k = 0; k < work->rows; k++) {
+    for (int k = 0; k < work->lines.rows; k++) {
         const int32_t status = work->status[k];
         if (status != KX_OK && status != KX_W_MAXITER) {
             const int bad = status < 0;
             const double equal = bad ? (double)NAN : 1 / (status == KX_ENTROPY_BELOW ? group->ties[k] : group->support[k]);
-            for (int64_t i = 0; i < work->length[k]; i++) {
-                const int64_t at = work->is_long ? i : i * LANES + k;
+            for (int64_t i = 0; i < work->lines.length[k]; i++) {
+                const int64_t at = work->lines.is_long ? i : i * LANES + k;
                 const int weighs = (!work->holes || work->open[at / LANES] >> at % LANES & 1) && (status != KX_ENTROPY_BELOW || x[at] == 0);
                 weights[at] = (KX_REAL)(weighs || bad ? equal : 0);
             }
         }
     }
-    if (work->is_long) {
-        memcpy(q + work->start[0], weights, (size_t)work->length[0] * sizeof *q);
-    } else if (work->is_even) {
-        KX_REAL *to[LANES];
-        for (int k = 0; k < work->rows; k++) to[k] = q + work->start[k];
-        for (int at = 0; at < LANES; at += KX_LANES)
-            for (int64_t j = 0; j < work->count; j += KX_LANES)
-                V(transpose_out)(weights + j * LANES + at, LANES, work->rows - at,
-                                 work->count - j < KX_LANES ? work->count - j : KX_LANES, to + at, j);
-    } else {
-        for (int k = 0; k < work->rows; k++)
-            for (int64_t j = 0; j < work->length[k]; j++) q[work->start[k] + j] = weights[j * LANES + k];
-    }
+    KX_TYPED(store_lines)(weights, &work->lines, LANES, q);
 }
 
 /* The group's results and what most likely is the next group: sixteen short rows at a time are no stream that the processor recognises
    (13% of the time in float64, 20% in float32, at 10,000 rows of 100). */
 static void KX_TYPED(prefetch_group)(const kx_entropy_job_t *job, const kx_entropy_work_t *work) {
-    const int last = work->rows - 1;
-    const int64_t end = work->start[last] + work->length[last];
-    int64_t bytes = (end - work->start[0]) * (int64_t)sizeof(KX_REAL);
+    const int last = work->lines.rows - 1;
+    const int64_t end = work->lines.start[last] + work->lines.length[last];
+    int64_t bytes = (end - work->lines.start[0]) * (int64_t)sizeof(KX_REAL);
     if (bytes > LONG_ROW * LANES * (int64_t)sizeof(KX_REAL)) return; /* long rows between them */
     const char *next = (const char *)((const KX_REAL *)job->values + end);
-    const char *q = job->outputs->q ? (const char *)((const KX_REAL *)job->outputs->q + work->start[0]) : next;
+    const char *q = job->outputs->q ? (const char *)((const KX_REAL *)job->outputs->q + work->lines.start[0]) : next;
     for (int64_t i = 0; i < bytes; i += 64) {
         kx_prefetch(next + i);
         kx_prefetch(q + i);
@@ -678,34 +583,16 @@ static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t 
     const kx_entropy_job_t *job = arg;
     char *block = job->works + (size_t)kx_task_worker(task) * job->work_bytes;
     kx_entropy_work_t *work = (kx_entropy_work_t *)block;
-    int64_t next_long = begin;
-    for (int64_t row = begin; row < end || next_long < end;) {
+    work->exponents = block + job->exponents;
+    work->weights = block + job->weights;
+    work->narrow = (float *)(block + job->narrow);
+    work->open = (uint32_t *)(block + job->open);
+    int64_t next_short = begin, next_long = begin;
+    while (kx_entropy_next_lines(&work->lines, job->offsets, job->n, LANES, LONG_ROW, &next_short, &next_long, end)) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-        work->rows = 0;
-        work->count = 0;
-        work->is_long = 0;
-        work->is_even = 1;
-        for (; row < end && work->rows < LANES; row++) {
-            const int64_t length = length_of(job, row);
-            if (length >= LONG_ROW) continue;
-            work->row[work->rows] = row;
-            work->start[work->rows] = start_of(job, row);
-            work->length[work->rows++] = length;
-            if (length > work->count) work->count = length;
-            work->is_even &= length == work->length[0];
-        }
-        if (!work->rows) {
-            while (next_long < end && length_of(job, next_long) < LONG_ROW) next_long++;
-            if (next_long == end) break;
-            work->rows = work->is_long = 1;
-            work->row[0] = next_long;
-            work->start[0] = start_of(job, next_long);
-            work->length[0] = length_of(job, next_long++);
-            work->count = (work->length[0] + LANES - 1) / LANES;
-        }
         memset(work->status, 0, sizeof work->status);
         KX_TYPED(prepare)(job, work);
-        if (!work->is_long) KX_TYPED(prefetch_group)(job, work);
+        if (!work->lines.is_long) KX_TYPED(prefetch_group)(job, work);
         kx_status_t status = KX_TYPED(solve)(task, job, work);
         if (status != KX_OK) return status;
         KX_TYPED(finish)(job, work);
@@ -715,53 +602,23 @@ static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t 
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_entropy_normalize)) KX_ENTROPY_PARAMETERS {
     if (rows < 0 || n < 0 || !targets || !options || !outputs || options->max_iter < 1 || !(options->tolerance > 0)) return KX_E_ARGUMENT;
-    int64_t longest = n, entries;
-    if (offsets) {
-        longest = 0;
-        for (int64_t i = 0; i < rows; i++) {
-            const int64_t length = offsets[i + 1] - offsets[i];
-            if (length < 0 || offsets[0] < 0) return KX_E_ARGUMENT;
-            longest = length > longest ? length : longest;
-        }
-        entries = rows ? offsets[rows] - offsets[0] : 0;
-    } else {
-        if (n > 0 && rows > INT64_MAX / 64 / n) return KX_E_OVERFLOW;
-        entries = rows * n;
-    }
+    int64_t longest, entries;
+    const kx_status_t fits = kx_entropy_measure(offsets, rows, n, &longest, &entries);
+    if (fits != KX_OK) return fits;
     if (rows == 0) return KX_OK;
     if (!values && entries > 0) return KX_E_ARGUMENT;
-    kx_entropy_job_t job = {values, offsets, targets, rows, n, targets_stride, options, outputs, 0, 0, NULL};
+    kx_entropy_job_t job = {values, offsets, targets, rows, n, targets_stride, options, outputs, 0, 0, 0, 0, 0, 0, NULL};
     /* Groups of short rows need a whole number of vectors, however few rows there are. */
     job.entries = longest < LONG_ROW ? longest * LANES : LONG_ROW * LANES;
     if (longest > job.entries) job.entries = kx_round_up(longest, LANES);
     kx_layout_t layout = {0, 0};
     kx_layout_add(&layout, 1, sizeof(kx_entropy_work_t));
-    const size_t exponents = kx_layout_add(&layout, job.entries, sizeof(KX_REAL));
-    const size_t weights = kx_layout_add(&layout, job.entries, sizeof(KX_REAL));
-    const size_t narrow = kx_layout_add(&layout, sizeof(KX_REAL) == 8 ? job.entries : 0, sizeof(float));
-    const size_t open = kx_layout_add(&layout, job.entries / LANES, sizeof(uint32_t));
-    const int64_t grain = kx_round_up(1 + 32768 / (entries / rows + 32), LANES), chunks = (rows + grain - 1) / grain;
-    int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
-    workers = workers < chunks ? workers : chunks;
+    job.exponents = kx_layout_add(&layout, job.entries, sizeof(KX_REAL));
+    job.weights = kx_layout_add(&layout, job.entries, sizeof(KX_REAL));
+    job.narrow = kx_layout_add(&layout, sizeof(KX_REAL) == 8 ? job.entries : 0, sizeof(float));
+    job.open = kx_layout_add(&layout, job.entries / LANES, sizeof(uint32_t));
     job.work_bytes = layout.bytes;
-    if (layout.overflow || layout.bytes > SIZE_MAX / 2 / (size_t)workers) return KX_E_OVERFLOW;
-    job.works = kx_allocate(ctx, layout.bytes * (size_t)workers);
-    if (!job.works) return KX_E_MEMORY;
-    for (int64_t k = 0; k < workers; k++) {
-        char *block = job.works + (size_t)k * layout.bytes;
-        kx_entropy_work_t *work = (kx_entropy_work_t *)block;
-        work->exponents = block + exponents;
-        work->weights = block + weights;
-        work->narrow = (float *)(block + narrow);
-        work->open = (uint32_t *)(block + open);
-    }
-    kx_ctx_t limited;
-    if (ctx) limited = *ctx;
-    else kx_ctx_init(&limited);
-    limited.workers = (int)workers;
-    kx_status_t status = kx_parallel_for(&limited, rows, grain, KX_TYPED(normalize_rows), &job);
-    kx_release(ctx, job.works);
-    return status;
+    return kx_entropy_run(ctx, rows, entries, &layout, &job.works, KX_TYPED(normalize_rows), &job);
 }
 #undef V
 #undef FROM_BITS
