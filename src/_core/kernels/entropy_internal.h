@@ -129,13 +129,14 @@ typedef struct kx_entropy_group {
     double step[KX_ENTROPY_LANES];    /* the last one, relative; where the caller asks so, not yet in gamma when the lane is done */
     double low[KX_ENTROPY_LANES], high[KX_ENTROPY_LANES]; /* the bracket: 0 and inf at first */
     double error[KX_ENTROPY_LANES];   /* of the last evaluation: the gap's, relative */
-    double wanted[KX_ENTROPY_LANES];  /* the gap */
+    double wanted[KX_ENTROPY_LANES], wanted_root[KX_ENTROPY_LANES]; /* the gap, and its square root */
     double support[KX_ENTROPY_LANES], ties[KX_ENTROPY_LANES]; /* s and m */
     double sums[4][KX_ENTROPY_LANES]; /* rest, first and the sums of c^2 e^c and c^3 e^c */
     double gap[KX_ENTROPY_LANES], variance[KX_ENTROPY_LANES], curvature[KX_ENTROPY_LANES], total[KX_ENTROPY_LANES];
     int32_t evaluations[KX_ENTROPY_LANES];
     double range[KX_ENTROPY_LANES];   /* log s - log m */
     double top[KX_ENTROPY_LANES];     /* of centred lanes: the largest exponent */
+    double farthest[KX_ENTROPY_LANES]; /* of centred lanes: the largest gamma to evaluate */
     /* A bit for each lane: whose wanted gap is log s - H; whose exponents are about their mean; whose gamma is still sought. */
     unsigned flat, centred, active;
     unsigned uncentred; /* centred lanes that this step found to need it no more: the caller moves their exponents */
@@ -175,7 +176,7 @@ static inline void kx_entropy_advance(kx_entropy_group_t *group, double settle, 
         /* newton, and half of F F'' / F'^2 */
         kx_f64v error = zero, newton = zero, bend = zero;
         if (flat_bits) {
-            const kx_f64v root = kx_f64v_sqrt(gap), excess = kx_f64v_sub(root, kx_f64v_sqrt(wanted));
+            const kx_f64v root = kx_f64v_sqrt(gap), excess = kx_f64v_sub(root, kx_f64v_load(group->wanted_root + at));
             const kx_f64v relative = kx_f64v_div(excess, root);
             newton = kx_f64v_mul(kx_f64v_mul(kx_f64v_set(-2), excess), kx_f64v_mul(root, inverse_variance));
             bend = kx_f64v_mul(relative, kx_f64v_sub(ratio, half));
@@ -203,7 +204,7 @@ static inline void kx_entropy_advance(kx_entropy_group_t *group, double settle, 
         if (centred_bits) {
             const kx_f64v top = kx_f64v_load(group->top + at), reach = kx_f64v_mul(gamma, top);
             leaves = kx_f64m_bits(kx_f64v_less(kx_f64v_set(25), reach)) & kx_f64m_bits(too_low) & centred_bits;
-            farthest = kx_f64v_select(centred, kx_f64v_div(kx_f64v_set(60), top), infinity);
+            farthest = kx_f64v_select(centred, kx_f64v_load(group->farthest + at), infinity);
             next = kx_f64v_min(next, farthest);
         }
         const kx_f64v middle = kx_f64v_min(kx_f64v_select(has_low, kx_f64v_select(has_high, between, outward), outward), farthest);
