@@ -52,16 +52,32 @@ static const double inverse_factorials[][2] = {
     {0x1.091b406b6ff26p-203, 0x1.e973637973b18p-257}
 };
 
-static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *operands) {
-    const kx_f64v x = operands[0], n = function == EXP_TAYLOR ? operands[1] : kx_f64v_sub(operands[1], kx_f64v_set(1));
-    (void)narrow; /* near a zero float32 needs the pairs too */
+static KX_ALWAYS_INLINE kx_f64p horner(kx_f64v x, kx_f64v n, int most) {
     kx_f64p s = kx_f64p_set(0, 0);
-    for (int k = (int)-kx_f64v_reduce_min(kx_f64v_negate(n)); k >= 0; k--) {
+    for (int k = most; k >= 0; k--) {
         const kx_f64p c = kx_f64p_set(inverse_factorials[k][0], inverse_factorials[k][1]);
         const kx_f64m takes_part = kx_f64v_less(kx_f64v_set(k - 0.5), n);
         s = kx_f64p_select(takes_part, kx_f64p_add(kx_f64p_mul_f64v(s, x), c), s);
     }
-    return kx_f64p_round(s, 0);
+    return s;
+}
+
+/* For float32 doubles will do, unless 18 bits or more are lost: then the error of n roundings would show. */
+static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *operands) {
+    const kx_f64v x = operands[0], n = function == EXP_TAYLOR ? operands[1] : kx_f64v_sub(operands[1], kx_f64v_set(1));
+    const int most = (int)-kx_f64v_reduce_min(kx_f64v_negate(n));
+    if (!narrow) return kx_f64p_round(horner(x, n, most), 0);
+    const kx_f64v a = kx_f64v_abs(x);
+    kx_f64v s = kx_f64v_set(0), sizes = s;
+    for (int k = most; k >= 0; k--) {
+        const kx_f64v c = kx_f64v_set(inverse_factorials[k][0]);
+        const kx_f64m takes_part = kx_f64v_less(kx_f64v_set(k - 0.5), n);
+        s = kx_f64v_select(takes_part, kx_f64v_fma(s, x, c), s);
+        sizes = kx_f64v_select(takes_part, kx_f64v_fma(sizes, a, c), sizes);
+    }
+    const kx_f64m is_doubtful = kx_f64v_less(kx_f64v_abs(s), kx_f64v_mul(sizes, kx_f64v_set(0x1p-18)));
+    if (!kx_f64m_bits(is_doubtful)) return s;
+    return kx_f64v_select(is_doubtful, kx_f64p_round(horner(x, n, most), 0), s);
 }
 
 static KX_ALWAYS_INLINE int are_ordinary(int function, int narrow, const kx_f64v *x) {
