@@ -185,7 +185,7 @@ static KX_ALWAYS_INLINE kx_f64p kx_f64p_log1p_ratio(kx_f64p u, int narrow) {
     return kx_f64p_sum_ordered(q, kx_f64v_fma(q, more, kx_f64v_mul(rest, half)));
 }
 
-/* R(a) = exp(a^2 / 2) Phi(-a), 0 <= a <= 56 (narrow: 16), to 2^-53.5: R(0) = 1/2, a R(a) tends to 1 / sqrt(2 pi). (a + 5/4) R(a)
+/* R(a) = exp(a^2 / 2) Phi(-a), 0 <= a <= 56 (narrow: 16), to 2^-53: R(0) = 1/2, a R(a) tends to 1 / sqrt(2 pi). (a + 5/4) R(a)
    lies between 0.39 and 0.63 and is flat at 0, where t is less exact than a; it is a polynomial in t = (a - 5) / (a + 5). */
 static KX_ALWAYS_INLINE kx_f64p kx_f64p_normal_tail(kx_f64p a, int narrow) {
     static const double narrow_c[] = {0x1.ec4896dab6471p-2, -0x1.04f30804fb43dp-3, 0x1.ebe8e14ccebb4p-5,
