@@ -149,7 +149,7 @@ def odd_bound(x, degree):
     if degree % 2 == 0 or x >= 0:
         return mpmath.mpf(0)
     if degree <= 48:
-        return reference.exp_taylor(-x, degree) / 2**100
+        return reference.exp_taylor(-x, degree) / 2**96
     return mpmath.exp(mpmath.mpf(float(x))) / 2**55
 
 

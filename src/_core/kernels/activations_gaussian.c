@@ -5,7 +5,7 @@
    times (a + M(a)) / ((a + 3/2) sqrt(2 pi)), where M lies between 2.25 and 2.5, is flat at 0, and a polynomial in
    (a - 5) / (a + 5). As f(x) - f(-x) = x, f'(x) = 1 - f'(-x).
 
-   Errors (tests/accuracy_activations.py) below 1 ulp in float64 and 0.51 ulp in float32. */
+   Errors (tests/accuracy_activations.py) below 1 ulp in float64 (1.5 without a hardware FMA) and 0.51 ulp in float32. */
 #ifndef KX_REAL
 #include "kexue/kx_activations.h"
 
