@@ -24,17 +24,20 @@ static void call_f64(int function, const double *x, const double *grad, const la
         case LOGSUMEXP: status = kx_softmax_logsumexp_f64(x, l->rows, l->n, l->x_row, l->x_step, out, l->out_row); break;
         case ENTROPY: status = kx_softmax_entropy_f64(x, l->rows, l->n, l->x_row, l->x_step, out, l->out_row); break;
         case TAYLOR:
-            status = kx_softmax_taylor_f64(x, l->rows, l->n, l->x_row, l->x_step, ORDER, -(double)INFINITY, out, l->out_row, l->out_step);
+            status = kx_softmax_taylor_f64(x, l->rows, l->n, l->x_row, l->x_step, ORDER, -(double)INFINITY, out,
+                                           l->out_row, l->out_step);
             break;
         case VJP:
-            status = kx_softmax_vjp_f64(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, l->grad_step, out, l->out_row, l->out_step);
+            status = kx_softmax_vjp_f64(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, l->grad_step, out, l->out_row,
+                                        l->out_step);
             break;
         case LOG_VJP:
-            status = kx_softmax_log_vjp_f64(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, l->grad_step, out, l->out_row,
-                                            l->out_step);
+            status = kx_softmax_log_vjp_f64(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, l->grad_step, out,
+                                            l->out_row, l->out_step);
             break;
         case LOGSUMEXP_VJP:
-            status = kx_softmax_logsumexp_vjp_f64(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, out, l->out_row, l->out_step);
+            status = kx_softmax_logsumexp_vjp_f64(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, out,
+                                                  l->out_row, l->out_step);
             break;
         default:
             status = kx_softmax_taylor_vjp_f64(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, l->grad_step, ORDER,
@@ -50,17 +53,20 @@ static void call_f32(int function, const float *x, const float *grad, const layo
         case LOGSUMEXP: status = kx_softmax_logsumexp_f32(x, l->rows, l->n, l->x_row, l->x_step, out, l->out_row); break;
         case ENTROPY: status = kx_softmax_entropy_f32(x, l->rows, l->n, l->x_row, l->x_step, out, l->out_row); break;
         case TAYLOR:
-            status = kx_softmax_taylor_f32(x, l->rows, l->n, l->x_row, l->x_step, ORDER, -(double)INFINITY, out, l->out_row, l->out_step);
+            status = kx_softmax_taylor_f32(x, l->rows, l->n, l->x_row, l->x_step, ORDER, -(double)INFINITY, out,
+                                           l->out_row, l->out_step);
             break;
         case VJP:
-            status = kx_softmax_vjp_f32(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, l->grad_step, out, l->out_row, l->out_step);
+            status = kx_softmax_vjp_f32(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, l->grad_step, out, l->out_row,
+                                        l->out_step);
             break;
         case LOG_VJP:
-            status = kx_softmax_log_vjp_f32(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, l->grad_step, out, l->out_row,
-                                            l->out_step);
+            status = kx_softmax_log_vjp_f32(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, l->grad_step, out,
+                                            l->out_row, l->out_step);
             break;
         case LOGSUMEXP_VJP:
-            status = kx_softmax_logsumexp_vjp_f32(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, out, l->out_row, l->out_step);
+            status = kx_softmax_logsumexp_vjp_f32(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, out,
+                                                  l->out_row, l->out_step);
             break;
         default:
             status = kx_softmax_taylor_vjp_f32(x, grad, l->rows, l->n, l->x_row, l->x_step, l->grad_row, l->grad_step, ORDER,
@@ -106,7 +112,9 @@ static void reference(int function, const double *x, const double *grad, int64_t
             case SOFTMAX: case TAYLOR: exact[i] = p, scale[i] = p; break;
             case LOG_SOFTMAX: exact[i] = (long double)x[i] - top - log1pl(rest), scale[i] = fabsl(exact[i]); break;
             case VJP: exact[i] = f[i] * (g - dot), scale[i] = f[i] * sizes; break;
-            case LOG_VJP: exact[i] = g - expl((long double)x[i]) * grads, scale[i] = fabsl(g) + expl((long double)x[i]) * sizes; break;
+            case LOG_VJP:
+                exact[i] = g - expl((long double)x[i]) * grads, scale[i] = fabsl(g) + expl((long double)x[i]) * sizes;
+                break;
             case LOGSUMEXP_VJP: exact[i] = p * (long double)grad[0], scale[i] = fabsl(exact[i]); break;
             default: exact[i] = slope[i] / sum * (g - dot / sum), scale[i] = p * sizes;
         }
@@ -150,7 +158,8 @@ static void test_layouts(int function, size_t size, int trials) {
                 rows[i][j] = size == 8 ? value : (double)(float)value, total += rows[i][j];
                 grads[i][j] = size == 8 ? check_uniform(-2, 2) : (double)(float)check_uniform(-2, 2);
             }
-            for (int64_t j = 0; j < l.n && function == VJP; j++) rows[i][j] = size == 8 ? rows[i][j] / total : (double)(float)(rows[i][j] / total);
+            for (int64_t j = 0; j < l.n && function == VJP; j++)
+                rows[i][j] = size == 8 ? rows[i][j] / total : (double)(float)(rows[i][j] / total);
             for (int64_t j = 0; j < l.n; j++) {
                 const float xf = (float)rows[i][j], gf = (float)grads[i][j];
                 memcpy(px + i * l.x_row + j * l.x_step, size == 8 ? (void *)&rows[i][j] : (const void *)&xf, size);
@@ -181,7 +190,8 @@ static void test_layouts(int function, size_t size, int trials) {
         CHECK(memcmp(before, in_place ? x : out, BUFFER) == 0, "%s wrote outside of its output", names[function]);
     }
     const double limit = LDBL_MANT_DIG >= 64 ? 8 : 16;
-    CHECK(worst[function][size == 8] <= limit, "%s f%zu: an error of %g eps", names[function], 8 * size, worst[function][size == 8]);
+    CHECK(worst[function][size == 8] <= limit, "%s f%zu: an error of %g eps", names[function], 8 * size,
+          worst[function][size == 8]);
 }
 
 typedef struct special {
@@ -193,15 +203,18 @@ typedef struct special {
 static void test_special_values(void) {
     const double inf = INFINITY, nan = NAN;
     const special table[] = {
-        {SOFTMAX, {-inf, 0}, {0, 1}, 0}, {SOFTMAX, {-inf, -inf}, {nan, nan}, FE_INVALID}, {SOFTMAX, {inf, 0}, {nan, nan}, FE_INVALID},
+        {SOFTMAX, {-inf, 0}, {0, 1}, 0}, {SOFTMAX, {-inf, -inf}, {nan, nan}, FE_INVALID},
+        {SOFTMAX, {inf, 0}, {nan, nan}, FE_INVALID},
         {SOFTMAX, {nan, 0}, {nan, nan}, 0}, {SOFTMAX, {nan, inf}, {nan, nan}, 0}, {SOFTMAX, {DBL_MAX, -DBL_MAX}, {1, 0}, 0},
         {LOG_SOFTMAX, {-inf, 0}, {-inf, 0}, 0}, {LOG_SOFTMAX, {-inf, -inf}, {nan, nan}, FE_INVALID},
         {LOG_SOFTMAX, {inf, 0}, {nan, -inf}, FE_INVALID}, {LOG_SOFTMAX, {nan, 0}, {nan, nan}, 0},
         {LOGSUMEXP, {-inf, -inf}, {-inf, 0}, 0}, {LOGSUMEXP, {inf, 5}, {inf, 0}, 0}, {LOGSUMEXP, {nan, inf}, {nan, 0}, 0},
         {LOGSUMEXP, {-inf, 3}, {3, 0}, 0}, {ENTROPY, {0, 3}, {0, 0}, 0}, {ENTROPY, {0, 0}, {nan, 0}, FE_INVALID},
         {ENTROPY, {-1, 3}, {nan, 0}, FE_INVALID}, {ENTROPY, {inf, 3}, {nan, 0}, FE_INVALID}, {ENTROPY, {nan, -3}, {nan, 0}, 0},
-        {TAYLOR, {inf, 0}, {nan, nan}, FE_INVALID}, {TAYLOR, {-inf, 0}, {nan, nan}, FE_INVALID}, {TAYLOR, {nan, inf}, {nan, nan}, 0},
-        {TAYLOR, {DBL_MAX, 1}, {1, 0}, 0}, {LOGSUMEXP_VJP, {-inf, 0}, {0, 1}, 0}, {LOGSUMEXP_VJP, {inf, 0}, {nan, nan}, FE_INVALID},
+        {TAYLOR, {inf, 0}, {nan, nan}, FE_INVALID}, {TAYLOR, {-inf, 0}, {nan, nan}, FE_INVALID},
+        {TAYLOR, {nan, inf}, {nan, nan}, 0},
+        {TAYLOR, {DBL_MAX, 1}, {1, 0}, 0}, {LOGSUMEXP_VJP, {-inf, 0}, {0, 1}, 0},
+        {LOGSUMEXP_VJP, {inf, 0}, {nan, nan}, FE_INVALID},
     };
     for (size_t k = 0; k < sizeof table / sizeof *table; k++)
         for (int along = 0; along < 2; along++) {
@@ -258,7 +271,8 @@ int main(int argc, char **argv) {
     for (int function = 0; function < FUNCTIONS; function++) {
         test_layouts(function, 8, trials);
         test_layouts(function, 4, trials);
-        printf("%-14s worst error: float32 %.2f eps, float64 %.2f eps\n", names[function], worst[function][0], worst[function][1]);
+        printf("%-14s worst error: float32 %.2f eps, float64 %.2f eps\n", names[function], worst[function][0],
+               worst[function][1]);
     }
     return check_report();
 }

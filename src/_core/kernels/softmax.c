@@ -3,9 +3,9 @@
    A function is a few passes over a row; the same passes run along a long row or over short or strided rows in the lanes, and
    differ in how a pass ends: in the first case the lanes are reduced to one number.
 
-   A softmax takes 2^k as its scale, k the binary exponent of the largest exponential, and not the largest exponential itself: then
-   x is reduced by the exponential's own argument reduction, exactly, and x - max is never rounded. With the rounded difference
-   a probability of e^-50 is off by 25 ulp.
+   A softmax takes 2^k as its scale, k the binary exponent of the largest exponential, and not the largest exponential
+   itself: then x is reduced by the exponential's own argument reduction, exactly, and x - max is never rounded. With the rounded
+   difference a probability of e^-50 is off by 25 ulp.
 
    log_softmax and logsumexp take the largest exponential out of the sum and the logarithm of 1 + rest: the result is accurate
    relatively where one logit dominates. The template below is compiled for double and for float. */
@@ -150,7 +150,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(store)(char *p, int64_t width, KX_VECTOR v
     else V(store_part)((KX_REAL *)(void *)p, width, value);
 }
 
-/* The largest and, of weights, the smallest entry so far. V(max) and V(min) return their second operand for a NaN in the first. */
+/* The largest and, of weights, the smallest entry so far. V(max) and V(min) return the second operand if the first is NaN. */
 static KX_ALWAYS_INLINE void KX_TYPED(extremes)(const int function, KX_TYPED(state) * s, const char *x, ptrdiff_t x_step,
                                                 int64_t vectors, int64_t width, int64_t tail, KX_REAL fill) {
     KX_VECTOR top[4], least = s->lowest;
@@ -297,15 +297,18 @@ static KX_ALWAYS_INLINE int KX_TYPED(raises_for)(const int function) {
 }
 
 /* For each lane the number of its row; lanes past the last row repeat it. */
-static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(parameters)(const KX_TYPED(rows) * r, const int function, int64_t first, int64_t count) {
+static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(parameters)(const KX_TYPED(rows) * r, const int function, int64_t first,
+                                                       int64_t count) {
     if (function != LOGSUMEXP_VJP) return V(set)(R(1));
     KX_REAL values[KX_LANES];
-    for (int64_t i = 0; i < KX_LANES; i++) memcpy(values + i, r->y + (first + (i < count ? i : count - 1)) * r->y_row, sizeof *values);
+    for (int64_t i = 0; i < KX_LANES; i++)
+        memcpy(values + i, r->y + (first + (i < count ? i : count - 1)) * r->y_row, sizeof *values);
     return V(load)(values);
 }
 
 /* `count` rows of n entries from and to a block with a row in each lane. */
-static KX_ALWAYS_INLINE void KX_TYPED(pack)(const char *x, ptrdiff_t row, ptrdiff_t step, int64_t n, int64_t count, KX_REAL *block) {
+static KX_ALWAYS_INLINE void KX_TYPED(pack)(const char *x, ptrdiff_t row, ptrdiff_t step, int64_t n, int64_t count,
+                                            KX_REAL *block) {
     if (step != (ptrdiff_t)sizeof *block) {
         for (int64_t j = 0; j < n; j++)
             for (int64_t i = 0; i < KX_LANES; i++)
@@ -412,7 +415,7 @@ static KX_ALWAYS_INLINE int KX_TYPED(strided_rows)(const int function, const KX_
     return due;
 }
 
-/* Measured: transposing costs as much as the end of a pass along a row at some 5 vectors, at 8 where it is a logarithm of floats. */
+/* Measured: transposing costs as much as the end of a pass along a row at some 5 vectors, 8 where it is a logarithm of floats. */
 static KX_ALWAYS_INLINE int64_t KX_TYPED(short_limit)(const int function) {
     return sizeof(KX_REAL) == 4 && (function == LOG_SOFTMAX || gives_number(function)) ? KX_TYPED(SHORT) : KX_TYPED(SHORT) / 2;
 }
@@ -479,20 +482,23 @@ static KX_ALWAYS_INLINE int KX_TYPED(long_rows)(const int function, const KX_TYP
         if (is_contiguous)
             KX_TYPED(sweep)(function, 0, &s, x, vector, y, vector, writes(function, 0), out, vector, vectors, KX_LANES, tail);
         else
-            KX_TYPED(scattered_pass)(function, 0, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n, x_block, y_block, out_block);
+            KX_TYPED(scattered_pass)(function, 0, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n,
+                                     x_block, y_block, out_block);
         if (KX_TYPED(finish)(function, 0, &s, parameter, 0) && KX_TYPED(raises_for)(function))
             due |= KX_TYPED(flags_due)(r, row, 1, 1);
         if (is_contiguous)
             KX_TYPED(sweep)(function, 1, &s, x, vector, y, vector, writes(function, 1), out, vector, vectors, KX_LANES, tail);
         else
-            KX_TYPED(scattered_pass)(function, 1, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n, x_block, y_block, out_block);
+            KX_TYPED(scattered_pass)(function, 1, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n,
+                                     x_block, y_block, out_block);
         KX_TYPED(finish)(function, 1, &s, parameter, 0);
         if (pass_count(function) == 3) {
             const char *from = is_scaled_exponential(function) ? out : x;
             if (is_contiguous)
             KX_TYPED(sweep)(function, 2, &s, from, vector, y, vector, writes(function, 2), out, vector, vectors, KX_LANES, tail);
             else
-                KX_TYPED(scattered_pass)(function, 2, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n, x_block, y_block, out_block);
+                KX_TYPED(scattered_pass)(function, 2, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n,
+                                         x_block, y_block, out_block);
         }
         if (gives_number(function)) {
             KX_REAL values[KX_LANES];
@@ -596,8 +602,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_softmax_logsumexp_vjp))(const KX_REAL *x, cons
                                                           ptrdiff_t x_row_stride, ptrdiff_t x_stride,
                                                           ptrdiff_t grad_row_stride, KX_REAL *out, ptrdiff_t out_row_stride,
                                                           ptrdiff_t out_stride) {
-    const KX_TYPED(rows) r = {(const char *)x, (const char *)grad, (char *)out, rows, n, x_row_stride, x_stride, grad_row_stride, 0,
-                              out_row_stride, out_stride};
+    const KX_TYPED(rows) r = {(const char *)x, (const char *)grad, (char *)out, rows, n, x_row_stride, x_stride, grad_row_stride,
+                              0, out_row_stride, out_stride};
     return KX_TYPED(evaluate)(LOGSUMEXP_VJP, &r);
 }
 #endif
