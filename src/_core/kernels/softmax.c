@@ -142,8 +142,15 @@ static KX_ALWAYS_INLINE void KX_TYPED(add_group)(KX_TYPED(state) * s, int sum, K
 }
 
 static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(load)(const char *p, int64_t width, KX_REAL fill) {
-    return width == KX_LANES ? V(load)((const KX_REAL *)(const void *)p)
-                             : V(load_part)((const KX_REAL *)(const void *)p, width, fill);
+    if (width == KX_LANES) return V(load)((const KX_REAL *)(const void *)p);
+#if KX_SIMD_AVX512
+    return V(load_part)((const KX_REAL *)(const void *)p, width, fill);
+#else
+    KX_REAL lanes[KX_LANES]; /* load_part reads items, which may not be aligned here */
+    V(store)(lanes, V(set)(fill));
+    memcpy(lanes, p, (size_t)width * sizeof *lanes);
+    return V(load)(lanes);
+#endif
 }
 static KX_ALWAYS_INLINE void KX_TYPED(store)(char *p, int64_t width, KX_VECTOR value) {
     if (width == KX_LANES) V(store)((KX_REAL *)(void *)p, value);
