@@ -3,9 +3,9 @@
    A function is a few passes over a row; the same passes run along a long row or over short or strided rows in the lanes, and
    differ in how a pass ends: in the first case the lanes are reduced to one number.
 
-   A softmax takes 2^k as its scale, k the binary exponent of the largest exponential, and not the largest exponential itself: then
-   x is reduced by the exponential's own argument reduction, exactly, and x - max is never rounded. With the rounded difference
-   a probability of e^-50 is off by 25 ulp.
+   A softmax takes 2^k as its scale, k the binary exponent of the largest exponential, and not the largest exponential
+   itself: then x is reduced by the exponential's own argument reduction, exactly, and x - max is never rounded. With the rounded
+   difference a probability of e^-50 is off by 25 ulp.
 
    log_softmax and logsumexp take the largest exponential out of the sum and the logarithm of 1 + rest: the result is accurate
    relatively where one logit dominates. The template below is compiled for double and for float. */
@@ -22,6 +22,8 @@
 #include "runtime/flags.h"
 #include "runtime/vector_math.h"
 
+/* A pass in place of the last one, which scales what is in the output, for where the output is no place to keep exponentials. */
+enum { ONCE_MORE = 3 };
 enum { LOGSUMEXP, SOFTMAX, LOG_SOFTMAX, ENTROPY, LOGSUMEXP_VJP, SOFTMAX_VJP, LOG_SOFTMAX_VJP };
 
 static inline int pass_count(int function) {
@@ -122,6 +124,7 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(step)(const int function, const int p
         return V(mul)(x, s->result);
     }
     const KX_VECTOR e = V(exp_shifted)(V(max)(s->lowest, V(sub)(x, s->base)), s->shift);
+    if (pass == ONCE_MORE) return V(mul)(e, s->result);
     if (is_scaled_exponential(function)) {
         sums[0] = V(add)(sums[0], e);
     } else {
@@ -139,15 +142,22 @@ static KX_ALWAYS_INLINE void KX_TYPED(add_group)(KX_TYPED(state) * s, int sum, K
 }
 
 static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(load)(const char *p, int64_t width, KX_REAL fill) {
-    return width == KX_LANES ? V(load)((const KX_REAL *)(const void *)p)
-                             : V(load_part)((const KX_REAL *)(const void *)p, width, fill);
+    if (width == KX_LANES) return V(load)((const KX_REAL *)(const void *)p);
+#if KX_SIMD_AVX512
+    return V(load_part)((const KX_REAL *)(const void *)p, width, fill);
+#else
+    KX_REAL lanes[KX_LANES]; /* load_part reads items, which may not be aligned here */
+    V(store)(lanes, V(set)(fill));
+    memcpy(lanes, p, (size_t)width * sizeof *lanes);
+    return V(load)(lanes);
+#endif
 }
 static KX_ALWAYS_INLINE void KX_TYPED(store)(char *p, int64_t width, KX_VECTOR value) {
     if (width == KX_LANES) V(store)((KX_REAL *)(void *)p, value);
     else V(store_part)((KX_REAL *)(void *)p, width, value);
 }
 
-/* The largest and, of weights, the smallest entry so far. V(max) and V(min) return their second operand for a NaN in the first. */
+/* The largest and, of weights, the smallest entry so far. V(max) and V(min) return the second operand if the first is NaN. */
 static KX_ALWAYS_INLINE void KX_TYPED(extremes)(const int function, KX_TYPED(state) * s, const char *x, ptrdiff_t x_step,
                                                 int64_t vectors, int64_t width, int64_t tail, KX_REAL fill) {
     KX_VECTOR top[4], least = s->lowest;
@@ -170,14 +180,14 @@ static KX_ALWAYS_INLINE void KX_TYPED(extremes)(const int function, KX_TYPED(sta
 
 /* One pass over `vectors` whole vectors, of which `width` lanes count, and one of `tail` lanes if that is not 0. */
 static KX_ALWAYS_INLINE void KX_TYPED(sweep)(const int function, const int pass, KX_TYPED(state) * s, const char *x,
-                                             ptrdiff_t x_step, const char *y, ptrdiff_t y_step, char *out, ptrdiff_t out_step,
-                                             int64_t vectors, int64_t width, int64_t tail) {
+                                             ptrdiff_t x_step, const char *y, ptrdiff_t y_step, const int is_writing, char *out,
+                                             ptrdiff_t out_step, int64_t vectors, int64_t width, int64_t tail) {
     const KX_REAL fill = function == ENTROPY || function == SOFTMAX_VJP ? R(0) : -R(INFINITY);
     if (pass == 0 && !is_vjp_of_output(function)) {
         KX_TYPED(extremes)(function, s, x, x_step, vectors, width, tail, fill);
         return;
     }
-    const int is_summing = pass == pass_count(function) - 1 ? gives_number(function) : 1;
+    const int is_summing = pass < pass_count(function) - 1 || gives_number(function);
     for (int64_t first = 0; first < vectors; first += KX_TYPED(GROUP)) {
         const int64_t last = vectors - first < KX_TYPED(GROUP) ? vectors : first + KX_TYPED(GROUP);
         KX_VECTOR sums[3];
@@ -187,7 +197,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(sweep)(const int function, const int pass,
                 is_vjp_of_output(function) ? KX_TYPED(load)(y + k * y_step, width, R(0)) : V(set)(R(0));
             const KX_VECTOR value =
                 KX_TYPED(step)(function, pass, s, KX_TYPED(load)(x + k * x_step, width, fill), gradient, sums);
-            if (writes(function, pass)) KX_TYPED(store)(out + k * out_step, width, value);
+            if (is_writing) KX_TYPED(store)(out + k * out_step, width, value);
         }
         if (is_summing)
             for (int i = 0; i < sum_count(function); i++) KX_TYPED(add_group)(s, i, sums[i]);
@@ -199,7 +209,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(sweep)(const int function, const int pass,
             is_vjp_of_output(function) ? KX_TYPED(load)(y + vectors * y_step, tail, R(0)) : V(set)(R(0));
         const KX_VECTOR value =
             KX_TYPED(step)(function, pass, s, KX_TYPED(load)(x + vectors * x_step, tail, fill), gradient, sums);
-        if (writes(function, pass)) KX_TYPED(store)(out + vectors * out_step, tail, value);
+        if (is_writing) KX_TYPED(store)(out + vectors * out_step, tail, value);
         if (is_summing)
             for (int i = 0; i < sum_count(function); i++) KX_TYPED(add_group)(s, i, sums[i]);
     }
@@ -294,73 +304,18 @@ static KX_ALWAYS_INLINE int KX_TYPED(raises_for)(const int function) {
 }
 
 /* For each lane the number of its row; lanes past the last row repeat it. */
-static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(parameters)(const KX_TYPED(rows) * r, const int function, int64_t first, int64_t count) {
+static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(parameters)(const KX_TYPED(rows) * r, const int function, int64_t first,
+                                                       int64_t count) {
     if (function != LOGSUMEXP_VJP) return V(set)(R(1));
     KX_REAL values[KX_LANES];
-    for (int64_t i = 0; i < KX_LANES; i++) memcpy(values + i, r->y + (first + (i < count ? i : count - 1)) * r->y_row, sizeof *values);
+    for (int64_t i = 0; i < KX_LANES; i++)
+        memcpy(values + i, r->y + (first + (i < count ? i : count - 1)) * r->y_row, sizeof *values);
     return V(load)(values);
 }
 
-/* One row in each lane of up to WIDE vectors side by side. They take turns, a group at a time: where rows are far apart in
-   memory a page is visited once for all of them. */
-static KX_ALWAYS_INLINE int KX_TYPED(all_passes)(const int function, const KX_TYPED(rows) * r, int64_t first, int64_t count,
-                                                 const char *x, ptrdiff_t x_step, const char *y, ptrdiff_t y_step, char *out,
-                                                 ptrdiff_t out_step, int64_t width, const int wide) {
-    const ptrdiff_t vector = KX_LANES * (ptrdiff_t)sizeof(KX_REAL);
-    KX_TYPED(state) s[KX_TYPED(WIDE)];
-    KX_VECTOR parameter[KX_TYPED(WIDE)];
-    int due = 0;
-    for (int w = 0; w < wide; w++) {
-        KX_TYPED(begin)(s + w);
-        parameter[w] = KX_TYPED(parameters)(r, function, first + w * KX_LANES, count);
-    }
-    const int64_t part = wide > 1 ? KX_TYPED(GROUP) : r->n;
-    for (int64_t k = 0; k < r->n; k += part)
-        for (int w = 0; w < wide; w++)
-            KX_TYPED(sweep)(function, 0, s + w, x + k * x_step + w * vector, x_step, y + k * y_step + w * vector, y_step,
-                            out + k * out_step + w * vector, out_step, r->n - k < part ? r->n - k : part, width, 0);
-    for (int w = 0; w < wide; w++) {
-        const unsigned odd = KX_TYPED(finish)(function, 0, s + w, parameter[w], 1);
-        if (KX_TYPED(raises_for)(function) && odd) due |= KX_TYPED(flags_due)(r, first + w * KX_LANES, odd, count);
-    }
-    for (int64_t k = 0; k < r->n; k += part)
-        for (int w = 0; w < wide; w++)
-            KX_TYPED(sweep)(function, 1, s + w, x + k * x_step + w * vector, x_step, y + k * y_step + w * vector, y_step,
-                            out + k * out_step + w * vector, out_step, r->n - k < part ? r->n - k : part, width, 0);
-    for (int w = 0; w < wide; w++) KX_TYPED(finish)(function, 1, s + w, parameter[w], 1);
-    if (pass_count(function) == 3) {
-        if (is_scaled_exponential(function)) x = out, x_step = out_step;
-        for (int64_t k = 0; k < r->n; k += part)
-            for (int w = 0; w < wide; w++)
-                KX_TYPED(sweep)(function, 2, s + w, x + k * x_step + w * vector, x_step, y + k * y_step + w * vector, y_step,
-                                out + k * out_step + w * vector, out_step, r->n - k < part ? r->n - k : part, width, 0);
-    }
-    for (int w = 0; w < wide && gives_number(function); w++) {
-        KX_REAL values[KX_LANES];
-        V(store)(values, s[w].result);
-        for (int64_t i = 0; i < count; i++)
-            memcpy(r->out + (first + w * KX_LANES + i) * r->out_row, values + i, sizeof *values);
-    }
-    return due;
-}
-
-/* Neighbouring rows lie next to each other: a row in each lane, where they are. */
-static KX_ALWAYS_INLINE int KX_TYPED(strided_rows)(const int function, const KX_TYPED(rows) * r) {
-    int due = 0;
-    int64_t first = 0;
-#define AT_FIRST(count, width, wide)                                                                                         \
-    KX_TYPED(all_passes)(function, r, first, count, r->x + first * r->x_row, r->x_step, r->y + first * r->y_row, r->y_step, \
-                         r->out + first * r->out_row, r->out_step, width, wide)
-    for (; first + KX_TYPED(WIDE) * KX_LANES <= r->count; first += KX_TYPED(WIDE) * KX_LANES)
-        due |= AT_FIRST(KX_LANES, KX_LANES, KX_TYPED(WIDE));
-    for (; first + KX_LANES <= r->count; first += KX_LANES) due |= AT_FIRST(KX_LANES, KX_LANES, 1);
-    if (first < r->count) due |= AT_FIRST(r->count - first, r->count - first, 1);
-#undef AT_FIRST
-    return due;
-}
-
 /* `count` rows of n entries from and to a block with a row in each lane. */
-static KX_ALWAYS_INLINE void KX_TYPED(pack)(const char *x, ptrdiff_t row, ptrdiff_t step, int64_t n, int64_t count, KX_REAL *block) {
+static KX_ALWAYS_INLINE void KX_TYPED(pack)(const char *x, ptrdiff_t row, ptrdiff_t step, int64_t n, int64_t count,
+                                            KX_REAL *block) {
     if (step != (ptrdiff_t)sizeof *block) {
         for (int64_t j = 0; j < n; j++)
             for (int64_t i = 0; i < KX_LANES; i++)
@@ -392,7 +347,82 @@ static KX_ALWAYS_INLINE void KX_TYPED(unpack)(const KX_REAL *block, int64_t n, i
     }
 }
 
-/* Measured: transposing costs as much as the end of a pass along a row at some 5 vectors, at 8 where it is a logarithm of floats. */
+/* A pass over rows in the lanes of `wide` vectors side by side, `part` columns of each in turn: where rows are far apart in
+   memory a page is visited once for all of them. Without is_direct the output has rows in other places: by way of a tile. */
+static KX_ALWAYS_INLINE void KX_TYPED(lanes_pass)(const int function, const int pass, const KX_TYPED(rows) * r,
+                                                  KX_TYPED(state) * s, const char *x, ptrdiff_t x_step, const char *y,
+                                                  ptrdiff_t y_step, const int is_writing, const int is_direct, char *out,
+                                                  ptrdiff_t out_step, int64_t width, const int wide) {
+    const ptrdiff_t vector = KX_LANES * (ptrdiff_t)sizeof(KX_REAL);
+    const int by_tile = is_writing && !is_direct;
+    const int64_t part = by_tile ? KX_LANES : wide > 1 ? KX_TYPED(GROUP) : r->n;
+    KX_REAL tile[KX_LANES * KX_LANES] = {0};
+    for (int64_t k = 0; k < r->n; k += part) {
+        const int64_t columns = r->n - k < part ? r->n - k : part;
+        for (int w = 0; w < wide; w++) {
+            const char *from = x + k * x_step + w * vector, *with = y + k * y_step + w * vector;
+            if (by_tile) {
+                KX_TYPED(sweep)(function, pass, s + w, from, x_step, with, y_step, 1, (char *)tile, vector, columns, width, 0);
+                KX_TYPED(unpack)(tile, columns, width, out + k * out_step + w * KX_LANES * r->out_row, r->out_row, out_step);
+            } else {
+                KX_TYPED(sweep)(function, pass, s + w, from, x_step, with, y_step, is_writing, out + k * out_step + w * vector,
+                                out_step, columns, width, 0);
+            }
+        }
+    }
+}
+
+/* All passes over rows in lanes, from row `first` on, of which the last vector may have less than its lanes. */
+static KX_ALWAYS_INLINE int KX_TYPED(all_passes)(const int function, const KX_TYPED(rows) * r, int64_t first, int64_t count,
+                                                 const char *x, ptrdiff_t x_step, const char *y, ptrdiff_t y_step,
+                                                 const int is_direct, char *out, ptrdiff_t out_step, int64_t width,
+                                                 const int wide) {
+    KX_TYPED(state) s[KX_TYPED(WIDE)];
+    KX_VECTOR parameter[KX_TYPED(WIDE)];
+    int due = 0;
+    for (int w = 0; w < wide; w++) {
+        KX_TYPED(begin)(s + w);
+        parameter[w] = KX_TYPED(parameters)(r, function, first + w * KX_LANES, count);
+    }
+    KX_TYPED(lanes_pass)(function, 0, r, s, x, x_step, y, y_step, 0, is_direct, out, out_step, width, wide);
+    for (int w = 0; w < wide; w++) {
+        const unsigned odd = KX_TYPED(finish)(function, 0, s + w, parameter[w], 1);
+        if (KX_TYPED(raises_for)(function) && odd) due |= KX_TYPED(flags_due)(r, first + w * KX_LANES, odd, count);
+    }
+    const int is_writing = writes(function, 1) && (is_direct || !is_scaled_exponential(function));
+    KX_TYPED(lanes_pass)(function, 1, r, s, x, x_step, y, y_step, is_writing, is_direct, out, out_step, width, wide);
+    for (int w = 0; w < wide; w++) KX_TYPED(finish)(function, 1, s + w, parameter[w], 1);
+    if (function == LOG_SOFTMAX)
+        KX_TYPED(lanes_pass)(function, 2, r, s, x, x_step, y, y_step, 1, is_direct, out, out_step, width, wide);
+    else if (is_scaled_exponential(function) && is_direct)
+        KX_TYPED(lanes_pass)(function, 2, r, s, out, out_step, y, y_step, 1, is_direct, out, out_step, width, wide);
+    else if (is_scaled_exponential(function))
+        KX_TYPED(lanes_pass)(function, ONCE_MORE, r, s, x, x_step, y, y_step, 1, is_direct, out, out_step, width, wide);
+    for (int w = 0; w < wide && gives_number(function); w++) {
+        KX_REAL values[KX_LANES];
+        V(store)(values, s[w].result);
+        for (int64_t i = 0; i < count; i++)
+            memcpy(r->out + (first + w * KX_LANES + i) * r->out_row, values + i, sizeof *values);
+    }
+    return due;
+}
+
+/* Neighbouring rows lie next to each other: a row in each lane, where they are. */
+static KX_ALWAYS_INLINE int KX_TYPED(strided_rows)(const int function, const KX_TYPED(rows) * r, const int is_direct) {
+    int due = 0;
+    int64_t first = 0;
+#define AT_FIRST(count, width, wide)                                                                                         \
+    KX_TYPED(all_passes)(function, r, first, count, r->x + first * r->x_row, r->x_step, r->y + first * r->y_row, r->y_step, \
+                         is_direct, r->out + first * r->out_row, r->out_step, width, wide)
+    for (; first + KX_TYPED(WIDE) * KX_LANES <= r->count; first += KX_TYPED(WIDE) * KX_LANES)
+        due |= AT_FIRST(KX_LANES, KX_LANES, KX_TYPED(WIDE));
+    for (; first + KX_LANES <= r->count; first += KX_LANES) due |= AT_FIRST(KX_LANES, KX_LANES, 1);
+    if (first < r->count) due |= AT_FIRST(r->count - first, r->count - first, 1);
+#undef AT_FIRST
+    return due;
+}
+
+/* Measured: transposing costs as much as the end of a pass along a row at some 5 vectors, 8 where it is a logarithm of floats. */
 static KX_ALWAYS_INLINE int64_t KX_TYPED(short_limit)(const int function) {
     return sizeof(KX_REAL) == 4 && (function == LOG_SOFTMAX || gives_number(function)) ? KX_TYPED(SHORT) : KX_TYPED(SHORT) / 2;
 }
@@ -405,8 +435,8 @@ static KX_ALWAYS_INLINE int KX_TYPED(short_rows)(const int function, const KX_TY
         const int64_t count = r->count - first < KX_LANES ? r->count - first : KX_LANES;
         KX_TYPED(pack)(r->x + first * r->x_row, r->x_row, r->x_step, r->n, count, x);
         if (is_vjp_of_output(function)) KX_TYPED(pack)(r->y + first * r->y_row, r->y_row, r->y_step, r->n, count, y);
-        due |= KX_TYPED(all_passes)(function, r, first, count, (const char *)x, step, (const char *)y, step, (char *)x, step,
-                                    KX_LANES, 1);
+        due |= KX_TYPED(all_passes)(function, r, first, count, (const char *)x, step, (const char *)y, step, 1, (char *)x,
+                                    step, KX_LANES, 1);
         if (!gives_number(function))
             KX_TYPED(unpack)(x, r->n, count, r->out + first * r->out_row, r->out_row, r->out_step);
     }
@@ -434,8 +464,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(scattered_pass)(const int function, const 
             KX_TYPED(gather)(x + done * x_step, x_step, count, x_block);
         }
         if (is_vjp_of_output(function) && (pass == 0 || !fits)) KX_TYPED(gather)(y + done * y_step, y_step, count, y_block);
-        KX_TYPED(sweep)(function, pass, s, (const char *)from, vector, (const char *)y_block, vector, (char *)out_block, vector,
-                        count / KX_LANES, KX_LANES, count % KX_LANES);
+        KX_TYPED(sweep)(function, pass, s, (const char *)from, vector, (const char *)y_block, vector, writes(function, pass),
+                        (char *)out_block, vector, count / KX_LANES, KX_LANES, count % KX_LANES);
         if (writes(function, pass) && (is_last || !fits))
             for (int64_t i = 0; i < count; i++) memcpy(out + (done + i) * out_step, out_block + i, sizeof *out_block);
     }
@@ -456,20 +486,26 @@ static KX_ALWAYS_INLINE int KX_TYPED(long_rows)(const int function, const KX_TYP
         const KX_VECTOR parameter = V(set)(number);
         KX_TYPED(state) s;
         KX_TYPED(begin)(&s);
-        if (is_contiguous) KX_TYPED(sweep)(function, 0, &s, x, vector, y, vector, out, vector, vectors, KX_LANES, tail);
+        if (is_contiguous)
+            KX_TYPED(sweep)(function, 0, &s, x, vector, y, vector, writes(function, 0), out, vector, vectors, KX_LANES, tail);
         else
-            KX_TYPED(scattered_pass)(function, 0, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n, x_block, y_block, out_block);
+            KX_TYPED(scattered_pass)(function, 0, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n,
+                                     x_block, y_block, out_block);
         if (KX_TYPED(finish)(function, 0, &s, parameter, 0) && KX_TYPED(raises_for)(function))
             due |= KX_TYPED(flags_due)(r, row, 1, 1);
-        if (is_contiguous) KX_TYPED(sweep)(function, 1, &s, x, vector, y, vector, out, vector, vectors, KX_LANES, tail);
+        if (is_contiguous)
+            KX_TYPED(sweep)(function, 1, &s, x, vector, y, vector, writes(function, 1), out, vector, vectors, KX_LANES, tail);
         else
-            KX_TYPED(scattered_pass)(function, 1, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n, x_block, y_block, out_block);
+            KX_TYPED(scattered_pass)(function, 1, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n,
+                                     x_block, y_block, out_block);
         KX_TYPED(finish)(function, 1, &s, parameter, 0);
         if (pass_count(function) == 3) {
             const char *from = is_scaled_exponential(function) ? out : x;
-            if (is_contiguous) KX_TYPED(sweep)(function, 2, &s, from, vector, y, vector, out, vector, vectors, KX_LANES, tail);
+            if (is_contiguous)
+            KX_TYPED(sweep)(function, 2, &s, from, vector, y, vector, writes(function, 2), out, vector, vectors, KX_LANES, tail);
             else
-                KX_TYPED(scattered_pass)(function, 2, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n, x_block, y_block, out_block);
+                KX_TYPED(scattered_pass)(function, 2, &s, x, r->x_step, y, r->y_step, out, r->out_step, r->n,
+                                         x_block, y_block, out_block);
         }
         if (gives_number(function)) {
             KX_REAL values[KX_LANES];
@@ -483,11 +519,12 @@ static KX_ALWAYS_INLINE int KX_TYPED(long_rows)(const int function, const KX_TYP
 static KX_ALWAYS_INLINE kx_status_t KX_TYPED(evaluate)(const int function, const KX_TYPED(rows) * r) {
     const ptrdiff_t size = sizeof(KX_REAL);
     const int before = kx_flags_begin();
-    const int has_neighbours = r->x_row == size && (gives_number(function) || r->out_row == size) &&
-                               (!is_vjp_of_output(function) || r->y_row == size);
+    const int has_neighbours = r->x_row == size && (!is_vjp_of_output(function) || r->y_row == size);
+    const int is_direct = gives_number(function) || r->out_row == size;
     int due;
     if (r->count <= 0 || (r->n == 0 && !gives_number(function))) return KX_OK;
-    if (has_neighbours && r->count >= KX_LANES / 2) due = KX_TYPED(strided_rows)(function, r);
+    if (has_neighbours && is_direct && r->count >= KX_LANES / 2) due = KX_TYPED(strided_rows)(function, r, 1);
+    else if (has_neighbours && r->count >= KX_LANES / 2) due = KX_TYPED(strided_rows)(function, r, 0);
     else if (r->n <= KX_TYPED(short_limit)(function)) due = KX_TYPED(short_rows)(function, r);
     else due = KX_TYPED(long_rows)(function, r);
     if (!is_vjp_of_output(function)) kx_flags_end(before, due);
@@ -572,8 +609,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_softmax_logsumexp_vjp))(const KX_REAL *x, cons
                                                           ptrdiff_t x_row_stride, ptrdiff_t x_stride,
                                                           ptrdiff_t grad_row_stride, KX_REAL *out, ptrdiff_t out_row_stride,
                                                           ptrdiff_t out_stride) {
-    const KX_TYPED(rows) r = {(const char *)x, (const char *)grad, (char *)out, rows, n, x_row_stride, x_stride, grad_row_stride, 0,
-                              out_row_stride, out_stride};
+    const KX_TYPED(rows) r = {(const char *)x, (const char *)grad, (char *)out, rows, n, x_row_stride, x_stride, grad_row_stride,
+                              0, out_row_stride, out_stride};
     return KX_TYPED(evaluate)(LOGSUMEXP_VJP, &r);
 }
 #endif

@@ -68,7 +68,7 @@ kx_status_t kx_softmax_logsumexp_vjp_f64(const double *x, const double *grad, in
                                          ptrdiff_t x_stride, ptrdiff_t grad_row_stride, double *out,
                                          ptrdiff_t out_row_stride, ptrdiff_t out_stride);
 
-/* Taylor softmax: out[i] = f(x[i]) / sum_j f(x[j]), f(x) = sum_k x^k / k! up to k = order, even and at least 2: positive everywhere.
+/* Taylor softmax: out[i] = f(x[i]) / sum_j f(x[j]), f(x) = sum_k x^k / k! up to k = order, even and at least 2: positive.
    Entries below `lowest` count as `lowest`: -inf for the plain form, the minimum of f for the monotone one. Within 10 eps (1 +
    log2 n) for order <= 60 (beyond, f itself cancels near its minimum); nothing overflows, whatever the magnitudes. A row with an
    infinity (after `lowest`) has no result: NaN and the invalid flag. */
