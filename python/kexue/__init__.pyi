@@ -18,6 +18,17 @@ from kexue.activations import SQUAREPLUS_B_CURVATURE as SQUAREPLUS_B_CURVATURE
 from kexue.activations import SQUAREPLUS_B_MINIMAX as SQUAREPLUS_B_MINIMAX
 from kexue.activations import SQUAREPLUS_B_T2 as SQUAREPLUS_B_T2
 from kexue.activations import SQUAREPLUS_B_UPPER as SQUAREPLUS_B_UPPER
+from kexue.activations import smooth_abs as smooth_abs
+from kexue.activations import smooth_ceil as smooth_ceil
+from kexue.activations import smooth_clip as smooth_clip
+from kexue.activations import smooth_floor as smooth_floor
+from kexue.activations import smooth_function as smooth_function
+from kexue.activations import smooth_leaky_relu as smooth_leaky_relu
+from kexue.activations import smooth_maximum as smooth_maximum
+from kexue.activations import smooth_relu as smooth_relu
+from kexue.activations import smooth_round as smooth_round
+from kexue.activations import smooth_sign as smooth_sign
+from kexue.activations import smooth_step as smooth_step
 from kexue.activations import squareplus as squareplus
 from kexue.activations import squareplus_grad as squareplus_grad
 from kexue.activations import squareplus_grad_b as squareplus_grad_b

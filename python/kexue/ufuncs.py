@@ -1,5 +1,9 @@
 """Every NumPy ufunc and gufunc of kexue in one namespace."""
 
-from kexue._ufuncs import squareplus, squareplus_grad, squareplus_grad_b, squareplus_inverse
+import numpy as np
 
-__all__ = ["squareplus", "squareplus_grad", "squareplus_grad_b", "squareplus_inverse"]
+from kexue import _ufuncs
+
+__all__ = sorted(name for name, value in vars(_ufuncs).items() if isinstance(value, np.ufunc))
+
+globals().update({name: getattr(_ufuncs, name) for name in __all__})

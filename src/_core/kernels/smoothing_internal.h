@@ -192,7 +192,7 @@ static KX_ALWAYS_INLINE kx_f64p angle(kx_f64p y, kx_f64p x) {
     kx_f64v rest = kx_f64v_fma(kx_f64v_mul(q.high, square), POLYNOMIAL(atan_rest, square), q.low);
     const kx_f64p quarter = kx_f64p_set(0x1.921fb54442d18p-1, 0x1.1a62633145c07p-55);
     kx_f64p base = kx_f64p_select(middle, quarter, exactly(zero)), sum = kx_f64p_sum(base.high, q.high);
-    kx_f64p acute = {sum.high, kx_f64v_add(sum.low, kx_f64v_add(base.low, rest))};
+    kx_f64p acute = kx_f64p_sum_ordered(sum.high, kx_f64v_add(sum.low, kx_f64v_add(base.low, rest)));
     kx_f64p other = kx_f64p_add(kx_f64p_set(0x1.921fb54442d18p+0, 0x1.1a62633145c07p-54), kx_f64p_negate(acute));
     return kx_f64p_select(steep, other, acute);
 }
