@@ -5,6 +5,22 @@ SQUAREPLUS_B_MINIMAX: float
 SQUAREPLUS_B_T2: float
 SQUAREPLUS_B_UPPER: float
 
+exp_taylor: np.ufunc
+exp_taylor_grad: np.ufunc
+gelu: np.ufunc
+gelu_grad: np.ufunc
+gelu_tanh: np.ufunc
+gelu_tanh_grad: np.ufunc
+softplus: np.ufunc
+softplus_grad: np.ufunc
+exp_taylor: np.ufunc
+exp_taylor_grad: np.ufunc
+gelu: np.ufunc
+gelu_grad: np.ufunc
+gelu_tanh: np.ufunc
+gelu_tanh_grad: np.ufunc
+softplus: np.ufunc
+softplus_grad: np.ufunc
 squareplus: np.ufunc
 squareplus_grad: np.ufunc
 squareplus_grad_b: np.ufunc
@@ -43,3 +59,5 @@ smooth_sign_student_t2: np.ufunc
 smooth_step_cauchy: np.ufunc
 smooth_step_gaussian: np.ufunc
 smooth_step_logistic: np.ufunc
+swish: np.ufunc
+swish_grad: np.ufunc

@@ -152,11 +152,15 @@ def smooth_floor(kernel, x, scale):
                     return total
                 m += 1
         if kernel == "student_t2":
-            # Pairs of steps decay like 1 / j**3, and mpmath extrapolates.
-            def pair(j):
-                return step_tail(kernel, j - rest, scale) - step_tail(kernel, j + rest, scale)
-
-            return whole - step_tail(kernel, rest, scale) + mpmath.nsum(pair, [1, mpmath.inf], method="e")
+            # 1 - K(y) = -sum_{n > 0} binomial(-1/2, n) (b / y**2)**n / 2, summed over y by Hurwitz' zeta.
+            last = 6 + int(6 * width)
+            total = whole - step_tail(kernel, rest, scale)
+            for j in range(1, last + 1):
+                total += step_tail(kernel, j - rest, scale) - step_tail(kernel, j + rest, scale)
+            for n in range(1, 25):
+                zetas = mpmath.zeta(2 * n, last + 1 - rest) - mpmath.zeta(2 * n, last + 1 + rest)
+                total -= mpmath.binomial(-0.5, n) * scale**n * zetas / 2
+            return total
         total, j = whole - step_tail(kernel, rest, scale), 1
         while True:
             below, above = step_tail(kernel, j - rest, scale), step_tail(kernel, j + rest, scale)

@@ -75,10 +75,24 @@ static KX_ALWAYS_INLINE kx_f64p kx_f64p_div(kx_f64p a, kx_f64p b) {
     return kx_f64p_sum_ordered(q, kx_f64v_mul(rest, inverse));
 }
 
-/* high + low, and a (high + low) for any a: rounded once, or nearly so without a hardware FMA. */
-static KX_ALWAYS_INLINE kx_f64v kx_f64p_round(kx_f64p a) { return kx_f64v_add(a.high, a.low); }
-static KX_ALWAYS_INLINE kx_f64v kx_f64p_round_times(kx_f64p a, kx_f64v b) {
-    return kx_f64v_fma(a.high, b, kx_f64v_mul(a.low, b));
+/* The same as pairs, or with `narrow` as doubles, the low parts of which are 0. */
+static KX_ALWAYS_INLINE kx_f64p kx_f64p_plus(kx_f64p a, kx_f64p b, int narrow) {
+    return narrow ? kx_f64p_of(kx_f64v_add(a.high, b.high), kx_f64v_set(0)) : kx_f64p_add(a, b);
+}
+static KX_ALWAYS_INLINE kx_f64p kx_f64p_times(kx_f64p a, kx_f64p b, int narrow) {
+    return narrow ? kx_f64p_of(kx_f64v_mul(a.high, b.high), kx_f64v_set(0)) : kx_f64p_mul(a, b);
+}
+static KX_ALWAYS_INLINE kx_f64p kx_f64p_over(kx_f64p a, kx_f64p b, int narrow) {
+    return narrow ? kx_f64p_of(kx_f64v_div(a.high, b.high), kx_f64v_set(0)) : kx_f64p_div(a, b);
+}
+static KX_ALWAYS_INLINE kx_f64p kx_f64p_square(kx_f64v a, int narrow) {
+    return narrow ? kx_f64p_of(kx_f64v_mul(a, a), kx_f64v_set(0)) : kx_f64p_product(a, a);
+}
+
+/* high + low, and (high + low) b for any b: rounded once, or nearly so without a hardware FMA. */
+static KX_ALWAYS_INLINE kx_f64v kx_f64p_round(kx_f64p a, int narrow) { return narrow ? a.high : kx_f64v_add(a.high, a.low); }
+static KX_ALWAYS_INLINE kx_f64v kx_f64p_round_times(kx_f64p a, kx_f64v b, int narrow) {
+    return narrow ? kx_f64v_mul(a.high, b) : kx_f64v_fma(a.high, b, kx_f64v_mul(a.low, b));
 }
 
 /* c[0] + c[1] x + ... + c[n - 1] x^(n - 1), n > 2, as the sum of two Horner chains in x^2: half of the latency. */
@@ -131,10 +145,15 @@ static KX_ALWAYS_INLINE kx_f64p kx_f64p_exp(kx_f64p x, int narrow, kx_f64v *powe
     return kx_f64p_sum_ordered(t.high, kx_f64v_add(kx_f64v_add(e.tail.low, e.r.low), kx_f64v_add(s.low, t.low)));
 }
 
-/* a 2^n for a pair whose low part is not lost to underflow: n >= -900. */
-static KX_ALWAYS_INLINE kx_f64p kx_f64p_scale(kx_f64p a, kx_f64v n) {
-    kx_f64v factor = kx_f64v_scale(kx_f64v_set(1), n);
+/* a 2^n, -900 <= n <= 900: neither part underflows. */
+static KX_ALWAYS_INLINE kx_f64p kx_f64p_scale(kx_f64p a, kx_f64v n, int narrow) {
+    if (narrow) return kx_f64p_of(kx_f64v_scale(a.high, n), kx_f64v_set(0));
+    const kx_f64v factor = kx_f64v_scale(kx_f64v_set(1), n);
     return kx_f64p_of(kx_f64v_mul(a.high, factor), kx_f64v_mul(a.low, factor));
+}
+/* a 2^n to be added to a number near 1: below 2^-200 it is as good as 2^-200. */
+static KX_ALWAYS_INLINE kx_f64p kx_f64p_scale_addend(kx_f64p a, kx_f64v n, int narrow) {
+    return kx_f64p_scale(a, kx_f64v_max(n, kx_f64v_set(-200)), narrow);
 }
 
 /* log(1 + u) / u for u in [0, 1] to 2^-55, which takes log1p of an e^x in the tail: multiply by its mantissa, then scale. With

@@ -80,6 +80,50 @@ cdef extern from "kexue/kx_activations.h" nogil:
     kx_status_t kx_activations_squareplus_inverse_f64(
         const double *y, const double *b, int64_t n, ptrdiff_t y_stride, ptrdiff_t b_stride,
         double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_softplus_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_softplus_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_softplus_grad_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_softplus_grad_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_swish_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_swish_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_swish_grad_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_swish_grad_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_grad_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_grad_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_tanh_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_tanh_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_tanh_grad_f32(
+        const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_gelu_tanh_grad_f64(
+        const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_exp_taylor_f32(
+        const float *x, const float *n, int64_t count, ptrdiff_t x_stride, ptrdiff_t n_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_exp_taylor_f64(
+        const double *x, const double *n, int64_t count, ptrdiff_t x_stride, ptrdiff_t n_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_exp_taylor_grad_f32(
+        const float *x, const float *n, int64_t count, ptrdiff_t x_stride, ptrdiff_t n_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_activations_exp_taylor_grad_f64(
+        const double *x, const double *n, int64_t count, ptrdiff_t x_stride, ptrdiff_t n_stride,
+        double *out, ptrdiff_t out_stride)
     const double KX_SQUAREPLUS_B_MINIMAX
     const double KX_SQUAREPLUS_B_UPPER
     const double KX_SQUAREPLUS_B_CURVATURE

@@ -49,6 +49,60 @@ kx_status_t kx_activations_squareplus_inverse_f32(const float *y, const float *b
 kx_status_t kx_activations_squareplus_inverse_f64(const double *y, const double *b, int64_t n, ptrdiff_t y_stride,
                                                   ptrdiff_t b_stride, double *out, ptrdiff_t out_stride);
 
+/* The unary activations. At inf the value is inf and the derivative 1; at -inf both are 0, or -0.
+   The derivatives keep their relative precision at their zeros: x = -1.2785 (swish), -0.7518 (gelu), -0.7525 (gelu_tanh).
+   Softplus: Dugas et al. (2001). Swish: arXiv 1710.05941. GELU: arXiv 1606.08415. */
+
+/* log(1 + e^x) */
+kx_status_t kx_activations_softplus_f32(const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_softplus_f64(const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride);
+
+/* 1 / (1 + e^-x), the logistic function, which is softplus' derivative */
+kx_status_t kx_activations_softplus_grad_f32(const float *x, int64_t n, ptrdiff_t x_stride, float *out,
+                                             ptrdiff_t out_stride);
+kx_status_t kx_activations_softplus_grad_f64(const double *x, int64_t n, ptrdiff_t x_stride, double *out,
+                                             ptrdiff_t out_stride);
+
+/* x / (1 + e^-x) */
+kx_status_t kx_activations_swish_f32(const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_swish_f64(const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride);
+
+/* d/dx of swish: s (1 + x (1 - s)) with s = 1 / (1 + e^-x) */
+kx_status_t kx_activations_swish_grad_f32(const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_swish_grad_f64(const double *x, int64_t n, ptrdiff_t x_stride, double *out,
+                                          ptrdiff_t out_stride);
+
+/* x Phi(x), Phi the normal distribution function */
+kx_status_t kx_activations_gelu_f32(const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_gelu_f64(const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride);
+
+/* d/dx of gelu: Phi(x) + x phi(x) */
+kx_status_t kx_activations_gelu_grad_f32(const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_gelu_grad_f64(const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride);
+
+/* x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, with the decimal constant */
+kx_status_t kx_activations_gelu_tanh_f32(const float *x, int64_t n, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_gelu_tanh_f64(const double *x, int64_t n, ptrdiff_t x_stride, double *out, ptrdiff_t out_stride);
+
+/* d/dx of gelu_tanh */
+kx_status_t kx_activations_gelu_tanh_grad_f32(const float *x, int64_t n, ptrdiff_t x_stride, float *out,
+                                              ptrdiff_t out_stride);
+kx_status_t kx_activations_gelu_tanh_grad_f64(const double *x, int64_t n, ptrdiff_t x_stride, double *out,
+                                              ptrdiff_t out_stride);
+
+/* f_n(x) = 1 + x + x^2 / 2 + ... + x^n / n! and its derivative f_(n-1), which is 0 for n = 0. n is a whole number >= 0, up
+   to 2^50; what is not gives NaN and raises the invalid flag. At x = +-inf the values are their limits. An even f_n is positive,
+   an odd one has a zero near -0.28 n, where the relative accuracy ends: the error there is below 2^-100 of f_n(|x|) for n <= 48,
+   and 2^-55 of e^x for larger n. About n operations for n <= 48 and |x| <= 2^20; otherwise microseconds an item. */
+kx_status_t kx_activations_exp_taylor_f32(const float *x, const float *n, int64_t count, ptrdiff_t x_stride,
+                                          ptrdiff_t n_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_exp_taylor_f64(const double *x, const double *n, int64_t count, ptrdiff_t x_stride,
+                                          ptrdiff_t n_stride, double *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_exp_taylor_grad_f32(const float *x, const float *n, int64_t count, ptrdiff_t x_stride,
+                                               ptrdiff_t n_stride, float *out, ptrdiff_t out_stride);
+kx_status_t kx_activations_exp_taylor_grad_f64(const double *x, const double *n, int64_t count, ptrdiff_t x_stride,
+                                               ptrdiff_t n_stride, double *out, ptrdiff_t out_stride);
+
 #ifdef __cplusplus
 }
 #endif
