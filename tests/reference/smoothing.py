@@ -127,7 +127,7 @@ def smooth_clip(kernel, x, low, high, scale):
 
 def smooth_floor(kernel, x, scale):
     """From whichever of its sums is short, or the closed form for Cauchy's kernel."""
-    with mpmath.workprec(200):
+    with mpmath.workprec(110):
         x, scale = mpmath.mpf(x), _number(scale)  # x may have more bits than a float
         two_pi = 2 * mpmath.pi
         whole = mpmath.floor(x)
@@ -175,7 +175,7 @@ def smooth_ceil(kernel, x, scale):
 
 
 def smooth_round(kernel, x, scale):
-    with mpmath.workprec(200):
+    with mpmath.workprec(110):
         return smooth_floor(kernel, _number(x) + 0.5, scale)
 
 

@@ -127,9 +127,9 @@ static KX_ALWAYS_INLINE kx_f64p logistic_argument(kx_f64p a, kx_f64v s) {
     return kx_f64p_select(kx_f64v_less(p.high, limit), p, exactly(limit));
 }
 
-/* exp(-p) as a number; it may underflow to 0. */
+/* exp(-p) as a number to be added to one. */
 static KX_ALWAYS_INLINE kx_f64p unscaled(scaled e) {
-    return kx_f64p_scale(kx_f64p_of(e.high, e.low), kx_f64v_max(e.exponent, kx_f64v_set(-900)));
+    return kx_f64p_scale_addend(kx_f64p_of(e.high, e.low), e.exponent, 0);
 }
 
 static KX_ALWAYS_INLINE scaled logistic_step_tail(kx_f64p a, kx_f64v s) {
