@@ -130,7 +130,9 @@ def _cauchy(w: np.ndarray) -> np.ndarray:
 _DENSITIES = {"gaussian": _gaussian, "logistic": _logistic, "student_t2": _student_t2, "cauchy": _cauchy}
 
 
-def _integrate(f: Callable, density: Callable, length: float, ends: np.ndarray, x: np.ndarray, rtol: float) -> np.ndarray:
+def _integrate(
+    f: Callable, density: Callable, length: float, ends: np.ndarray, x: np.ndarray, rtol: float
+) -> np.ndarray:
     """The convolution at every x: step by step, the x that have not converged."""
     result, size, change = np.zeros(len(x)), np.zeros(len(x)), np.full(len(x), np.inf)
     open_points = np.arange(len(x))

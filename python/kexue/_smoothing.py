@@ -31,7 +31,11 @@ _FORMS = {"auto": 0.0, "window": 1.0, "fourier": 2.0}
 _MOST_TERMS = 1000
 
 # SquarePlus is the relu of Student's t, and its derivative the step: they are there already.
-_RELU = {"gaussian": _ufuncs.smooth_relu_gaussian, "logistic": _ufuncs.smooth_relu_logistic, "student_t2": _ufuncs.squareplus}
+_RELU = {
+    "gaussian": _ufuncs.smooth_relu_gaussian,
+    "logistic": _ufuncs.smooth_relu_logistic,
+    "student_t2": _ufuncs.squareplus,
+}
 _STEP = {
     "gaussian": _ufuncs.smooth_step_gaussian,
     "logistic": _ufuncs.smooth_step_logistic,
@@ -467,7 +471,13 @@ def smooth_clip(
 
 
 def _rounding(
-    function: str, table: dict[str, np.ufunc], x: ArrayLike, kernel: str, scale: ArrayLike, form: str, ufunc_kwargs: dict
+    function: str,
+    table: dict[str, np.ufunc],
+    x: ArrayLike,
+    kernel: str,
+    scale: ArrayLike,
+    form: str,
+    ufunc_kwargs: dict,
 ) -> Any:
     ufunc = _choose(function, table, kernel, scale)
     if form not in _FORMS:
