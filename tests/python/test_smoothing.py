@@ -99,7 +99,8 @@ def relative_error(result, exact, largest):
 @pytest.mark.parametrize("name", ["smooth_leaky_relu", "smooth_maximum"])
 def test_accuracy_of_two_terms(name, kernel, rng):
     x, scale = operands(kernel, np.dtype(np.float64), rng, 240)
-    x = np.clip(x, -1e290, 1e290)
+    keep = (np.abs(x) < 1e290) & (scale > 1e-290)
+    x, scale = x[keep], scale[keep]
     if name == "smooth_leaky_relu":
         other = rng.normal(size=len(x))
     else:
@@ -393,8 +394,9 @@ def test_infinite_and_nan(kernel, n, dtype):
 
 def test_no_spurious_flags(case, dtype, rng):
     x, scale = operands("gaussian", dtype, rng, 300)
-    x, scale = x[np.abs(x) < np.finfo(dtype).max ** 0.9], scale[np.abs(x) < np.finfo(dtype).max ** 0.9]
-    keep = scale < np.finfo(dtype).max ** 0.9
+    # R(0) = log(2) / t of the logistic kernel may well overflow.
+    least, most = np.finfo(dtype).tiny ** 0.9, np.finfo(dtype).max ** 0.9
+    keep = (np.abs(x) < most) & (scale > least) & (scale < most)
     with np.errstate(all="raise", under="ignore"):
         case(x[keep], scale=scale[keep])
 
@@ -489,9 +491,7 @@ def test_bad_scale_is_named_with_its_place():
     with pytest.raises(kexue.KexueValueError, match=r"low\[1\] is 3.0, more than high"):
         kexue.smooth_clip(1.0, [0.0, 3.0], 2.0)
     with pytest.raises(kexue.KexueValueError, match="low is inf"):
-        kexue.smooth_clip(1.0, -INF, 2.0, kernel="cauchy") if False else kexue.smooth_clip(
-            1.0, INF, INF, kernel="cauchy"
-        )
+        kexue.smooth_clip(1.0, INF, INF, kernel="cauchy")
 
 
 def test_bad_form():

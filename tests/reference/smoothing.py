@@ -5,6 +5,8 @@ Tails are written without cancellation (or with extra digits), so that 200 bits 
 
 import mpmath
 
+TOO_FAR = 1e6  # mpmath cannot form exp(-z**2 / 2) for z = 1e600
+
 
 def _number(x):
     return mpmath.mpf(float(x))
@@ -25,7 +27,8 @@ def density(kernel, x, scale):
 def step_tail(kernel, a, scale):
     """1 - K(a) for a >= 0, without cancellation."""
     if kernel == "gaussian":
-        return mpmath.erfc(a / (scale * mpmath.sqrt(2))) / 2
+        z = a / scale
+        return mpmath.erfc(z / mpmath.sqrt(2)) / 2 if z < TOO_FAR else mpmath.mpf(0)
     if kernel == "logistic":
         return 1 / (1 + mpmath.exp(scale * a))
     if kernel == "student_t2":
@@ -44,6 +47,8 @@ def ramp_tail(kernel, a, scale):
     """The integral of 1 - K from a >= 0 on, at extra digits where it cancels."""
     if kernel == "gaussian":
         z = a / scale
+        if z > TOO_FAR:
+            return mpmath.mpf(0)
         # phi(z) - z Phi(-z) loses a factor of z**2.
         with mpmath.extraprec(int(4 * mpmath.log(z + 2, 2)) + 30):
             return scale * (mpmath.npdf(z) - z * mpmath.erfc(z / mpmath.sqrt(2)) / 2)

@@ -23,24 +23,42 @@ enum { KERNELS = 4, MOST_TERMS = 1000 };
 #define X_HIGH 0x1p50
 #define PI 0x1.921fb54442d18p+1
 
-/* Where one form has about as many operations as the other; beyond b = 42 the first term of Student's series is below 1e-17. */
-static int is_wide(smoothing_kernel kernel, double s) {
-    return kernel == GAUSSIAN ? s > 0.25 : kernel == LOGISTIC ? s < 6 : kernel == STUDENT_T2 ? s > 42 : 1;
+typedef struct terms {
+    kx_f64v steps, series; /* how many of each; -1 of what is not needed */
+} terms;
+
+static KX_ALWAYS_INLINE kx_f64v whole_above(kx_f64v a) { return kx_f64v_round(kx_f64v_add(a, kx_f64v_set(0.5))); }
+
+/* The steps that are above 1e-19 (Gaussian) and 3e-17 (logistic), for Student's t those before student_rest. */
+static KX_ALWAYS_INLINE kx_f64v count_steps(smoothing_kernel kernel, kx_f64v s) {
+    const kx_f64v half = kx_f64v_set(0.5);
+    if (kernel == GAUSSIAN) return whole_above(kx_f64v_fma(s, kx_f64v_set(9), half));
+    if (kernel == LOGISTIC) return whole_above(kx_f64v_add(kx_f64v_div(kx_f64v_set(38), s), half));
+    if (kernel == STUDENT_T2) return whole_above(kx_f64v_fma(kx_f64v_sqrt(s), kx_f64v_set(3), kx_f64v_set(8)));
+    return kx_f64v_set(MOST_TERMS + 1);
 }
 
-static double terms_of_steps(smoothing_kernel kernel, double s) {
-    if (kernel == GAUSSIAN) return ceil(9 * s + 0.5);      /* Q(9 s) = 1e-19 */
-    if (kernel == LOGISTIC) return ceil(38 / s + 0.5);     /* exp(-38) = 3e-17 */
-    if (kernel == STUDENT_T2) return ceil(8 + 3 * sqrt(s)); /* and what student_rest adds */
-    return MOST_TERMS + 1;
+/* The terms above 1e-17. */
+static KX_ALWAYS_INLINE kx_f64v count_series(smoothing_kernel kernel, kx_f64v s) {
+    if (kernel == GAUSSIAN) return whole_above(kx_f64v_div(kx_f64v_set(1.4), s));
+    if (kernel == LOGISTIC) return whole_above(kx_f64v_mul(kx_f64v_set(2.15), s));
+    if (kernel == STUDENT_T2) return whole_above(kx_f64v_div(kx_f64v_set(6.6), kx_f64v_sqrt(s)));
+    return whole_above(kx_f64v_div(kx_f64v_set(6.2), s));
 }
 
-/* As many as are above 1e-17. */
-static double terms_of_series(smoothing_kernel kernel, double s) {
-    if (kernel == GAUSSIAN) return ceil(1.4 / s);
-    if (kernel == LOGISTIC) return ceil(2.15 * s);
-    if (kernel == STUDENT_T2) return ceil(6.6 / sqrt(s));
-    return ceil(6.2 / s);
+/* The automatic form is a series where that has about as few operations; beyond b = 42 even the first term of Student's is below
+   1e-17, and Cauchy's is summed in closed form: no terms. */
+static KX_ALWAYS_INLINE terms count_terms(smoothing_kernel kernel, kx_f64v s, kx_f64v how) {
+    const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1), none = kx_f64v_set(-1);
+    const kx_f64m automatic = kx_f64v_less(how, kx_f64v_set(0.5));
+    const kx_f64m wide = kernel == LOGISTIC ? kx_f64v_less(s, kx_f64v_set(6))
+                                            : kx_f64v_less(kx_f64v_set(kernel == GAUSSIAN ? 0.25 : kernel == STUDENT_T2 ? 42 : 0), s);
+    const kx_f64v asked = kx_f64v_select(kx_f64v_less(kx_f64v_set(1.5), how), one, zero);
+    const kx_f64m series = kx_f64v_less(zero, kx_f64v_select(automatic, kx_f64v_select(wide, one, zero), asked));
+    kx_f64v count = count_series(kernel, s);
+    if (kernel == STUDENT_T2 || kernel == CAUCHY) count = kx_f64v_select(automatic, zero, count);
+    terms r = {kx_f64v_select(series, none, count_steps(kernel, s)), kx_f64v_select(series, count, none)};
+    return r;
 }
 
 typedef struct place {
@@ -66,11 +84,7 @@ static KX_ALWAYS_INLINE kx_f64v with_sign(kx_f64m negative, kx_f64v a) {
     return kx_f64v_select(negative, kx_f64v_negate(a), a);
 }
 
-static double most(const double *count) {
-    double r = count[0];
-    for (int i = 1; i < KX_F64_LANES; i++) r = count[i] > r ? count[i] : r;
-    return r;
-}
+static KX_ALWAYS_INLINE double most(kx_f64v count) { return -kx_f64v_reduce_min(kx_f64v_negate(count)); }
 
 /* sum_{j > n} (Q(j - e) - Q(j + e)) for Student's t, whose tails decay like 1 / j^2: Euler and Maclaurin's formula at n + 1/2 with
    Taylor coefficients of (y^2 + b)^(-3/2), which a recurrence gives; eight terms are below 1e-16 for n >= 8 + 3 sqrt b. */
@@ -97,11 +111,11 @@ static KX_ALWAYS_INLINE kx_f64v student_rest(kx_f64v n, kx_f64p e, kx_f64v b) {
     return kx_f64v_fma(half_b, kx_f64v_sub(sum[0], sum[1]), kx_f64v_sub(integral[0], integral[1]));
 }
 
-static KX_ALWAYS_INLINE kx_f64v by_steps(smoothing_kernel kernel, place at, kx_f64v s, const double *count) {
-    const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1), counts = kx_f64v_load(count);
+static KX_ALWAYS_INLINE kx_f64v by_steps(smoothing_kernel kernel, place at, kx_f64v s, kx_f64v counts) {
+    const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1);
     const kx_f64m negative = kx_f64v_less(at.d.high, zero);
     const kx_f64p e = kx_f64p_select(negative, kx_f64p_negate(at.d), at.d);
-    const double last = most(count);
+    const double last = most(counts);
     kx_f64v rest = zero;
     for (double j = last; j >= 1; j--) {
         const kx_f64v here = kx_f64v_set(j);
@@ -140,9 +154,9 @@ static KX_ALWAYS_INLINE kx_f64v coefficient(smoothing_kernel kernel, double m, k
         static const double sinh_rest[] = {-0x1.5555555555555p-3, 0x1.3e93e93e93e08p-6, -0x1.0cbb7661f9d0dp-9,
             0x1.b85fca12db6d1p-13, -0x1.65f58795d8061p-16, 0x1.2255f80cc1508p-19, -0x1.d4fbeba0760f0p-23, 0x1.592fb9f649719p-26};
         const kx_f64v w = kx_f64v_min(kx_f64v_div(kx_f64v_set(0x1.3bd3cc9be45dep+4 * m), s), kx_f64v_set(700));
-        const kx_f64v square = kx_f64v_mul(w, w), power = kx_f64v_exp(kx_f64v_negate(w));
-        const kx_f64v near = kx_f64v_fma(square, POLYNOMIAL(sinh_rest, square), one);
-        const kx_f64v far = kx_f64v_div(kx_f64v_mul(kx_f64v_add(w, w), power), kx_f64v_residual(power, power, one));
+        const kx_f64v square = kx_f64v_mul(w, w), least = kx_f64v_max(w, kx_f64v_set(0.25)); /* no 0 / 0 in unused lanes */
+        const kx_f64v near = kx_f64v_fma(square, POLYNOMIAL(sinh_rest, square), one), power = kx_f64v_exp(kx_f64v_negate(least));
+        const kx_f64v far = kx_f64v_div(kx_f64v_mul(kx_f64v_add(least, least), power), kx_f64v_residual(power, power, one));
         return kx_f64v_select(kx_f64v_less(w, kx_f64v_set(0.5)), near, far);
     }
     /* z K1(z), K1(z) = int_0^inf exp(-z cosh u) cosh u du by the trapezoidal rule, which for steps of 1/4 errs by exp(-4 pi^2) */
@@ -155,10 +169,10 @@ static KX_ALWAYS_INLINE kx_f64v coefficient(smoothing_kernel kernel, double m, k
     return kx_f64v_mul(kx_f64v_mul(z, sum), kx_f64v_set(0.25));
 }
 
-static KX_ALWAYS_INLINE kx_f64v by_series(smoothing_kernel kernel, place at, kx_f64v s, const double *count) {
-    const kx_f64v counts = kx_f64v_load(count), zero = kx_f64v_set(0), one = kx_f64v_set(1);
+static KX_ALWAYS_INLINE kx_f64v by_series(smoothing_kernel kernel, place at, kx_f64v s, kx_f64v counts) {
+    const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1);
     kx_f64v sum = zero;
-    for (double m = most(count); m >= 1; m--) {
+    for (double m = most(counts); m >= 1; m--) {
         const kx_f64v order = kx_f64v_set(m);
         const kx_f64p turns = kx_f64p_mul_f64v(at.d, order);
         const kx_f64v f = kx_f64v_add(kx_f64v_sub(turns.high, kx_f64v_round(turns.high)), turns.low);
@@ -185,52 +199,34 @@ static KX_ALWAYS_INLINE kx_f64v cauchy_closed(place at, kx_f64v a) {
     return kx_f64v_add(at.n0, kx_f64v_add(kx_f64v_sub(at.d.high, half), with_sign(negative, turn)));
 }
 
-/* How many terms of each form an item takes; -1 of what it does not need. */
-static void count_terms(smoothing_kernel kernel, double s, double how, double *steps, double *series) {
-    const int wide = how == AUTOMATIC ? is_wide(kernel, s) : how == FOURIER;
-    *steps = wide ? -1 : terms_of_steps(kernel, s);
-    *series = !wide ? -1 : how == AUTOMATIC && (kernel == CAUCHY || kernel == STUDENT_T2) ? 0 : terms_of_series(kernel, s);
-}
-
 static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *x) {
     (void)narrow;
     const operation what = (operation)(function / KERNELS);
     const smoothing_kernel kernel = (smoothing_kernel)(function % KERNELS);
     const place at = locate(what, x[0]);
-    double scales[KX_F64_LANES], forms[KX_F64_LANES], steps[KX_F64_LANES], series[KX_F64_LANES];
-    kx_f64v_store(scales, x[1]);
-    kx_f64v_store(forms, x[2]);
-    for (int i = 0; i < KX_F64_LANES; i++) count_terms(kernel, scales[i], forms[i], steps + i, series + i);
-    const double most_steps = most(steps), most_series = most(series);
-    kx_f64v value = kx_f64v_set(0);
-    if (most_series >= 0) {
-        value = by_series(kernel, at, x[1], series);
-        const kx_f64m closed = kx_f64v_less(kx_f64v_load(series), kx_f64v_set(0.5));
+    const terms count = count_terms(kernel, x[1], x[2]);
+    const kx_f64v zero = kx_f64v_set(0);
+    kx_f64v value = zero;
+    if (most(count.series) >= 0) {
+        value = by_series(kernel, at, x[1], count.series);
+        const kx_f64m closed = kx_f64v_less(count.series, kx_f64v_set(0.5));
         if (kernel == CAUCHY && kx_f64m_bits(closed)) value = kx_f64v_select(closed, cauchy_closed(at, x[1]), value);
     }
-    if (most_steps >= 0) {
-        const kx_f64v sum = by_steps(kernel, at, x[1], steps);
-        value = kx_f64v_select(kx_f64v_less(kx_f64v_load(series), kx_f64v_set(0)), sum, value);
+    if (most(count.steps) >= 0) {
+        const kx_f64v sum = by_steps(kernel, at, x[1], count.steps);
+        value = kx_f64v_select(kx_f64v_less(count.series, zero), sum, value);
     }
     return what == CEIL ? kx_f64v_negate(value) : value;
 }
 
-static int is_ordinary(smoothing_kernel kernel, double x, double s, double how) {
-    double steps, series;
-    if (!kx_between_f64(fabs(x), 0, X_HIGH) || !kx_between_f64(s, S_LOW, S_HIGH) || !kx_between_f64(how, 0, 2)) return 0;
-    if (how != AUTOMATIC && how != STEPS && how != FOURIER) return 0;
-    count_terms(kernel, s, how, &steps, &series);
-    return steps <= MOST_TERMS && series <= MOST_TERMS;
-}
-
 static KX_ALWAYS_INLINE int are_ordinary(int function, int narrow, const kx_f64v *x) {
     (void)narrow;
-    double lanes[3][KX_F64_LANES];
-    int all = 1;
-    for (int k = 0; k < 3; k++) kx_f64v_store(lanes[k], x[k]);
-    for (int i = 0; i < KX_F64_LANES; i++)
-        all &= is_ordinary((smoothing_kernel)(function % KERNELS), lanes[0][i], lanes[1][i], lanes[2][i]);
-    return all;
+    if (!kx_f64v_all_between(kx_f64v_abs(x[0]), 0, X_HIGH) || !kx_f64v_all_between(x[1], S_LOW, S_HIGH) ||
+        !kx_f64v_all_between(kx_f64v_abs(x[2]), 0, FOURIER))
+        return 0;
+    const terms count = count_terms((smoothing_kernel)(function % KERNELS), x[1], x[2]);
+    const kx_f64v part = kx_f64v_abs(kx_f64v_sub(x[2], kx_f64v_round(x[2])));
+    return most(part) == 0 && most(count.steps) <= MOST_TERMS && most(count.series) <= MOST_TERMS;
 }
 
 /* A scale beyond the ordinary range: x - 1/2, or the one step that is near. */
@@ -256,7 +252,8 @@ static KX_NEVER_INLINE int settle(int function, int narrow, const double *x, dou
     const double s = x[1], how = x[2];
     for (int k = 0; k < 3; k++)
         if (isnan(x[k])) return *value = x[k] + 0, 1;
-    if (is_ordinary(kernel, x[0], s, how)) return 0;
+    kx_f64v item[] = {kx_f64v_set(x[0]), kx_f64v_set(s), kx_f64v_set(how)};
+    if (are_ordinary(function, 0, item)) return 0;
     if (s <= 0 || isinf(s)) return *value = kx_elementwise_invalid(s), 1;
     if (how != AUTOMATIC && how != STEPS && how != FOURIER) return *value = kx_elementwise_invalid(how), 1;
     if (isinf(x[0])) return *value = x[0], 1;
@@ -268,8 +265,8 @@ static KX_NEVER_INLINE int settle(int function, int narrow, const double *x, dou
             return *value = kx_elementwise_invalid(0), 1;
         return *value = whole + extreme(what, kernel, rest, s), 1;
     }
-    if (!is_ordinary(kernel, rest, s, how)) return *value = kx_elementwise_invalid(0), 1;
-    const kx_f64v item[] = {kx_f64v_set(rest), kx_f64v_set(s), kx_f64v_set(how)};
+    item[0] = kx_f64v_set(rest);
+    if (!are_ordinary(function, 0, item)) return *value = kx_elementwise_invalid(0), 1;
     *value = whole + first_lane(fast(function, 0, item));
     return 1;
 }
