@@ -176,7 +176,7 @@ def _sums(
             slow = abs(terms[:, -1]) > _SLOW * absolute if np.isinf(far) else np.False_
             if np.any(slow):
                 raise KexueValueError(
-                    f"f: its integral against the kernel diverges towards {far}, or converges too slowly: f grows too fast"
+                    f"f: its integral against the kernel diverges towards {far}, or nearly so: f grows too fast"
                 )
             total[inside] += value
             size[inside] += absolute

@@ -78,8 +78,8 @@ def _choose(function: str, table: dict[str, np.ufunc], kernel: str, scale: objec
     require_kernel(kernel)
     if kernel not in table:
         raise KexueValueError(
-            f'kernel="cauchy": the integral of {function} diverges, its tails decay like 1 / x**2 and the function grows '
-            "like x; the other kernels have it"
+            f'kernel="cauchy": the integral of {function} diverges, for the kernel decays like 1 / x**2 where the '
+            "function grows like x; the other kernels have it"
         )
     require_scale(scale)
     return table[kernel]
@@ -443,8 +443,9 @@ def smooth_clip(
 
     Notes
     -----
-    Linear time. The error is at most 4 eps of the largest of |clip(x, low, high)|, R(low - x) and R(x - high), and of the
-    larger bound for Cauchy's kernel; float32 results are within 1 ulp unless they cancel to less than 2**-20 of that.
+    Linear time. The error is at most 4 eps of the largest of |clip(x, low, high)| and what smoothing adds at either bound,
+    and of the larger bound for Cauchy's kernel; float32 results are within 1 ulp unless they cancel to less than 2**-20
+    of that.
 
     With D(u) = -(u atan(a / u) + a log(u**2 + a**2) / 2) / pi Cauchy's form is clip(x, low, high) + D(|x - low|) -
     D(|x - high|).

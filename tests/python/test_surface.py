@@ -124,7 +124,10 @@ def test_all_is_complete():
 def test_ufuncs_lists_every_ufunc():
     compiled = {name for name, value in vars(kexue._ufuncs).items() if isinstance(value, np.ufunc)}
     assert set(kexue.ufuncs.__all__) == compiled
-    assert {name for name in existing_names() if isinstance(getattr(kexue, name), np.ufunc)} == compiled
+    public = {name for name in existing_names() if isinstance(getattr(kexue, name), np.ufunc)}
+    # kexue.smooth_relu and its sisters choose among the ufuncs of their kernels.
+    behind = {name for name in compiled if name.rpartition("_")[0] in kexue.__all__ or name.endswith("_student_t2")}
+    assert public == compiled - behind
 
 
 @pytest.mark.parametrize("stub", ["__init__", "_context", "_ufuncs"])
