@@ -289,7 +289,7 @@ def smooth_sign(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike =
     --------
     >>> import kexue
     >>> kexue.smooth_sign([-1e-20, 0.0, 2.0], kernel="logistic", scale=2.0)
-    array([-1.00000000e-20,  0.00000000e+00,  9.64027580e-01])
+    array([-1.0000000e-20,  0.0000000e+00,  9.6402758e-01])
     """
     return _choose("smooth_sign", _SIGN, kernel, scale)(x, scale, **ufunc_kwargs)
 
@@ -443,9 +443,9 @@ def smooth_clip(
 
     Notes
     -----
-    Linear time. The error is at most 4 eps of the largest of |clip(x, low, high)| and what smoothing adds at either bound,
-    and of the larger bound for Cauchy's kernel; float32 results are within 1 ulp unless they cancel to less than 2**-20
-    of that.
+    Linear time. The error is at most 4 eps of the largest of |clip(x, low, high)| and what smoothing adds at either
+    bound, and of the larger bound for Cauchy's kernel; float32 results are within 1 ulp unless they cancel to less
+    than 2**-20 of that.
 
     With D(u) = -(u atan(a / u) + a log(u**2 + a**2) / 2) / pi Cauchy's form is clip(x, low, high) + D(|x - low|) -
     D(|x - high|).
@@ -572,7 +572,7 @@ def smooth_floor(
     >>> kexue.smooth_floor([0.3, 2.5, 2.95, 3.0], scale=0.1)
     array([-1.34989803e-03,  2.00000000e+00,  2.30853754e+00,  2.50000000e+00])
     >>> kexue.smooth_floor(1e6 + 0.25, kernel="cauchy", scale=[1e-3, 0.1, 10.0])
-    array([ 999999.99899999,  999999.92880754, 1000000. -0.25      ])
+    array([999999.99900001, 999999.90599661, 999999.75      ])
     """
     return _rounding("smooth_floor", _FLOOR, x, kernel, scale, form, ufunc_kwargs)
 
