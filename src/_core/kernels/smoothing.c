@@ -52,7 +52,6 @@ static KX_ALWAYS_INLINE kx_f64v cauchy_clip_rest(kx_f64p u, kx_f64p w, kx_f64v s
 }
 
 static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *x) {
-    (void)narrow;
     const operation what = (operation)(function / KERNELS);
     const smoothing_kernel kernel = (smoothing_kernel)(function % KERNELS);
     const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1);
@@ -60,27 +59,27 @@ static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *x)
         const kx_f64p u = distance(x[0], x[1]), w = distance(x[0], x[2]);
         const kx_f64v sharp = kx_f64v_min(kx_f64v_max(x[0], x[1]), x[2]);
         if (kernel == CAUCHY) return kx_f64v_add(sharp, cauchy_clip_rest(u, w, x[3]));
-        return kx_f64v_add(sharp, kx_f64v_sub(rounded(ramp_tail(kernel, u, x[3])), rounded(ramp_tail(kernel, w, x[3]))));
+        return kx_f64v_add(sharp, kx_f64v_sub(rounded(ramp_tail(kernel, u, x[3], narrow)), rounded(ramp_tail(kernel, w, x[3], narrow))));
     }
     if (what == MAXIMUM)
-        return kx_f64v_add(kx_f64v_max(x[0], x[1]), rounded(ramp_tail(kernel, distance(x[0], x[1]), x[2])));
+        return kx_f64v_add(kx_f64v_max(x[0], x[1]), rounded(ramp_tail(kernel, distance(x[0], x[1]), x[2], narrow)));
     const kx_f64p size = exactly(kx_f64v_abs(x[0]));
     const kx_f64m negative = kx_f64v_less(x[0], zero);
     if (what == SIGN) {
-        const kx_f64v value = odd_part(kernel, size, x[1]);
+        const kx_f64v value = odd_part(kernel, size, x[1], narrow);
         return kx_f64v_select(negative, kx_f64v_negate(value), value);
     }
     if (what == STEP) {
-        const kx_f64v tail = rounded(step_tail(kernel, size, x[1]));
+        const kx_f64v tail = rounded(step_tail(kernel, size, x[1], narrow));
         return kx_f64v_select(negative, tail, kx_f64v_sub(one, tail));
     }
     if (what == LEAKY_RELU) {
-        const kx_f64v tail = rounded(ramp_tail(kernel, size, x[2]));
+        const kx_f64v tail = rounded(ramp_tail(kernel, size, x[2], narrow));
         const kx_f64p line = kx_f64p_product(x[1], x[0]);
         const kx_f64v bent = kx_f64v_fma(kx_f64v_sub(one, x[1]), tail, kx_f64v_select(negative, line.low, zero));
         return kx_f64v_add(kx_f64v_select(negative, line.high, x[0]), bent);
     }
-    const kx_f64v tail = rounded(ramp_tail(kernel, size, x[1]));
+    const kx_f64v tail = rounded(ramp_tail(kernel, size, x[1], narrow));
     if (what == ABS) return kx_f64v_add(size.high, kx_f64v_add(tail, tail));
     return kx_f64v_add(kx_f64v_max(x[0], zero), tail);
 }

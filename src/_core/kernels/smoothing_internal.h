@@ -4,7 +4,7 @@
    piecewise linear is itself plus a few T. step_tail = 1 - K(a), and odd_part = 2 K(a) - 1 with its own form near 0. They
    take a as a pair: a difference of operands loses nothing, and exp(-z^2 / 2) would multiply the
    rounding of z = a / s by z^2. Results are pairs with the power of two kept apart, good to about 2^-57 before the one rounding at
-   the end, so that tails hold to the last subnormal.
+   the end, so that tails hold to the last subnormal. `narrow` as in runtime/pair_math.h: doubles in place of pairs, for float32.
 
    The arguments are ordinary: 0 <= a <= A_HIGH, S_LOW <= scale <= S_HIGH. `anywhere` takes all others, one by one.
 
@@ -35,9 +35,9 @@ static KX_ALWAYS_INLINE kx_f64p exactly(kx_f64v a) { return kx_f64p_of(a, kx_f64
 static KX_ALWAYS_INLINE kx_f64p pair_polynomial(const double *c, const double *c_low, int n, int pairs, kx_f64p x) {
     kx_f64p r = exactly(kx_f64v_polynomial(c + pairs, n - pairs, x.high));
     for (int i = pairs - 1; i >= 0; i--) {
-        kx_f64p product = kx_f64p_mul(r, x), sum = kx_f64p_sum(kx_f64v_set(c[i]), product.high);
-        r.high = sum.high;
-        r.low = kx_f64v_add(kx_f64v_add(sum.low, product.low), kx_f64v_set(c_low[i]));
+        kx_f64p product = kx_f64p_product(r.high, x.high), sum = kx_f64p_sum(kx_f64v_set(c[i]), product.high);
+        kx_f64v low = kx_f64v_fma(r.high, x.low, kx_f64v_fma(r.low, x.high, product.low));
+        r = kx_f64p_of(sum.high, kx_f64v_add(kx_f64v_add(sum.low, kx_f64v_set(c_low[i])), low));
     }
     return r;
 }
@@ -47,9 +47,9 @@ static KX_ALWAYS_INLINE kx_f64v rounded(scaled a) {
 }
 
 /* exp(-y), 0 <= y <= 1500 */
-static KX_ALWAYS_INLINE scaled exp_minus(kx_f64p y) {
+static KX_ALWAYS_INLINE scaled exp_minus(kx_f64p y, int narrow) {
     scaled e;
-    kx_f64p value = kx_f64p_exp(kx_f64p_negate(y), 0, &e.exponent);
+    kx_f64p value = kx_f64p_exp(kx_f64p_negate(y), narrow, &e.exponent);
     e.high = value.high, e.low = value.low;
     return e;
 }
@@ -62,20 +62,20 @@ typedef struct normal_argument {
 } normal_argument;
 
 /* z = a / s. Beyond 54 all tails are 0, whatever the scale. */
-static KX_ALWAYS_INLINE normal_argument normal_prepare(kx_f64p a, kx_f64v s) {
+static KX_ALWAYS_INLINE normal_argument normal_prepare(kx_f64p a, kx_f64v s, int narrow) {
     normal_argument r;
     const kx_f64v limit = kx_f64v_set(54), half = kx_f64v_set(0.5);
-    kx_f64p z = kx_f64p_div(a, exactly(s));
+    kx_f64p z = kx_f64p_over(a, exactly(s), narrow);
     r.z = kx_f64p_select(kx_f64v_less(z.high, limit), z, exactly(limit));
-    kx_f64p square = kx_f64p_product(r.z.high, r.z.high);
-    square.low = kx_f64v_fma(kx_f64v_add(r.z.high, r.z.high), r.z.low, square.low);
-    r.bell = exp_minus(kx_f64p_of(kx_f64v_mul(square.high, half), kx_f64v_mul(square.low, half)));
+    kx_f64p square = kx_f64p_square(r.z.high, narrow);
+    if (!narrow) square.low = kx_f64v_fma(kx_f64v_add(r.z.high, r.z.high), r.z.low, square.low);
+    r.bell = exp_minus(kx_f64p_of(kx_f64v_mul(square.high, half), kx_f64v_mul(square.low, half)), narrow);
     return r;
 }
 
 /* (phi(z) - z Phi(-z)) exp(z^2 / 2) = u^2 P(t), u = 1 / (z + 5), t = (z - 5) u = 1 - 10 u. The difference cancels like 1 / z^2, so it
    has a polynomial of its own; P falls from 10 to 0.4, so t and the last steps are pairs. */
-static KX_ALWAYS_INLINE kx_f64p normal_ramp(kx_f64p z) {
+static KX_ALWAYS_INLINE kx_f64p normal_ramp(kx_f64p z, int narrow) {
     static const double ramp[] = {0x1.6f4057ea3afe3p+0, -0x1.2922db475c0eep+1, 0x1.3698163258b4cp+1, -0x1.ea09ef47f674cp+0,
         0x1.2bb2ab4b5472ap+0, -0x1.143703e754328p-1, 0x1.5507f7ee8757ap-3, -0x1.1fc500bbefce4p-6, -0x1.8bff9e3959d77p-7,
         0x1.8c047d545483bp-8, -0x1.bb8922500a4a4p-14, -0x1.a207c324e3209p-11, 0x1.5a4b09e26226dp-13, 0x1.8c6666a5e390bp-14,
@@ -83,28 +83,33 @@ static KX_ALWAYS_INLINE kx_f64p normal_ramp(kx_f64p z) {
         -0x1.b3a821788f195p-22, 0x1.afee4fb6ae97dp-23, 0x1.92de0b0fb18fcp-24, -0x1.016256d796fedp-25, -0x1.730311e3b1cb1p-26,
         0x1.a527901ff164dp-29, 0x1.22762357c6eb3p-28, 0x1.50397d102d4b2p-36, -0x1.2cd7a2201a2e5p-31, -0x1.c87749d59cc85p-35,
         0x1.bb25754182854p-36};
-    static const double ramp_low[] = {-0x1.7f3d4aa0a98bbp-57, -0x1.3b49d70c75794p-56, 0x1.587a7df9e9aa3p-53,
-        -0x1.ee619e10e46fdp-55, 0x1.239f0f45c0240p-55, 0x1.1324791a1d7c3p-55, -0x1.defeb3ab8b9e7p-59, 0x1.9aec8d923f688p-60,
-        -0x1.8d32de7c5aad4p-66, 0x1.b531b037831acp-68, 0x1.abe2ac4cabef5p-68, -0x1.9708284348f33p-65};
-    kx_f64p u = kx_f64p_div(exactly(kx_f64v_set(1)), kx_f64p_add_f64v(z, kx_f64v_set(5)));
-    kx_f64p t = kx_f64p_add_f64v(kx_f64p_mul_f64v(u, kx_f64v_set(-10)), kx_f64v_set(1));
-    return kx_f64p_mul(kx_f64p_mul(u, u), pair_polynomial(ramp, ramp_low, 30, 12, t));
+    static const double ramp_low[] = {-0x1.7f3d4aa0a98bbp-57, -0x1.3b49d70c75794p-56, 0x1.587a7df9e9aa3p-53, -0x1.ee619e10e46fdp-55,
+        0x1.239f0f45c0240p-55};
+    const kx_f64v one = kx_f64v_set(1), five = kx_f64v_set(5);
+    if (narrow) {
+        const kx_f64v rough = kx_f64v_div(one, kx_f64v_add(z.high, five)), place = kx_f64v_fma(kx_f64v_set(-10), rough, one);
+        return exactly(kx_f64v_mul(kx_f64v_mul(rough, rough), POLYNOMIAL(ramp, place)));
+    }
+    kx_f64p u = kx_f64p_div(exactly(one), kx_f64p_add_f64v(z, five));
+    kx_f64p t = kx_f64p_add_f64v(kx_f64p_mul_f64v(u, kx_f64v_set(-10)), one);
+    return kx_f64p_mul(kx_f64p_mul(u, u), pair_polynomial(ramp, ramp_low, 30, 5, t));
 }
 
-static KX_ALWAYS_INLINE scaled with_bell(kx_f64p factor, scaled bell) {
-    kx_f64p e = {bell.high, bell.low}, product = kx_f64p_mul(factor, e);
+static KX_ALWAYS_INLINE scaled with_bell(kx_f64p factor, scaled bell, int narrow) {
+    kx_f64p e = {bell.high, bell.low}, product = kx_f64p_times(factor, e, narrow);
     scaled r = {product.high, product.low, bell.exponent};
     return r;
 }
 
-static KX_ALWAYS_INLINE scaled gaussian_step_tail(kx_f64p a, kx_f64v s) {
-    normal_argument v = normal_prepare(a, s);
-    return with_bell(kx_f64p_normal_tail(v.z, 0), v.bell);
+static KX_ALWAYS_INLINE scaled gaussian_step_tail(kx_f64p a, kx_f64v s, int narrow) {
+    normal_argument v = normal_prepare(a, s, narrow);
+    if (narrow) v.z.high = kx_f64v_min(v.z.high, kx_f64v_set(16)); /* where float32 has long underflowed */
+    return with_bell(kx_f64p_normal_tail(v.z, narrow), v.bell, narrow);
 }
 
-static KX_ALWAYS_INLINE scaled gaussian_ramp_tail(kx_f64p a, kx_f64v s) {
-    normal_argument v = normal_prepare(a, s);
-    return with_bell(kx_f64p_mul_f64v(normal_ramp(v.z), s), v.bell);
+static KX_ALWAYS_INLINE scaled gaussian_ramp_tail(kx_f64p a, kx_f64v s, int narrow) {
+    normal_argument v = normal_prepare(a, s, narrow);
+    return with_bell(kx_f64p_times(normal_ramp(v.z, narrow), exactly(s), narrow), v.bell, narrow);
 }
 
 /* erf(z / sqrt 2) for z <= 1 */
@@ -121,26 +126,26 @@ static KX_ALWAYS_INLINE kx_f64v gaussian_center(kx_f64p a, kx_f64v s) {
 
 /* ---- logistic; s is the rate t ---- */
 
-static KX_ALWAYS_INLINE kx_f64p logistic_argument(kx_f64p a, kx_f64v s) {
-    kx_f64p p = kx_f64p_mul(a, exactly(s));
+static KX_ALWAYS_INLINE kx_f64p logistic_argument(kx_f64p a, kx_f64v s, int narrow) {
+    kx_f64p p = kx_f64p_times(a, exactly(s), narrow);
     const kx_f64v limit = kx_f64v_set(1490);
     return kx_f64p_select(kx_f64v_less(p.high, limit), p, exactly(limit));
 }
 
 /* exp(-p) as a number to be added to one. */
-static KX_ALWAYS_INLINE kx_f64p unscaled(scaled e) {
-    return kx_f64p_scale_addend(kx_f64p_of(e.high, e.low), e.exponent, 0);
+static KX_ALWAYS_INLINE kx_f64p unscaled(scaled e, int narrow) {
+    return kx_f64p_scale_addend(kx_f64p_of(e.high, e.low), e.exponent, narrow);
 }
 
-static KX_ALWAYS_INLINE scaled logistic_step_tail(kx_f64p a, kx_f64v s) {
-    scaled e = exp_minus(logistic_argument(a, s));
-    const kx_f64v one = kx_f64v_set(1);
-    return with_bell(kx_f64p_div(exactly(one), kx_f64p_add_f64v(unscaled(e), one)), e);
+static KX_ALWAYS_INLINE scaled logistic_step_tail(kx_f64p a, kx_f64v s, int narrow) {
+    scaled e = exp_minus(logistic_argument(a, s, narrow), narrow);
+    const kx_f64p one = exactly(kx_f64v_set(1));
+    return with_bell(kx_f64p_over(one, kx_f64p_plus(unscaled(e, narrow), one, narrow), narrow), e, narrow);
 }
 
-static KX_ALWAYS_INLINE scaled logistic_ramp_tail(kx_f64p a, kx_f64v s) {
-    scaled e = exp_minus(logistic_argument(a, s));
-    return with_bell(kx_f64p_div(kx_f64p_log1p_ratio(unscaled(e), 0), exactly(s)), e);
+static KX_ALWAYS_INLINE scaled logistic_ramp_tail(kx_f64p a, kx_f64v s, int narrow) {
+    scaled e = exp_minus(logistic_argument(a, s, narrow), narrow);
+    return with_bell(kx_f64p_over(kx_f64p_log1p_ratio(unscaled(e, narrow), narrow), exactly(s), narrow), e, narrow);
 }
 
 /* tanh(p / 2) for p <= 1 */
@@ -156,7 +161,8 @@ static KX_ALWAYS_INLINE kx_f64v logistic_center(kx_f64p a, kx_f64v s) {
 
 /* ---- Student's t of two degrees of freedom; s is b ---- */
 
-static KX_ALWAYS_INLINE kx_f64p student_root(kx_f64p a, kx_f64v b) {
+static KX_ALWAYS_INLINE kx_f64p student_root(kx_f64p a, kx_f64v b, int narrow) {
+    if (narrow) return exactly(kx_f64v_sqrt(kx_f64v_fma(a.high, a.high, b)));
     kx_f64p square = kx_f64p_product(a.high, a.high), root;
     root.high = kx_f64v_sqrt(kx_f64v_add(square.high, b));
     kx_f64v rest = kx_f64v_residual(root.high, root.high, kx_f64v_max(square.high, b));
@@ -166,10 +172,10 @@ static KX_ALWAYS_INLINE kx_f64p student_root(kx_f64p a, kx_f64v b) {
     return root;
 }
 
-static KX_ALWAYS_INLINE scaled student_tail(kx_f64p a, kx_f64v b, int step) {
-    kx_f64p root = student_root(a, b), d = kx_f64p_add(root, a);
-    if (step) d = kx_f64p_mul(root, d);
-    kx_f64p q = kx_f64p_div(exactly(kx_f64v_mul(b, kx_f64v_set(0.5))), d);
+static KX_ALWAYS_INLINE scaled student_tail(kx_f64p a, kx_f64v b, int step, int narrow) {
+    kx_f64p root = student_root(a, b, narrow), d = kx_f64p_plus(root, a, narrow);
+    if (step) d = kx_f64p_times(root, d, narrow);
+    kx_f64p q = kx_f64p_over(exactly(kx_f64v_mul(b, kx_f64v_set(0.5))), d, narrow);
     scaled r = {q.high, q.low, kx_f64v_set(0)};
     return r;
 }
@@ -203,24 +209,24 @@ static KX_ALWAYS_INLINE kx_f64p over_pi(kx_f64p a) {
 
 /* ---- any of them; the kernel is known when the code is compiled ---- */
 
-static KX_ALWAYS_INLINE scaled ramp_tail(smoothing_kernel kernel, kx_f64p a, kx_f64v s) {
-    if (kernel == GAUSSIAN) return gaussian_ramp_tail(a, s);
-    if (kernel == LOGISTIC) return logistic_ramp_tail(a, s);
-    return student_tail(a, s, 0);
+static KX_ALWAYS_INLINE scaled ramp_tail(smoothing_kernel kernel, kx_f64p a, kx_f64v s, int narrow) {
+    if (kernel == GAUSSIAN) return gaussian_ramp_tail(a, s, narrow);
+    if (kernel == LOGISTIC) return logistic_ramp_tail(a, s, narrow);
+    return student_tail(a, s, 0, narrow);
 }
 
-static KX_ALWAYS_INLINE scaled step_tail(smoothing_kernel kernel, kx_f64p a, kx_f64v s) {
-    if (kernel == GAUSSIAN) return gaussian_step_tail(a, s);
-    if (kernel == LOGISTIC) return logistic_step_tail(a, s);
-    if (kernel == STUDENT_T2) return student_tail(a, s, 1);
+static KX_ALWAYS_INLINE scaled step_tail(smoothing_kernel kernel, kx_f64p a, kx_f64v s, int narrow) {
+    if (kernel == GAUSSIAN) return gaussian_step_tail(a, s, narrow);
+    if (kernel == LOGISTIC) return logistic_step_tail(a, s, narrow);
+    if (kernel == STUDENT_T2) return student_tail(a, s, 1, narrow);
     kx_f64p q = over_pi(angle(exactly(s), a));
     scaled r = {q.high, q.low, kx_f64v_set(0)};
     return r;
 }
 
-static KX_ALWAYS_INLINE kx_f64v odd_part(smoothing_kernel kernel, kx_f64p a, kx_f64v s) {
+static KX_ALWAYS_INLINE kx_f64v odd_part(smoothing_kernel kernel, kx_f64p a, kx_f64v s, int narrow) {
     if (kernel == STUDENT_T2) {
-        kx_f64p q = kx_f64p_div(a, student_root(a, s));
+        kx_f64p q = kx_f64p_over(a, student_root(a, s, narrow), narrow);
         return kx_f64v_add(q.high, q.low);
     }
     if (kernel == CAUCHY) {
@@ -230,7 +236,7 @@ static KX_ALWAYS_INLINE kx_f64v odd_part(smoothing_kernel kernel, kx_f64p a, kx_
     }
     const kx_f64v one = kx_f64v_set(1);
     kx_f64v size = kernel == GAUSSIAN ? kx_f64v_div(a.high, s) : kx_f64v_mul(a.high, s);
-    kx_f64v tail = rounded(step_tail(kernel, a, s));
+    kx_f64v tail = rounded(step_tail(kernel, a, s, narrow));
     kx_f64m near = kx_f64v_less(size, one);
     const kx_f64p zero = exactly(kx_f64v_set(0));
     const kx_f64p inside = kx_f64p_select(near, a, zero);
@@ -268,8 +274,8 @@ static KX_NEVER_INLINE double anywhere(smoothing_kernel kernel, smoothing_part p
         return 0;
     }
     const kx_f64p a = kx_f64p_set(ldexp(high, -length), ldexp(low, -length));
-    if (part == ODD_PART) return first_lane(odd_part(kernel, a, kx_f64v_set(s)));
-    scaled r = part == RAMP_TAIL ? ramp_tail(kernel, a, kx_f64v_set(s)) : step_tail(kernel, a, kx_f64v_set(s));
+    if (part == ODD_PART) return first_lane(odd_part(kernel, a, kx_f64v_set(s), 0));
+    scaled r = part == RAMP_TAIL ? ramp_tail(kernel, a, kx_f64v_set(s), 0) : step_tail(kernel, a, kx_f64v_set(s), 0);
     const double value = first_lane(kx_f64v_add(r.high, r.low));
     return ldexp(value, (int)first_lane(r.exponent) + (part == RAMP_TAIL ? length : 0));
 }
