@@ -55,6 +55,8 @@ static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *x)
     const operation what = (operation)(function / KERNELS);
     const smoothing_kernel kernel = (smoothing_kernel)(function % KERNELS);
     const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1);
+    /* A sum that cancels to 2^-20 of its terms needs more of them than `narrow` has. */
+    if (what == LEAKY_RELU || what == CLIP || what == MAXIMUM) narrow = 0;
     if (what == CLIP) {
         const kx_f64p u = distance(x[0], x[1]), w = distance(x[0], x[2]);
         const kx_f64v sharp = kx_f64v_min(kx_f64v_max(x[0], x[1]), x[2]);

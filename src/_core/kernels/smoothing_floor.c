@@ -111,7 +111,7 @@ static KX_ALWAYS_INLINE kx_f64v student_rest(kx_f64v n, kx_f64p e, kx_f64v b) {
     return kx_f64v_fma(half_b, kx_f64v_sub(sum[0], sum[1]), kx_f64v_sub(integral[0], integral[1]));
 }
 
-static KX_ALWAYS_INLINE kx_f64v by_steps(smoothing_kernel kernel, place at, kx_f64v s, kx_f64v counts, int narrow) {
+static KX_ALWAYS_INLINE kx_f64v by_steps(smoothing_kernel kernel, place at, kx_f64v s, kx_f64v counts) {
     const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1);
     const kx_f64m negative = kx_f64v_less(at.d.high, zero);
     const kx_f64p e = kx_f64p_select(negative, kx_f64p_negate(at.d), at.d);
@@ -119,13 +119,13 @@ static KX_ALWAYS_INLINE kx_f64v by_steps(smoothing_kernel kernel, place at, kx_f
     kx_f64v rest = zero;
     for (double j = last; j >= 1; j--) {
         const kx_f64v here = kx_f64v_set(j);
-        const kx_f64v below = rounded(step_tail(kernel, kx_f64p_add_f64v(kx_f64p_negate(e), here), s, narrow));
-        const kx_f64v above = rounded(step_tail(kernel, kx_f64p_add_f64v(e, here), s, narrow));
+        const kx_f64v below = rounded(step_tail(kernel, kx_f64p_add_f64v(kx_f64p_negate(e), here), s, 0));
+        const kx_f64v above = rounded(step_tail(kernel, kx_f64p_add_f64v(e, here), s, 0));
         const kx_f64m within = kx_f64v_less(here, kx_f64v_add(counts, one));
         rest = kx_f64v_add(rest, kx_f64v_select(within, kx_f64v_sub(below, above), zero));
     }
     if (kernel == STUDENT_T2) rest = kx_f64v_add(rest, student_rest(counts, e, s));
-    const kx_f64v step = kx_f64v_sub(rounded(step_tail(kernel, e, s, narrow)), rest);
+    const kx_f64v step = kx_f64v_sub(rounded(step_tail(kernel, e, s, 0)), rest);
     const kx_f64v base = kx_f64v_sub(at.n0, kx_f64v_select(negative, one, zero));
     return kx_f64v_sub(base, with_sign(negative, step));
 }
@@ -200,6 +200,7 @@ static KX_ALWAYS_INLINE kx_f64v cauchy_closed(place at, kx_f64v a) {
 }
 
 static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *x) {
+    (void)narrow; /* its zeros need the digits */
     const operation what = (operation)(function / KERNELS);
     const smoothing_kernel kernel = (smoothing_kernel)(function % KERNELS);
     const place at = locate(what, x[0]);
@@ -212,7 +213,7 @@ static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *x)
         if (kernel == CAUCHY && kx_f64m_bits(closed)) value = kx_f64v_select(closed, cauchy_closed(at, x[1]), value);
     }
     if (most(count.steps) >= 0) {
-        const kx_f64v sum = by_steps(kernel, at, x[1], count.steps, narrow);
+        const kx_f64v sum = by_steps(kernel, at, x[1], count.steps);
         value = kx_f64v_select(kx_f64v_less(count.series, zero), sum, value);
     }
     return what == CEIL ? kx_f64v_negate(value) : value;
