@@ -1,7 +1,7 @@
 """Activation functions as NumPy ufuncs, with the constants that go with them, and functions smoothed by a kernel.
 
-SquarePlus is f(x; b) = (x + sqrt(x**2 + b)) / 2 (J. T. Barron, arXiv:2112.11687); softplus, Swish and GELU are the usual ones;
-exp_taylor(x, n) is the Taylor polynomial of exp of degree n, which for an even n is positive everywhere.
+SquarePlus is f(x; b) = (x + sqrt(x**2 + b)) / 2 (J. T. Barron, arXiv:2112.11687); softplus, Swish and GELU are the
+usual ones; exp_taylor(x, n) is the Taylor polynomial of exp of degree n, positive everywhere for an even n.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def exp_taylor_min(n: SupportsIndex) -> tuple[float, float]:
 
     Notes
     -----
-    Newton's method for the zero of the derivative, which is the polynomial of degree n - 1. x / n tends to -0.278464542761,
-    which is -W(1 / e). max(x, exp_taylor_min(n)[0]) in the place of x makes the polynomial monotone.
+    Newton's method for the zero of the derivative, which is the polynomial of degree n - 1. x / n tends to
+    -W(1 / e) = -0.278464542761. max(x, exp_taylor_min(n)[0]) in the place of x makes the polynomial monotone.
 
     References
     ----------

@@ -327,7 +327,7 @@ The Taylor polynomial of exp of degree n: 1 + x + x**2 / 2 + ... + x**n / n!.
 
 For an even `n` it is positive and convex, with its minimum near x = -0.28 n; for an odd `n` it rises and has a
 single zero near there. The error is at most 1 ulp in float32 and 2 ulp in float64 over the whole range, but for
-an odd `n` next to the zero: there the error is below 2**-100 times the value at ``-x`` (n <= 48), or 2**-55
+an odd `n` next to the zero: there the error is below 2**-96 times the value at ``-x`` (n <= 48), or 2**-55
 exp(x) (larger n).
 
 Parameters

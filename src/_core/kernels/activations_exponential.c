@@ -8,7 +8,7 @@
    because u is found as u0 e^y, y = w(a0) - w(a): a0 is the zero, a0 - a a pair, and y is a0 - a times a polynomial. Where
    the power of two is 0, g is y + u0 (e^y - 1) for Swish, and a like sum for GELU, whose linear terms are put together first.
 
-   Errors (tests/accuracy_activations.py) below 0.8 ulp in float64 and 0.51 ulp in float32. */
+   Errors (tests/accuracy_activations.py) below 0.8 ulp in float64 (1.1 without a hardware FMA) and 0.51 ulp in float32. */
 #ifndef KX_REAL
 #include "kexue/kx_activations.h"
 
@@ -122,8 +122,8 @@ static int settle(int function, int narrow, const double *x, double *value) {
     if (isfinite(x[0])) return 0;
     const int has_limit_one = function == SOFTPLUS_GRAD || function == SWISH_GRAD || function == GELU_TANH_GRAD;
     if (isnan(x[0])) *value = x[0];
-    else if (has_limit_one) *value = x[0] > 0;
-    else *value = x[0] > 0 ? x[0] : function == SOFTPLUS ? 0 : -0.0;
+    else if (has_limit_one) *value = !signbit(x[0]); /* not x > 0: gcc moves the comparison before the test for NaN */
+    else *value = !signbit(x[0]) ? x[0] : function == SOFTPLUS ? 0 : -0.0;
     return 1;
 }
 #endif

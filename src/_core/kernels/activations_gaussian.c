@@ -5,7 +5,7 @@
    times (a + M(a)) / ((a + 3/2) sqrt(2 pi)), where M lies between 2.25 and 2.5, is flat at 0, and a polynomial in
    (a - 5) / (a + 5). As f(x) - f(-x) = x, f'(x) = 1 - f'(-x).
 
-   Errors (tests/accuracy_activations.py) below 1 ulp in float64 and 0.51 ulp in float32. */
+   Errors (tests/accuracy_activations.py) below 1 ulp in float64 (1.5 without a hardware FMA) and 0.51 ulp in float32. */
 #ifndef KX_REAL
 #include "kexue/kx_activations.h"
 
@@ -92,8 +92,8 @@ static int settle(int function, int narrow, const double *x, double *value) {
     (void)narrow;
     if (isfinite(x[0])) return 0;
     if (isnan(x[0])) *value = x[0];
-    else if (function == GELU) *value = x[0] > 0 ? x[0] : -0.0;
-    else *value = x[0] > 0;
+    else if (function == GELU) *value = signbit(x[0]) ? -0.0 : x[0]; /* not x > 0: gcc moves it before the test for NaN */
+    else *value = !signbit(x[0]);
     return 1;
 }
 #endif

@@ -1,7 +1,7 @@
 /* The Taylor polynomials of exp, f_n(x) = 1 + x + ... + x^n / n!, and their derivatives f_(n-1).
 
    The sum cancels for x < 0: at its minimum, x = -0.28 n, an even f_n is exp(-0.56 n) of the sum of the terms' sizes, which is
-   exp(38 ln 2) at n = 48; an odd f_n has a zero about there. Up to n = 48 Horner's scheme in pairs keeps 100 bits of that sum.
+   2^-38 at n = 48; an odd f_n has a zero about there. Up to n = 48 a compensated Horner's scheme keeps 96 bits of that sum.
 
    Above, with a = |x|: for a > n the terms' sizes fall from the last to the first, and their sum is x^n / n! times an alternating
    sum that loses sqrt(n) at most. For a <= n, f_n is e^x less the exponential series' remainder, x^(n + 1) / (n + 1)! times
@@ -52,16 +52,36 @@ static const double inverse_factorials[][2] = {
     {0x1.091b406b6ff26p-203, 0x1.e973637973b18p-257}
 };
 
+/* Compensated: what each step's product and sum lose is added up by a Horner's scheme of its own, which the steps do not wait
+   for (degree 12: 2.4 times as fast as pairs). */
+static KX_ALWAYS_INLINE kx_f64v horner(kx_f64v x, kx_f64v n, int most) {
+    kx_f64v s = kx_f64v_set(0), lost = s;
+    for (int k = most; k >= 0; k--) {
+        const kx_f64v c = kx_f64v_set(inverse_factorials[k][0]), c_low = kx_f64v_set(inverse_factorials[k][1]);
+        const kx_f64m takes_part = kx_f64v_less(kx_f64v_set(k - 0.5), n);
+        const kx_f64p p = kx_f64p_product(s, x), t = kx_f64p_sum(p.high, c);
+        s = kx_f64v_select(takes_part, t.high, s);
+        lost = kx_f64v_select(takes_part, kx_f64v_fma(lost, x, kx_f64v_add(kx_f64v_add(p.low, t.low), c_low)), lost);
+    }
+    return kx_f64v_add(s, lost);
+}
+
+/* For float32 doubles will do, unless 18 bits or more are lost: then the error of n roundings would show. */
 static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *operands) {
     const kx_f64v x = operands[0], n = function == EXP_TAYLOR ? operands[1] : kx_f64v_sub(operands[1], kx_f64v_set(1));
-    (void)narrow; /* near a zero float32 needs the pairs too */
-    kx_f64p s = kx_f64p_set(0, 0);
-    for (int k = (int)-kx_f64v_reduce_min(kx_f64v_negate(n)); k >= 0; k--) {
-        const kx_f64p c = kx_f64p_set(inverse_factorials[k][0], inverse_factorials[k][1]);
+    const int most = (int)-kx_f64v_reduce_min(kx_f64v_negate(n));
+    if (!narrow) return horner(x, n, most);
+    const kx_f64v a = kx_f64v_abs(x);
+    kx_f64v s = kx_f64v_set(0), sizes = s;
+    for (int k = most; k >= 0; k--) {
+        const kx_f64v c = kx_f64v_set(inverse_factorials[k][0]);
         const kx_f64m takes_part = kx_f64v_less(kx_f64v_set(k - 0.5), n);
-        s = kx_f64p_select(takes_part, kx_f64p_add(kx_f64p_mul_f64v(s, x), c), s);
+        s = kx_f64v_select(takes_part, kx_f64v_fma(s, x, c), s);
+        sizes = kx_f64v_select(takes_part, kx_f64v_fma(sizes, a, c), sizes);
     }
-    return kx_f64p_round(s, 0);
+    const kx_f64m is_doubtful = kx_f64v_less(kx_f64v_abs(s), kx_f64v_mul(sizes, kx_f64v_set(0x1p-18)));
+    if (!kx_f64m_bits(is_doubtful)) return s;
+    return kx_f64v_select(is_doubtful, horner(x, n, most), s);
 }
 
 static KX_ALWAYS_INLINE int are_ordinary(int function, int narrow, const kx_f64v *x) {

@@ -92,7 +92,7 @@ kx_status_t kx_activations_gelu_tanh_grad_f64(const double *x, int64_t n, ptrdif
 
 /* f_n(x) = 1 + x + x^2 / 2 + ... + x^n / n! and its derivative f_(n-1), which is 0 for n = 0. n is a whole number >= 0, up
    to 2^50; what is not gives NaN and raises the invalid flag. At x = +-inf the values are their limits. An even f_n is positive,
-   an odd one has a zero near -0.28 n, where the relative accuracy ends: the error there is below 2^-100 of f_n(|x|) for n <= 48,
+   an odd one has a zero near -0.28 n, where the relative accuracy ends: the error there is below 2^-96 of f_n(|x|) for n <= 48,
    and 2^-55 of e^x for larger n. About n operations for n <= 48 and |x| <= 2^20; otherwise microseconds an item. */
 kx_status_t kx_activations_exp_taylor_f32(const float *x, const float *n, int64_t count, ptrdiff_t x_stride,
                                           ptrdiff_t n_stride, float *out, ptrdiff_t out_stride);
