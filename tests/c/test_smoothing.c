@@ -1,5 +1,5 @@
-/* Smoothing: accuracy against long double, limits, special values with their flags, any strides. mpmath's oracle, with deep tails and
-   all scales, is in tests/python/test_smoothing.py. */
+/* Smoothing: accuracy against long double, limits, special values with their flags, any strides. mpmath's oracle, with deep
+   tails and all scales, is in tests/python/test_smoothing.py. */
 #include <fenv.h>
 #include <float.h>
 
@@ -14,8 +14,8 @@ typedef kx_status_t (*ternary_f64)(const double *, const double *, const double 
                                    double *, ptrdiff_t);
 typedef kx_status_t (*quaternary_f32)(const float *, const float *, const float *, const float *, int64_t, ptrdiff_t, ptrdiff_t,
                                       ptrdiff_t, ptrdiff_t, float *, ptrdiff_t);
-typedef kx_status_t (*quaternary_f64)(const double *, const double *, const double *, const double *, int64_t, ptrdiff_t, ptrdiff_t,
-                                      ptrdiff_t, ptrdiff_t, double *, ptrdiff_t);
+typedef kx_status_t (*quaternary_f64)(const double *, const double *, const double *, const double *, int64_t, ptrdiff_t,
+                                      ptrdiff_t, ptrdiff_t, ptrdiff_t, double *, ptrdiff_t);
 
 enum { GAUSSIAN, LOGISTIC, STUDENT_T2, CAUCHY };
 enum { STEP, SIGN, RELU, ABS, LEAKY_RELU, MAXIMUM, CLIP, FLOOR, CEIL, ROUND };
@@ -68,12 +68,14 @@ static const function functions[] = {
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
-static kx_status_t run_f64(const function *f, const void *const *x, const ptrdiff_t *s, int64_t n, void *out, ptrdiff_t out_stride) {
+static kx_status_t run_f64(const function *f, const void *const *x, const ptrdiff_t *s, int64_t n, void *out,
+                           ptrdiff_t out_stride) {
     if (f->operands == 2) return ((binary_f64)f->f64)(x[0], x[1], n, s[0], s[1], out, out_stride);
     if (f->operands == 3) return ((ternary_f64)f->f64)(x[0], x[1], x[2], n, s[0], s[1], s[2], out, out_stride);
     return ((quaternary_f64)f->f64)(x[0], x[1], x[2], x[3], n, s[0], s[1], s[2], s[3], out, out_stride);
 }
-static kx_status_t run_f32(const function *f, const void *const *x, const ptrdiff_t *s, int64_t n, void *out, ptrdiff_t out_stride) {
+static kx_status_t run_f32(const function *f, const void *const *x, const ptrdiff_t *s, int64_t n, void *out,
+                           ptrdiff_t out_stride) {
     if (f->operands == 2) return ((binary_f32)f->f32)(x[0], x[1], n, s[0], s[1], out, out_stride);
     if (f->operands == 3) return ((ternary_f32)f->f32)(x[0], x[1], x[2], n, s[0], s[1], s[2], out, out_stride);
     return ((quaternary_f32)f->f32)(x[0], x[1], x[2], x[3], n, s[0], s[1], s[2], s[3], out, out_stride);

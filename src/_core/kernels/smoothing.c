@@ -36,8 +36,8 @@ static KX_ALWAYS_INLINE kx_f64v half_log(kx_f64v p_minus_q, kx_f64v p, kx_f64v q
     return kx_f64v_select(kx_f64v_less(kx_f64v_abs(v), kx_f64v_set(0.3333)), close, apart);
 }
 
-/* The smoothed clip minus clip is D(u) - D(w) with u = |x - low|, w = |x - high| and D(u) = -(u atan(s / u) + s log(u^2 + s^2) / 2) / pi.
-   Written with w - u, so that nothing cancels where the kernel is much wider than the interval. */
+/* The smoothed clip minus clip is D(u) - D(w) with u = |x - low|, w = |x - high| and D(u) = -(u atan(s / u) + s log(u^2 + s^2) / 2)
+   / pi. Written with w - u, so that nothing cancels where the kernel is much wider than the interval. */
 static KX_ALWAYS_INLINE kx_f64v cauchy_clip_rest(kx_f64p u, kx_f64p w, kx_f64v s) {
     const kx_f64v zero = kx_f64v_set(0);
     kx_f64p step = kx_f64p_add(w, kx_f64p_negate(u));
@@ -61,7 +61,8 @@ static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *x)
         const kx_f64p u = distance(x[0], x[1]), w = distance(x[0], x[2]);
         const kx_f64v sharp = kx_f64v_min(kx_f64v_max(x[0], x[1]), x[2]);
         if (kernel == CAUCHY) return kx_f64v_add(sharp, cauchy_clip_rest(u, w, x[3]));
-        return kx_f64v_add(sharp, kx_f64v_sub(rounded(ramp_tail(kernel, u, x[3], narrow)), rounded(ramp_tail(kernel, w, x[3], narrow))));
+        const kx_f64v first = rounded(ramp_tail(kernel, u, x[3], narrow)), second = rounded(ramp_tail(kernel, w, x[3], narrow));
+        return kx_f64v_add(sharp, kx_f64v_sub(first, second));
     }
     if (what == MAXIMUM)
         return kx_f64v_add(kx_f64v_max(x[0], x[1]), rounded(ramp_tail(kernel, distance(x[0], x[1]), x[2], narrow)));

@@ -51,8 +51,8 @@ static KX_ALWAYS_INLINE kx_f64v count_series(smoothing_kernel kernel, kx_f64v s)
 static KX_ALWAYS_INLINE terms count_terms(smoothing_kernel kernel, kx_f64v s, kx_f64v how) {
     const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1), none = kx_f64v_set(-1);
     const kx_f64m automatic = kx_f64v_less(how, kx_f64v_set(0.5));
-    const kx_f64m wide = kernel == LOGISTIC ? kx_f64v_less(s, kx_f64v_set(6))
-                                            : kx_f64v_less(kx_f64v_set(kernel == GAUSSIAN ? 0.25 : kernel == STUDENT_T2 ? 42 : 0), s);
+    const kx_f64v bound = kx_f64v_set(kernel == GAUSSIAN ? 0.25 : kernel == LOGISTIC ? 6 : kernel == STUDENT_T2 ? 42 : 0);
+    const kx_f64m wide = kernel == LOGISTIC ? kx_f64v_less(s, bound) : kx_f64v_less(bound, s);
     const kx_f64v asked = kx_f64v_select(kx_f64v_less(kx_f64v_set(1.5), how), one, zero);
     const kx_f64m series = kx_f64v_less(zero, kx_f64v_select(automatic, kx_f64v_select(wide, one, zero), asked));
     kx_f64v count = count_series(kernel, s);
@@ -86,8 +86,8 @@ static KX_ALWAYS_INLINE kx_f64v with_sign(kx_f64m negative, kx_f64v a) {
 
 static KX_ALWAYS_INLINE double most(kx_f64v count) { return -kx_f64v_reduce_min(kx_f64v_negate(count)); }
 
-/* sum_{j > n} (Q(j - e) - Q(j + e)) for Student's t, whose tails decay like 1 / j^2: Euler and Maclaurin's formula at n + 1/2 with
-   Taylor coefficients of (y^2 + b)^(-3/2), which a recurrence gives; eight terms are below 1e-16 for n >= 8 + 3 sqrt b. */
+/* sum_{j > n} (Q(j - e) - Q(j + e)) for Student's t, whose tails decay like 1 / j^2: Euler and Maclaurin's formula at n + 1/2
+   with Taylor coefficients of (y^2 + b)^(-3/2), which a recurrence gives; eight terms are below 1e-16 for n >= 8 + 3 sqrt b. */
 static KX_ALWAYS_INLINE kx_f64v student_rest(kx_f64v n, kx_f64p e, kx_f64v b) {
     /* B_2i(1/2) / (2 i (2 i - 1)) */
     static const double weights[] = {-0x1.5555555555555p-5, 0x1.3e93e93e93e94p-9, -0x1.9319319319319p-11,

@@ -3,8 +3,8 @@
    For a >= 0 and every kernel but Cauchy's, ramp_tail = T(a) = int_a^inf (1 - K): relu * k is max(x, 0) + T(|x|), so whatever is
    piecewise linear is itself plus a few T. step_tail = 1 - K(a), and odd_part = 2 K(a) - 1 with its own form near 0. They
    take a as a pair: a difference of operands loses nothing, and exp(-z^2 / 2) would multiply the
-   rounding of z = a / s by z^2. Results are pairs with the power of two kept apart, good to about 2^-57 before the one rounding at
-   the end, so that tails hold to the last subnormal. `narrow` as in runtime/pair_math.h: doubles in place of pairs, for float32.
+   rounding of z = a / s by z^2. Results are pairs with the power of two kept apart, good to about 2^-57 before the one rounding
+   at the end, so that tails hold to the last subnormal. `narrow` as in runtime/pair_math.h: doubles in place of pairs, for float32.
 
    The arguments are ordinary: 0 <= a <= A_HIGH, S_LOW <= scale <= S_HIGH. `anywhere` takes all others, one by one.
 
@@ -73,8 +73,8 @@ static KX_ALWAYS_INLINE normal_argument normal_prepare(kx_f64p a, kx_f64v s, int
     return r;
 }
 
-/* (phi(z) - z Phi(-z)) exp(z^2 / 2) = u^2 P(t), u = 1 / (z + 5), t = (z - 5) u = 1 - 10 u. The difference cancels like 1 / z^2, so it
-   has a polynomial of its own; P falls from 10 to 0.4, so t and the last steps are pairs. */
+/* (phi(z) - z Phi(-z)) exp(z^2 / 2) = u^2 P(t), u = 1 / (z + 5), t = (z - 5) u = 1 - 10 u. The difference cancels like 1 / z^2, so
+   it has a polynomial of its own; P falls from 10 to 0.4, so t and the last steps are pairs. */
 static KX_ALWAYS_INLINE kx_f64p normal_ramp(kx_f64p z, int narrow) {
     static const double ramp[] = {0x1.6f4057ea3afe3p+0, -0x1.2922db475c0eep+1, 0x1.3698163258b4cp+1, -0x1.ea09ef47f674cp+0,
         0x1.2bb2ab4b5472ap+0, -0x1.143703e754328p-1, 0x1.5507f7ee8757ap-3, -0x1.1fc500bbefce4p-6, -0x1.8bff9e3959d77p-7,
@@ -83,8 +83,8 @@ static KX_ALWAYS_INLINE kx_f64p normal_ramp(kx_f64p z, int narrow) {
         -0x1.b3a821788f195p-22, 0x1.afee4fb6ae97dp-23, 0x1.92de0b0fb18fcp-24, -0x1.016256d796fedp-25, -0x1.730311e3b1cb1p-26,
         0x1.a527901ff164dp-29, 0x1.22762357c6eb3p-28, 0x1.50397d102d4b2p-36, -0x1.2cd7a2201a2e5p-31, -0x1.c87749d59cc85p-35,
         0x1.bb25754182854p-36};
-    static const double ramp_low[] = {-0x1.7f3d4aa0a98bbp-57, -0x1.3b49d70c75794p-56, 0x1.587a7df9e9aa3p-53, -0x1.ee619e10e46fdp-55,
-        0x1.239f0f45c0240p-55};
+    static const double ramp_low[] = {-0x1.7f3d4aa0a98bbp-57, -0x1.3b49d70c75794p-56, 0x1.587a7df9e9aa3p-53,
+        -0x1.ee619e10e46fdp-55, 0x1.239f0f45c0240p-55};
     const kx_f64v one = kx_f64v_set(1), five = kx_f64v_set(5);
     if (narrow) {
         const kx_f64v rough = kx_f64v_div(one, kx_f64v_add(z.high, five)), place = kx_f64v_fma(kx_f64v_set(-10), rough, one);
