@@ -26,6 +26,17 @@ from kexue.activations import gelu as gelu
 from kexue.activations import gelu_grad as gelu_grad
 from kexue.activations import gelu_tanh as gelu_tanh
 from kexue.activations import gelu_tanh_grad as gelu_tanh_grad
+from kexue.activations import smooth_abs as smooth_abs
+from kexue.activations import smooth_ceil as smooth_ceil
+from kexue.activations import smooth_clip as smooth_clip
+from kexue.activations import smooth_floor as smooth_floor
+from kexue.activations import smooth_function as smooth_function
+from kexue.activations import smooth_leaky_relu as smooth_leaky_relu
+from kexue.activations import smooth_maximum as smooth_maximum
+from kexue.activations import smooth_relu as smooth_relu
+from kexue.activations import smooth_round as smooth_round
+from kexue.activations import smooth_sign as smooth_sign
+from kexue.activations import smooth_step as smooth_step
 from kexue.activations import softplus as softplus
 from kexue.activations import softplus_grad as softplus_grad
 from kexue.activations import squareplus as squareplus

@@ -1,4 +1,4 @@
-"""Activation functions as NumPy ufuncs, with the constants that go with them.
+"""Activation functions as NumPy ufuncs, with the constants that go with them, and functions smoothed by a kernel.
 
 SquarePlus is f(x; b) = (x + sqrt(x**2 + b)) / 2 (J. T. Barron, arXiv:2112.11687); softplus, Swish and GELU are the
 usual ones; exp_taylor(x, n) is the Taylor polynomial of exp of degree n, positive everywhere for an even n.
@@ -11,6 +11,19 @@ import operator
 from typing import SupportsIndex
 
 from kexue._errors import KexueValueError
+from kexue._smooth_function import smooth_function
+from kexue._smoothing import (
+    smooth_abs,
+    smooth_ceil,
+    smooth_clip,
+    smooth_floor,
+    smooth_leaky_relu,
+    smooth_maximum,
+    smooth_relu,
+    smooth_round,
+    smooth_sign,
+    smooth_step,
+)
 from kexue._ufuncs import (
     SQUAREPLUS_B_CURVATURE,
     SQUAREPLUS_B_MINIMAX,
@@ -44,6 +57,17 @@ __all__ = [
     "gelu_grad",
     "gelu_tanh",
     "gelu_tanh_grad",
+    "smooth_abs",
+    "smooth_ceil",
+    "smooth_clip",
+    "smooth_floor",
+    "smooth_function",
+    "smooth_leaky_relu",
+    "smooth_maximum",
+    "smooth_relu",
+    "smooth_round",
+    "smooth_sign",
+    "smooth_step",
     "softplus",
     "softplus_grad",
     "squareplus",

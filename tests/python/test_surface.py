@@ -129,7 +129,9 @@ def test_ufuncs_lists_every_ufunc():
     assert all(getattr(kexue.ufuncs, name) is getattr(kexue._ufuncs, name) for name in every)  # as pickle needs it
     compiled = {name for name in every if not name.startswith("_")}
     assert set(kexue.ufuncs.__all__) == compiled
-    assert {name for name in existing_names() if isinstance(getattr(kexue, name), np.ufunc)} == compiled
+    public = {name for name in existing_names() if isinstance(getattr(kexue, name), np.ufunc)}
+    # kexue.smooth_relu and its sisters choose among the ufuncs of their kernels.
+    assert public == {name for name in compiled if not name.startswith("smooth_")}
 
 
 @pytest.mark.parametrize("stub", ["__init__", "_context", "_ufuncs"])

@@ -130,6 +130,280 @@ cdef extern from "kexue/kx_activations.h" nogil:
     const double KX_SQUAREPLUS_B_T2
 
 
+cdef extern from "kexue/kx_smoothing.h" nogil:
+    kx_status_t kx_smoothing_relu_gaussian_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_relu_gaussian_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_relu_logistic_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_relu_logistic_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_step_gaussian_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_step_gaussian_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_step_logistic_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_step_logistic_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_step_cauchy_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_step_cauchy_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_abs_gaussian_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_abs_gaussian_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_abs_logistic_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_abs_logistic_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_abs_student_t2_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_abs_student_t2_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_sign_gaussian_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_sign_gaussian_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_sign_logistic_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_sign_logistic_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_sign_student_t2_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_sign_student_t2_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_sign_cauchy_f32(
+        const float *x, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_sign_cauchy_f64(
+        const double *x, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_leaky_relu_gaussian_f32(
+        const float *x, const float *slope, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t slope_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_leaky_relu_gaussian_f64(
+        const double *x, const double *slope, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t slope_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_leaky_relu_logistic_f32(
+        const float *x, const float *slope, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t slope_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_leaky_relu_logistic_f64(
+        const double *x, const double *slope, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t slope_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_leaky_relu_student_t2_f32(
+        const float *x, const float *slope, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t slope_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_leaky_relu_student_t2_f64(
+        const double *x, const double *slope, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t slope_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_maximum_gaussian_f32(
+        const float *x, const float *y, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t y_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_maximum_gaussian_f64(
+        const double *x, const double *y, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t y_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_maximum_logistic_f32(
+        const float *x, const float *y, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t y_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_maximum_logistic_f64(
+        const double *x, const double *y, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t y_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_maximum_student_t2_f32(
+        const float *x, const float *y, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t y_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_maximum_student_t2_f64(
+        const double *x, const double *y, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t y_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_clip_gaussian_f32(
+        const float *x, const float *low, const float *high, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t low_stride, ptrdiff_t high_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_clip_gaussian_f64(
+        const double *x, const double *low, const double *high, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t low_stride, ptrdiff_t high_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_clip_logistic_f32(
+        const float *x, const float *low, const float *high, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t low_stride, ptrdiff_t high_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_clip_logistic_f64(
+        const double *x, const double *low, const double *high, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t low_stride, ptrdiff_t high_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_clip_student_t2_f32(
+        const float *x, const float *low, const float *high, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t low_stride, ptrdiff_t high_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_clip_student_t2_f64(
+        const double *x, const double *low, const double *high, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t low_stride, ptrdiff_t high_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_clip_cauchy_f32(
+        const float *x, const float *low, const float *high, const float *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t low_stride, ptrdiff_t high_stride, ptrdiff_t scale_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_clip_cauchy_f64(
+        const double *x, const double *low, const double *high, const double *scale, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t low_stride, ptrdiff_t high_stride, ptrdiff_t scale_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_floor_gaussian_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_floor_gaussian_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_floor_logistic_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_floor_logistic_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_floor_student_t2_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_floor_student_t2_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_floor_cauchy_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_floor_cauchy_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_ceil_gaussian_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_ceil_gaussian_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_ceil_logistic_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_ceil_logistic_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_ceil_student_t2_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_ceil_student_t2_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_ceil_cauchy_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_ceil_cauchy_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_round_gaussian_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_round_gaussian_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_round_logistic_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_round_logistic_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_round_student_t2_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_round_student_t2_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_round_cauchy_f32(
+        const float *x, const float *scale, const float *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        float *out, ptrdiff_t out_stride)
+    kx_status_t kx_smoothing_round_cauchy_f64(
+        const double *x, const double *scale, const double *form, int64_t n,
+        ptrdiff_t x_stride, ptrdiff_t scale_stride, ptrdiff_t form_stride,
+        double *out, ptrdiff_t out_stride)
+
 cdef extern from "kexue/kx_transport.h" nogil:
     ctypedef struct kx_emd_options_t:
         double totals_tolerance

@@ -9,6 +9,7 @@
 #include "kx_documents.h"
 #include "kx_entropy.h"
 #include "kx_sinkhorn.h"
+#include "kx_smoothing.h"
 #include "kx_softmax.h"
 #include "kx_transport.h"
 #include "kx_vector_math.h"
