@@ -263,7 +263,8 @@ def _sparse_upstream(rows: SparseRows, grad_q: Any) -> np.ndarray:
 
 def _sum_to(array: Any, shape: tuple[int, ...]) -> Any:
     """Undo a broadcast: sum over what was repeated."""
-    array = array.sum(axis=tuple(range(array.ndim - len(shape))))
+    if array.ndim > len(shape):
+        array = array.sum(axis=tuple(range(array.ndim - len(shape))))
     repeated = tuple(k for k, (size, own) in enumerate(zip(array.shape, shape, strict=True)) if own == 1 and size != 1)
     return array.sum(axis=repeated, keepdims=True) if repeated else array
 

@@ -17,7 +17,7 @@
 #ifndef KX_DISPATCH_PASS
 #include "kernels/entropy_internal.h"
 
-enum { LONG_ROW = 96, BLOCK = 64 };
+enum { LONG_ROW = 384, BLOCK = 64, FETCHED_BYTES = 1 << 17 };
 
 typedef struct kx_gradient_job {
     const void *values;
@@ -71,6 +71,7 @@ KX_DISPATCH(KX_TYPED(kx_entropy_gradient), KX_GRADIENT_PARAMETERS,
 typedef struct KX_TYPED(kx_gradient) {
     kx_entropy_lines_t lines;
     KX_REAL *values, *deviations, *weights, *slopes;
+    const KX_REAL *next_values, *next_slopes, *results; /* to be fetched while the group is worked on: what most likely is next */
     double largest[KX_LANES], peak[KX_LANES]; /* the largest value, and the slope there */
     double power[KX_LANES], rate[KX_LANES];   /* their product is gamma: float does not hold every gamma */
     double open[KX_LANES];                    /* values above it take part */
@@ -86,6 +87,16 @@ static void KX_TYPED(load)(const kx_gradient_job_t *job, KX_TYPED(kx_gradient_t)
     if (job->domain == KX_ENTROPY_DISTANCES_TO_OTHERS)
         for (int k = 0; k < lines->rows; k++)
             if (lines->row[k] < lines->length[k]) work->values[lines->is_long ? lines->row[k] : lines->row[k] * KX_LANES + k] = nothing;
+}
+
+/* Short rows side by side are no stream that the processor recognises, and long ones are read in a burst before any arithmetic. */
+static void KX_TYPED(look_ahead)(const kx_gradient_job_t *job, KX_TYPED(kx_gradient_t) *work) {
+    const kx_entropy_lines_t *lines = &work->lines;
+    const int64_t end = lines->start[lines->rows - 1] + lines->length[lines->rows - 1];
+    const int pays = lines->count * (int64_t)sizeof(KX_REAL) * KX_LANES <= FETCHED_BYTES && end > 0;
+    work->next_values = pays ? (const KX_REAL *)job->values + end : NULL;
+    work->next_slopes = pays ? (const KX_REAL *)job->grad_q + end : NULL;
+    work->results = pays && job->grad_values ? (const KX_REAL *)job->grad_values + lines->start[0] : NULL;
 }
 
 static void KX_TYPED(find_largest)(const kx_gradient_job_t *job, KX_TYPED(kx_gradient_t) *work) {
@@ -145,6 +156,10 @@ static KX_ALWAYS_INLINE void KX_TYPED(weigh)(KX_TYPED(kx_gradient_t) *work, int 
             V(store)(work->deviations + i, d);
             V(store)(work->weights + i, e);
             V(store)(work->slopes + i, s);
+            if (work->next_values) {
+                kx_prefetch(work->next_values + i);
+                kx_prefetch(work->next_slopes + i);
+            }
             total = V(add)(total, e);
             deviations = V(fma)(e, d, deviations);
             slopes = V(fma)(e, s, slopes);
@@ -178,6 +193,7 @@ static void KX_TYPED(correlate)(KX_TYPED(kx_gradient_t) *work) {
             const KX_VECTOR weighted = V(mul)(V(load)(work->weights + i), d);
             covariance = V(fma)(weighted, s, covariance);
             variance = V(fma)(weighted, d, variance);
+            if (work->results) kx_prefetch(work->results + i);
         }
         KX_TYPED(add_to)(covariances, covariance);
         KX_TYPED(add_to)(variances, variance);
@@ -218,6 +234,7 @@ static kx_status_t KX_TYPED(gradient_of_rows)(kx_task_t *task, void *arg, int64_
     while (kx_entropy_next_lines(&work.lines, job->offsets, job->n, KX_LANES, LONG_ROW, &next_short, &next_long, end)) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         KX_TYPED(load)(job, &work);
+        KX_TYPED(look_ahead)(job, &work);
         KX_TYPED(find_largest)(job, &work);
         if (weighs) KX_TYPED(weigh)(&work, 1);
         else KX_TYPED(weigh)(&work, 0);
