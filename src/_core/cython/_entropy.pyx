@@ -1,4 +1,4 @@
-"""Entropy normalisation: the call into the C core. Checking and shaping of arguments is kexue.entropy's work."""
+"""Entropy normalisation: the calls into the C core. Checking and shaping of arguments is kexue.entropy's work."""
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
@@ -10,6 +10,8 @@ from kexue.core cimport (
     KX_ENTROPY_CONSTANT,
     kx_ctx_t,
     kx_entropy_domain_t,
+    kx_entropy_gradient_f32,
+    kx_entropy_gradient_f64,
     kx_entropy_normalize_f32,
     kx_entropy_normalize_f64,
     kx_entropy_options_t,
@@ -81,4 +83,39 @@ def normalize(cnp.ndarray values, offsets, cnp.ndarray targets, int target_kind,
         else:
             outcome = kx_entropy_normalize_f64(&ctx, <const double *>value_data, offset_data, target_data, rows, n, stride,
                                                &options, &outputs)
+    raise_for_status(outcome)
+
+
+def gradient(cnp.ndarray values, offsets, cnp.ndarray gamma, cnp.ndarray grad_q, int domain, grad_values, grad_entropy, workers):
+    """The gradients by the values and by each row's entropy.
+
+    Parameters
+    ----------
+    values, offsets, domain, workers
+        As in `normalize`.
+    gamma : ndarray of float64, shape (rows,)
+        Rows whose gamma is 0 or not finite have no gradient.
+    grad_q, grad_values : ndarray like values
+        The latter, or None, may be one of the inputs.
+    grad_entropy : ndarray of float64, shape (rows,), or None
+    """
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef const void *value_data = data(values)
+    cdef const int64_t *offset_data = <const int64_t *>data(offsets)
+    cdef const double *gamma_data = <const double *>data(gamma)
+    cdef const void *grad_data = data(grad_q)
+    cdef void *by_values = data(grad_values)
+    cdef double *by_entropy = <double *>data(grad_entropy)
+    cdef bint narrow = cnp.PyArray_TYPE(values) == cnp.NPY_FLOAT
+    cdef int64_t rows = cnp.PyArray_DIM(gamma, 0), n = cnp.PyArray_DIM(values, 1) if offsets is None else 0
+    cdef kx_entropy_domain_t kind = <kx_entropy_domain_t>domain
+    cdef kx_status_t outcome
+    with nogil:
+        if narrow:
+            outcome = kx_entropy_gradient_f32(&ctx, <const float *>value_data, offset_data, gamma_data, <const float *>grad_data,
+                                              rows, n, kind, <float *>by_values, by_entropy)
+        else:
+            outcome = kx_entropy_gradient_f64(&ctx, <const double *>value_data, offset_data, gamma_data, <const double *>grad_data,
+                                              rows, n, kind, <double *>by_values, by_entropy)
     raise_for_status(outcome)

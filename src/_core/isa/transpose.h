@@ -1,6 +1,5 @@
-/* Squares of short vectors, transposed: V_transpose in registers; V_transpose_in makes `width` vectors, to_stride items apart, of the
-   items at .. at + width - 1 of `count` rows (the other lanes are `fill`); V_transpose_out is the way back. Width and count are at
-   most a vector's lanes, and nothing else is read or written. 10 to 20 times as fast as item by item. */
+/* Squares of short vectors, transposed in registers; and the first `count` lanes of a float vector, 0 < count < KX_F32_LANES, the others
+   being `fill`: nothing is read or written there. */
 #ifndef KX_TRANSPOSE_H
 #define KX_TRANSPOSE_H
 
@@ -106,29 +105,5 @@ static inline void kx_f32v_store_part(float *p, int64_t count, kx_f32v a) {
     memcpy(p, lanes, (size_t)count * sizeof *p);
 }
 #endif
-
-#define KX_TRANSPOSE(V, T, LANES)                                                                                                \
-    static inline void V##_transpose_in(const T *const *rows, int64_t at, int64_t count, int64_t width, T fill, T *to,           \
-                                        int64_t to_stride) {                                                                     \
-        V v[LANES];                                                                                                              \
-        if (width == LANES)                                                                                                      \
-            for (int i = 0; i < LANES; i++) v[i] = i < count ? V##_load(rows[i] + at) : V##_set(fill);                            \
-        else                                                                                                                     \
-            for (int i = 0; i < LANES; i++) v[i] = i < count ? V##_load_part(rows[i] + at, width, fill) : V##_set(fill);          \
-        V##_transpose(v);                                                                                                        \
-        for (int i = 0; i < width; i++) V##_store(to + i * to_stride, v[i]);                                                     \
-    }                                                                                                                            \
-    static inline void V##_transpose_out(const T *from, int64_t from_stride, int64_t count, int64_t width, T *const *rows,       \
-                                         int64_t at) {                                                                           \
-        V v[LANES];                                                                                                              \
-        for (int i = 0; i < LANES; i++) v[i] = i < width ? V##_load(from + i * from_stride) : V##_set(0);                         \
-        V##_transpose(v);                                                                                                        \
-        if (width == LANES)                                                                                                      \
-            for (int i = 0; i < LANES && i < count; i++) V##_store(rows[i] + at, v[i]);                                          \
-        else                                                                                                                     \
-            for (int i = 0; i < LANES && i < count; i++) V##_store_part(rows[i] + at, width, v[i]);                               \
-    }
-KX_TRANSPOSE(kx_f64v, double, KX_F64_LANES)
-KX_TRANSPOSE(kx_f32v, float, KX_F32_LANES)
 
 #endif

@@ -56,7 +56,7 @@ static inline void kx_entropy_spread_sum(double *sums, int lanes) {
 typedef struct kx_entropy_lines {
     int64_t row[KX_ENTROPY_LANES], start[KX_ENTROPY_LANES], length[KX_ENTROPY_LANES]; /* a long row in lane 0 alone */
     int64_t count; /* entries of a lane */
-    int rows, is_long, is_even; /* even: short rows of one length */
+    int rows, is_long;
 } kx_entropy_lines_t;
 
 /* The next rows of *next_short .. end - 1 that are shorter than long_row, a row for each lane; when there are none left, the next
@@ -64,7 +64,6 @@ typedef struct kx_entropy_lines {
 static inline int kx_entropy_next_lines(kx_entropy_lines_t *lines, const int64_t *offsets, int64_t n, int lanes, int64_t long_row,
                                         int64_t *next_short, int64_t *next_long, int64_t end) {
     lines->rows = lines->is_long = 0;
-    lines->is_even = 1;
     lines->count = 0;
     for (int64_t row = *next_short; row < end && lines->rows < lanes; *next_short = ++row) {
         const int64_t length = offsets ? offsets[row + 1] - offsets[row] : n;
@@ -73,7 +72,6 @@ static inline int kx_entropy_next_lines(kx_entropy_lines_t *lines, const int64_t
         lines->start[lines->rows] = offsets ? offsets[row] : row * n;
         lines->length[lines->rows++] = length;
         if (length > lines->count) lines->count = length;
-        lines->is_even &= length == lines->length[0];
     }
     for (int64_t row = *next_long; row < end && !lines->rows; *next_long = ++row) {
         const int64_t length = offsets ? offsets[row + 1] - offsets[row] : n;

@@ -12,42 +12,51 @@ static KX_ALWAYS_INLINE void KX_TYPED(add_to)(double *total, KX_VECTOR sum) {
     for (int k = 0; k < KX_LANES; k++) total[k] += (double)values[k];
 }
 
-/* The rows' values side by side, `lanes` of them, and what is not there as `nothing`; a long row as it is, and `nothing` behind. */
+/* How many of the entries at .. at + KX_LANES - 1 a lane's row has. */
+static KX_ALWAYS_INLINE int64_t KX_TYPED(width_of)(const kx_entropy_lines_t *lines, int lane, int64_t at) {
+    const int64_t left = lane < lines->rows ? lines->length[lane] - at : 0;
+    return left < 0 ? 0 : left < KX_LANES ? left : KX_LANES;
+}
+
+/* The rows' values side by side, `lanes` of them, and what is not there as `nothing`; a long row as it is, and `nothing` behind. Squares
+   are transposed in registers, of rows of different lengths too: 2 to 3 times as fast as item by item. */
 static void KX_TYPED(load_lines)(const KX_REAL *values, const kx_entropy_lines_t *lines, int lanes, KX_REAL nothing, KX_REAL *x) {
     if (lines->is_long) {
         const int64_t length = lines->length[0];
         memcpy(x, values + lines->start[0], (size_t)length * sizeof *x);
         for (int64_t i = length; i < lines->count * lanes; i++) x[i] = nothing;
-    } else if (lines->is_even) {
-        const KX_REAL *from[KX_ENTROPY_LANES];
-        for (int k = 0; k < lines->rows; k++) from[k] = values + lines->start[k];
-        for (int at = 0; at < lanes; at += KX_LANES)
-            for (int64_t j = 0; j < lines->count; j += KX_LANES)
-                V(transpose_in)(from + at, j, lines->rows - at, lines->count - j < KX_LANES ? lines->count - j : KX_LANES, nothing,
-                                x + j * lanes + at, lanes);
-    } else {
-        for (int k = 0; k < lanes; k++) {
-            const int64_t length = k < lines->rows ? lines->length[k] : 0;
-            for (int64_t j = 0; j < length; j++) x[j * lanes + k] = values[lines->start[k] + j];
-            for (int64_t j = length; j < lines->count; j++) x[j * lanes + k] = nothing;
-        }
+        return;
     }
+    for (int at = 0; at < lanes; at += KX_LANES)
+        for (int64_t j = 0; j < lines->count; j += KX_LANES) {
+            KX_VECTOR square[KX_LANES];
+            for (int k = 0; k < KX_LANES; k++) {
+                const int64_t width = KX_TYPED(width_of)(lines, at + k, j);
+                if (width == 0) square[k] = V(set)(nothing);
+                else if (width == KX_LANES) square[k] = V(load)(values + lines->start[at + k] + j);
+                else square[k] = V(load_part)(values + lines->start[at + k] + j, width, nothing);
+            }
+            V(transpose)(square);
+            for (int64_t k = 0; k < KX_LANES && j + k < lines->count; k++) V(store)(x + (j + k) * lanes + at, square[k]);
+        }
 }
 /* And back. */
 static void KX_TYPED(store_lines)(const KX_REAL *x, const kx_entropy_lines_t *lines, int lanes, KX_REAL *values) {
     if (lines->is_long) {
         memcpy(values + lines->start[0], x, (size_t)lines->length[0] * sizeof *x);
-    } else if (lines->is_even) {
-        KX_REAL *to[KX_ENTROPY_LANES];
-        for (int k = 0; k < lines->rows; k++) to[k] = values + lines->start[k];
-        for (int at = 0; at < lanes; at += KX_LANES)
-            for (int64_t j = 0; j < lines->count; j += KX_LANES)
-                V(transpose_out)(x + j * lanes + at, lanes, lines->rows - at,
-                                 lines->count - j < KX_LANES ? lines->count - j : KX_LANES, to + at, j);
-    } else {
-        for (int k = 0; k < lines->rows; k++)
-            for (int64_t j = 0; j < lines->length[k]; j++) values[lines->start[k] + j] = x[j * lanes + k];
+        return;
     }
+    for (int at = 0; at < lanes; at += KX_LANES)
+        for (int64_t j = 0; j < lines->count; j += KX_LANES) {
+            KX_VECTOR square[KX_LANES];
+            for (int64_t k = 0; k < KX_LANES; k++) square[k] = V(load)(x + (j + k < lines->count ? j + k : j) * lanes + at);
+            V(transpose)(square);
+            for (int k = 0; k < KX_LANES; k++) {
+                const int64_t width = KX_TYPED(width_of)(lines, at + k, j);
+                if (width == KX_LANES) V(store)(values + lines->start[at + k] + j, square[k]);
+                else if (width) V(store_part)(values + lines->start[at + k] + j, width, square[k]);
+            }
+        }
 }
 
 /* A largest weight for each lane, and 1 / it in two parts, both scaled by a power of two. */

@@ -720,3 +720,9 @@ cdef extern from "kexue/kx_entropy.h" nogil:
     kx_status_t kx_entropy_normalize_f64(
         const kx_ctx_t *ctx, const double *values, const int64_t *offsets, const double *targets, int64_t rows, int64_t n,
         ptrdiff_t targets_stride, const kx_entropy_options_t *options, const kx_entropy_outputs_t *outputs)
+    kx_status_t kx_entropy_gradient_f32(
+        const kx_ctx_t *ctx, const float *values, const int64_t *offsets, const double *gamma, const float *grad_q, int64_t rows,
+        int64_t n, kx_entropy_domain_t domain, float *grad_values, double *grad_entropy)
+    kx_status_t kx_entropy_gradient_f64(
+        const kx_ctx_t *ctx, const double *values, const int64_t *offsets, const double *gamma, const double *grad_q, int64_t rows,
+        int64_t n, kx_entropy_domain_t domain, double *grad_values, double *grad_entropy)

@@ -67,6 +67,25 @@ kx_status_t kx_entropy_normalize_f64(const kx_ctx_t *ctx, const double *values, 
                                      int64_t rows, int64_t n, ptrdiff_t targets_stride, const kx_entropy_options_t *options,
                                      const kx_entropy_outputs_t *outputs);
 
+/* The gradient of a loss by the values and by each row's entropy, from grad_q, that by q (laid out as the values are), and the gamma of
+   each row. With u = log p, and mean and (co)variances under q,
+
+       grad_entropy = -Cov(u, grad_q) / (gamma Var(u)),
+       by u_j: gamma q_j (grad_q_j - E grad_q - (u_j - E u) Cov(u, grad_q) / Var(u)),
+
+   and grad_values is that by the values of the domain. 0 where q does not move: entries without weight, and rows whose gamma is 0, not
+   finite or negative, or which have no weight that is finite. Either output may be NULL, and grad_values may be the values or grad_q.
+
+   Each term is good to some 10 roundings times the size of its exponent gamma (u - max u), in the precision of the values with sums in
+   double every 64 entries; the terms of a result may cancel. grad_entropy takes its gradient by other targets by the chain rule. Fails
+   as kx_entropy_normalize does. Time O(entries): an exponential, and for weights a logarithm, for each. */
+kx_status_t kx_entropy_gradient_f32(const kx_ctx_t *ctx, const float *values, const int64_t *offsets, const double *gamma,
+                                    const float *grad_q, int64_t rows, int64_t n, kx_entropy_domain_t domain, float *grad_values,
+                                    double *grad_entropy);
+kx_status_t kx_entropy_gradient_f64(const kx_ctx_t *ctx, const double *values, const int64_t *offsets, const double *gamma,
+                                    const double *grad_q, int64_t rows, int64_t n, kx_entropy_domain_t domain, double *grad_values,
+                                    double *grad_entropy);
+
 #ifdef __cplusplus
 }
 #endif
