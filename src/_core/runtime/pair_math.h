@@ -112,19 +112,19 @@ static KX_ALWAYS_INLINE kx_f64v kx_f64v_polynomial(const double *c, int n, kx_f6
 
 /* e^x = 2^power (1 + r + tail), |r| < 0.347, tail = e^r - 1 - r. Where power = 0, r is x itself, and r + tail is e^x - 1 with
    its relative precision. |x| <= 1500. */
-typedef struct kx_f64v_exp_parts {
+typedef struct kx_f64p_exp_parts_t {
     kx_f64p r, tail; /* the tail's two parts overlap */
     kx_f64v power;
-} kx_f64v_exp_parts;
+} kx_f64p_exp_parts_t;
 
-static KX_ALWAYS_INLINE kx_f64v_exp_parts kx_f64p_exp_parts(kx_f64p x, int narrow) {
+static KX_ALWAYS_INLINE kx_f64p_exp_parts_t kx_f64p_exp_parts(kx_f64p x, int narrow) {
     /* (e^r - 1 - r) / r^2 to 2^-32.6 of e^r, (e^r - 1 - r - r^2 / 2) / r^3 to 2^-61.6 of it */
     static const double c2[] = {0x1.0000000ba132cp-1, 0x1.5555555a800cdp-3,  0x1.5554e8a22b84cp-5,
                                 0x1.1110e0c5c7f50p-7,  0x1.6d43af18200d3p-10, 0x1.a1256cd2f13c2p-13};
     static const double c3[] = {0x1.5555555555556p-3,  0x1.5555555555555p-5,  0x1.11111111109a6p-7,  0x1.6c16c16c167dap-10,
                                 0x1.a01a01a7cebcdp-13, 0x1.a01a01a48116fp-16, 0x1.71de0d85293b8p-19, 0x1.27e4e1dcf773bp-22,
                                 0x1.af390ba7e6f47p-26, 0x1.1f6717774d5e0p-29};
-    kx_f64v_exp_parts e;
+    kx_f64p_exp_parts_t e;
     e.power = kx_f64v_round(kx_f64v_mul(x.high, kx_f64v_set(0x1.71547652b82fep+0)));
     kx_f64v r_high = kx_f64v_fma(e.power, kx_f64v_set(-0x1.62e42fefa3000p-1), x.high); /* exact */
     kx_f64v r_low = kx_f64v_fma(e.power, kx_f64v_set(-0x1.3de6af278ece6p-42), x.low);
@@ -144,7 +144,7 @@ static KX_ALWAYS_INLINE kx_f64v_exp_parts kx_f64p_exp_parts(kx_f64p x, int narro
 
 /* e^x = 2^power (the pair returned), which lies in [0.7, 1.42]; 2^-57 relative. |x| <= 1500. */
 static KX_ALWAYS_INLINE kx_f64p kx_f64p_exp(kx_f64p x, int narrow, kx_f64v *power) {
-    const kx_f64v_exp_parts e = kx_f64p_exp_parts(x, narrow);
+    const kx_f64p_exp_parts_t e = kx_f64p_exp_parts(x, narrow);
     *power = e.power;
     if (narrow) return kx_f64p_of(kx_f64v_add(kx_f64v_set(1), kx_f64v_add(e.r.high, e.tail.high)), kx_f64v_set(0));
     kx_f64p s = kx_f64p_sum_ordered(kx_f64v_set(1), e.r.high), t = kx_f64p_sum_ordered(s.high, e.tail.high);
