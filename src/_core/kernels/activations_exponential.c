@@ -91,7 +91,7 @@ static KX_ALWAYS_INLINE kx_f64v product_grad(kx_f64v x, int is_tanh, int narrow)
         slope = kx_f64p_plus(slope, kx_f64p_times(u0, of_w, narrow), narrow);
         less_slope = kx_f64p_times(less_slope, kx_f64p_plus(w1(), kx_f64p_times(square, three_w3(), narrow), narrow), narrow);
     }
-    const kx_f64v_exp_parts e = kx_f64p_exp_parts(y, narrow);
+    const kx_f64p_exp_parts_t e = kx_f64p_exp_parts(y, narrow);
     const kx_f64v tail = kx_f64v_mul(u0.high, kx_f64v_add(e.tail.high, e.tail.low));
     kx_f64p mantissa = kx_f64p_plus(kx_f64p_of(one, zero), kx_f64p_of(e.tail.high, e.tail.low), narrow);
     mantissa = kx_f64p_times(u0, kx_f64p_plus(mantissa, e.r, narrow), narrow);
