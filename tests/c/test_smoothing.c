@@ -155,7 +155,9 @@ static void test_accuracy(int is_long) {
             const double unit = f->kernel == LOGISTIC ? 1 / scale : f->kernel == STUDENT_T2 ? sqrt(scale) : scale;
             const double z = i % 3 ? check_uniform(-4, 4) : exp2(check_uniform(-40, 2)) * (i % 2 ? 1 : -1);
             x[0] = z * unit;
-            x[1] = f->what == LEAKY_RELU ? check_uniform(-1, 2) : f->what == MAXIMUM ? x[0] + check_uniform(-4, 4) * unit : x[0] * 0.25;
+            x[1] = x[0] * 0.25;
+            if (f->what == LEAKY_RELU) x[1] = check_uniform(-1, 2);
+            if (f->what == MAXIMUM) x[1] = x[0] + check_uniform(-4, 4) * unit;
             x[2] = x[1] + check_uniform(0, 3) * unit;
             x[f->operands - 1] = scale;
             long double largest, value = exact(f, x, &largest);
@@ -194,8 +196,8 @@ static void test_forms(void) {
                 got[form] = one_f64(f, operands);
             }
             const double tolerance = 8 * DBL_EPSILON * fmax(fabs(x), 1);
-            CHECK(fabs(got[0] - got[1]) <= tolerance && fabs(got[0] - got[2]) <= tolerance, "%s(%.17g; %g): %.17g %.17g %.17g", f->name,
-                  x, s, got[0], got[1], got[2]);
+            CHECK(fabs(got[0] - got[1]) <= tolerance && fabs(got[0] - got[2]) <= tolerance, "%s(%.17g; %g): %.17g %.17g %.17g",
+                  f->name, x, s, got[0], got[1], got[2]);
             const double at = f->what == CEIL ? -x : f->what == ROUND ? x + 0.5 : x;
             long double sum = -400;
             for (int n = -399; n <= 400 && f->kernel != STUDENT_T2; n++) {
@@ -203,8 +205,8 @@ static void test_forms(void) {
                 sum += d < 0 ? tail : 1 - tail;
             }
             if (f->kernel == STUDENT_T2 || s > 1) continue; /* wide logistic kernels reach beyond 400 steps */
-            CHECK(fabsl((long double)got[0] - (f->what == CEIL ? -sum : sum)) <= (long double)tolerance * 4, "%s(%.17g; %g) = %.17g", f->name,
-                  x, s, got[0]);
+            CHECK(fabsl((long double)got[0] - (f->what == CEIL ? -sum : sum)) <= (long double)tolerance * 4, "%s(%.17g; %g) = %.17g",
+                  f->name, x, s, got[0]);
         }
     }
 }
@@ -236,7 +238,8 @@ static void test_reference_values(void) {
 /* Infinite x, NaN, and scales that are not positive and finite, among ordinary neighbours. */
 static void test_special_values(void) {
     const double inf = INFINITY, nan = NAN;
-    const double at_inf[] = {1, 1, inf, inf, inf, inf, 2, inf, inf, inf}, at_minus_inf[] = {0, -1, 0, inf, -inf, 0.5, 0.25, -inf, -inf, -inf};
+    const double at_inf[] = {1, 1, inf, inf, inf, inf, 2, inf, inf, inf};
+    const double at_minus_inf[] = {0, -1, 0, inf, -inf, 0.5, 0.25, -inf, -inf, -inf};
     for (int k = 0; k < FUNCTIONS; k++) {
         const function *f = functions + k;
         const int form = f->what >= FLOOR, scale_at = form ? 1 : f->operands - 1;

@@ -36,8 +36,8 @@ static KX_ALWAYS_INLINE kx_f64v half_log(kx_f64v p_minus_q, kx_f64v p, kx_f64v q
     return kx_f64v_select(kx_f64v_less(kx_f64v_abs(v), kx_f64v_set(0.3333)), close, apart);
 }
 
-/* The smoothed clip minus clip is D(u) - D(w) with u = |x - low|, w = |x - high| and D(u) = -(u atan(s / u) + s log(u^2 + s^2) / 2)
-   / pi. Written with w - u, so that nothing cancels where the kernel is much wider than the interval. */
+/* The smoothed clip minus clip is D(u) - D(w) with u = |x - low|, w = |x - high| and D(u) = -(u atan(s / u) + s log(u^2 + s^2) /
+   2) / pi. Written with w - u, so that nothing cancels where the kernel is much wider than the interval. */
 static KX_ALWAYS_INLINE kx_f64v cauchy_clip_rest(kx_f64p u, kx_f64p w, kx_f64v s) {
     const kx_f64v zero = kx_f64v_set(0);
     kx_f64p step = kx_f64p_add(w, kx_f64p_negate(u));

@@ -4,7 +4,7 @@
    piecewise linear is itself plus a few T. step_tail = 1 - K(a), and odd_part = 2 K(a) - 1 with its own form near 0. They
    take a as a pair: a difference of operands loses nothing, and exp(-z^2 / 2) would multiply the
    rounding of z = a / s by z^2. Results are pairs with the power of two kept apart, good to about 2^-57 before the one rounding
-   at the end, so that tails hold to the last subnormal. `narrow` as in runtime/pair_math.h: doubles in place of pairs, for float32.
+   at the end, so that tails hold to the last subnormal. `narrow` as in runtime/pair_math.h: doubles for pairs, for float32.
 
    The arguments are ordinary: 0 <= a <= A_HIGH, S_LOW <= scale <= S_HIGH. `anywhere` takes all others, one by one.
 
@@ -73,8 +73,8 @@ static KX_ALWAYS_INLINE normal_argument normal_prepare(kx_f64p a, kx_f64v s, int
     return r;
 }
 
-/* (phi(z) - z Phi(-z)) exp(z^2 / 2) = u^2 P(t), u = 1 / (z + 5), t = (z - 5) u = 1 - 10 u. The difference cancels like 1 / z^2, so
-   it has a polynomial of its own; P falls from 10 to 0.4, so t and the last steps are pairs. */
+/* (phi(z) - z Phi(-z)) exp(z^2 / 2) = u^2 P(t), u = 1 / (z + 5), t = (z - 5) u = 1 - 10 u. The difference cancels like 1 / z^2,
+   so it has a polynomial of its own; P falls from 10 to 0.4, so t and the last steps are pairs. */
 static KX_ALWAYS_INLINE kx_f64p normal_ramp(kx_f64p z, int narrow) {
     static const double ramp[] = {0x1.6f4057ea3afe3p+0, -0x1.2922db475c0eep+1, 0x1.3698163258b4cp+1, -0x1.ea09ef47f674cp+0,
         0x1.2bb2ab4b5472ap+0, -0x1.143703e754328p-1, 0x1.5507f7ee8757ap-3, -0x1.1fc500bbefce4p-6, -0x1.8bff9e3959d77p-7,

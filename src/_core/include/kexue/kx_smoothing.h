@@ -19,9 +19,9 @@
    their terms can be had: in float64 4 eps (eps = 2^-52) of it, for the floor family of max(|x|, 1) and for cauchy's clip of
    max(|low|, |high|); float32 results within 1 ulp where they exceed 2^-20 of the same, else within 2^-44 of it.
 
-   Special values. NaN propagates. A scale that is not positive and finite, low > high, an infinite bound of cauchy's clip, a form that
-   is not 0, 1 or 2, and one that takes more than 1000 terms give NaN and raise the invalid flag. Infinite x gives the limit; infinite
-   bounds of clip are no bounds. No other spurious flags but underflow and inexact. The status is always KX_OK. */
+   Special values. NaN propagates. A scale that is not positive and finite, low > high, an infinite bound of cauchy's clip, a form
+   that is not 0, 1 or 2, and one that takes more than 1000 terms give NaN and raise the invalid flag. Infinite x gives the limit;
+   infinite bounds of clip are no bounds. No other spurious flags but underflow and inexact. The status is always KX_OK. */
 #ifndef KX_SMOOTHING_H
 #define KX_SMOOTHING_H
 
@@ -85,8 +85,8 @@ KX_SMOOTHING_4(kx_smoothing_clip_logistic)
 KX_SMOOTHING_4(kx_smoothing_clip_student_t2)
 KX_SMOOTHING_4(kx_smoothing_clip_cauchy)
 
-/* floor(x) smoothed, ceil(x) = -floor(-x) and round(x) = floor(x + 1/2). `form` says how: 1 sums the steps around x, 2 is the Fourier
-   series x - 1/2 + sum khat(2 pi m) sin(2 pi m x) / (pi m), 0 takes what needs fewer terms (for cauchy a closed form; its steps
+/* floor(x) smoothed, ceil(x) = -floor(-x) and round(x) = floor(x + 1/2). `form` says how: 1 sums the steps around x, 2 is the
+   Fourier series x - 1/2 + sum khat(2 pi m) sin(2 pi m x) / (pi m), 0 takes what needs fewer terms (for cauchy a closed form; its steps
    decay too slowly for form 1). */
 KX_SMOOTHING_3(kx_smoothing_floor_gaussian, scale, form)
 KX_SMOOTHING_3(kx_smoothing_floor_logistic, scale, form)
