@@ -222,7 +222,7 @@ static KX_ALWAYS_INLINE kx_f64v fast(int function, int narrow, const kx_f64v *x)
 static KX_ALWAYS_INLINE int are_ordinary(int function, int narrow, const kx_f64v *x) {
     (void)narrow;
     if (!kx_f64v_all_between(kx_f64v_abs(x[0]), 0, X_HIGH) || !kx_f64v_all_between(x[1], S_LOW, S_HIGH) ||
-        !kx_f64v_all_between(kx_f64v_abs(x[2]), 0, FOURIER))
+        !kx_f64v_all_between(kx_f64v_add(x[2], kx_f64v_set(0)), 0, FOURIER)) /* -0 + 0 is 0 */
         return 0;
     const terms count = count_terms((smoothing_kernel)(function % KERNELS), x[1], x[2]);
     const kx_f64v part = kx_f64v_abs(kx_f64v_sub(x[2], kx_f64v_round(x[2])));
