@@ -192,11 +192,14 @@ static void test_special_values(void) {
         {EXP_TAYLOR, 900, 900, inf, FE_OVERFLOW}, {EXP_TAYLOR, 2000, 1e6, inf, FE_OVERFLOW},
         {EXP_TAYLOR, -1e6, 1e6, inf, FE_OVERFLOW},
         {EXP_TAYLOR, -1e6, 1e6 + 1, -inf, FE_OVERFLOW}, {EXP_TAYLOR, -2000, 1e7, 0, 0}, {EXP_TAYLOR, 0x1p100, 1, 0x1p100, 0},
+        {EXP_TAYLOR, 0x1p-149, 60, 1, 0}, {EXP_TAYLOR, 0x1p-1074, 60, 1, 0}, {EXP_TAYLOR, -0x1p-1074, 61, 1, 0},
+        {EXP_TAYLOR, 0x1p-1074, 0x1p50, 1, 0}, {EXP_TAYLOR, 0, 0x1p51, nan, FE_INVALID},
+        {EXP_TAYLOR, inf, 0x1p51, nan, FE_INVALID}, {EXP_TAYLOR, -0x1.78b56362cef38p73, 0x1p75, nan, FE_INVALID},
         {EXP_TAYLOR_GRAD, 7, 0, 0, 0}, {EXP_TAYLOR_GRAD, inf, 0, 0, 0}, {EXP_TAYLOR_GRAD, inf, 1, 1, 0},
         {EXP_TAYLOR_GRAD, 7, 1, 1, 0},
         {EXP_TAYLOR_GRAD, 7, 2, 8, 0}, {EXP_TAYLOR_GRAD, -inf, 2, -inf, 0}, {EXP_TAYLOR_GRAD, 1e30, 0, 0, 0},
         {EXP_TAYLOR_GRAD, 1e30, 1, 1, 0}, {EXP_TAYLOR_GRAD, nan, 0, nan, 0}, {EXP_TAYLOR_GRAD, 2, 0.5, nan, FE_INVALID},
-        {EXP_TAYLOR_GRAD, 2, -1, nan, FE_INVALID},
+        {EXP_TAYLOR_GRAD, 2, -1, nan, FE_INVALID}, {EXP_TAYLOR_GRAD, 2, 0x1p51, nan, FE_INVALID},
     };
     for (size_t k = 0; k < sizeof table / sizeof *table; k++) {
         const special *s = table + k;

@@ -319,6 +319,9 @@ static void test_arguments(void) {
     CHECK(kx_entropy_normalize_f64(NULL, NULL, NULL, &target, 0, 2, 0, &options, &outputs) == KX_OK, "no rows");
     const int64_t backward[] = {0, 2, 1};
     CHECK(kx_entropy_normalize_f64(NULL, p, backward, &target, 2, 0, 0, &options, &outputs) == KX_E_ARGUMENT, "offsets");
+    const int64_t apart[] = {INT64_MIN, 2}, long_row[] = {0, INT64_MAX};
+    CHECK(kx_entropy_normalize_f64(NULL, p, apart, &target, 1, 0, 0, &options, &outputs) == KX_E_ARGUMENT, "a negative offset");
+    CHECK(kx_entropy_normalize_f64(NULL, p, long_row, &target, 1, 0, 0, &options, &outputs) == KX_E_OVERFLOW, "a row too long");
     int32_t status[2];
     const kx_entropy_outputs_t statuses = {NULL, NULL, NULL, status, NULL};
     CHECK(kx_entropy_normalize_f64(NULL, NULL, NULL, &target, 2, 0, 0, &options, &statuses) == KX_OK, "no entries");

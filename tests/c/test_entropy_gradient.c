@@ -281,6 +281,9 @@ static void test_arguments(void) {
     CHECK(kx_entropy_gradient_f64(NULL, p, NULL, gamma, g, INT64_MAX / 2, 4, w, out, NULL) == KX_E_OVERFLOW, "too large");
     const int64_t backward[] = {0, 2, 1};
     CHECK(kx_entropy_gradient_f64(NULL, p, backward, gamma, g, 2, 0, w, out, NULL) == KX_E_ARGUMENT, "offsets");
+    const int64_t apart[] = {INT64_MIN, 2}, long_row[] = {0, INT64_MAX};
+    CHECK(kx_entropy_gradient_f64(NULL, p, apart, gamma, g, 1, 0, w, out, NULL) == KX_E_ARGUMENT, "a negative offset");
+    CHECK(kx_entropy_gradient_f64(NULL, p, long_row, gamma, g, 1, 0, w, out, NULL) == KX_E_OVERFLOW, "a row too long");
     CHECK(kx_entropy_gradient_f64(NULL, NULL, NULL, NULL, NULL, 0, 2, w, NULL, NULL) == KX_OK, "no rows");
     CHECK(kx_entropy_gradient_f64(NULL, NULL, NULL, gamma, NULL, 2, 0, w, NULL, entropies) == KX_OK, "no entries");
     CHECK(entropies[0] == 0 && entropies[1] == 0, "no entries: %g", entropies[0]);

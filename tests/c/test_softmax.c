@@ -251,6 +251,16 @@ static void test_special_values(void) {
     CHECK(fetestexcept(FE_DIVBYZERO | FE_INVALID) == FE_DIVBYZERO, "flags from before were lost");
 }
 
+/* An order at which f of the larger entry has an exponent beyond int's range. */
+static void test_huge_order(void) {
+    const double x[2] = {DBL_MAX, 1e200}, grad[2] = {1, 2};
+    double out[2], slopes[2];
+    kx_softmax_taylor_f64(x, 1, 2, 16, 8, 3000000, -(double)INFINITY, out, 16, 8);
+    CHECK(out[0] == 1 && out[1] == 0, "order 3e6: %g, %g", out[0], out[1]);
+    kx_softmax_taylor_vjp_f64(x, grad, 1, 2, 16, 8, 16, 8, 3000000, -(double)INFINITY, slopes, 16, 8);
+    CHECK(slopes[0] == 0 && slopes[1] == 0, "order 3e6: a gradient of %g, %g", slopes[0], slopes[1]);
+}
+
 /* METHODS R21 and R02 */
 static void test_reference_values(void) {
     const double x[5] = {-4, -1, 0, 0.5, 2}, p[4] = {0.5, 0.25, 0.15, 0.1};
@@ -267,6 +277,7 @@ int main(int argc, char **argv) {
     const int trials = check_is_long(argc, argv) ? 4000 : 160;
     printf("test_softmax, %s\n", kx_isa_name());
     test_special_values();
+    test_huge_order();
     test_reference_values();
     for (int function = 0; function < FUNCTIONS; function++) {
         test_layouts(function, 8, trials);

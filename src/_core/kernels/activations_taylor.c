@@ -22,6 +22,7 @@ enum { EXP_TAYLOR, EXP_TAYLOR_GRAD };
 
 enum { MOST_BY_HORNER = 48 };
 static const double LARGEST_BY_HORNER = 0x1p20; /* its 48th power does not overflow */
+static const double LARGEST_ORDER = 0x1p50;     /* up to here pairs are enough for the largest term */
 
 /* 1 / k! as pairs (mpmath) */
 static const double inverse_factorials[][2] = {
@@ -175,7 +176,7 @@ static double general(double x, double n) {
     }
     if (x > 1000) return ldexp(1, 2000);
     const kx_f64p zero = kx_f64p_set(0, 0);
-    large_number value = {zero, -LARGE}, rest = a == 0 ? value : term(a, n + 1);
+    large_number value = {zero, -LARGE}, rest = a < 0x1p-500 ? value : term(a, n + 1); /* a / n may underflow to 0 */
     const int adds = x < 0 && !is_odd;
     if (rest.exponent > 1100) return ldexp(x < 0 && is_odd ? -1 : 1, 2000);
     if (x > -1400) {
@@ -199,7 +200,7 @@ static int settle(int function, int narrow, const double *operands, double *valu
     const double x = operands[0];
     double n = operands[1];
     if (isnan(x) || isnan(n)) return *value = x + n, 1;
-    if (n < 0 || isinf(n) || n != floor(n)) return *value = kx_elementwise_invalid(n), 1;
+    if (n < 0 || n > LARGEST_ORDER || n != floor(n)) return *value = kx_elementwise_invalid(n), 1;
     if (fabs(x) <= LARGEST_BY_HORNER && n <= MOST_BY_HORNER) return 0;
     if (function == EXP_TAYLOR_GRAD) n -= 1;
     if (n <= 0) *value = n == 0;

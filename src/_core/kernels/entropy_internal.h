@@ -95,12 +95,12 @@ static inline kx_status_t kx_entropy_measure(const int64_t *offsets, int64_t row
         return KX_OK;
     }
     for (int64_t i = 0; i < rows; i++) {
+        if (offsets[i] < 0 || offsets[i + 1] < offsets[i]) return KX_E_ARGUMENT; /* before a difference could overflow */
         const int64_t length = offsets[i + 1] - offsets[i];
-        if (length < 0 || offsets[0] < 0) return KX_E_ARGUMENT;
         *longest = length > *longest ? length : *longest;
     }
     if (rows) *entries = offsets[rows] - offsets[0];
-    return KX_OK;
+    return *entries > INT64_MAX / 64 ? KX_E_OVERFLOW : KX_OK;
 }
 
 /* Calls body over the rows, at least one, with a block as the layout says for each worker. */

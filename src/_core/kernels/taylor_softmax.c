@@ -97,22 +97,28 @@ static void polynomials(const operands *o, const double *x, int64_t count, int64
     }
 }
 
-/* f(x) = m 2^exponent for any finite x, m within [0.5, 1) */
-static double scaled_value(const operands *o, double x, int64_t order, int *exponent) {
+/* m 2^exponent, where powers below 2^-3000 are as good as that. */
+static double times_power(double m, int64_t exponent) { return ldexp(m, exponent < -3000 ? -3000 : (int)exponent); }
+
+/* f(x) = m 2^exponent for any finite x, m within [0.5, 1). An order of some millions is beyond an int's exponents. */
+static double scaled_value(const operands *o, double x, int64_t order, int64_t *exponent) {
     double m = 1;
-    int e = 0, shift = 0, x_exponent;
+    int64_t e = 0;
+    int shift = 0, x_exponent;
     if (!(fabs(x) > o->limit)) {
         double same[ABREAST * KX_F64_LANES], f[ABREAST * KX_F64_LANES];
         for (int i = 0; i < ABREAST * KX_F64_LANES; i++) same[i] = x;
         polynomials(o, same, 1, order, f);
-        return frexp(f[0], exponent);
+        m = frexp(f[0], &shift);
+        *exponent = shift;
+        return m;
     }
     const double x_mantissa = frexp(x, &x_exponent);
-    for (int64_t k = order; k > 0; k--) { /* 2^60 of them would overflow an int, and take a century */
+    for (int64_t k = order; k > 0; k--) {
         m = frexp(m * x_mantissa / (double)k, &shift);
         e += shift + x_exponent;
-        if (e > 64) m += ldexp(1, -e);
-        else m = ldexp(m, e) + 1, e = 0;
+        if (e > 64) m += times_power(1, -e);
+        else m = times_power(m, e) + 1, e = 0;
     }
     m = frexp(m, &shift);
     *exponent = e + shift;
@@ -129,21 +135,21 @@ static double clamped_entry(const operands *o, const char *p) { return at_least(
 
 /* A row with huge entries, all finite. */
 static void huge_row(const operands *o, const char *x, const char *grad, char *out) {
-    int top = -2000, e;
+    int64_t top = -2000, e;
     for (int64_t i = 0; i < o->n; i++) {
         scaled_value(o, clamped_entry(o, x + i * o->x_step), o->order, &e);
         if (e > top) top = e;
     }
     double total = 0, lost = 0, product = 0, product_lost = 0;
     for (int64_t i = 0; i < o->n; i++) {
-        const double m = scaled_value(o, clamped_entry(o, x + i * o->x_step), o->order, &e), f = ldexp(m, e - top);
+        const double m = scaled_value(o, clamped_entry(o, x + i * o->x_step), o->order, &e), f = times_power(m, e - top);
         neumaier(&total, &lost, f);
         if (grad) neumaier(&product, &product_lost, f * read_entry(o, grad + i * o->grad_step));
     }
     const double sum = total + lost, mean = (product + product_lost) / sum;
     for (int64_t i = 0; i < o->n; i++) {
         const double entry = clamped_entry(o, x + i * o->x_step);
-        const double m = scaled_value(o, entry, grad ? o->order - 1 : o->order, &e), f = ldexp(m, e - top) / sum;
+        const double m = scaled_value(o, entry, grad ? o->order - 1 : o->order, &e), f = times_power(m, e - top) / sum;
         if (!grad) write_entry(o, out + i * o->out_step, f);
         else {
             const double slope = entry > o->lowest ? f * (read_entry(o, grad + i * o->grad_step) - mean) : 0;
