@@ -147,6 +147,7 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #define KX_LANES KX_F32_LANES
 #define LOWEST_EXPONENT (-100)
 #define HIGHEST_EXPONENT 88
+#define LARGEST FLT_MAX
 #include "entropy_normalize.c"
 #undef KX_REAL
 #undef KX_SUFFIX
@@ -155,6 +156,7 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #undef KX_LANES
 #undef LOWEST_EXPONENT
 #undef HIGHEST_EXPONENT
+#undef LARGEST
 
 #define KX_REAL double
 #define KX_SUFFIX f64
@@ -163,6 +165,7 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #define KX_LANES KX_F64_LANES
 #define LOWEST_EXPONENT (-740)
 #define HIGHEST_EXPONENT 705
+#define LARGEST DBL_MAX
 #define NARROW_FIRST
 #include "entropy_normalize.c"
 
@@ -327,6 +330,7 @@ static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_wo
     kx_entropy_group_t *group = &work->group;
     const int weighs = job->options->domain == KX_ENTROPY_WEIGHTS;
     const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1);
+    const KX_VECTOR farthest = V(set)(-(KX_REAL)LARGEST); /* where the difference overflows */
     const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
     KX_REAL *x = work->exponents;
     work->holes = 0;
@@ -340,7 +344,7 @@ static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_wo
             const KX_MASK is_open = V(less)(bottom, value);
             const unsigned open = BITS(is_open);
             const KX_VECTOR v = weighs ? KX_TYPED(log_of_share)(&top, is_open, value)
-                                       : V(select)(is_open, V(sub)(value, top.largest), zero);
+                                       : V(select)(is_open, V(max)(V(sub)(value, top.largest), farthest), zero);
             V(store)(place, v);
             total = V(add)(total, v);
             lowest = V(min)(v, lowest);
@@ -386,9 +390,15 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
     begin_lanes(work);
     group->centred = group->flat;
     group->uncentred = 0;
+    const KX_REAL *values = work->exponents;
     for (int k = 0; k < LANES; k++) {
         work->unit[k] = kx_entropy_inverse_power(range[k], KX_TYPED(KX_ENTROPY_SCALE_LIMIT));
-        const double mean = sum[k] / group->support[k];
+        double mean = sum[k] / group->support[k];
+        if (!(fabs(mean) <= DBL_MAX) && !work->status[k]) {
+            mean = 0;
+            for (int64_t i = work->lines.is_long ? 0 : k; i < work->lines.count * LANES; i += work->lines.is_long ? 1 : LANES)
+                mean += (double)values[i] / group->support[k];
+        }
         shift[k] = group->flat >> k & 1 ? mean : 0;
         centre[k] = (mean - shift[k]) * work->unit[k];
         group->top[k] = -(double)(KX_REAL)shift[k] * work->unit[k];
@@ -454,7 +464,7 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
             if (domain == KX_ENTROPY_WEIGHTS)
                 x[at] = (KX_REAL)(unit * (ratio > 0.5 ? log1p(less_one) : ratio > DBL_MIN ? log(ratio) : log(value) - log(largest)));
             else
-                x[at] = (KX_REAL)(((domain == KX_ENTROPY_LOGITS ? value : -value) - largest) * unit);
+                x[at] = (KX_REAL)(fmax((domain == KX_ENTROPY_LOGITS ? value : -value) - largest, -(double)LARGEST) * unit);
         }
     }
     group->centred &= ~group->uncentred;
@@ -464,7 +474,7 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
 #ifdef NARROW_FIRST
 static void narrow_exponents(kx_entropy_work_t *work) {
     const double *x = work->exponents;
-    for (int64_t i = 0; i < work->lines.count * LANES; i++) work->narrow[i] = (float)x[i];
+    for (int64_t i = 0; i < work->lines.count * LANES; i++) work->narrow[i] = (float)(x[i] > -FLT_MAX ? x[i] : -FLT_MAX);
 }
 #endif
 
@@ -484,6 +494,8 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
         for (int round = 0; round < PRELUDE && round + 1 < job->options->max_iter && group->active; round++) {
             evaluate_group_f32(work, work->narrow, NULL);
             kx_entropy_advance(group, 1e-2, 0);
+            for (int k = 0; k < LANES; k++)
+                if (!(group->gamma[k] < 0x1p100)) group->active &= ~(1u << k); /* nor would float hold it for long */
             if (group->uncentred) {
                 uncentre_f64(job, work);
                 narrow_exponents(work);
@@ -549,13 +561,14 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
         if (outputs->iterations) outputs->iterations[row] = group->evaluations[k];
     }
     if (!q) return;
-    const KX_VECTOR one = V(set)((KX_REAL)1), zero = V(set)((KX_REAL)0);
+    const KX_VECTOR one = V(set)((KX_REAL)1), zero = V(set)((KX_REAL)0), minus_one = V(set)((KX_REAL)-1);
     const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
     for (int at = 0; at < LANES; at += KX_LANES) {
         const KX_VECTOR share = KX_TYPED(lanes_of)(inverse + at), slope = KX_TYPED(lanes_of)(rate + at);
         const KX_VECTOR half = V(set)((KX_REAL)0.5), third = V(set)((KX_REAL)(1.0 / 3)), quarter = V(set)((KX_REAL)0.25);
         for (int64_t j = 0; j < work->lines.count; j++) {
-            const KX_VECTOR y = V(mul)(slope, V(load)(x + j * LANES + at));
+            /* Bounded: far below the largest, where e^c is next to nothing, the powers of y would overflow. */
+            const KX_VECTOR y = V(min)(V(max)(V(mul)(slope, V(load)(x + j * LANES + at)), minus_one), one);
             KX_VECTOR factor = V(fma)(V(mul)(y, quarter), one, one);
             factor = V(fma)(V(mul)(y, third), factor, one);
             factor = V(fma)(V(mul)(y, half), factor, one);
