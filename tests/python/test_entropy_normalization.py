@@ -1120,7 +1120,12 @@ def test_logits_masked_with_the_least_number(dtype, shape, kind, target):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_logits_over_the_whole_range(dtype):
     largest = float(np.finfo(dtype).max)
-    for u in ([largest, 0, -largest], [largest, -largest], [1, 2, -largest / 2, largest / 2], [largest, 0.99 * largest, 0]):
+    for u in (
+        [largest, 0, -largest],
+        [largest, -largest],
+        [1, 2, -largest / 2, largest / 2],
+        [largest, 0.99 * largest, 0],
+    ):
         q, info = kexue.entropy_normalize_logits(np.array(u, dtype), 0.5, log=True)
         assert info.status == 0 and np.isclose(kexue.entropy(q), 0.5, rtol=1e-5) and np.isclose(q.sum(), 1, rtol=1e-6)
 
@@ -1128,3 +1133,11 @@ def test_logits_over_the_whole_range(dtype):
 def test_far_points_are_no_neighbours():
     P = kexue.perplexity_affinities(np.array([[1.0, 2.0, 3.0, 1e38]], dtype=np.float32), 1.5)
     assert np.isfinite(P).all() and P[0, 3] < 1e-40 and np.isclose(P.sum(), 1)
+
+
+@pytest.mark.parametrize("perplexity", [np.full((2, 3), 1.5), np.full((3, 1), 1.5), np.full(2, 1.5)])
+def test_dask_affinities_take_a_perplexity_a_row(lazy, perplexity):
+    squared = np.array([[0.0, 1, 2], [1, 0, 3], [2, 3, 0]])
+    for distances in (squared, lazy(squared, chunks=(2, 3))):
+        with pytest.raises(kexue.KexueValueError, match=r"perplexity .* shape"):
+            kexue.perplexity_affinities(distances, perplexity)

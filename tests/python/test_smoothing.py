@@ -657,3 +657,21 @@ def test_smooth_function_refuses():
         kexue.smooth_function(np.sin, breakpoints=[0.0, NAN])
     with pytest.raises(kexue.KexueValueError, match="rtol must be positive"):
         kexue.smooth_function(np.sin, rtol=0.0)
+
+
+class Column:
+    """Numbers in another library's array, as a Series of pandas is one."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values, dtype=np.float64)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+def test_columns_are_looked_at():
+    assert np.array_equal(kexue.smooth_relu([1.0, 2.0], scale=Column([1, 2])), kexue.smooth_relu([1, 2], scale=[1, 2]))
+    with pytest.raises(kexue.KexueValueError, match=r"scale\[1\] is -2"):
+        kexue.smooth_relu([1.0, 2.0], scale=Column([1, -2]))
+    with pytest.raises(kexue.KexueValueError, match=r"low\[1\] is 3"):
+        kexue.smooth_clip([1.0, 2.0], Column([0, 3]), 2.0)
