@@ -642,7 +642,7 @@ def smooth_round(
     """
     Smooth round: the nearest integer convolved with a kernel, which is smooth_floor(x + 1/2).
 
-    Odd; halves stay what they are.
+    Odd, and halves stay what they are, up to the error in Notes.
 
     Parameters
     ----------
