@@ -198,16 +198,6 @@ static inline void kx_entropy_advance(kx_entropy_group_t *group, double settle, 
         const kx_f64v outward = kx_f64v_select(has_low, kx_f64v_mul(low, kx_f64v_set(8)), kx_f64v_mul(high, kx_f64v_set(0.125)));
         const kx_f64v between = kx_f64v_mul(kx_f64v_sqrt(low), kx_f64v_sqrt(high));
         kx_f64v next = kx_f64v_fma(gamma, step, gamma), farthest = infinity;
-        /* Entries as far out as -1e38 make the first gamma that much too small: in steps of eight the way up would be long. */
-        const kx_f64m climbs = kx_f64v_less(kx_f64v_set(1.5), step);
-        if (kx_f64m_bits(climbs) & active_bits) {
-            double pace[KX_F64_LANES];
-            for (int lane = 0; lane < KX_F64_LANES; lane++) {
-                const int late = group->evaluations[at + lane] - 16;
-                pace[lane] = late <= 0 ? 1 : late < 20 ? ldexp(1, 3 * late) : 0x1p60;
-            }
-            next = kx_f64v_select(climbs, kx_f64v_mul(next, kx_f64v_load(pace)), next);
-        }
         unsigned leaves = 0;
         if (centred_bits) {
             const kx_f64v top = kx_f64v_load(group->top + at), reach = kx_f64v_mul(gamma, top);

@@ -474,9 +474,18 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
 #ifdef NARROW_FIRST
 static void narrow_exponents(kx_entropy_work_t *work) {
     const double *x = work->exponents;
-    for (int64_t i = 0; i < work->lines.count * LANES; i++) work->narrow[i] = (float)(x[i] > -FLT_MAX ? x[i] : -FLT_MAX);
+    for (int64_t i = 0; i < work->lines.count * LANES; i++) work->narrow[i] = (float)x[i];
 }
 #endif
+
+/* Entries as far out as -1e38 make the first gamma that much too small: in steps of at most eight the way up would be long. */
+static void KX_TYPED(climb)(kx_entropy_group_t *group) {
+    for (int k = 0; k < LANES; k++) {
+        const int late = group->evaluations[k] - 16;
+        if (late <= 0 || !(group->active >> k & 1) || group->centred >> k & 1) continue;
+        if (group->step[k] > 1.5 && !(group->high[k] < (double)INFINITY)) group->gamma[k] *= ldexp(1, 3 * (late < 20 ? late : 20));
+    }
+}
 
 static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job, kx_entropy_work_t *work) {
     kx_entropy_group_t *group = &work->group;
@@ -494,8 +503,9 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
         for (int round = 0; round < PRELUDE && round + 1 < job->options->max_iter && group->active; round++) {
             evaluate_group_f32(work, work->narrow, NULL);
             kx_entropy_advance(group, 1e-2, 0);
-            for (int k = 0; k < LANES; k++)
-                if (!(group->gamma[k] < 0x1p100)) group->active &= ~(1u << k); /* nor would float hold it for long */
+            if (round > 3) /* from far out entries on, the way up is long: beyond what float holds */
+                for (int k = 0; k < LANES; k++)
+                    if (!(group->gamma[k] < 0x1p60)) group->active &= ~(1u << k);
             if (group->uncentred) {
                 uncentre_f64(job, work);
                 narrow_exponents(work);
@@ -505,11 +515,13 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
         forget_bracket(group);
     }
 #endif
+    int rounds = 0;
     while (group->active) {
         if (work->lines.is_long && kx_task_should_stop(task)) return KX_E_CANCELLED;
         KX_TYPED(evaluate_group)(work, work->exponents, weights);
         kx_entropy_advance(group, settle, 1);
         if (group->uncentred) KX_TYPED(uncentre)(job, work);
+        if (++rounds > 4) KX_TYPED(climb)(group);
         for (int k = 0; k < LANES; k++)
             if (group->active >> k & 1 && group->evaluations[k] >= job->options->max_iter) {
                 group->active &= ~(1u << k);
@@ -527,6 +539,7 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
     kx_entropy_group_t *group = &work->group;
     const kx_entropy_outputs_t *outputs = job->outputs;
     double inverse[LANES], rate[LANES], gammas[LANES], entropies[LANES];
+    int far = 0; /* whether powers of rate x may overflow, far below the largest, where e^c is next to nothing */
     const KX_REAL *x = work->exponents;
     KX_REAL *weights = work->weights, *q = outputs->q;
     for (int k = 0; k < LANES; k++) {
@@ -541,6 +554,7 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
             const double total = (group->centred >> k & 1 ? group->support[k] : group->ties[k]) + group->sums[0][k];
             inverse[k] = 1 / (total + step * (group->sums[1][k] + step * (group->sums[2][k] / 2 + step * group->sums[3][k] / 6)));
             rate[k] = step * group->gamma[k];
+            far |= fabs(rate[k]) > 1 || work->unit[k] < 0x1p-99;
             gammas[k] = group->gamma[k] * (1 + step) * work->unit[k];
             const double gap = group->gap[k] + flat * step * (group->variance[k] + step * group->curvature[k] / 2);
             entropies[k] = flat > 0 ? work->log_support[k] - gap : work->log_ties[k] + gap;
@@ -567,8 +581,8 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
         const KX_VECTOR share = KX_TYPED(lanes_of)(inverse + at), slope = KX_TYPED(lanes_of)(rate + at);
         const KX_VECTOR half = V(set)((KX_REAL)0.5), third = V(set)((KX_REAL)(1.0 / 3)), quarter = V(set)((KX_REAL)0.25);
         for (int64_t j = 0; j < work->lines.count; j++) {
-            /* Bounded: far below the largest, where e^c is next to nothing, the powers of y would overflow. */
-            const KX_VECTOR y = V(min)(V(max)(V(mul)(slope, V(load)(x + j * LANES + at)), minus_one), one);
+            KX_VECTOR y = V(mul)(slope, V(load)(x + j * LANES + at));
+            if (far) y = V(min)(V(max)(y, minus_one), one);
             KX_VECTOR factor = V(fma)(V(mul)(y, quarter), one, one);
             factor = V(fma)(V(mul)(y, third), factor, one);
             factor = V(fma)(V(mul)(y, half), factor, one);
