@@ -460,9 +460,14 @@ def _affinities_lazily(
     out: Any,
     settings: dict[str, Any],
 ) -> Any:
-    if distances.ndim != 2:
-        raise KexueValueError(f"squared_distances must have 2 dimensions, but its shape is {distances.shape}")
-    if _excludes_diagonal(distances.shape, exclude_diagonal):
+    if np.ndim(distances) != 2:
+        raise KexueValueError(f"squared_distances must have 2 dimensions, but its shape is {np.shape(distances)}")
+    if np.ndim(perplexity) > 1 or np.size(perplexity) not in (1, np.shape(distances)[0]):
+        raise KexueValueError(
+            f"perplexity must be a scalar or have a number for each of the {np.shape(distances)[0]} rows of "
+            f"squared_distances, but its shape is {np.shape(perplexity)}"
+        )
+    if _excludes_diagonal(np.shape(distances), exclude_diagonal):
         # A chunk does not know which rows it holds.
         from dask.array import asarray, eye, where
 

@@ -173,8 +173,10 @@ def _sums(
                 continue
             terms = _terms(f, density, length, side, near[inside], far, x[inside], nodes)
             value, absolute = terms.sum(axis=1), abs(terms).sum(axis=1)
-            slow = abs(terms[:, -1]) > _SLOW * absolute if np.isinf(far) else np.False_
-            if np.any(slow):
+            slow = np.isinf(far) & (
+                (abs(terms[:, -1]) > _SLOW * absolute) | np.isinf(terms[:, len(nodes) // 2 :]).any(axis=1)
+            )
+            if slow.any():
                 raise KexueValueError(
                     f"f: its integral against the kernel diverges towards {far}, or nearly so: f grows too fast"
                 )
@@ -199,8 +201,8 @@ def _terms(
     growth = np.exp(np.pi / 2 * np.sinh(nodes))
     jacobian = step * np.pi / 2 * np.cosh(nodes) * growth
     if np.isinf(far):
-        # Gaussian tails fall off over 1 / distance.
-        unit = 1 / (1 + distance)
+        # Far out Gaussian tails fall off over 1 / distance, those of powers over the distance itself.
+        unit = 1 + distance if density in (_student_t2, _cauchy) else 1 / (1 + distance)
         offset, weight = growth * unit, jacobian * unit
         place = near[:, None] + side * length * offset
     else:
@@ -211,6 +213,6 @@ def _terms(
         place = np.where(growth < 1, near[:, None] + side * length * offset, far - side * left)
     with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
         weight = weight * density(distance + offset)
-        values = np.broadcast_to(np.asarray(f(place), dtype=np.float64), place.shape)
+        values = np.broadcast_to(as_real("f(x)", f(place), dtype=np.float64), place.shape)
         # Far out f may overflow, where the kernel is 0.
         return np.where(weight == 0, 0, values * weight)

@@ -55,7 +55,10 @@ _FLOOR, _CEIL, _ROUND = _family("smooth_floor"), _family("smooth_ceil"), _family
 
 def _is_at_hand(value: object) -> bool:
     """Whether the numbers can be looked at: those of a lazy array cannot, and there a bad one gives NaN."""
-    return isinstance(value, (int, float, np.ndarray, np.generic, list, tuple))
+    if isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)):
+        return True
+    # A Series of pandas is at hand; what comes in chunks, from Dask or around it, is not.
+    return hasattr(value, "__array__") and getattr(value, "chunks", None) is None
 
 
 def require_kernel(kernel: str) -> None:
@@ -639,7 +642,7 @@ def smooth_round(
     """
     Smooth round: the nearest integer convolved with a kernel, which is smooth_floor(x + 1/2).
 
-    Odd; halves stay what they are.
+    Odd, and halves stay what they are, up to the error in Notes.
 
     Parameters
     ----------

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue._arrays import as_real, result_dtype
+from kexue._entropy_rows import check_axis
 from kexue._errors import KexueValueError, first_bad
+from kexue._lazy import apply_rows, is_lazy
 from kexue._ufuncs import (
     _taylor_softmax,
     _taylor_softmax_vjp,
@@ -216,6 +218,35 @@ def _target_ids(target: ArrayLike, rows: tuple[int, ...], classes: int) -> np.nd
     return ids.astype(np.intp, copy=False)
 
 
+def _loss_lazily(loss: Any, x: Any, target: Any, axis: int, return_grad: bool, **options: Any) -> Any:
+    """A loss of Dask arrays: what is wrong with the class ids is found when they are computed."""
+    targets = target if is_lazy(target) else np.asarray(target)
+    weighs = targets.dtype.kind == "f"
+    shape, place = np.shape(x), check_axis("x", axis, np.ndim(x))
+    wanted = shape if weighs else shape[:place] + shape[place + 1 :]
+    if targets.shape != wanted:
+        raise KexueValueError(
+            f"target has shape {targets.shape}, but {'probabilities' if weighs else 'class ids'} need {wanted}, "
+            f"for x has shape {shape}"
+        )
+
+    def loss_of_chunk(rows: np.ndarray, chunk: np.ndarray) -> Any:
+        if return_grad:
+            value, grad = loss(rows, chunk, return_grad=True, **options)
+            return np.asarray(value), grad
+        return np.asarray(loss(rows, chunk, **options))
+
+    dtype = result_dtype(x, targets if weighs else None)
+    return apply_rows(
+        loss_of_chunk,
+        ("(n),(n)" if weighs else "(n),()") + ("->(),(n)" if return_grad else "->()"),
+        x,
+        targets,
+        axis=axis,
+        output_dtypes=[dtype] * (1 + return_grad),
+    )
+
+
 @overload
 def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = ..., return_grad: Literal[False] = ...) -> Any: ...
 @overload
@@ -259,7 +290,7 @@ def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = -1, return_grad
     Notes
     -----
     Linear time, one exponential an entry (two with the gradient). Means, weights and masks over rows are NumPy's:
-    ``kexue.softmax_loss(x, y)[mask].mean()``.
+    ``kexue.softmax_loss(x, y)[mask].mean()``. Dask arrays stay lazy: bad targets are found by ``compute()``.
 
     References
     ----------
@@ -275,6 +306,8 @@ def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = -1, return_grad
     >>> grad
     array([ 0.25, -0.25])
     """
+    if is_lazy(x, target):
+        return _loss_lazily(softmax_loss, x, target, axis, return_grad)
     rows, axis = _axis_last("x", x, axis)
     targets = np.asarray(target)
     if targets.dtype.kind == "f":
@@ -377,7 +410,7 @@ def taylor_softmax_loss(
 
     Notes
     -----
-    n steps an entry (3 n with the gradient).
+    n steps an entry (3 n with the gradient). Dask arrays stay lazy.
 
     References
     ----------
@@ -390,10 +423,12 @@ def taylor_softmax_loss(
     0.9650808960435872
     """
     n = _even_order(n)
-    given, axis = _axis_last("x", x, axis)
-    ids = _target_ids(target, given.shape[:-1], given.shape[-1])[..., None]
     if not math.isfinite(margin):
         raise KexueValueError(f"margin must be finite, got {margin}")
+    if is_lazy(x, target):
+        return _loss_lazily(taylor_softmax_loss, x, target, axis, return_grad, n=n, monotone=monotone, margin=margin)
+    given, axis = _axis_last("x", x, axis)
+    ids = _target_ids(target, given.shape[:-1], given.shape[-1])[..., None]
     # In float64 throughout: a probability that float32 cannot hold has a logarithm that it can.
     rows = given.astype(np.float64)
     if margin:

@@ -1098,3 +1098,46 @@ def test_dask_errors(lazy):
         entropy_normalize(lazy(np.ones((2, 4)), chunks=(2, 4)), 0.5, out=np.empty((2, 4)))
     with pytest.raises(KexueValueError, match="target_kind must be"):
         entropy_normalize(lazy(np.ones((2, 4)), chunks=(2, 4)), 0.5, target_kind="bits")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(20, 7), (20, 100), (3, 1000)])
+@pytest.mark.parametrize("kind, target", [("entropy", 0.5), ("gap_low", 1e-6), ("gap_high", 1e-6), ("fraction", 0.9)])
+def test_logits_masked_with_the_least_number(dtype, shape, kind, target):
+    """Masks of attention are finfo.min, far below all other logits, and -1e15 or -1e30."""
+    least = float(np.finfo(dtype).min)
+    for mask in (-1e9, -1e15, -1e30, least / 2, least):
+        u = np.random.default_rng(0).normal(size=shape).astype(dtype)
+        u[:, shape[1] // 2 :] = mask
+        q, info = kexue.entropy_normalize_logits(u, target, target_kind=kind, log=True)
+        assert not info.status.any(), mask
+        assert np.isfinite(q).all() and np.allclose(q.sum(axis=1), 1, rtol=1e-5)
+        limits = {"gap_high": np.log(shape[1]) - target, "fraction": target * np.log(shape[1])}
+        assert np.allclose(info.entropy, limits.get(kind, target), rtol=1e-6)
+        assert np.allclose(kexue.entropy(q), info.entropy, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logits_over_the_whole_range(dtype):
+    largest = float(np.finfo(dtype).max)
+    for u in (
+        [largest, 0, -largest],
+        [largest, -largest],
+        [1, 2, -largest / 2, largest / 2],
+        [largest, 0.99 * largest, 0],
+    ):
+        q, info = kexue.entropy_normalize_logits(np.array(u, dtype), 0.5, log=True)
+        assert info.status == 0 and np.isclose(kexue.entropy(q), 0.5, rtol=1e-5) and np.isclose(q.sum(), 1, rtol=1e-6)
+
+
+def test_far_points_are_no_neighbours():
+    P = kexue.perplexity_affinities(np.array([[1.0, 2.0, 3.0, 1e38]], dtype=np.float32), 1.5)
+    assert np.isfinite(P).all() and P[0, 3] < 1e-40 and np.isclose(P.sum(), 1)
+
+
+@pytest.mark.parametrize("perplexity", [np.full((2, 3), 1.5), np.full((3, 1), 1.5), np.full(2, 1.5)])
+def test_dask_affinities_take_a_perplexity_a_row(lazy, perplexity):
+    squared = np.array([[0.0, 1, 2], [1, 0, 3], [2, 3, 0]])
+    for distances in (squared, lazy(squared, chunks=(2, 3))):
+        with pytest.raises(kexue.KexueValueError, match=r"perplexity .* shape"):
+            kexue.perplexity_affinities(distances, perplexity)

@@ -501,3 +501,13 @@ class TestEntropyNormalizer:
         assert model.get_feature_names_out(["a", "b", "c"]).tolist() == ["a", "b", "c"]
         assert clone(model).get_params() == model.get_params()
         assert pickle.loads(pickle.dumps(model)).get_params() == model.get_params()
+
+    def test_row_out_of_reach_is_named_among_all_rows(self):
+        X = np.array([[0.0, 0, 0], [3, 2, 1], [0, 0, 0], [1, 1, 0]])
+        for rows in (X, csr_array(X)):
+            with pytest.raises(ValueError, match=r"^X\[3\] cannot have the entropy 1"):
+                EntropyNormalizer(1.0, target_kind="entropy", on_unreachable="raise").fit_transform(rows)
+            reached = EntropyNormalizer(0.5, target_kind="entropy", on_unreachable="raise").fit_transform(rows[:3])
+            assert reached.shape == (3, 3)
+        with pytest.raises(ValueError, match="on_unreachable"):
+            EntropyNormalizer(on_unreachable="x").fit_transform(X[1:2])

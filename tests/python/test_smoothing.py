@@ -657,3 +657,42 @@ def test_smooth_function_refuses():
         kexue.smooth_function(np.sin, breakpoints=[0.0, NAN])
     with pytest.raises(kexue.KexueValueError, match="rtol must be positive"):
         kexue.smooth_function(np.sin, rtol=0.0)
+
+
+class Column:
+    """Numbers in another library's array, as a Series of pandas is one."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values, dtype=np.float64)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+def test_columns_are_looked_at():
+    assert np.array_equal(kexue.smooth_relu([1.0, 2.0], scale=Column([1, 2])), kexue.smooth_relu([1, 2], scale=[1, 2]))
+    with pytest.raises(kexue.KexueValueError, match=r"scale\[1\] is -2"):
+        kexue.smooth_relu([1.0, 2.0], scale=Column([1, -2]))
+    with pytest.raises(kexue.KexueValueError, match=r"low\[1\] is 3"):
+        kexue.smooth_clip([1.0, 2.0], Column([0, 3]), 2.0)
+
+
+@pytest.mark.parametrize("x", [1e8, -1e12])
+def test_smooth_function_far_from_its_breakpoint_converges_with_heavy_tails(x):
+    smooth = kexue.smooth_function(np.abs, "student_t2", 1.0, [0.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", kexue.ConvergenceWarning)
+        assert np.isclose(smooth(x), abs(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "f, kernel", [(np.exp, "logistic"), (lambda u: np.exp(2 * u), "logistic"), (lambda u: np.exp(u * u), "gaussian")]
+)
+def test_smooth_function_refuses_exponential_growth(f, kernel):
+    with pytest.raises(kexue.KexueValueError, match="diverges"):
+        kexue.smooth_function(f, kernel)(0.0)
+
+
+def test_smooth_function_refuses_complex_values():
+    with pytest.raises(TypeError, match=r"f\(x\) must hold real numbers"):
+        kexue.smooth_function(lambda u: 1j * u)(0.0)

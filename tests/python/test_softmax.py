@@ -638,3 +638,34 @@ def test_the_family_is_importable_under_a_name_that_is_also_a_function():
 
     assert entropy is kexue.entropy is kexue.ufuncs.entropy
     assert softmax is kexue.softmax
+
+
+@pytest.mark.parametrize("loss", [kexue.softmax_loss, kexue.taylor_softmax_loss])
+@pytest.mark.parametrize("axis", [-1, 0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_losses_of_dask_arrays_stay_lazy(loss, axis, dtype, rng):
+    x = np.moveaxis(rng.normal(size=(6, 7, 5)), -1, axis).astype(dtype)
+    ids = rng.integers(0, 5, size=(6, 7))
+    chunks = [4, 4, 4]
+    chunks[axis] = 5
+    lazy = da.from_array(x, chunks=tuple(chunks))
+    cases = [(ids, loss(x, ids, axis=axis, return_grad=True))]
+    if loss is kexue.softmax_loss:
+        weights = kexue.softmax(rng.normal(size=x.shape), axis=axis).astype(dtype)
+        cases.append((weights, loss(x, weights, axis=axis, return_grad=True)))
+    for target, expected in cases:
+        value = loss(lazy, target, axis=axis)
+        results = (
+            loss(lazy, da.from_array(target, chunks=3), axis=axis, return_grad=True)
+            if target is ids
+            else (loss(lazy, target, axis=axis, return_grad=True))
+        )
+        assert all(isinstance(result, da.Array) for result in (value, *results))
+        assert np.array_equal(value.compute(), expected[0])
+        for result, wanted in zip(results, expected, strict=True):
+            assert result.shape == wanted.shape and result.dtype == wanted.dtype
+            assert np.allclose(result.compute(), wanted, rtol=1e-6)
+    with pytest.raises(kexue.KexueValueError, match=r"target has shape \(6,\)"):
+        loss(lazy, ids[:, 0], axis=axis)
+    with pytest.raises(kexue.KexueValueError, match="is 5, not a class id below 5"):
+        loss(lazy, np.full((6, 7), 5), axis=axis).compute()

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_non_negative, validate_data
 
-from kexue import entropy_normalize, get_num_threads, threads
+from kexue import KexueValueError, entropy_normalize, get_num_threads, threads
 
 
 class EntropyNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -109,10 +109,17 @@ class EntropyNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return self._normalize(X)
         Q = X.copy()
         if filled.any():
+            normalized, info = self._normalize(X[filled], on_unreachable="limit", log=True)
+            if self.on_unreachable == "raise" and (info.status > 1).any():
+                row = np.flatnonzero(filled)[np.argmax(info.status > 1)]
+                raise KexueValueError(
+                    f"X[{row}] cannot have the {self.target_kind} {self.target:g}; "
+                    'on_unreachable="limit" takes the nearest that it can have'
+                )
             if issparse(X):
-                Q.data[np.repeat(filled, np.diff(Q.indptr))] = self._normalize(X[filled]).data
+                Q.data[np.repeat(filled, np.diff(Q.indptr))] = normalized.data
             else:
-                Q[filled] = self._normalize(X[filled])
+                Q[filled] = normalized
         return Q
 
     def _check(self, X: Any, *, reset: bool) -> Any:
@@ -123,14 +130,9 @@ class EntropyNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             X.sum_duplicates()
         return X
 
-    def _normalize(self, X: Any) -> Any:
-        return entropy_normalize(
-            X,
-            self.target,
-            target_kind=self.target_kind,
-            on_unreachable=self.on_unreachable,
-            workers=self._workers(),
-        )
+    def _normalize(self, X: Any, **options: Any) -> Any:
+        settings = {"on_unreachable": self.on_unreachable, **options}
+        return entropy_normalize(X, self.target, target_kind=self.target_kind, workers=self._workers(), **settings)
 
     def _workers(self) -> int | None:
         if self.n_jobs is None or self.n_jobs >= -1:

@@ -147,6 +147,7 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #define KX_LANES KX_F32_LANES
 #define LOWEST_EXPONENT (-100)
 #define HIGHEST_EXPONENT 88
+#define LARGEST FLT_MAX
 #include "entropy_normalize.c"
 #undef KX_REAL
 #undef KX_SUFFIX
@@ -155,6 +156,7 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #undef KX_LANES
 #undef LOWEST_EXPONENT
 #undef HIGHEST_EXPONENT
+#undef LARGEST
 
 #define KX_REAL double
 #define KX_SUFFIX f64
@@ -163,6 +165,7 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #define KX_LANES KX_F64_LANES
 #define LOWEST_EXPONENT (-740)
 #define HIGHEST_EXPONENT 705
+#define LARGEST DBL_MAX
 #define NARROW_FIRST
 #include "entropy_normalize.c"
 
@@ -327,6 +330,7 @@ static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_wo
     kx_entropy_group_t *group = &work->group;
     const int weighs = job->options->domain == KX_ENTROPY_WEIGHTS;
     const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1);
+    const KX_VECTOR farthest = V(set)(-(KX_REAL)LARGEST); /* where the difference overflows */
     const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
     KX_REAL *x = work->exponents;
     work->holes = 0;
@@ -340,7 +344,7 @@ static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_wo
             const KX_MASK is_open = V(less)(bottom, value);
             const unsigned open = BITS(is_open);
             const KX_VECTOR v = weighs ? KX_TYPED(log_of_share)(&top, is_open, value)
-                                       : V(select)(is_open, V(sub)(value, top.largest), zero);
+                                       : V(select)(is_open, V(max)(V(sub)(value, top.largest), farthest), zero);
             V(store)(place, v);
             total = V(add)(total, v);
             lowest = V(min)(v, lowest);
@@ -386,9 +390,15 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
     begin_lanes(work);
     group->centred = group->flat;
     group->uncentred = 0;
+    const KX_REAL *values = work->exponents;
     for (int k = 0; k < LANES; k++) {
         work->unit[k] = kx_entropy_inverse_power(range[k], KX_TYPED(KX_ENTROPY_SCALE_LIMIT));
-        const double mean = sum[k] / group->support[k];
+        double mean = sum[k] / group->support[k];
+        if (!(fabs(mean) <= DBL_MAX) && !work->status[k]) {
+            mean = 0;
+            for (int64_t i = work->lines.is_long ? 0 : k; i < work->lines.count * LANES; i += work->lines.is_long ? 1 : LANES)
+                mean += (double)values[i] / group->support[k];
+        }
         shift[k] = group->flat >> k & 1 ? mean : 0;
         centre[k] = (mean - shift[k]) * work->unit[k];
         group->top[k] = -(double)(KX_REAL)shift[k] * work->unit[k];
@@ -454,7 +464,7 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
             if (domain == KX_ENTROPY_WEIGHTS)
                 x[at] = (KX_REAL)(unit * (ratio > 0.5 ? log1p(less_one) : ratio > DBL_MIN ? log(ratio) : log(value) - log(largest)));
             else
-                x[at] = (KX_REAL)(((domain == KX_ENTROPY_LOGITS ? value : -value) - largest) * unit);
+                x[at] = (KX_REAL)(fmax((domain == KX_ENTROPY_LOGITS ? value : -value) - largest, -(double)LARGEST) * unit);
         }
     }
     group->centred &= ~group->uncentred;
@@ -467,6 +477,15 @@ static void narrow_exponents(kx_entropy_work_t *work) {
     for (int64_t i = 0; i < work->lines.count * LANES; i++) work->narrow[i] = (float)x[i];
 }
 #endif
+
+/* Entries as far out as -1e38 make the first gamma that much too small: in steps of at most eight the way up would be long. */
+static void KX_TYPED(climb)(kx_entropy_group_t *group) {
+    for (int k = 0; k < LANES; k++) {
+        const int late = group->evaluations[k] - 16;
+        if (late <= 0 || !(group->active >> k & 1) || group->centred >> k & 1) continue;
+        if (group->step[k] > 1.5 && !(group->high[k] < (double)INFINITY)) group->gamma[k] *= ldexp(1, 3 * (late < 20 ? late : 20));
+    }
+}
 
 static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job, kx_entropy_work_t *work) {
     kx_entropy_group_t *group = &work->group;
@@ -484,6 +503,9 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
         for (int round = 0; round < PRELUDE && round + 1 < job->options->max_iter && group->active; round++) {
             evaluate_group_f32(work, work->narrow, NULL);
             kx_entropy_advance(group, 1e-2, 0);
+            if (round > 3) /* from far out entries on, the way up is long: beyond what float holds */
+                for (int k = 0; k < LANES; k++)
+                    if (!(group->gamma[k] < 0x1p60)) group->active &= ~(1u << k);
             if (group->uncentred) {
                 uncentre_f64(job, work);
                 narrow_exponents(work);
@@ -493,11 +515,13 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
         forget_bracket(group);
     }
 #endif
+    int rounds = 0;
     while (group->active) {
         if (work->lines.is_long && kx_task_should_stop(task)) return KX_E_CANCELLED;
         KX_TYPED(evaluate_group)(work, work->exponents, weights);
         kx_entropy_advance(group, settle, 1);
         if (group->uncentred) KX_TYPED(uncentre)(job, work);
+        if (++rounds > 4) KX_TYPED(climb)(group);
         for (int k = 0; k < LANES; k++)
             if (group->active >> k & 1 && group->evaluations[k] >= job->options->max_iter) {
                 group->active &= ~(1u << k);
@@ -515,6 +539,7 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
     kx_entropy_group_t *group = &work->group;
     const kx_entropy_outputs_t *outputs = job->outputs;
     double inverse[LANES], rate[LANES], gammas[LANES], entropies[LANES];
+    int far = 0; /* whether powers of rate x may overflow, far below the largest, where e^c is next to nothing */
     const KX_REAL *x = work->exponents;
     KX_REAL *weights = work->weights, *q = outputs->q;
     for (int k = 0; k < LANES; k++) {
@@ -529,6 +554,7 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
             const double total = (group->centred >> k & 1 ? group->support[k] : group->ties[k]) + group->sums[0][k];
             inverse[k] = 1 / (total + step * (group->sums[1][k] + step * (group->sums[2][k] / 2 + step * group->sums[3][k] / 6)));
             rate[k] = step * group->gamma[k];
+            far |= fabs(rate[k]) > 1 || work->unit[k] < 0x1p-99;
             gammas[k] = group->gamma[k] * (1 + step) * work->unit[k];
             const double gap = group->gap[k] + flat * step * (group->variance[k] + step * group->curvature[k] / 2);
             entropies[k] = flat > 0 ? work->log_support[k] - gap : work->log_ties[k] + gap;
@@ -549,13 +575,14 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
         if (outputs->iterations) outputs->iterations[row] = group->evaluations[k];
     }
     if (!q) return;
-    const KX_VECTOR one = V(set)((KX_REAL)1), zero = V(set)((KX_REAL)0);
+    const KX_VECTOR one = V(set)((KX_REAL)1), zero = V(set)((KX_REAL)0), minus_one = V(set)((KX_REAL)-1);
     const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
     for (int at = 0; at < LANES; at += KX_LANES) {
         const KX_VECTOR share = KX_TYPED(lanes_of)(inverse + at), slope = KX_TYPED(lanes_of)(rate + at);
         const KX_VECTOR half = V(set)((KX_REAL)0.5), third = V(set)((KX_REAL)(1.0 / 3)), quarter = V(set)((KX_REAL)0.25);
         for (int64_t j = 0; j < work->lines.count; j++) {
-            const KX_VECTOR y = V(mul)(slope, V(load)(x + j * LANES + at));
+            KX_VECTOR y = V(mul)(slope, V(load)(x + j * LANES + at));
+            if (far) y = V(min)(V(max)(y, minus_one), one);
             KX_VECTOR factor = V(fma)(V(mul)(y, quarter), one, one);
             factor = V(fma)(V(mul)(y, third), factor, one);
             factor = V(fma)(V(mul)(y, half), factor, one);
