@@ -19,6 +19,7 @@ _RANGE = 4.5
 _FIRST_STEP = 0.5
 _MOST_HALVINGS = 7
 _ENTRIES = 1 << 18  # of x times nodes at once: 2 MB an array
+_REACH = 1000.0  # lengths of the first part of a long piece, and the growth from part to part
 _SLOW = 1e-6  # share of the last node beyond which a tail is taken for divergent
 
 
@@ -168,20 +169,25 @@ def _sums(
     for low, high in zip(ends[:-1], ends[1:], strict=True):
         # Away from x: to the right of max(low, x), and to the left of min(high, x).
         for side, near, far in ((1, np.maximum(low, x), high), (-1, np.minimum(high, x), low)):
-            inside = side * (far - near) > 0
-            if not inside.any():
-                continue
-            terms = _terms(f, density, length, side, near[inside], far, x[inside], nodes)
-            value, absolute = terms.sum(axis=1), abs(terms).sum(axis=1)
-            slow = np.isinf(far) & (
-                (abs(terms[:, -1]) > _SLOW * absolute) | np.isinf(terms[:, len(nodes) // 2 :]).any(axis=1)
-            )
-            if slow.any():
-                raise KexueValueError(
-                    f"f: its integral against the kernel diverges towards {far}, or nearly so: f grows too fast"
+            gap, begun, reach = side * (far - near), np.zeros(len(x)), _REACH * length
+            inside = gap > 0
+            while inside.any():
+                # In a finite piece of many lengths the nodes would miss the kernel: it is taken in parts that grow.
+                end = gap if np.isinf(far) else np.minimum(gap, begun + reach)
+                parts = (values[inside] for values in (near, begun, end, x))
+                terms = _terms(f, density, length, side, far, gap[inside], *parts, nodes)
+                value, absolute = terms.sum(axis=1), abs(terms).sum(axis=1)
+                slow = np.isinf(far) & (
+                    (abs(terms[:, -1]) > _SLOW * absolute) | np.isinf(terms[:, len(nodes) // 2 :]).any(axis=1)
                 )
-            total[inside] += value
-            size[inside] += absolute
+                if slow.any():
+                    raise KexueValueError(
+                        f"f: its integral against the kernel diverges towards {far}, or nearly so: f grows too fast"
+                    )
+                total[inside] += value
+                size[inside] += absolute
+                begun, reach = end, reach * _REACH
+                inside = gap > begun
     return total, size
 
 
@@ -190,27 +196,35 @@ def _terms(
     density: Callable,
     length: float,
     side: int,
-    near: np.ndarray,
     far: float,
+    gap: np.ndarray,
+    near: np.ndarray,
+    begun: np.ndarray,
+    end: np.ndarray,
     x: np.ndarray,
     nodes: np.ndarray,
 ) -> np.ndarray:
-    """Weighted values at near + side offset; offset = exp(pi / 2 sinh t), in a finite piece that over 1 plus that."""
+    """Weighted values at `begun` + offset from near; offset = exp(pi / 2 sinh t), in a finite part over 1 plus that.
+
+    Distances are kept as such: next to a large x a short kernel's places are all x.
+    """
     step = nodes[1] - nodes[0]
-    distance = side * (near - x)[:, None] / length  # of the near end from the peak
+    distance = (side * (near - x) + begun)[:, None] / length  # of the near end from the peak
     growth = np.exp(np.pi / 2 * np.sinh(nodes))
     jacobian = step * np.pi / 2 * np.cosh(nodes) * growth
+    start = (near + side * begun)[:, None]
     if np.isinf(far):
         # Far out Gaussian tails fall off over 1 / distance, those of powers over the distance itself.
         unit = 1 + distance if density in (_student_t2, _cauchy) else 1 / (1 + distance)
         offset, weight = growth * unit, jacobian * unit
-        place = near[:, None] + side * length * offset
+        place = start + side * length * offset
     else:
-        width = side * (far - near)[:, None]
+        width = (end - begun)[:, None]
         offset = width / length * (growth / (1 + growth))
         weight = width / length * (jacobian / (1 + growth) ** 2)
         left = width / (1 + growth)  # to the far end, which must not be rounded away
-        place = np.where(growth < 1, near[:, None] + side * length * offset, far - side * left)
+        stop = np.where(end == gap, far, near + side * end)[:, None]
+        place = np.where(growth < 1, start + side * length * offset, stop - side * left)
     with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
         weight = weight * density(distance + offset)
         values = np.broadcast_to(as_real("f(x)", f(place), dtype=np.float64), place.shape)

@@ -696,3 +696,14 @@ def test_smooth_function_refuses_exponential_growth(f, kernel):
 def test_smooth_function_refuses_complex_values():
     with pytest.raises(TypeError, match=r"f\(x\) must hold real numbers"):
         kexue.smooth_function(lambda u: 1j * u)(0.0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "scale"),
+    [("gaussian", 1e-3), ("gaussian", 1e-10), ("gaussian", 1e-300), ("logistic", 1e200), ("student_t2", 1e-60)],
+)
+def test_function_of_a_kernel_far_shorter_than_the_pieces(kernel, scale):
+    # A kernel of less than an ulp of x took half of f: its parts began and ended at the same place.
+    x = np.array([1.0, -3.0, 1e-5, 1e6])
+    smoothed = kexue.smooth_function(np.abs, kernel, scale, [0.0])(x)
+    np.testing.assert_allclose(smoothed, kexue.smooth_abs(x, kernel=kernel, scale=scale), rtol=1e-14)
