@@ -85,7 +85,7 @@ static answer solve_f64(const double *values, int64_t n, double target, const kx
     return got;
 }
 
-/* The relative error of gamma is the gap's error over the variance of the logarithms; it may be what 40 roundings of the gap make (of
+/* The relative error of gamma is the gap's error over the variance of the logarithms; it may be what 64 roundings of the gap make (of
    the whole range, where the gap given may be the farther one). */
 static void check_row(const char *what, const double *p, int64_t n, int is_log, kx_entropy_target_t kind, double gap) {
     kx_entropy_options_t options = defaults();
@@ -98,7 +98,7 @@ static void check_row(const char *what, const double *p, int64_t n, int is_log, 
     const gaps at = gaps_at(p, n, is_log, (long double)got.gamma);
     const long double left = (kind == KX_ENTROPY_TARGET_GAP_LOW ? at.low : at.high) - (long double)gap;
     const double error = (double)fabsl(left / at.variance), given = gap > 0.1 ? 1.5 : gap;
-    const double floor = (double)(40 * (long double)(DBL_EPSILON * given) / at.variance);
+    const double floor = (double)(64 * (long double)(DBL_EPSILON * given) / at.variance);
     CHECK(error <= 1e-13 + floor, "%s, n = %d, kind %d, gap %g: gamma %.17g is off by %g", what, (int)n, kind, gap, got.gamma, error);
     /* q against its definition */
     double largest = is_log ? -INFINITY : 0;

@@ -231,7 +231,7 @@ static kx_status_t KX_TYPED(gradient_of_rows)(kx_task_t *task, void *arg, int64_
     work.weights = (KX_REAL *)(block + 2 * job->array_bytes);
     work.slopes = (KX_REAL *)(block + 3 * job->array_bytes);
     int64_t next_short = begin, next_long = begin;
-    while (kx_entropy_next_lines(&work.lines, job->offsets, job->n, KX_LANES, LONG_ROW, &next_short, &next_long, end)) {
+    while (kx_entropy_next_lines(&work.lines, job->offsets, job->n, KX_LANES, LONG_ROW, 0, &next_short, &next_long, end)) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         KX_TYPED(load)(job, &work);
         KX_TYPED(look_ahead)(job, &work);

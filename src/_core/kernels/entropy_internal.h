@@ -25,8 +25,7 @@
 #include "runtime/memory.h"
 #include "runtime/vector_math.h"
 
-/* A group is KX_ENTROPY_LANES short rows side by side, or one long row that fills all lanes: then every array below holds
-   LANES copies of one number. */
+/* A group is up to KX_ENTROPY_LANES rows; every array below has a number for each. */
 enum { KX_ENTROPY_LANES = KX_F32_LANES, KX_ENTROPY_PARTS = KX_F32_LANES / KX_F64_LANES };
 
 /* What a share of the largest entry is scaled by at most, and the least for which the scaling is exact. */
@@ -52,17 +51,17 @@ static inline void kx_entropy_spread_sum(double *sums, int lanes) {
     for (int k = 0; k < lanes; k++) sums[k] = sum;
 }
 
-/* Short rows side by side, or a long one, as they are put into the lanes. */
+/* Short rows side by side in the lanes, or long ones, each along the vectors. */
 typedef struct kx_entropy_lines {
-    int64_t row[KX_ENTROPY_LANES], start[KX_ENTROPY_LANES], length[KX_ENTROPY_LANES]; /* a long row in lane 0 alone */
-    int64_t count; /* entries of a lane */
+    int64_t row[KX_ENTROPY_LANES], start[KX_ENTROPY_LANES], length[KX_ENTROPY_LANES];
+    int64_t count; /* vectors of `lanes` entries: of the short rows together, of a long one */
     int rows, is_long;
 } kx_entropy_lines_t;
 
 /* The next rows of *next_short .. end - 1 that are shorter than long_row, a row for each lane; when there are none left, the next
-   long row from *next_long. 0 if there is none either. */
+   long rows from *next_long, as many as fit into `tile` entries, or one. 0 if there is none either. */
 static inline int kx_entropy_next_lines(kx_entropy_lines_t *lines, const int64_t *offsets, int64_t n, int lanes, int64_t long_row,
-                                        int64_t *next_short, int64_t *next_long, int64_t end) {
+                                        int64_t tile, int64_t *next_short, int64_t *next_long, int64_t end) {
     lines->rows = lines->is_long = 0;
     lines->count = 0;
     for (int64_t row = *next_short; row < end && lines->rows < lanes; *next_short = ++row) {
@@ -73,14 +72,17 @@ static inline int kx_entropy_next_lines(kx_entropy_lines_t *lines, const int64_t
         lines->length[lines->rows++] = length;
         if (length > lines->count) lines->count = length;
     }
-    for (int64_t row = *next_long; row < end && !lines->rows; *next_long = ++row) {
+    if (lines->rows) return lines->rows;
+    for (int64_t row = *next_long; row < end && lines->rows < lanes; *next_long = ++row) {
         const int64_t length = offsets ? offsets[row + 1] - offsets[row] : n;
         if (length < long_row) continue;
-        lines->rows = lines->is_long = 1;
-        lines->row[0] = row;
-        lines->start[0] = offsets ? offsets[row] : row * n;
-        lines->length[0] = length;
-        lines->count = (length + lanes - 1) / lanes;
+        const int64_t own = (length + lanes - 1) / lanes, count = own > lines->count ? own : lines->count;
+        if (lines->rows && (lines->rows + 1) * count * lanes > tile) break;
+        lines->is_long = 1;
+        lines->count = count;
+        lines->row[lines->rows] = row;
+        lines->start[lines->rows] = offsets ? offsets[row] : row * n;
+        lines->length[lines->rows++] = length;
     }
     return lines->rows;
 }

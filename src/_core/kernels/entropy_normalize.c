@@ -1,8 +1,9 @@
 /* Entropy normalisation: groups of rows, their passes over memory, and the call. The method is in entropy_internal.h.
 
-   Rows shorter than LONG_ROW lie side by side in the lanes, entry by entry, so that the iteration's scalar part (logarithms, roots,
-   divisions, 100 ns) is shared; longer ones fill the lanes one at a time. Which it is depends on a row's own length, so its result does
-   not depend on its neighbours. float64 rows iterate in float32 first, where an exponential costs a third, and end with one pass in
+   Up to sixteen rows are worked on together, so that the iteration's scalar part (logarithms, roots, divisions, 100 ns) is shared.
+   Rows shorter than LONG_ROW lie side by side in the lanes, entry by entry; longer ones along the vectors, which is 10% to 25% slower at
+   100 entries, where every pass is a loop of its own, and the same at 384. Which it is depends on a row's own length, so its result
+   does not depend on its neighbours. float64 rows iterate in float32 first, where an exponential costs a third, and end with one pass in
    float64: 13% faster at rows of 100, 15% at 5000.
 
    The template below is compiled for double and for float. */
@@ -26,7 +27,7 @@ void kx_entropy_options_init(kx_entropy_options_t *options) {
 #include "kernels/entropy_internal.h"
 
 /* ATTAINED, of the statuses: the target is log s, by gamma = 0. */
-enum { ATTAINED = 100, LANES = KX_ENTROPY_LANES, LONG_ROW = 384, PRELUDE = 12, BLOCK = 64, PREFETCHED = 1 << 18 };
+enum { ATTAINED = 100, LANES = KX_ENTROPY_LANES, LONG_ROW = 384, TILE = LONG_ROW * LANES, PRELUDE = 12, BLOCK = 64, PREFETCHED = 1 << 18 };
 
 /* One group at work. */
 typedef struct kx_entropy_work {
@@ -119,17 +120,28 @@ static void begin_lanes(kx_entropy_work_t *work) {
     kx_entropy_group_t *group = &work->group;
     group->active = 0;
     for (int k = 0; k < LANES; k++) {
-        const int from = work->lines.is_long ? 0 : k, solves = from < work->lines.rows && !work->status[from];
+        const int solves = k < work->lines.rows && !work->status[k];
         group->active |= (unsigned)solves << k;
-        if (from != k) {
-            group->wanted[k] = group->wanted[0], group->gamma[k] = group->gamma[0];
-            group->flat |= (group->flat & 1) << k;
-            group->range[k] = group->range[0];
-        }
         if (!solves) group->wanted[k] = group->gamma[k] = 1;
         group->step[k] = 0;
         group->evaluations[k] = 0;
     }
+}
+
+/* Where row k's entries are: the first, the way from one to the next, and how many, those without weight included. */
+typedef struct kx_entropy_place {
+    int64_t first, step, count;
+} kx_entropy_place_t;
+
+static kx_entropy_place_t place_of(const kx_entropy_work_t *work, int k) {
+    const int64_t count = work->lines.count;
+    return work->lines.is_long ? (kx_entropy_place_t){k * count * LANES, 1, count * LANES} : (kx_entropy_place_t){k, LANES, count};
+}
+static int64_t entries_of(const kx_entropy_work_t *work) {
+    return work->lines.count * LANES * (work->lines.is_long ? work->lines.rows : 1);
+}
+static int is_open(const kx_entropy_work_t *work, int64_t entry) {
+    return !work->holes || (work->open[entry / LANES] >> entry % LANES & 1);
 }
 
 static void forget_bracket(kx_entropy_group_t *group) {
@@ -148,6 +160,8 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #define LOWEST_EXPONENT (-100)
 #define HIGHEST_EXPONENT 88
 #define LARGEST FLT_MAX
+#define LINE_PARTS KX_ENTROPY_PARTS
+#define WIDE_LOAD kx_f64v_load_f32
 #include "entropy_normalize.c"
 #undef KX_REAL
 #undef KX_SUFFIX
@@ -157,6 +171,8 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #undef LOWEST_EXPONENT
 #undef HIGHEST_EXPONENT
 #undef LARGEST
+#undef LINE_PARTS
+#undef WIDE_LOAD
 
 #define KX_REAL double
 #define KX_SUFFIX f64
@@ -166,6 +182,8 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #define LOWEST_EXPONENT (-740)
 #define HIGHEST_EXPONENT 705
 #define LARGEST DBL_MAX
+#define LINE_PARTS 1
+#define WIDE_LOAD kx_f64v_load
 #define NARROW_FIRST
 #include "entropy_normalize.c"
 
@@ -184,75 +202,151 @@ KX_DISPATCH(KX_TYPED(kx_entropy_normalize), KX_ENTROPY_PARAMETERS,
 
 #include "kernels/entropy_template.h"
 
-/* The sums of one evaluation, for lanes that are all flat or all peaked; `weights` (if any) gets e^c in the lanes of `keep`. */
-static KX_ALWAYS_INLINE void KX_TYPED(evaluate)(int flat, const KX_REAL *x, int64_t count, const double *gamma, unsigned keep,
-                                                KX_REAL *weights, double sums[4][LANES]) {
-    const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1), half = V(set)((KX_REAL)0.5);
-    const KX_VECTOR lowest = V(set)((KX_REAL)LOWEST_EXPONENT), highest = V(set)((KX_REAL)HIGHEST_EXPONENT);
-    for (int at = 0; at < LANES; at += KX_LANES) {
-        const KX_VECTOR g = KX_TYPED(lanes_of)(gamma + at);
-        const unsigned all = (unsigned)((1ull << KX_LANES) - 1), kept = keep >> at & all;
-        const KX_MASK keeps = FROM_BITS(kept);
-        for (int k = 0; k < 4; k++) memset(sums[k] + at, 0, KX_LANES * sizeof(double));
-        for (int64_t base = 0; base < count; base += BLOCK) {
-            const int64_t end = count - base < BLOCK ? count : base + BLOCK;
-            KX_VECTOR rest = zero, first = zero, second = zero, third = zero;
-            for (int64_t j = base; j < end; j++) {
-                KX_VECTOR c = V(mul)(g, V(load)(x + j * LANES + at)), n, r, e;
-                const KX_VECTOR bounded = V(max)(flat ? V(min)(c, highest) : c, lowest);
-                const KX_VECTOR tail = V(exp_parts)(bounded, &n, &r), less_one = V(add)(r, tail);
-                if (flat) {
-                    const KX_VECTOR power = V(scale)(one, n), minus_one = V(fma)(power, less_one, V(sub)(power, one));
-                    rest = V(add)(rest, V(select)(V(less)(V(abs)(n), half), tail, V(sub)(minus_one, c)));
-                    first = V(fma)(c, minus_one, first);
-                    e = V(fma)(power, less_one, power);
-                } else {
-                    c = bounded; /* 0 times inf has to be 0 */
-                    e = V(scale)(V(add)(one, less_one), n);
-                    rest = V(add_where)(V(less)(c, zero), rest, e);
-                    first = V(fma)(c, e, first);
-                }
-                const KX_VECTOR square = V(mul)(V(mul)(c, c), e);
-                second = V(add)(second, square);
-                third = V(fma)(c, square, third);
-                if (weights) {
-                    KX_REAL *to = weights + j * LANES + at;
-                    V(store)(to, kept == all ? e : V(select)(keeps, e, V(load)(to)));
-                }
-            }
-            KX_TYPED(add_to)(sums[0] + at, rest);
-            KX_TYPED(add_to)(sums[1] + at, first);
-            KX_TYPED(add_to)(sums[2] + at, second);
-            KX_TYPED(add_to)(sums[3] + at, third);
-        }
+/* All passes go line by line. A line is a vector's width of short rows, with their numbers in its lanes, or one long row, with its
+   numbers in every lane: its vectors begin at `first` and are `step` entries apart. */
+static KX_ALWAYS_INLINE int KX_TYPED(line_count)(const kx_entropy_work_t *work, int is_long) {
+    return is_long ? work->lines.rows : LANES / KX_LANES;
+}
+static KX_ALWAYS_INLINE kx_entropy_place_t KX_TYPED(line_of)(const kx_entropy_work_t *work, int is_long, int line) {
+    const int64_t count = work->lines.count;
+    if (!is_long) return (kx_entropy_place_t){line * KX_LANES, LANES, count};
+    const int64_t own = (work->lines.length[line] + LANES - 1) / LANES; /* the same entries for double and float */
+    return (kx_entropy_place_t){line * count * LANES, KX_LANES, own * (LANES / KX_LANES)};
+}
+static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(spread)(int is_long, const double *numbers, int line) {
+    return is_long ? V(set)((KX_REAL)numbers[line]) : KX_TYPED(lanes_of)(numbers + line * KX_LANES);
+}
+/* The sums of a line, four at a time, to the places of its rows. In lanes: in two halves of float, one of double. */
+static KX_ALWAYS_INLINE void KX_TYPED(collect)(int is_long, const kx_f64v (*sums)[LINE_PARTS], int line, double *const *to) {
+    if (!is_long) {
+        for (int s = 0; s < 4; s++)
+            for (int part = 0; part < LINE_PARTS; part++)
+                if (to[s]) kx_f64v_store(to[s] + line * KX_LANES + part * KX_F64_LANES, sums[s][part]);
+        return;
     }
+    kx_f64v total[4];
+    for (int s = 0; s < 4; s++) {
+        total[s] = sums[s][0];
+        for (int part = 1; part < LINE_PARTS; part++) total[s] = kx_f64v_add(total[s], sums[s][part]);
+    }
+    double numbers[4];
+    kx_f64v_sum4(numbers, total[0], total[1], total[2], total[3]);
+    for (int s = 0; s < 4; s++)
+        if (to[s]) to[s][line] = numbers[s];
 }
-static KX_NEVER_INLINE void KX_TYPED(evaluate_flat)(const KX_REAL *x, int64_t count, const double *gamma, unsigned keep,
-                                                    KX_REAL *weights, double sums[4][LANES]) {
-    KX_TYPED(evaluate)(1, x, count, gamma, keep, weights, sums);
+static KX_ALWAYS_INLINE void KX_TYPED(widen)(KX_VECTOR sum, kx_f64v *wide) {
+    KX_REAL numbers[KX_LANES];
+    V(store)(numbers, sum);
+    for (int part = 0; part < LINE_PARTS; part++) wide[part] = WIDE_LOAD(numbers + part * KX_F64_LANES);
 }
-static KX_NEVER_INLINE void KX_TYPED(evaluate_peaked)(const KX_REAL *x, int64_t count, const double *gamma, unsigned keep,
-                                                      KX_REAL *weights, double sums[4][LANES]) {
-    KX_TYPED(evaluate)(0, x, count, gamma, keep, weights, sums);
+static KX_ALWAYS_INLINE void KX_TYPED(collect_vectors)(int is_long, KX_VECTOR first, KX_VECTOR second, KX_VECTOR third, int line, double *to_first,
+                                                       double *to_second, double *to_third) {
+    kx_f64v sums[4][LINE_PARTS];
+    KX_TYPED(widen)(first, sums[0]);
+    KX_TYPED(widen)(second, sums[1]);
+    KX_TYPED(widen)(third, sums[2]);
+    KX_TYPED(widen)(third, sums[3]);
+    double *const to[4] = {to_first, to_second, to_third, NULL};
+    KX_TYPED(collect)(is_long, (const kx_f64v(*)[LINE_PARTS])sums, line, to);
+}
+/* The least of a line's lanes, to the places of its rows. */
+static KX_ALWAYS_INLINE void KX_TYPED(collect_least)(int is_long, KX_VECTOR least, int line, double *to) {
+    if (is_long) {
+        to[line] = (double)V(reduce_min)(least);
+        return;
+    }
+    kx_f64v wide[LINE_PARTS];
+    KX_TYPED(widen)(least, wide);
+    for (int part = 0; part < LINE_PARTS; part++) kx_f64v_store(to + line * KX_LANES + part * KX_F64_LANES, wide[part]);
+}
+/* Which lanes of the vector that begins with `entry` hold entries with weight. */
+static KX_ALWAYS_INLINE KX_MASK KX_TYPED(open_lanes)(const kx_entropy_work_t *work, int64_t entry) {
+    return FROM_BITS(work->open[entry / LANES] >> entry % LANES & (unsigned)((1ull << KX_LANES) - 1));
 }
 
-/* One evaluation of all lanes. Where flat and peaked rows meet, both forms are evaluated. */
-static void KX_TYPED(evaluate_group)(kx_entropy_work_t *work, const KX_REAL *x, KX_REAL *weights) {
-    kx_entropy_group_t *group = &work->group;
-    if (group->centred == KX_ENTROPY_ALL) {
-        KX_TYPED(evaluate_flat)(x, work->lines.count, group->gamma, KX_ENTROPY_ALL, weights, group->sums);
-    } else {
-        KX_TYPED(evaluate_peaked)(x, work->lines.count, group->gamma, KX_ENTROPY_ALL, weights, group->sums);
-        if (group->centred) {
-            double sums[4][LANES];
-            KX_TYPED(evaluate_flat)(x, work->lines.count, group->gamma, group->centred, weights, sums);
-            for (int s = 0; s < 4; s++)
-                for (int k = 0; k < LANES; k++)
-                    if (group->centred >> k & 1) group->sums[s][k] = sums[s][k];
+/* The sums of one evaluation of a line whose rows are all about their mean (centred), or none; `weights` (if any) gets e^c in the lanes
+   of `kept`. */
+static KX_ALWAYS_INLINE void KX_TYPED(evaluate_line)(int centred, const KX_REAL *x, kx_entropy_place_t line, KX_VECTOR g, unsigned kept,
+                                                     KX_REAL *weights, kx_f64v sums[4][LINE_PARTS]) {
+    const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1), half = V(set)((KX_REAL)0.5);
+    const KX_VECTOR lowest = V(set)((KX_REAL)LOWEST_EXPONENT), highest = V(set)((KX_REAL)HIGHEST_EXPONENT);
+    const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
+    const KX_MASK keeps = FROM_BITS(kept);
+    for (int64_t base = 0; base < line.count; base += BLOCK) {
+        const int64_t end = line.count - base < BLOCK ? line.count : base + BLOCK;
+        KX_VECTOR rest = zero, first = zero, second = zero, third = zero;
+        for (int64_t j = base; j < end; j++) {
+            const int64_t entry = line.first + j * line.step;
+            KX_VECTOR c = V(mul)(g, V(load)(x + entry)), n, r, e;
+            const KX_VECTOR bounded = V(max)(centred ? V(min)(c, highest) : c, lowest);
+            const KX_VECTOR tail = V(exp_parts)(bounded, &n, &r), less_one = V(add)(r, tail);
+            if (centred) {
+                const KX_VECTOR power = V(scale)(one, n), minus_one = V(fma)(power, less_one, V(sub)(power, one));
+                rest = V(add)(rest, V(select)(V(less)(V(abs)(n), half), tail, V(sub)(minus_one, c)));
+                first = V(fma)(c, minus_one, first);
+                e = V(fma)(power, less_one, power);
+            } else {
+                c = bounded; /* 0 times inf has to be 0 */
+                e = V(scale)(V(add)(one, less_one), n);
+                rest = V(add_where)(V(less)(c, zero), rest, e);
+                first = V(fma)(c, e, first);
+            }
+            const KX_VECTOR square = V(mul)(V(mul)(c, c), e);
+            second = V(add)(second, square);
+            third = V(fma)(c, square, third);
+            if (weights) V(store)(weights + entry, kept == all ? e : V(select)(keeps, e, V(load)(weights + entry)));
+        }
+        const KX_VECTOR block[4] = {rest, first, second, third};
+        for (int s = 0; s < 4; s++) {
+            kx_f64v wide[LINE_PARTS];
+            KX_TYPED(widen)(block[s], wide);
+            for (int part = 0; part < LINE_PARTS; part++) sums[s][part] = kx_f64v_add(sums[s][part], wide[part]);
         }
     }
-    if (work->lines.is_long)
-        for (int s = 0; s < 4; s++) kx_entropy_spread_sum(group->sums[s], LANES);
+}
+/* Of the rows of `which`; short rows that share a line with one of them are summed, and not kept. */
+static KX_ALWAYS_INLINE void KX_TYPED(evaluate)(int centred, int is_long, const kx_entropy_work_t *work, const KX_REAL *x, unsigned which,
+                                                KX_REAL *weights, double to[4][LANES]) {
+    const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
+    double *const places[4] = {to[0], to[1], to[2], to[3]};
+    for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
+        const unsigned kept = !is_long ? which >> line * KX_LANES & all : which >> line & 1 ? all : 0;
+        if (!kept) continue;
+        kx_f64v sums[4][LINE_PARTS];
+        for (int s = 0; s < 4; s++)
+            for (int part = 0; part < LINE_PARTS; part++) sums[s][part] = kx_f64v_set(0);
+        KX_TYPED(evaluate_line)(centred, x, KX_TYPED(line_of)(work, is_long, line), KX_TYPED(spread)(is_long, work->group.gamma, line), kept,
+                                weights, sums);
+        KX_TYPED(collect)(is_long, (const kx_f64v(*)[LINE_PARTS])sums, line, places);
+    }
+}
+static KX_NEVER_INLINE void KX_TYPED(evaluate_centred)(const kx_entropy_work_t *work, const KX_REAL *x, unsigned which,
+                                                       KX_REAL *weights, double to[4][LANES]) {
+    if (work->lines.is_long) KX_TYPED(evaluate)(1, 1, work, x, which, weights, to);
+    else KX_TYPED(evaluate)(1, 0, work, x, which, weights, to);
+}
+static KX_NEVER_INLINE void KX_TYPED(evaluate_peaked)(const kx_entropy_work_t *work, const KX_REAL *x, unsigned which,
+                                                      KX_REAL *weights, double to[4][LANES]) {
+    if (work->lines.is_long) KX_TYPED(evaluate)(0, 1, work, x, which, weights, to);
+    else KX_TYPED(evaluate)(0, 0, work, x, which, weights, to);
+}
+
+/* One evaluation of the rows that are still sought; short ones whose line has one, too. Where both forms meet in a line, both are
+   evaluated. */
+static void KX_TYPED(evaluate_group)(kx_entropy_work_t *work, const KX_REAL *x, KX_REAL *weights) {
+    kx_entropy_group_t *group = &work->group;
+    const unsigned which = work->lines.is_long ? group->active : KX_ENTROPY_ALL;
+    const unsigned centred = which & group->centred, peaked = which & ~group->centred;
+    if (peaked) KX_TYPED(evaluate_peaked)(work, x, peaked, weights, group->sums);
+    if (centred && (work->lines.is_long || !peaked)) {
+        KX_TYPED(evaluate_centred)(work, x, centred, weights, group->sums);
+    } else if (centred) {
+        double sums[4][LANES] = {{0}};
+        KX_TYPED(evaluate_centred)(work, x, centred, weights, sums);
+        for (int s = 0; s < 4; s++)
+            for (int k = 0; k < LANES; k++)
+                if (centred >> k & 1) group->sums[s][k] = sums[s][k];
+    }
 }
 
 /* The values side by side; what is not there is an entry without weight. */
@@ -262,8 +356,10 @@ static void KX_TYPED(load_rows)(const kx_entropy_job_t *job, kx_entropy_work_t *
     KX_REAL *x = work->exponents;
     KX_TYPED(load_lines)(job->values, &work->lines, LANES, nothing, x);
     if (domain == KX_ENTROPY_DISTANCES_TO_OTHERS)
-        for (int k = 0; k < work->lines.rows; k++)
-            if (work->lines.row[k] < work->lines.length[k]) x[work->lines.is_long ? work->lines.row[k] : work->lines.row[k] * LANES + k] = nothing;
+        for (int k = 0; k < work->lines.rows; k++) {
+            const kx_entropy_place_t place = place_of(work, k);
+            if (work->lines.row[k] < work->lines.length[k]) x[place.first + work->lines.row[k] * place.step] = nothing;
+        }
 }
 
 /* A lane with a bad row, or none: told from the others, and made harmless. */
@@ -271,111 +367,142 @@ static void KX_TYPED(set_aside)(const kx_entropy_job_t *job, kx_entropy_work_t *
     KX_REAL *x = work->exponents;
     const KX_REAL some = job->options->domain == KX_ENTROPY_WEIGHTS ? 1 : 0;
     work->status[lane] = status;
-    for (int64_t i = work->lines.is_long ? 0 : lane; i < work->lines.count * LANES; i += work->lines.is_long ? 1 : LANES) x[i] = some;
+    const kx_entropy_place_t place = place_of(work, lane);
+    if (!work->lines.is_long || lane < work->lines.rows)
+        for (int64_t i = 0; i < place.count; i++) x[place.first + i * place.step] = some;
     work->largest[lane] = (double)some;
 }
 
-static void KX_TYPED(find_largest)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
-    const kx_entropy_domain_t domain = job->options->domain;
-    const int weighs = domain == KX_ENTROPY_WEIGHTS, negative = domain >= KX_ENTROPY_DISTANCES;
+/* The largest values, negated; the least; and a sum that is NaN where one of them is not finite. */
+static KX_ALWAYS_INLINE void KX_TYPED(scan_lines)(int is_long, int weighs, int negative, kx_entropy_work_t *work, double *minus_largest,
+                                                  double *lowest, double *check) {
     const KX_VECTOR zero = V(set)((KX_REAL)0);
-    KX_REAL *x = work->exponents, largest[LANES], lowest[LANES], check[LANES];
-    for (int at = 0; at < LANES; at += KX_LANES) {
+    KX_REAL *x = work->exponents;
+    for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
+        const kx_entropy_place_t place = KX_TYPED(line_of)(work, is_long, line);
         KX_VECTOR top = weighs ? zero : V(set)(-(KX_REAL)INFINITY), bottom = zero, sum = zero;
-        for (int64_t j = 0; j < work->lines.count; j++) {
-            KX_VECTOR value = V(load)(x + j * LANES + at);
+        for (int64_t j = 0; j < place.count; j++) {
+            KX_REAL *at = x + place.first + j * place.step;
+            KX_VECTOR value = V(load)(at);
             if (negative) {
                 value = V(sub)(zero, value);
-                V(store)(x + j * LANES + at, value);
+                V(store)(at, value);
             }
             top = V(max)(value, top);
             bottom = V(min)(value, bottom);
             sum = V(fma)(value, zero, sum);
         }
-        V(store)(largest + at, top);
-        V(store)(lowest + at, bottom);
-        V(store)(check + at, sum);
+        KX_TYPED(collect_least)(is_long, V(sub)(zero, top), line, minus_largest);
+        KX_TYPED(collect_least)(is_long, bottom, line, lowest);
+        KX_TYPED(collect_vectors)(is_long, sum, zero, zero, line, check, NULL, NULL);
     }
-    if (work->lines.is_long)
-        for (int k = 1; k < LANES; k++) {
-            if (largest[k] > largest[0]) largest[0] = largest[k];
-            if (lowest[k] < lowest[0]) lowest[0] = lowest[k];
-            check[0] += check[k];
-        }
+}
+
+static void KX_TYPED(find_largest)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
+    const kx_entropy_domain_t domain = job->options->domain;
+    const int weighs = domain == KX_ENTROPY_WEIGHTS, negative = domain >= KX_ENTROPY_DISTANCES;
+    const KX_REAL *x = work->exponents;
+    double minus_largest[LANES], lowest[LANES], check[LANES];
+    if (work->lines.is_long) KX_TYPED(scan_lines)(1, weighs, negative, work, minus_largest, lowest, check);
+    else KX_TYPED(scan_lines)(0, weighs, negative, work, minus_largest, lowest, check);
+    for (int k = 0; k < LANES; k++) work->largest[k] = -minus_largest[k];
     for (int k = 0; k < LANES; k++) {
-        const int from = work->lines.is_long ? 0 : k;
-        work->largest[k] = (double)largest[from];
-        if (from != k) continue;
         if (k >= work->lines.rows) {
             KX_TYPED(set_aside)(job, work, k, KX_E_EMPTY);
             continue;
         }
-        int32_t status = largest[k] == (weighs ? 0 : -(KX_REAL)INFINITY) ? KX_E_EMPTY : KX_OK;
+        int32_t status = work->largest[k] == (weighs ? 0 : -(double)INFINITY) ? KX_E_EMPTY : KX_OK;
         if (check[k] != 0 || (weighs && lowest[k] < 0)) {
+            const kx_entropy_place_t place = place_of(work, k);
             int has_negative = 0, has_nonfinite = 0;
-            for (int64_t i = k; i < work->lines.count * LANES; i += work->lines.is_long ? 1 : LANES) {
-                has_nonfinite |= isnan(x[i]) || x[i] == (KX_REAL)INFINITY;
-                has_negative |= x[i] < 0;
+            for (int64_t i = 0; i < place.count; i++) {
+                const KX_REAL value = x[place.first + i * place.step];
+                has_nonfinite |= isnan(value) || value == (KX_REAL)INFINITY;
+                has_negative |= value < 0;
             }
             if (has_nonfinite || (weighs && has_negative)) status = has_nonfinite ? KX_E_NONFINITE : KX_E_NEGATIVE;
         }
         if (status) KX_TYPED(set_aside)(job, work, k, status);
     }
-    if (work->lines.is_long)
-        for (int k = 1; k < LANES; k++) work->largest[k] = work->largest[0];
 }
 
 /* v = log(weight / largest) <= 0, or 0 where there is no weight; counts, and the sums for the mean. */
-static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_work_t *work, double *sum, double *range) {
-    kx_entropy_group_t *group = &work->group;
-    const int weighs = job->options->domain == KX_ENTROPY_WEIGHTS;
+static KX_ALWAYS_INLINE void KX_TYPED(log_lines)(int is_long, int weighs, kx_entropy_work_t *work, double *nothing, double *lower,
+                                                 double *sum, double *least) {
     const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1);
     const KX_VECTOR farthest = V(set)(-(KX_REAL)LARGEST); /* where the difference overflows */
     const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
     KX_REAL *x = work->exponents;
-    work->holes = 0;
-    for (int at = 0; at < LANES; at += KX_LANES) {
-        const KX_TYPED(top_t) top = KX_TYPED(top_of)(work->largest + at);
+    for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
+        const kx_entropy_place_t place = KX_TYPED(line_of)(work, is_long, line);
+        const KX_TYPED(top_t) top = is_long ? KX_TYPED(top_of_row)(work->largest + line) : KX_TYPED(top_of)(work->largest + line * KX_LANES);
         const KX_VECTOR bottom = weighs ? zero : V(set)(-(KX_REAL)INFINITY);
         KX_VECTOR total = zero, lowest = zero, below = zero, closed = zero;
-        for (int64_t j = 0; j < work->lines.count; j++) {
-            KX_REAL *place = x + j * LANES + at;
-            const KX_VECTOR value = V(load)(place);
-            const KX_MASK is_open = V(less)(bottom, value);
-            const unsigned open = BITS(is_open);
-            const KX_VECTOR v = weighs ? KX_TYPED(log_of_share)(&top, is_open, value)
-                                       : V(select)(is_open, V(max)(V(sub)(value, top.largest), farthest), zero);
-            V(store)(place, v);
+        for (int64_t j = 0; j < place.count; j++) {
+            const int64_t entry = place.first + j * place.step;
+            const KX_VECTOR value = V(load)(x + entry);
+            const KX_MASK has_weight = V(less)(bottom, value);
+            const unsigned open = BITS(has_weight);
+            const KX_VECTOR v = weighs ? KX_TYPED(log_of_share)(&top, has_weight, value)
+                                       : V(select)(has_weight, V(max)(V(sub)(value, top.largest), farthest), zero);
+            V(store)(x + entry, v);
             total = V(add)(total, v);
             lowest = V(min)(v, lowest);
             below = V(add_where)(V(less)(v, zero), below, one);
             if (open != all) {
-                if (!work->holes) memset(work->open, 0xff, (size_t)work->lines.count * sizeof *work->open);
+                if (!work->holes) memset(work->open, 0xff, (size_t)(entries_of(work) / LANES) * sizeof *work->open);
                 work->holes = 1;
-                work->open[j] &= ~((uint32_t)(open ^ all) << at);
-                closed = V(add)(closed, V(select)(is_open, zero, one));
+                work->open[entry / LANES] &= ~((uint32_t)(open ^ all) << entry % LANES);
+                closed = V(add)(closed, V(select)(has_weight, zero, one));
             }
         }
-        double nothing[KX_LANES] = {0}, lower[KX_LANES] = {0}, low[KX_LANES] = {0};
-        KX_TYPED(add_to)(nothing, closed);
-        KX_TYPED(add_to)(lower, below);
-        KX_TYPED(add_to)(low, lowest);
-        memset(sum + at, 0, KX_LANES * sizeof *sum);
-        KX_TYPED(add_to)(sum + at, total);
-        for (int k = 0; k < KX_LANES; k++) {
-            group->support[at + k] = (double)work->lines.count - nothing[k];
-            group->ties[at + k] = lower[k]; /* for now: those that are below the largest */
-            range[at + k] = -low[k];
+        KX_TYPED(collect_vectors)(is_long, closed, below, total, line, nothing, lower, sum);
+        KX_TYPED(collect_least)(is_long, lowest, line, least);
+    }
+}
+
+static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_work_t *work, double *sum, double *range) {
+    kx_entropy_group_t *group = &work->group;
+    const int weighs = job->options->domain == KX_ENTROPY_WEIGHTS;
+    double nothing[LANES] = {0}, lower[LANES] = {0}, least[LANES] = {0};
+    work->holes = 0;
+    for (int k = 0; k < LANES; k++) sum[k] = 0;
+    if (work->lines.is_long) KX_TYPED(log_lines)(1, weighs, work, nothing, lower, sum, least);
+    else KX_TYPED(log_lines)(0, weighs, work, nothing, lower, sum, least);
+    for (int k = 0; k < LANES; k++) {
+        int64_t entries = work->lines.count;
+        if (work->lines.is_long) entries = k < work->lines.rows ? KX_TYPED(line_of)(work, 1, k).count * KX_LANES : 1;
+        group->support[k] = (double)entries - nothing[k];
+        group->ties[k] = group->support[k] - lower[k];
+        range[k] = -least[k];
+    }
+}
+
+/* Less the shift, in the unit; the sums of squares and cubes about the centre. */
+static KX_ALWAYS_INLINE void KX_TYPED(shift_lines)(int is_long, kx_entropy_work_t *work, const double *shift, const double *centre,
+                                                   double *squares, double *cubes) {
+    const KX_VECTOR zero = V(set)((KX_REAL)0);
+    KX_REAL *x = work->exponents;
+    for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
+        const kx_entropy_place_t place = KX_TYPED(line_of)(work, is_long, line);
+        const KX_VECTOR by = KX_TYPED(spread)(is_long, shift, line), unit = KX_TYPED(spread)(is_long, work->unit, line);
+        const KX_VECTOR middle = KX_TYPED(spread)(is_long, centre, line);
+        KX_VECTOR total = zero, cubic = zero;
+        for (int64_t j = 0; j < place.count; j++) {
+            const int64_t entry = place.first + j * place.step;
+            KX_VECTOR value = V(mul)(V(sub)(V(load)(x + entry), by), unit), deviation = V(sub)(value, middle);
+            if (work->holes) {
+                const KX_MASK open = KX_TYPED(open_lanes)(work, entry);
+                value = V(select)(open, value, zero);
+                deviation = V(select)(open, deviation, zero);
+            }
+            V(store)(x + entry, value);
+            const KX_VECTOR square = V(mul)(deviation, deviation);
+            total = V(add)(total, square);
+            cubic = V(fma)(square, deviation, cubic);
         }
+        KX_TYPED(collect_vectors)(is_long, total, cubic, zero, line, squares, cubes, NULL);
     }
-    if (work->lines.is_long) {
-        kx_entropy_spread_sum(sum, LANES);
-        kx_entropy_spread_sum(group->support, LANES);
-        kx_entropy_spread_sum(group->ties, LANES);
-        for (int k = 1; k < LANES; k++) range[0] = range[k] > range[0] ? range[k] : range[0];
-        for (int k = 1; k < LANES; k++) range[k] = range[0];
-    }
-    for (int k = 0; k < LANES; k++) group->ties[k] = group->support[k] - group->ties[k];
 }
 
 /* The exponents in a unit that keeps them in float's range, flat rows about their mean; and the first gamma, from
@@ -395,40 +522,16 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
         work->unit[k] = kx_entropy_inverse_power(range[k], KX_TYPED(KX_ENTROPY_SCALE_LIMIT));
         double mean = sum[k] / group->support[k];
         if (!(fabs(mean) <= DBL_MAX) && !work->status[k]) {
+            const kx_entropy_place_t place = place_of(work, k);
             mean = 0;
-            for (int64_t i = work->lines.is_long ? 0 : k; i < work->lines.count * LANES; i += work->lines.is_long ? 1 : LANES)
-                mean += (double)values[i] / group->support[k];
+            for (int64_t i = 0; i < place.count; i++) mean += (double)values[place.first + i * place.step] / group->support[k];
         }
         shift[k] = group->flat >> k & 1 ? mean : 0;
         centre[k] = (mean - shift[k]) * work->unit[k];
         group->top[k] = -(double)(KX_REAL)shift[k] * work->unit[k];
     }
-    KX_REAL *x = work->exponents;
-    const KX_VECTOR zero = V(set)((KX_REAL)0);
-    const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
-    for (int at = 0; at < LANES; at += KX_LANES) {
-        const KX_VECTOR by = KX_TYPED(lanes_of)(shift + at), unit = KX_TYPED(lanes_of)(work->unit + at);
-        const KX_VECTOR middle = KX_TYPED(lanes_of)(centre + at);
-        KX_VECTOR total = zero, cubic = zero;
-        for (int64_t j = 0; j < work->lines.count; j++) {
-            KX_VECTOR value = V(mul)(V(sub)(V(load)(x + j * LANES + at), by), unit), deviation = V(sub)(value, middle);
-            if (work->holes) {
-                const KX_MASK is_open = FROM_BITS(work->open[j] >> at & all);
-                value = V(select)(is_open, value, zero);
-                deviation = V(select)(is_open, deviation, zero);
-            }
-            V(store)(x + j * LANES + at, value);
-            const KX_VECTOR square = V(mul)(deviation, deviation);
-            total = V(add)(total, square);
-            cubic = V(fma)(square, deviation, cubic);
-        }
-        KX_TYPED(add_to)(squares + at, total);
-        KX_TYPED(add_to)(cubes + at, cubic);
-    }
-    if (work->lines.is_long) {
-        kx_entropy_spread_sum(squares, LANES);
-        kx_entropy_spread_sum(cubes, LANES);
-    }
+    if (work->lines.is_long) KX_TYPED(shift_lines)(1, work, shift, centre, squares, cubes);
+    else KX_TYPED(shift_lines)(0, work, shift, centre, squares, cubes);
     const unsigned every = (1u << KX_F64_LANES) - 1;
     for (int at = 0; at < LANES; at += KX_F64_LANES) {
         const kx_f64v one = kx_f64v_set(1), inverse = kx_f64v_div(one, kx_f64v_load(squares + at));
@@ -457,9 +560,10 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
         const KX_REAL *values = (const KX_REAL *)job->values + work->lines.start[k];
         KX_REAL *x = work->exponents;
         const double largest = work->largest[k], unit = work->unit[k];
+        const kx_entropy_place_t place = place_of(work, k);
         for (int64_t j = 0; j < work->lines.length[k]; j++) {
-            const int64_t at = work->lines.is_long ? j : j * LANES + k;
-            if (work->holes && !(work->open[at / LANES] >> at % LANES & 1)) continue;
+            const int64_t at = place.first + j * place.step;
+            if (!is_open(work, at)) continue;
             const double value = (double)values[j], ratio = value / largest, less_one = (value - largest) / largest;
             if (domain == KX_ENTROPY_WEIGHTS)
                 x[at] = (KX_REAL)(unit * (ratio > 0.5 ? log1p(less_one) : ratio > DBL_MIN ? log(ratio) : log(value) - log(largest)));
@@ -474,7 +578,7 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
 #ifdef NARROW_FIRST
 static void narrow_exponents(kx_entropy_work_t *work) {
     const double *x = work->exponents;
-    for (int64_t i = 0; i < work->lines.count * LANES; i++) work->narrow[i] = (float)x[i];
+    for (int64_t i = 0; i < entries_of(work); i++) work->narrow[i] = (float)x[i];
 }
 #endif
 
@@ -527,11 +631,36 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
                 group->active &= ~(1u << k);
                 group->gamma[k] = group->evaluated[k];
                 group->step[k] = 0;
-                if (!work->lines.is_long || k == 0) work->status[k] = KX_W_MAXITER;
+                work->status[k] = KX_W_MAXITER;
             }
     }
-    if (!solved && weights) memset(weights, 0, (size_t)(work->lines.count * LANES) * sizeof *weights);
+    if (!solved && weights && !work->lines.is_long) memset(weights, 0, (size_t)entries_of(work) * sizeof *weights);
     return KX_OK;
+}
+
+/* e^c e^(rate x) / total, where rate x is small; `far`: but for what is far below the largest. */
+static KX_ALWAYS_INLINE void KX_TYPED(weigh_lines)(int is_long, kx_entropy_work_t *work, const double *inverse, const double *rate, int far) {
+    const KX_VECTOR one = V(set)((KX_REAL)1), zero = V(set)((KX_REAL)0), minus_one = V(set)((KX_REAL)-1);
+    const KX_VECTOR half = V(set)((KX_REAL)0.5), third = V(set)((KX_REAL)(1.0 / 3)), quarter = V(set)((KX_REAL)0.25);
+    const KX_REAL *x = work->exponents;
+    KX_REAL *weights = work->weights;
+    for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
+        if (is_long && inverse[line] == 0) continue; /* was not evaluated */
+        const kx_entropy_place_t place = KX_TYPED(line_of)(work, is_long, line);
+        const KX_VECTOR share = KX_TYPED(spread)(is_long, inverse, line), slope = KX_TYPED(spread)(is_long, rate, line);
+        for (int64_t j = 0; j < place.count; j++) {
+            const int64_t entry = place.first + j * place.step;
+            KX_VECTOR y = V(mul)(slope, V(load)(x + entry));
+            if (far) y = V(min)(V(max)(y, minus_one), one);
+            KX_VECTOR factor = V(fma)(V(mul)(y, quarter), one, one);
+            factor = V(fma)(V(mul)(y, third), factor, one);
+            factor = V(fma)(V(mul)(y, half), factor, one);
+            factor = V(fma)(y, factor, one);
+            KX_VECTOR value = V(mul)(V(mul)(V(load)(weights + entry), share), factor);
+            if (work->holes) value = V(select)(KX_TYPED(open_lanes)(work, entry), value, zero);
+            V(store)(weights + entry, value);
+        }
+    }
 }
 
 /* q from the last evaluation and the step after it, which is small: e^(c (1 + step)) = e^c e^(step c), and the total moves by known sums. */
@@ -543,11 +672,10 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
     const KX_REAL *x = work->exponents;
     KX_REAL *weights = work->weights, *q = outputs->q;
     for (int k = 0; k < LANES; k++) {
-        const int from = work->lines.is_long ? 0 : k;
         inverse[k] = rate[k] = 0;
         gammas[k] = entropies[k] = (double)NAN;
-        if (from >= work->lines.rows) continue;
-        switch (work->status[from]) {
+        if (k >= work->lines.rows) continue;
+        switch (work->status[k]) {
         case KX_OK:
         case KX_W_MAXITER: {
             const double step = group->step[k], flat = group->flat >> k & 1 ? 1 : -1;
@@ -575,33 +703,18 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
         if (outputs->iterations) outputs->iterations[row] = group->evaluations[k];
     }
     if (!q) return;
-    const KX_VECTOR one = V(set)((KX_REAL)1), zero = V(set)((KX_REAL)0), minus_one = V(set)((KX_REAL)-1);
-    const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
-    for (int at = 0; at < LANES; at += KX_LANES) {
-        const KX_VECTOR share = KX_TYPED(lanes_of)(inverse + at), slope = KX_TYPED(lanes_of)(rate + at);
-        const KX_VECTOR half = V(set)((KX_REAL)0.5), third = V(set)((KX_REAL)(1.0 / 3)), quarter = V(set)((KX_REAL)0.25);
-        for (int64_t j = 0; j < work->lines.count; j++) {
-            KX_VECTOR y = V(mul)(slope, V(load)(x + j * LANES + at));
-            if (far) y = V(min)(V(max)(y, minus_one), one);
-            KX_VECTOR factor = V(fma)(V(mul)(y, quarter), one, one);
-            factor = V(fma)(V(mul)(y, third), factor, one);
-            factor = V(fma)(V(mul)(y, half), factor, one);
-            factor = V(fma)(y, factor, one);
-            KX_VECTOR value = V(mul)(V(mul)(V(load)(weights + j * LANES + at), share), factor);
-            if (work->holes) value = V(select)(FROM_BITS(work->open[j] >> at & all), value, zero);
-            V(store)(weights + j * LANES + at, value);
-        }
-    }
+    if (work->lines.is_long) KX_TYPED(weigh_lines)(1, work, inverse, rate, far);
+    else KX_TYPED(weigh_lines)(0, work, inverse, rate, far);
     for (int k = 0; k < work->lines.rows; k++) {
         const int32_t status = work->status[k];
-        if (status != KX_OK && status != KX_W_MAXITER) {
-            const int bad = status < 0;
-            const double equal = bad ? (double)NAN : 1 / (status == KX_ENTROPY_BELOW ? group->ties[k] : group->support[k]);
-            for (int64_t i = 0; i < work->lines.length[k]; i++) {
-                const int64_t at = work->lines.is_long ? i : i * LANES + k;
-                const int weighs = (!work->holes || work->open[at / LANES] >> at % LANES & 1) && (status != KX_ENTROPY_BELOW || x[at] == 0);
-                weights[at] = (KX_REAL)(weighs || bad ? equal : 0);
-            }
+        if (status == KX_OK || status == KX_W_MAXITER) continue;
+        const kx_entropy_place_t place = place_of(work, k);
+        const int bad = status < 0;
+        const double equal = bad ? (double)NAN : 1 / (status == KX_ENTROPY_BELOW ? group->ties[k] : group->support[k]);
+        for (int64_t i = 0; i < work->lines.length[k]; i++) {
+            const int64_t at = place.first + i * place.step;
+            const int weighs = is_open(work, at) && (status != KX_ENTROPY_BELOW || x[at] == 0);
+            weights[at] = (KX_REAL)(weighs || bad ? equal : 0);
         }
     }
     KX_TYPED(store_lines)(weights, &work->lines, LANES, q);
@@ -632,7 +745,7 @@ static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t 
     work->open = (uint32_t *)(block + job->open);
     work->counts[0][0] = -1;
     int64_t next_short = begin, next_long = begin;
-    while (kx_entropy_next_lines(&work->lines, job->offsets, job->n, LANES, LONG_ROW, &next_short, &next_long, end)) {
+    while (kx_entropy_next_lines(&work->lines, job->offsets, job->n, LANES, LONG_ROW, TILE, &next_short, &next_long, end)) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         memset(work->status, 0, sizeof work->status);
         KX_TYPED(prepare)(job, work);
@@ -653,7 +766,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_entropy_normalize)) KX_ENTROPY_PARAMETERS {
     if (!values && entries > 0) return KX_E_ARGUMENT;
     kx_entropy_job_t job = {values, offsets, targets, rows, n, targets_stride, options, outputs, 0, 0, 0, 0, 0, 0, NULL};
     /* Groups of short rows need a whole number of vectors, however few rows there are. */
-    job.entries = longest < LONG_ROW ? longest * LANES : LONG_ROW * LANES;
+    job.entries = longest < LONG_ROW ? longest * LANES : TILE;
     if (longest > job.entries) job.entries = kx_round_up(longest, LANES);
     kx_layout_t layout = {0, 0};
     kx_layout_add(&layout, 1, sizeof(kx_entropy_work_t));

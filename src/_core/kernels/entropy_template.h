@@ -33,9 +33,11 @@ static int64_t KX_TYPED(shortest_of)(const kx_entropy_lines_t *lines, int at) {
    own, which gcc unrolls: the solver gains 7% at rows of 100. */
 static void KX_TYPED(load_lines)(const KX_REAL *values, const kx_entropy_lines_t *lines, int lanes, KX_REAL nothing, KX_REAL *x) {
     if (lines->is_long) {
-        const int64_t length = lines->length[0];
-        memcpy(x, values + lines->start[0], (size_t)length * sizeof *x);
-        for (int64_t i = length; i < lines->count * lanes; i++) x[i] = nothing;
+        for (int k = 0; k < lines->rows; k++, x += lines->count * lanes) {
+            const int64_t length = lines->length[k];
+            memcpy(x, values + lines->start[k], (size_t)length * sizeof *x);
+            for (int64_t i = length; i < lines->count * lanes; i++) x[i] = nothing;
+        }
         return;
     }
     for (int at = 0; at < lanes; at += KX_LANES) {
@@ -64,7 +66,8 @@ static void KX_TYPED(load_lines)(const KX_REAL *values, const kx_entropy_lines_t
 /* And back. */
 static void KX_TYPED(store_lines)(const KX_REAL *x, const kx_entropy_lines_t *lines, int lanes, KX_REAL *values) {
     if (lines->is_long) {
-        memcpy(values + lines->start[0], x, (size_t)lines->length[0] * sizeof *x);
+        for (int k = 0; k < lines->rows; k++, x += lines->count * lanes)
+            memcpy(values + lines->start[k], x, (size_t)lines->length[k] * sizeof *x);
         return;
     }
     for (int at = 0; at < lanes; at += KX_LANES) {
@@ -92,7 +95,8 @@ static void KX_TYPED(store_lines)(const KX_REAL *x, const kx_entropy_lines_t *li
 
 /* A largest weight for each lane, and 1 / it in two parts, both scaled by a power of two. */
 typedef struct KX_TYPED(top) {
-    const double *exact;
+    const double *exact; /* NULL: the same for all lanes */
+    double exact_of_all;
     KX_VECTOR largest, scale, scaled, inverse, inverse_low;
 } KX_TYPED(top_t);
 
@@ -102,8 +106,23 @@ static KX_ALWAYS_INLINE KX_TYPED(top_t) KX_TYPED(top_of)(const double *largest) 
     KX_TYPED(top_t) top;
     const KX_VECTOR one = V(set)((KX_REAL)1);
     top.exact = largest;
+    top.exact_of_all = 0;
     top.largest = KX_TYPED(lanes_of)(largest);
     top.scale = KX_TYPED(lanes_of)(scales);
+    top.scaled = V(mul)(top.largest, top.scale);
+    top.inverse = V(div)(one, top.scaled);
+    top.inverse_low = V(mul)(V(residual)(top.scaled, top.inverse, one), top.inverse);
+    return top;
+}
+
+/* The same for one row. */
+static KX_ALWAYS_INLINE KX_TYPED(top_t) KX_TYPED(top_of_row)(const double *largest) {
+    KX_TYPED(top_t) top;
+    const KX_VECTOR one = V(set)((KX_REAL)1);
+    top.exact = NULL;
+    top.exact_of_all = *largest;
+    top.largest = V(set)((KX_REAL)*largest);
+    top.scale = V(set)((KX_REAL)kx_entropy_inverse_power(*largest, KX_TYPED(KX_ENTROPY_SCALE_LIMIT)));
     top.scaled = V(mul)(top.largest, top.scale);
     top.inverse = V(div)(one, top.scaled);
     top.inverse_low = V(mul)(V(residual)(top.scaled, top.inverse, one), top.inverse);
@@ -125,6 +144,6 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(log_of_share)(const KX_TYPED(top_t) *
     V(store)(values, value);
     V(store)(ratios, ratio);
     for (int k = 0; k < KX_LANES; k++)
-        if (!(ratios[k] >= KX_TYPED(KX_ENTROPY_TINY_SHARE))) lanes[k] = (KX_REAL)(log((double)values[k]) - log(top->exact[k]));
+        if (!(ratios[k] >= KX_TYPED(KX_ENTROPY_TINY_SHARE))) lanes[k] = (KX_REAL)(log((double)values[k]) - log(top->exact ? top->exact[k] : top->exact_of_all));
     return V(load)(lanes);
 }
