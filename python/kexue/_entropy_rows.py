@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,7 +74,7 @@ class Solved:
     n_iter: np.ndarray | None
 
 
-class _Rows:
+class _Rows(ABC):
     """Values and targets as the core takes them, and names for their places."""
 
     names: Names
@@ -88,18 +89,21 @@ class _Rows:
     def count(self) -> int:
         return math.prod(self.batch)
 
+    @abstractmethod
     def row(self, k: int) -> np.ndarray:
-        raise NotImplementedError
+        """The entries of row k, with those that are not stored left out."""
 
+    @abstractmethod
     def row_name(self, k: int) -> str:
-        raise NotImplementedError
+        """Row k as a message calls it."""
 
+    @abstractmethod
     def entry_name(self, k: int, j: int) -> str:
-        raise NotImplementedError
+        """Entry j of row k as a message calls it."""
 
+    @abstractmethod
     def entries_of(self, k: int) -> int:
         """How many entries a row has, with those that are not stored."""
-        raise NotImplementedError
 
     def target_place(self, k: int) -> tuple[str, float]:
         own = _own_index(np.unravel_index(k, self.batch) if self.batch else (), self.given_target.shape)

@@ -27,7 +27,8 @@ void kx_entropy_options_init(kx_entropy_options_t *options) {
 #include "kernels/entropy_internal.h"
 
 /* ATTAINED, of the statuses: the target is log s, by gamma = 0. */
-enum { ATTAINED = 100, LANES = KX_ENTROPY_LANES, LONG_ROW = 384, TILE = LONG_ROW * LANES, PRELUDE = 12, BLOCK = 64, PREFETCHED = 1 << 18 };
+enum { ATTAINED = 100, LANES = KX_ENTROPY_LANES, LONG_ROW = 384, TILE = LONG_ROW * LANES };
+enum { PRELUDE = 12, BLOCK = 64, PREFETCHED = 1 << 18 };
 
 /* One group at work. */
 typedef struct kx_entropy_work {
@@ -216,7 +217,7 @@ static KX_ALWAYS_INLINE kx_entropy_place_t KX_TYPED(line_of)(const kx_entropy_wo
 static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(spread)(int is_long, const double *numbers, int line) {
     return is_long ? V(set)((KX_REAL)numbers[line]) : KX_TYPED(lanes_of)(numbers + line * KX_LANES);
 }
-/* The sums of a line, four at a time, to the places of its rows. In lanes: in two halves of float, one of double. */
+/* Four sums of a line, as float64 vectors (two of them for the lanes of floats), to the places of its rows. */
 static KX_ALWAYS_INLINE void KX_TYPED(collect)(int is_long, const kx_f64v (*sums)[LINE_PARTS], int line, double *const *to) {
     if (!is_long) {
         for (int s = 0; s < 4; s++)
@@ -239,8 +240,9 @@ static KX_ALWAYS_INLINE void KX_TYPED(widen)(KX_VECTOR sum, kx_f64v *wide) {
     V(store)(numbers, sum);
     for (int part = 0; part < LINE_PARTS; part++) wide[part] = WIDE_LOAD(numbers + part * KX_F64_LANES);
 }
-static KX_ALWAYS_INLINE void KX_TYPED(collect_vectors)(int is_long, KX_VECTOR first, KX_VECTOR second, KX_VECTOR third, int line, double *to_first,
-                                                       double *to_second, double *to_third) {
+/* Three of them; a place may be NULL. */
+static KX_ALWAYS_INLINE void KX_TYPED(collect_vectors)(int is_long, KX_VECTOR first, KX_VECTOR second, KX_VECTOR third, int line,
+                                                       double *to_first, double *to_second, double *to_third) {
     kx_f64v sums[4][LINE_PARTS];
     KX_TYPED(widen)(first, sums[0]);
     KX_TYPED(widen)(second, sums[1]);
@@ -435,7 +437,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(log_lines)(int is_long, int weighs, kx_ent
     KX_REAL *x = work->exponents;
     for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
         const kx_entropy_place_t place = KX_TYPED(line_of)(work, is_long, line);
-        const KX_TYPED(top_t) top = is_long ? KX_TYPED(top_of_row)(work->largest + line) : KX_TYPED(top_of)(work->largest + line * KX_LANES);
+        const KX_TYPED(top_t) top = is_long ? KX_TYPED(top_of_row)(work->largest + line)
+                                            : KX_TYPED(top_of)(work->largest + line * KX_LANES);
         const KX_VECTOR bottom = weighs ? zero : V(set)(-(KX_REAL)INFINITY);
         KX_VECTOR total = zero, lowest = zero, below = zero, closed = zero;
         for (int64_t j = 0; j < place.count; j++) {
@@ -639,7 +642,8 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
 }
 
 /* e^c e^(rate x) / total, where rate x is small; `far`: but for what is far below the largest. */
-static KX_ALWAYS_INLINE void KX_TYPED(weigh_lines)(int is_long, kx_entropy_work_t *work, const double *inverse, const double *rate, int far) {
+static KX_ALWAYS_INLINE void KX_TYPED(weigh_lines)(int is_long, kx_entropy_work_t *work, const double *inverse, const double *rate,
+                                                   int far) {
     const KX_VECTOR one = V(set)((KX_REAL)1), zero = V(set)((KX_REAL)0), minus_one = V(set)((KX_REAL)-1);
     const KX_VECTOR half = V(set)((KX_REAL)0.5), third = V(set)((KX_REAL)(1.0 / 3)), quarter = V(set)((KX_REAL)0.25);
     const KX_REAL *x = work->exponents;
@@ -663,7 +667,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(weigh_lines)(int is_long, kx_entropy_work_
     }
 }
 
-/* q from the last evaluation and the step after it, which is small: e^(c (1 + step)) = e^c e^(step c), and the total moves by known sums. */
+/* q from the last evaluation and the step after it, which is small: e^(c (1 + step)) = e^c e^(step c), and the total moves by known
+   sums. */
 static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
     kx_entropy_group_t *group = &work->group;
     const kx_entropy_outputs_t *outputs = job->outputs;
@@ -720,8 +725,9 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
     KX_TYPED(store_lines)(weights, &work->lines, LANES, q);
 }
 
-/* The group's results and what most likely is the next group, within the second-level cache: sixteen short rows at a time are no stream
-   that the processor recognises (13% of the time in float64, 20% in float32, at 10,000 rows of 100; 2% and 8% at rows of 1000). Inline: gcc drops the call of a function that only prefetches. */
+/* The group's results and what most likely is the next group, within the second-level cache: sixteen short rows at a time are no
+   stream that the processor recognises (13% of the time in float64, 20% in float32, at 10,000 rows of 100; 2% and 8% at rows of
+   1000). Inline: gcc drops the call of a function that only prefetches. */
 static KX_ALWAYS_INLINE void KX_TYPED(prefetch_group)(const kx_entropy_job_t *job, const kx_entropy_work_t *work) {
     const int last = work->lines.rows - 1;
     const int64_t end = work->lines.start[last] + work->lines.length[last];

@@ -144,6 +144,7 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(log_of_share)(const KX_TYPED(top_t) *
     V(store)(values, value);
     V(store)(ratios, ratio);
     for (int k = 0; k < KX_LANES; k++)
-        if (!(ratios[k] >= KX_TYPED(KX_ENTROPY_TINY_SHARE))) lanes[k] = (KX_REAL)(log((double)values[k]) - log(top->exact ? top->exact[k] : top->exact_of_all));
+        if (!(ratios[k] >= KX_TYPED(KX_ENTROPY_TINY_SHARE)))
+            lanes[k] = (KX_REAL)(log((double)values[k]) - log(top->exact ? top->exact[k] : top->exact_of_all));
     return V(load)(lanes);
 }
