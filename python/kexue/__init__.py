@@ -68,6 +68,13 @@ _NAMES = {
         "taylor_softmax_loss",
         "taylor_softmax_vjp",
     ),
+    "independence": (
+        "laplace_kernel",
+        "linear_kernel",
+        "median_bandwidth",
+        "polynomial_kernel",
+        "rbf_kernel",
+    ),
     "transport": (
         "TransportResult",
         "emd",
@@ -82,7 +89,18 @@ _NAMES = {
         "transport_lower_bound",
     ),
 }
-_MODULES = ("activations", "compat", "dask", "documents", "entropy", "plot", "sklearn", "transport", "ufuncs")
+_MODULES = (
+    "activations",
+    "compat",
+    "dask",
+    "documents",
+    "entropy",
+    "independence",
+    "plot",
+    "sklearn",
+    "transport",
+    "ufuncs",
+)
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOME)

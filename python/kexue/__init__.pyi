@@ -2,6 +2,7 @@ from kexue import activations as activations
 from kexue import compat as compat
 from kexue import dask as dask
 from kexue import documents as documents
+from kexue import independence as independence
 from kexue import plot as plot
 from kexue import sklearn as sklearn
 from kexue import transport as transport
@@ -71,6 +72,11 @@ from kexue.entropy import taylor_softmax as taylor_softmax
 from kexue.entropy import taylor_softmax_loss as taylor_softmax_loss
 from kexue.entropy import taylor_softmax_vjp as taylor_softmax_vjp
 from kexue.entropy import temperature_for_entropy as temperature_for_entropy
+from kexue.independence import laplace_kernel as laplace_kernel
+from kexue.independence import linear_kernel as linear_kernel
+from kexue.independence import median_bandwidth as median_bandwidth
+from kexue.independence import polynomial_kernel as polynomial_kernel
+from kexue.independence import rbf_kernel as rbf_kernel
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2
