@@ -71,6 +71,8 @@ _NAMES = {
     "independence": (
         "cka",
         "hsic",
+        "hsic_from_kernels",
+        "hsic_from_kernels_unbiased",
         "hsic_gradient",
         "laplace_kernel",
         "linear_kernel",

@@ -74,6 +74,8 @@ from kexue.entropy import taylor_softmax_vjp as taylor_softmax_vjp
 from kexue.entropy import temperature_for_entropy as temperature_for_entropy
 from kexue.independence import cka as cka
 from kexue.independence import hsic as hsic
+from kexue.independence import hsic_from_kernels as hsic_from_kernels
+from kexue.independence import hsic_from_kernels_unbiased as hsic_from_kernels_unbiased
 from kexue.independence import hsic_gradient as hsic_gradient
 from kexue.independence import laplace_kernel as laplace_kernel
 from kexue.independence import linear_kernel as linear_kernel

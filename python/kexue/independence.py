@@ -2,10 +2,13 @@
 
 from kexue._hsic import cka, hsic, hsic_gradient, normalized_hsic
 from kexue._kernels import laplace_kernel, linear_kernel, median_bandwidth, polynomial_kernel, rbf_kernel
+from kexue._ufuncs import hsic_from_kernels, hsic_from_kernels_unbiased
 
 __all__ = [
     "cka",
     "hsic",
+    "hsic_from_kernels",
+    "hsic_from_kernels_unbiased",
     "hsic_gradient",
     "laplace_kernel",
     "linear_kernel",
