@@ -219,8 +219,10 @@ def require_spread(name: str, of_itself: float, size: float, eps: float) -> None
 
 
 def _unit_scale(X: np.ndarray) -> np.ndarray:
-    largest = float(np.abs(X).max())
-    return X / largest if largest > 0 else X
+    """Points of a scale whose fourth power is a number."""
+    largest = float(max(X.max(), -X.min()))
+    ordinary = 1e-50 < largest < 1e50 if X.dtype == np.float64 else 1e-5 < largest < 1e5
+    return X if ordinary or largest == 0 else X / largest
 
 
 # ---- public ----
