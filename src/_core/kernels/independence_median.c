@@ -155,6 +155,7 @@ static kx_status_t KX_TYPED(find_rank)(const kx_ctx_t *ctx, kx_median_job_t *job
             continue;
         }
         if (bin == BINS) {
+            if (job->high == top) return KX_E_NONFINITE; /* NaNs are above all */
             job->low = job->high;
             job->high = top;
             continue;
