@@ -388,9 +388,9 @@ static kx_status_t call(int which, const kx_ctx_t *ctx, const kx_independence_po
 }
 
 static void test_failures(void) {
-    cloud c = make_cloud(3, 3, 0, 0), large = make_cloud(6000, 8, 0, 0);
+    cloud c = make_cloud(3, 3, 0, 0), large = make_cloud(6000, 60, 0, 0);
     kx_independence_points_t x = points_of(&c, RBF, 0), many = points_of(&large, RBF, 0);
-    double *out = calloc(6000 * 6000, sizeof *out);
+    double *out = calloc(6000 * 61, sizeof *out);
     for (int which = 0; which < 7; which++) {
         watch w = {-1, 0, 0, 0};
         kx_ctx_t ctx;
@@ -405,10 +405,10 @@ static void test_failures(void) {
         w = (watch){-1, 0, 0, 0};
         ctx.cancel = cancel_at_once;
         ctx.cancel_state = &w;
-        if (which < 6) {
+        if (which == 0 || which == 3) { /* long enough */
             const kx_status_t status = call(which, &ctx, &many, 6000, out);
             CHECK(w.cancels == (status == KX_E_CANCELLED) && w.live == 0, "call %d cancelled: %d", which, (int)status);
-            if (which == 3) CHECK(status == KX_E_CANCELLED, "a gradient of 6000 points takes long enough to be cancelled");
+            CHECK(which == 0 || status == KX_E_CANCELLED, "a gradient of 6000 points in 60 dimensions takes long enough to be cancelled");
         }
         if (which == 6) continue;
         kx_independence_points_t bad = x;
