@@ -281,22 +281,22 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void check_median(const cloud *c, int is_f32, const char *what) {
+static void check_median(const cloud *c, int kind, int is_f32, const char *what) {
     const int64_t n = c->n;
     double *distances = malloc((size_t)(n * (n - 1) / 2) * sizeof *distances), got[2];
     int64_t count = 0;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = i + 1; j < n; j++) {
-            long double square = 0;
+            long double sum = 0;
             for (int64_t k = 0; k < c->d; k++) {
                 const long double difference = (long double)c->wide[i * c->stride + k] - (long double)c->wide[j * c->stride + k];
-                square += difference * difference;
+                sum += kind == LAPLACE ? fabsl(difference) : difference * difference;
             }
-            distances[count++] = (double)sqrtl(square);
+            distances[count++] = (double)(kind == LAPLACE ? sum : sqrtl(sum));
         }
     qsort(distances, (size_t)count, sizeof *distances, by_size);
     const double exact = 0.5 * distances[(count - 1) / 2] + 0.5 * distances[count / 2];
-    const kx_independence_points_t points = points_of(c, LINEAR, is_f32);
+    const kx_independence_points_t points = points_of(c, kind, is_f32);
     kx_ctx_t ctx;
     kx_ctx_init(&ctx);
     for (int w = 0; w < 2; w++) {
@@ -329,13 +329,14 @@ static void test_median(void) {
                         c.narrow[i * c.stride + k] = (float)*value;
                         *value = (double)c.narrow[i * c.stride + k];
                     }
-                check_median(&c, is_f32, names[shape]);
+                check_median(&c, shape % 2 ? LAPLACE : LINEAR, is_f32, names[shape]);
+                check_median(&c, shape % 2 ? RBF : LAPLACE, is_f32, names[shape]);
                 free_cloud(&c);
             }
     cloud c = make_cloud(1500, 1, 0, 0); /* more than are collected are equal; and a hundred thousand of another kind */
     for (int64_t i = 0; i < c.n; i++) c.wide[i] = i < 1000 ? 0 : i < 1450 ? 1 : (double)i;
     for (int64_t i = 0; i < c.n; i++) c.narrow[i] = (float)c.wide[i];
-    check_median(&c, 0, "mostly equal");
+    check_median(&c, RBF, 0, "mostly equal");
     free_cloud(&c);
 }
 

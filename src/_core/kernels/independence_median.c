@@ -1,6 +1,6 @@
 /* The median of all pairwise distances, exactly, without keeping them.
 
-   A radix selection by the bits of the squared distances, which order as they do: a pass over the tiles counts how many fall below a range
+   A radix selection by the bits of the distances (of their squares, if Euclidean), which order as they do: a pass over the tiles counts how many fall below a range
    and into each of its BINS parts; the range is then the part that holds the wanted rank. The first range is a guess from the pairs of a few
    points, wrong at times and then widened; with it, one pass is mostly enough to leave few enough numbers to be collected in a second. */
 #ifndef KX_REAL
@@ -22,7 +22,8 @@ enum { BINS = 2048, COLLECTED = 1 << 20, GUESSING = 192, VECTORS = 3 };
 
 /* A pass: numbers in [low, high) are counted by (number - low) >> shift, or written to `found` from the strip's own place on. */
 typedef struct kx_median_job {
-    int64_t dimension, n, strips, blocks;
+    const kx_independence_points_t *x;
+    int64_t n, strips, blocks;
     const void *packed;
     uint64_t low, high;
     int shift;
@@ -108,7 +109,7 @@ static uint64_t select_rank(uint64_t *numbers, int64_t count, int64_t rank) {
 
 static kx_status_t KX_TYPED(go_through)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
     kx_median_job_t *job = arg;
-    const kx_independence_points_t points = {.dimension = job->dimension};
+    const int64_t d = job->x->dimension;
     const KX_VECTOR low = V(set)((KX_REAL)KX_TYPED(value)(job->low)), high = V(set)((KX_REAL)KX_TYPED(value)(job->high - 1));
     _Alignas(64) KX_REAL tile[BLOCK * PANEL];
     for (int64_t strip = begin; strip < end; strip++) {
@@ -122,8 +123,8 @@ static kx_status_t KX_TYPED(go_through)(kx_task_t *task, void *arg, int64_t begi
             const int64_t i = block * BLOCK, rows = job->n - i < BLOCK ? job->n - i : BLOCK;
             for (int64_t j = i; j < job->n; j += PANEL) {
                 if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-                KX_KERNEL(KX_TYPED(kx_independence_tile))(&points, (const KX_REAL *)job->packed + i * job->dimension, rows,
-                                                          (const KX_REAL *)job->packed + j * job->dimension, 1, tile);
+                KX_KERNEL(KX_TYPED(kx_independence_tile))(job->x, (const KX_REAL *)job->packed + i * d, rows,
+                                                          (const KX_REAL *)job->packed + j * d, 1, tile);
                 for (int64_t r = 0; r < rows; r++) {
                     const int64_t first = i + r + 1 > j ? i + r + 1 - j : 0, beyond = job->n - j < PANEL ? job->n - j : PANEL;
                     if (first >= beyond) continue;
@@ -151,7 +152,7 @@ static kx_status_t KX_TYPED(go_through)(kx_task_t *task, void *arg, int64_t begi
 }
 
 static kx_status_t KX_TYPED(pass)(const kx_ctx_t *ctx, kx_median_job_t *job) {
-    const int is_small = (double)job->n * (double)job->n * (double)job->dimension < KX_SERIAL_WORK;
+    const int is_small = (double)job->n * (double)job->n * (double)job->x->dimension < KX_SERIAL_WORK;
     return kx_parallel_for(ctx, job->strips, is_small ? job->strips : 1, KX_TYPED(go_through), job);
 }
 
@@ -240,7 +241,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_median_distance)) KX_MEDIAN_PARAM
             if (!(fabs((double)point[k]) <= DBL_MAX)) return KX_E_NONFINITE;
     }
     const uint64_t top = KX_TYPED(bits)((KX_REAL)INFINITY) + 1;
-    kx_median_job_t job = {.dimension = x->dimension, .n = n, .blocks = (n + BLOCK - 1) / BLOCK, .low = 0, .high = top};
+    kx_median_job_t job = {.x = x, .n = n, .blocks = (n + BLOCK - 1) / BLOCK, .low = 0, .high = top};
     job.strips = job.blocks < KX_STRIPS ? job.blocks : KX_STRIPS;
     kx_layout_t layout = {0, 0};
     const size_t packed_at = kx_layout_add(&layout, kx_round_up(n > GUESSING ? n : GUESSING, PANEL),
@@ -270,7 +271,9 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_median_distance)) KX_MEDIAN_PARAM
     }
     kx_release(ctx, block);
     if (status != KX_OK) return status;
-    *median = 0.5 * sqrt(KX_TYPED(value)(lower)) + 0.5 * sqrt(KX_TYPED(value)(is_between ? next : lower));
+    double first = KX_TYPED(value)(lower), second = is_between ? KX_TYPED(value)(next) : first;
+    if (x->kind != KX_INDEPENDENCE_LAPLACE) first = sqrt(first), second = sqrt(second);
+    *median = 0.5 * first + 0.5 * second;
     return *median <= DBL_MAX ? KX_OK : KX_E_NONFINITE;
 }
 #undef V
