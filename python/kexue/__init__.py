@@ -69,9 +69,13 @@ _NAMES = {
         "taylor_softmax_vjp",
     ),
     "independence": (
+        "cka",
+        "hsic",
+        "hsic_gradient",
         "laplace_kernel",
         "linear_kernel",
         "median_bandwidth",
+        "normalized_hsic",
         "polynomial_kernel",
         "rbf_kernel",
     ),

@@ -72,9 +72,13 @@ from kexue.entropy import taylor_softmax as taylor_softmax
 from kexue.entropy import taylor_softmax_loss as taylor_softmax_loss
 from kexue.entropy import taylor_softmax_vjp as taylor_softmax_vjp
 from kexue.entropy import temperature_for_entropy as temperature_for_entropy
+from kexue.independence import cka as cka
+from kexue.independence import hsic as hsic
+from kexue.independence import hsic_gradient as hsic_gradient
 from kexue.independence import laplace_kernel as laplace_kernel
 from kexue.independence import linear_kernel as linear_kernel
 from kexue.independence import median_bandwidth as median_bandwidth
+from kexue.independence import normalized_hsic as normalized_hsic
 from kexue.independence import polynomial_kernel as polynomial_kernel
 from kexue.independence import rbf_kernel as rbf_kernel
 from kexue.transport import TransportResult as TransportResult

@@ -89,6 +89,15 @@ class Kernel:
         squares = np.einsum("ij,ij->i", X, X, dtype=np.float64)
         return squares if self.name == "linear" else (self.gamma * squares + self.coef0) ** self.degree
 
+    def diagonal_slope(self, X: np.ndarray) -> np.ndarray | None:
+        """Half of the gradient of k(x, x) at each point is the result times x; None: it is 0. Not for a callable."""
+        if self.name == "linear":
+            return np.ones(len(X))
+        if self.name == "polynomial":
+            squares = np.einsum("ij,ij->i", X, X, dtype=np.float64)
+            return self.degree * self.gamma * (self.gamma * squares + self.coef0) ** (self.degree - 1)
+        return None
+
     def _call(self, A: np.ndarray, B: np.ndarray) -> np.ndarray:
         assert self.function is not None
         values = as_real("the result of the kernel function", self.function(A, B))
@@ -144,10 +153,20 @@ def shifted(X: np.ndarray, kernel: Kernel) -> np.ndarray:
     return X if offset is None else X - offset
 
 
+def full_matrix(X: np.ndarray, kernel: Kernel, workers: int | None = None) -> np.ndarray:
+    """The matrix of all points with all points, of their dtype; a callable is called on blocks of rows."""
+    if not kernel.is_callable:
+        return kernel.matrix(X, workers=workers)
+    out = np.empty((len(X), len(X)), dtype=X.dtype)
+    for rows in row_blocks(len(X), len(X)):
+        out[rows] = kernel.matrix(X[rows], X)
+    return out
+
+
 # ---- parameters ----
 
 
-def _positive(name: str, value: Any) -> float:
+def positive(name: str, value: Any) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     number = float(value)
@@ -185,7 +204,7 @@ def make_kernel(
     if kernel == "linear":
         return Kernel("linear")
     if gamma is not None:
-        gamma = _positive("gamma", gamma)
+        gamma = positive("gamma", gamma)
         if bandwidth is not None and not isinstance(bandwidth, str) and kernel != "polynomial":
             raise KexueValueError(f"give gamma or bandwidth, not both: gamma is {gamma!r}, bandwidth is {bandwidth!r}")
     if kernel == "polynomial":
@@ -203,7 +222,7 @@ def make_kernel(
                     raise KexueValueError(f'bandwidth must be "median" or a positive number, got {bandwidth!r}')
                 length = _median_distance(X, kernel, name, workers)
             else:
-                length = _positive("bandwidth", bandwidth)
+                length = positive("bandwidth", bandwidth)
             gamma = _gamma_of(kernel, length)
     return Kernel(kernel, gamma)
 
