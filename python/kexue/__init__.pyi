@@ -72,9 +72,17 @@ from kexue.entropy import taylor_softmax as taylor_softmax
 from kexue.entropy import taylor_softmax_loss as taylor_softmax_loss
 from kexue.entropy import taylor_softmax_vjp as taylor_softmax_vjp
 from kexue.entropy import temperature_for_entropy as temperature_for_entropy
+from kexue.independence import HSICBlockResult as HSICBlockResult
+from kexue.independence import HSICFeaturesResult as HSICFeaturesResult
+from kexue.independence import HSICSums as HSICSums
+from kexue.independence import HSICTestResult as HSICTestResult
 from kexue.independence import cka as cka
 from kexue.independence import hsic as hsic
+from kexue.independence import hsic_block as hsic_block
 from kexue.independence import hsic_gradient as hsic_gradient
+from kexue.independence import hsic_random_features as hsic_random_features
+from kexue.independence import hsic_streaming as hsic_streaming
+from kexue.independence import hsic_test as hsic_test
 from kexue.independence import laplace_kernel as laplace_kernel
 from kexue.independence import linear_kernel as linear_kernel
 from kexue.independence import median_bandwidth as median_bandwidth

@@ -22,9 +22,10 @@ _MEMORY_LIMIT = 4 << 30
 _PERMUTATION_BYTES = 16 << 20
 _ENTRIES_AT_ONCE = 1 << 28  # of gathered matrix entries: a tenth of a second, then an interrupt is seen
 _FEWEST_AT_ONCE = 16
-# Entries are rounded to float32 once, so two orders of equal products differ by less than this share of the product of
-# the matrices' norms. A permutation of independent data spreads by 1.4 / n of that product, which is far more.
-_TIE = 2.0**-21
+# Where points are equal, their entries may differ by a last digit of float32, in K and in L: the sums of such permutations
+# differ by this share of the product of the norms, or less. Those of others spread by 1.4 / n of it, which is far more.
+_TIE = 2.0**-22
+_BYTES_AN_ENTRY = 10  # two matrices of float32, and half of one once more where sums are computed
 _SYMMETRY = 1e-5
 # The kernel is constant to the last digits of float64 above this mean: its centred entries are rounding errors.
 _CONSTANT = 1 - 1e-12
@@ -115,8 +116,8 @@ def hsic_test(
     bandwidth, gamma, coef0, degree
         As in `hsic`: one value, or a pair for X and Y.
     memory_limit : int
-        Most bytes that the kernel matrices of "permutation" may take: 8 n^2. The default, 4 GiB, is enough for
-        n = 23170.
+        Most bytes that the kernel matrices of "permutation" may take: 10 n^2. The default, 4 GiB, is enough for
+        n = 20724.
     workers : int, optional
         Threads; -1 is all processors, None the number of `kexue.threads`. The result does not depend on it.
 
@@ -142,8 +143,8 @@ def hsic_test(
     Notes
     -----
     "permutation": p = (1 + number of permutations with a statistic at least as large) / (1 + n_permutations). Both
-    kernel matrices are centred in float64 and kept in float32, 8 n^2 bytes in all; each permutation then takes a gather
-    of n^2 / 2 entries, summed in float64. Statistics that differ by less than 5e-7 of the product of the
+    kernel matrices are centred in float64 and kept in float32; each permutation then takes a gather
+    of n^2 / 2 entries, summed in float64. Statistics that differ by less than 2.4e-7 of the product of the
     matrices' norms count as equal, so that ties (equal points, discrete data, tiny n) are seen as such:
     that can raise a p-value, never lower it. Permutations are drawn in one order, whatever the number of workers.
 
@@ -175,8 +176,8 @@ def hsic_test(
     """
     if method not in ("permutation", "gamma"):
         raise KexueValueError(f'method must be "permutation" or "gamma", got {method!r}')
-    count = _positive_integer("n_permutations", n_permutations)
-    limit = _positive_integer("memory_limit", memory_limit)
+    count = positive_integer("n_permutations", n_permutations)
+    limit = positive_integer("memory_limit", memory_limit)
     workers = count_workers(workers)
     sides = _sides(
         X,
@@ -277,9 +278,10 @@ def _permutation_test(
     first: _Side, second: _Side, count: int, generator: np.random.Generator, limit: int, workers: int
 ) -> HSICTestResult:
     n = len(first.points)
-    if 8 * n * n > limit:
+    bytes_needed = _BYTES_AN_ENTRY * n * n
+    if bytes_needed > limit:
         raise MemoryError(
-            f"{n} points need kernel matrices of {8 * n * n / 2**30:.3g} GiB, and memory_limit is "
+            f"{n} points need kernel matrices of {bytes_needed / 2**30:.3g} GiB, and memory_limit is "
             f"{limit / 2**30:.3g} GiB; "
             'method="gamma" needs no matrix, hsic_block goes over the points once, a part of them may do'
         )
@@ -404,7 +406,7 @@ def _gamma_test(first: _Side, second: _Side, workers: int) -> HSICTestResult:
     )
 
 
-def _positive_integer(name: str, value: Any) -> int:
+def positive_integer(name: str, value: Any) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
     if value < 1:
