@@ -22,8 +22,8 @@ _MEMORY_LIMIT = 4 << 30
 _PERMUTATION_BYTES = 16 << 20
 _ENTRIES_AT_ONCE = 1 << 28  # of gathered matrix entries: a tenth of a second, then an interrupt is seen
 _FEWEST_AT_ONCE = 16
-# Where points are equal, their entries may differ by a last digit of float32, in K and in L: the sums of such permutations
-# differ by this share of the product of the norms, or less. Those of others spread by 1.4 / n of it, which is far more.
+# Where points are equal, their entries may differ by a last digit of float32, in K and in L: the sums of such
+# permutations differ by at most this share of the product of the norms. Others spread by 1.4 / n of it, far more.
 _TIE = 2.0**-22
 _BYTES_AN_ENTRY = 10  # two matrices of float32, and half of one once more where sums are computed
 _SYMMETRY = 1e-5
