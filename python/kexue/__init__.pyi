@@ -77,6 +77,7 @@ from kexue.independence import HSICFeaturesResult as HSICFeaturesResult
 from kexue.independence import HSICSums as HSICSums
 from kexue.independence import HSICTestResult as HSICTestResult
 from kexue.independence import cka as cka
+from kexue.independence import cka_matrix as cka_matrix
 from kexue.independence import hsic as hsic
 from kexue.independence import hsic_block as hsic_block
 from kexue.independence import hsic_gradient as hsic_gradient

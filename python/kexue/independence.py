@@ -1,5 +1,6 @@
 """Independence of paired samples: kernels, HSIC, and CKA."""
 
+from kexue._cka import cka_matrix
 from kexue._hsic import cka, hsic, hsic_gradient, normalized_hsic
 from kexue._hsic_large import HSICBlockResult, HSICFeaturesResult, hsic_block, hsic_random_features
 from kexue._hsic_sums import HSICSums, hsic_streaming
@@ -12,6 +13,7 @@ __all__ = [
     "HSICSums",
     "HSICTestResult",
     "cka",
+    "cka_matrix",
     "hsic",
     "hsic_block",
     "hsic_gradient",
