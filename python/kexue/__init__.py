@@ -77,6 +77,8 @@ _NAMES = {
         "cka_matrix",
         "hsic",
         "hsic_block",
+        "hsic_from_kernels",
+        "hsic_from_kernels_unbiased",
         "hsic_gradient",
         "hsic_random_features",
         "hsic_streaming",

@@ -80,6 +80,8 @@ from kexue.independence import cka as cka
 from kexue.independence import cka_matrix as cka_matrix
 from kexue.independence import hsic as hsic
 from kexue.independence import hsic_block as hsic_block
+from kexue.independence import hsic_from_kernels as hsic_from_kernels
+from kexue.independence import hsic_from_kernels_unbiased as hsic_from_kernels_unbiased
 from kexue.independence import hsic_gradient as hsic_gradient
 from kexue.independence import hsic_random_features as hsic_random_features
 from kexue.independence import hsic_streaming as hsic_streaming

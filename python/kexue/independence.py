@@ -6,6 +6,7 @@ from kexue._hsic_large import HSICBlockResult, HSICFeaturesResult, hsic_block, h
 from kexue._hsic_sums import HSICSums, hsic_streaming
 from kexue._hsic_test import HSICTestResult, hsic_test
 from kexue._kernels import laplace_kernel, linear_kernel, median_bandwidth, polynomial_kernel, rbf_kernel
+from kexue._ufuncs import hsic_from_kernels, hsic_from_kernels_unbiased
 
 __all__ = [
     "HSICBlockResult",
@@ -16,6 +17,8 @@ __all__ = [
     "cka_matrix",
     "hsic",
     "hsic_block",
+    "hsic_from_kernels",
+    "hsic_from_kernels_unbiased",
     "hsic_gradient",
     "hsic_random_features",
     "hsic_streaming",

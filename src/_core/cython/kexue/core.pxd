@@ -621,6 +621,24 @@ cdef extern from "kexue/kx_documents.h" nogil:
         ptrdiff_t row_stride, const kx_documents_t *queries, const double *query_vectors, int64_t query_vocabulary,
         ptrdiff_t query_row_stride, const kx_search_options_t *options, kx_search_results_t *results)
 
+cdef extern from "kexue/kx_independence_matrices.h" nogil:
+    kx_status_t kx_independence_from_kernels_f32(
+        const float *K, const float *L, int64_t count, int64_t n, ptrdiff_t K_stride, ptrdiff_t K_row_stride,
+        ptrdiff_t K_column_stride, ptrdiff_t L_stride, ptrdiff_t L_row_stride, ptrdiff_t L_column_stride, float *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_independence_from_kernels_unbiased_f32(
+        const float *K, const float *L, int64_t count, int64_t n, ptrdiff_t K_stride, ptrdiff_t K_row_stride,
+        ptrdiff_t K_column_stride, ptrdiff_t L_stride, ptrdiff_t L_row_stride, ptrdiff_t L_column_stride, float *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_independence_from_kernels_f64(
+        const double *K, const double *L, int64_t count, int64_t n, ptrdiff_t K_stride, ptrdiff_t K_row_stride,
+        ptrdiff_t K_column_stride, ptrdiff_t L_stride, ptrdiff_t L_row_stride, ptrdiff_t L_column_stride, double *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_independence_from_kernels_unbiased_f64(
+        const double *K, const double *L, int64_t count, int64_t n, ptrdiff_t K_stride, ptrdiff_t K_row_stride,
+        ptrdiff_t K_column_stride, ptrdiff_t L_stride, ptrdiff_t L_row_stride, ptrdiff_t L_column_stride, double *out,
+        ptrdiff_t out_stride)
+
 cdef extern from "kexue/kx_softmax.h" nogil:
     kx_status_t kx_softmax_f32(
         const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
