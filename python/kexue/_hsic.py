@@ -92,43 +92,43 @@ class PairSums:
         return (self.square_y + float(self.diagonal_y @ self.diagonal_y)) / len(self.rows_y) ** 2
 
     def hsic(self, estimator: Estimator) -> float:
-        return _estimate(self.product, self.rows_x, self.rows_y, self.diagonal_x, self.diagonal_y, estimator, self.eps)
+        rounding = self.eps * math.sqrt(self.size_x) * math.sqrt(self.size_y)
+        sides = (self.rows_x, self.rows_y, self.diagonal_x, self.diagonal_y)
+        return estimate(self.product, *sides, estimator, rounding)
 
     def hsic_of_x(self, estimator: Estimator) -> float:
         """HSIC of X with itself."""
-        rows, diagonal = self.rows_x, self.diagonal_x
-        return _estimate(self.square_x, rows, rows, diagonal, diagonal, estimator, self.eps)
+        sides = (self.rows_x, self.rows_x, self.diagonal_x, self.diagonal_x)
+        return estimate(self.square_x, *sides, estimator, self.eps * self.size_x)
 
     def hsic_of_y(self, estimator: Estimator) -> float:
-        rows, diagonal = self.rows_y, self.diagonal_y
-        return _estimate(self.square_y, rows, rows, diagonal, diagonal, estimator, self.eps)
+        sides = (self.rows_y, self.rows_y, self.diagonal_y, self.diagonal_y)
+        return estimate(self.square_y, *sides, estimator, self.eps * self.size_y)
 
 
-def _estimate(
+def estimate(
     product: float,
     rows_x: np.ndarray,
     rows_y: np.ndarray,
     diagonal_x: np.ndarray,
     diagonal_y: np.ndarray,
     estimator: Estimator,
-    eps: float,
+    rounding: float,
 ) -> float:
+    """HSIC of sums as in `PairSums`; biased forms that are below 0 by some times `rounding` are 0."""
     n = len(rows_x)
     if estimator != "unbiased":
         product = product + float(diagonal_x @ diagonal_y)
         rows_x, rows_y = rows_x + diagonal_x, rows_y + diagonal_y
     # Row sums minus their mean: the three terms are then as small as they can be.
-    mean_x, mean_y = math.fsum(rows_x) / n, math.fsum(rows_y) / n
+    mean_x, mean_y = float(rows_x.mean()), float(rows_y.mean())
     cross = float((rows_x - mean_x) @ (rows_y - mean_y))
     if estimator == "unbiased":
         # Song's sum with s = n mean: s_x s_y / ((n-1)(n-2)) - 2 (cross + n mean_x mean_y) / (n-2).
-        value = (product - n * mean_x * mean_y / (n - 1) - 2 * cross / (n - 2)) / (n * (n - 3))
-    else:
-        value = (product - mean_x * mean_y - 2 * cross / n) / (n * n if estimator == "biased" else (n - 1) ** 2)
-    # Not negative for positive semidefinite kernels.
-    if estimator != "unbiased" and value < 0 and -value * n * n <= 64 * eps * (abs(product) + abs(mean_x * mean_y)):
-        return 0.0
-    return _finite(value)
+        return _finite((product - n * mean_x * mean_y / (n - 1) - 2 * cross / (n - 2)) / (n * (n - 3)))
+    value = _finite((product - mean_x * mean_y - 2 * cross / n) / (n * n if estimator == "biased" else (n - 1) ** 2))
+    # Positive semidefinite kernels give nothing negative; a callable may be another one.
+    return 0.0 if -64 * rounding <= value < 0 else value
 
 
 def _finite(value: float) -> float:
@@ -201,7 +201,7 @@ def feature_hsic(X: np.ndarray, Y: np.ndarray, estimator: Estimator) -> float:
             return _finite(product / (n * n if estimator == "biased" else (n - 1) ** 2))
         # Rows of centred points sum to 0, so without the diagonal to minus it.
         norms_x, norms_y = (np.einsum("ij,ij->i", points, points) for points in (X, Y))
-        return _estimate(product - float(norms_x @ norms_y), -norms_x, -norms_y, norms_x, norms_y, estimator, 0.0)
+        return estimate(product - float(norms_x @ norms_y), -norms_x, -norms_y, norms_x, norms_y, estimator, 0.0)
 
 
 def alignment(both: float, of_x: float, of_y: float, *, debiased: bool) -> float:
@@ -219,8 +219,10 @@ def require_spread(name: str, of_itself: float, size: float, eps: float) -> None
 
 
 def _unit_scale(X: np.ndarray) -> np.ndarray:
-    largest = float(np.abs(X).max())
-    return X / largest if largest > 0 else X
+    """Points of a scale whose fourth power is a number."""
+    largest = float(max(X.max(), -X.min()))
+    ordinary = 1e-50 < largest < 1e50 if X.dtype == np.float64 else 1e-5 < largest < 1e5
+    return X if ordinary or largest == 0 else X / largest
 
 
 # ---- public ----
@@ -544,13 +546,13 @@ def _gradient(
     n = len(X)
     gradient = np.empty(X.shape)
     if estimator == "unbiased":
-        offsets, constant = rows_y / (n - 2), math.fsum(rows_y) / ((n - 1) * (n - 2))
+        offsets, constant = rows_y / (n - 2), float(rows_y.sum()) / ((n - 1) * (n - 2))
         _independence.gradient(X, kernel_x.parameters, Y, kernel_y.parameters, offsets, constant, gradient, workers)
         gradient *= 2 / (n * (n - 3))
         return gradient
     diagonal = kernel_y.diagonal(Y)
     offsets = (rows_y + diagonal) / n
-    constant = math.fsum(offsets) / n
+    constant = float(offsets.mean())
     _independence.gradient(X, kernel_x.parameters, Y, kernel_y.parameters, offsets, constant, gradient, workers)
     slopes = kernel_x.diagonal_slope(X)
     if slopes is not None:
@@ -567,7 +569,7 @@ def feature_gradient(X: np.ndarray, Y: np.ndarray, estimator: Estimator) -> np.n
         gradient = Y @ (Y.T @ X)
         if estimator == "unbiased":
             norms = np.einsum("ij,ij->i", Y, Y)
-            scales = norms * (1 + 2 / (n - 2)) - math.fsum(norms) / ((n - 1) * (n - 2))
+            scales = norms * (1 + 2 / (n - 2)) - float(norms.sum()) / ((n - 1) * (n - 2))
             gradient -= scales[:, None] * X
             gradient += norms @ X / (n - 2)
             gradient *= 2 / (n * (n - 3))
@@ -660,7 +662,7 @@ def _normalized_matrix(name: str, X: np.ndarray, kernel: Kernel, epsilon: float,
     means = matrix.mean(axis=1)
     matrix -= means[:, None]
     matrix -= means
-    matrix += math.fsum(means) / n
+    matrix += means.mean()
     if not np.isfinite(matrix).all():
         raise OverflowError(f"the kernel's values overflow; scale {name}, or choose a smaller gamma")
     regularized = matrix.copy()

@@ -138,11 +138,15 @@ def offset_of(X: np.ndarray) -> np.ndarray | None:
     A column is shifted by its mean where that is above its standard deviation. Otherwise there is nothing to gain, and
     where an outlier moved the mean away from the other points, there is much to lose.
     """
+    n = len(X)
+    if n == 0:
+        return None
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = X.mean(axis=0, dtype=np.float64)
-        square = np.einsum("ij,ij->j", X, X, dtype=np.float64) / max(len(X), 1)
-        far = 2 * mean * mean > square
-    return np.where(far, mean, 0).astype(X.dtype) if far.any() else None
+        mean = np.full(n, 1 / n, dtype=X.dtype) @ X
+        if not 2 * np.vdot(mean, mean) > np.vdot(X, X) / n:
+            return None
+        square = np.einsum("ij,ij->j", X, X, dtype=np.float64) / n
+        return np.where(2 * mean.astype(np.float64) ** 2 > square, mean, 0).astype(X.dtype)
 
 
 def shifted(X: np.ndarray, kernel: Kernel) -> np.ndarray:

@@ -468,9 +468,10 @@ NAMES = st.sampled_from(list(PARAMETERS))
 
 
 @settings(max_examples=150, deadline=None)
-@given(POINTS, NAMES, NAMES, st.randoms(use_true_random=False))
-def test_invariants(X, name_x, name_y, random):
-    Y = np.array([[random.uniform(-2, 2) for _ in range(2)] for _ in X]) + X[:, :1]
+@given(POINTS, NAMES, NAMES, st.integers(0, 1000))
+def test_invariants(X, name_x, name_y, seed):
+    draws = np.random.default_rng(seed)
+    Y = draws.uniform(-2, 2, size=(len(X), 2)) + X[:, :1]
     options = {
         option: (PARAMETERS[name_x].get(option, other), PARAMETERS[name_y].get(option, other))
         for option, other in (("gamma", None), ("coef0", 1.0), ("degree", 3))
@@ -480,8 +481,7 @@ def test_invariants(X, name_x, name_y, random):
     assert value >= 0
     size = np.mean(np.abs(matrices(X, Y, name_x)[0] * matrices(X, Y, name_y)[1]))
     close = {"rel": 1e-9, "abs": 1e-12 * size}
-    order = list(range(len(X)))
-    random.shuffle(order)
+    order = draws.permutation(len(X))
     for estimator in ESTIMATORS:
         value = hsic(X, Y, kernel=(name_x, name_y), estimator=estimator, **options)
         other = hsic(Y, X, kernel=(name_y, name_x), estimator=estimator, **swapped)
@@ -494,10 +494,10 @@ def test_invariants(X, name_x, name_y, random):
 
 
 @settings(max_examples=100, deadline=None)
-@given(POINTS, st.sampled_from([False, True]), st.floats(0.01, 100), st.randoms(use_true_random=False))
-def test_cka_is_a_similarity(X, debiased, scale, random):
-    X = X + [[random.uniform(-1, 1) for _ in row] for row in X]
-    Y = np.array([[random.uniform(-1, 1) for _ in range(2)] for _ in X])
+@given(POINTS, st.sampled_from([False, True]), st.floats(0.01, 100), st.integers(0, 1000))
+def test_cka_is_a_similarity(X, debiased, scale, seed):
+    draws = np.random.default_rng(seed)
+    X, Y = X + draws.uniform(-1, 1, size=X.shape), draws.uniform(-1, 1, size=(len(X), 2))
     for name in ("linear", "rbf"):
         options = {"kernel": name, "debiased": debiased, **PARAMETERS[name]}
         assert -1 * debiased <= cka(X, Y, **options) <= 1
