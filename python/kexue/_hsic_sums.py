@@ -13,7 +13,7 @@ from kexue import _independence
 from kexue._arrays import as_real, result_dtype
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
-from kexue._hsic import Estimator, PairSums, alignment, pair_sums, require_estimator, require_spread
+from kexue._hsic import Estimator, PairSums, alignment, estimate, pair_sums, require_estimator, require_spread
 from kexue._hsic_test import positive_integer
 from kexue._kernels import Kernel, _pair, as_paired_points, as_points, kernel_pair, offset_of, row_blocks, shifted
 
@@ -347,7 +347,7 @@ def _streamed_feature_hsic(rows: Rows, step: int, estimator: Estimator) -> float
             norms[side, start : start + step] = np.einsum("ij,ij->i", points, points)
     # Rows of centred points sum to 0, so without the diagonal to minus it.
     product = float(np.vdot(moments, moments) - norms[0] @ norms[1])
-    return PairSums(product, np.nan, np.nan, *-norms, *norms, 0.0).hsic(estimator)
+    return estimate(product, *-norms, *norms, estimator, 0.0)
 
 
 # ---- rows that are read when they are needed ----

@@ -179,20 +179,11 @@ def hsic_test(
     count = positive_integer("n_permutations", n_permutations)
     limit = positive_integer("memory_limit", memory_limit)
     workers = count_workers(workers)
-    sides = _sides(
-        X,
-        Y,
-        method=method,
-        kernel=kernel,
-        bandwidth=bandwidth,
-        gamma=gamma,
-        coef0=coef0,
-        degree=degree,
-        workers=workers,
-    )
+    options = {"bandwidth": bandwidth, "gamma": gamma, "coef0": coef0, "degree": degree}
+    sides = _sides(X, Y, method=method, kernel=kernel, limit=limit, workers=workers, **options)
     if method == "gamma":
         return _gamma_test(*sides, workers)
-    return _permutation_test(*sides, count, np.random.default_rng(rng), limit, workers)
+    return _permutation_test(*sides, count, np.random.default_rng(rng), workers)
 
 
 @dataclass(frozen=True)
@@ -227,9 +218,11 @@ class _Side:
 
 
 def _sides(
-    X: ArrayLike, Y: ArrayLike, *, method: str, kernel: Any, workers: int, **options: Any
+    X: ArrayLike, Y: ArrayLike, *, method: str, kernel: Any, limit: int, workers: int, **options: Any
 ) -> tuple[_Side, _Side]:
     X, Y = as_paired_points(X, Y, 6 if method == "gamma" else 2)
+    if method == "permutation":
+        _require_memory(len(X), limit)
     names = _pair("kernel", kernel)
     given = [isinstance(name, str) and name == "precomputed" for name in names]
     for name, matrix, precomputed in zip("XY", (X, Y), given, strict=True):
@@ -256,6 +249,16 @@ def _sides(
     return first, second
 
 
+def _require_memory(n: int, limit: int) -> None:
+    bytes_needed = _BYTES_AN_ENTRY * n * n
+    if bytes_needed > limit:
+        raise MemoryError(
+            f"{n} points need kernel matrices of {bytes_needed / 2**30:.3g} GiB, and memory_limit is "
+            f"{limit / 2**30:.3g} GiB; "
+            'method="gamma" needs no matrix, hsic_block goes over the points once, a part of them may do'
+        )
+
+
 def _require_kernel_matrix(name: str, matrix: np.ndarray) -> None:
     if matrix.shape[0] != matrix.shape[1]:
         raise KexueValueError(f"{name} must be a square kernel matrix, but its shape is {matrix.shape}")
@@ -275,16 +278,9 @@ def _require_kernel_matrix(name: str, matrix: np.ndarray) -> None:
 
 
 def _permutation_test(
-    first: _Side, second: _Side, count: int, generator: np.random.Generator, limit: int, workers: int
+    first: _Side, second: _Side, count: int, generator: np.random.Generator, workers: int
 ) -> HSICTestResult:
     n = len(first.points)
-    bytes_needed = _BYTES_AN_ENTRY * n * n
-    if bytes_needed > limit:
-        raise MemoryError(
-            f"{n} points need kernel matrices of {bytes_needed / 2**30:.3g} GiB, and memory_limit is "
-            f"{limit / 2**30:.3g} GiB; "
-            'method="gamma" needs no matrix, hsic_block goes over the points once, a part of them may do'
-        )
     K, L, scale, statistic = _centred_matrices(first, second)
     diagonal_k, diagonal_l = (np.diagonal(matrix).astype(np.float64) for matrix in (K, L))
 
