@@ -16,7 +16,8 @@ from scipy.special import gammaincc
 from kexue import _independence
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
-from kexue._kernels import Kernel, _pair, as_paired_points, kernel_pair, row_blocks, shifted
+from kexue._hsic import prepared
+from kexue._kernels import Kernel, _pair, as_paired_points, kernel_pair, row_blocks
 
 _MEMORY_LIMIT = 4 << 30
 _PERMUTATION_BYTES = 16 << 20
@@ -134,6 +135,8 @@ def hsic_test(
         not have k(x, x) = 1 or is constant.
     MemoryError
         If the matrices would take more than `memory_limit`.
+    OverflowError
+        If values of the kernels overflow.
 
     See Also
     --------
@@ -243,7 +246,7 @@ def _sides(
                     f'{asked!r}; method="permutation" takes any'
                 )
     first, second = (
-        _Side(points if one is None else shifted(points, one), one, workers)
+        _Side(points if one is None else prepared(points, one), one, workers)
         for points, one in zip((X, Y), kernels, strict=True)
     )
     return first, second
@@ -287,7 +290,7 @@ def _permutation_test(
     def sums(permutations: np.ndarray) -> np.ndarray:
         out = np.empty(len(permutations))
         _independence.permutation_sums(K, L, permutations, out, workers)
-        return out + diagonal_l[permutations] @ diagonal_k
+        return out + np.einsum("bi,i->b", diagonal_l[permutations], diagonal_k)
 
     # By the same sums as the others, so that the rounding of the matrices makes no difference.
     observed = sums(np.arange(n, dtype=np.int32)[None])[0]
@@ -316,17 +319,20 @@ def _centred_matrices(first: _Side, second: _Side) -> tuple[np.ndarray, np.ndarr
     # Products of entries near 1 neither overflow nor vanish in float32.
     scales = [_power_of_two(bound) for bound in bounds]
     total = 0.0
-    for rows in row_blocks(n, n):
-        blocks = []
-        for side, sums, scale, matrix in zip((first, second), totals, scales, (K, L), strict=True):
-            block = side.block(rows)
-            means = sums / n
-            block -= means
-            block -= (means[rows] - means.mean())[:, None]
-            block /= scale
-            matrix[rows] = block
-            blocks.append(block)
-        total += float(np.einsum("ij,ij->", *blocks))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows in row_blocks(n, n):
+            blocks = []
+            for side, sums, scale, matrix in zip((first, second), totals, scales, (K, L), strict=True):
+                block = side.block(rows)
+                means = sums / n
+                block -= means
+                block -= (means[rows] - means.mean())[:, None]
+                block /= scale
+                matrix[rows] = block
+                blocks.append(block)
+            total += float(np.einsum("ij,ij->", *blocks))
+    if not math.isfinite(total):
+        raise OverflowError("the kernel's values overflow; scale X and Y, or choose a smaller gamma")
     scale = scales[0] * scales[1]
     return K, L, scale, total * scale / n
 

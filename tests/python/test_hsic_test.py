@@ -139,6 +139,19 @@ def test_points_far_from_the_origin(rng):
         assert far.pvalue == pytest.approx(near.pvalue, rel=1e-6)
 
 
+def test_linear_kernels_far_from_the_origin(rng):
+    X, Y = dependent(rng)
+    near, far = (hsic_test(X + shift, Y - shift, kernel="linear", rng=0) for shift in (0, 2.0**20))
+    assert far.statistic == pytest.approx(near.statistic, rel=1e-8)
+    np.testing.assert_allclose(far.null_distribution, near.null_distribution, rtol=1e-5)
+
+
+def test_overflow():
+    for X in (1e160 * X6, (1e25 * X6).astype(np.float32)):
+        with pytest.raises(OverflowError, match="overflow"):
+            hsic_test(X, X, kernel="linear")
+
+
 # ---- exactness ----
 
 
