@@ -294,8 +294,7 @@ def _median_distance(X: np.ndarray, kernel: str, name: str, workers: int | None)
     if len(X) < 2:
         raise KexueValueError(f"a median distance needs at least 2 points, but {name} has {len(X)}")
     if kernel == "rbf":
-        offset = offset_of(X)
-        median = float(_independence.median_distance(X if offset is None else X - offset, workers))
+        median = float(_independence.median_distance(X, workers))
     elif len(X) <= _EXACT_L1_POINTS:
         median = _exact_l1_median(X)
     else:
@@ -442,10 +441,6 @@ def _kernel_matrix(
     if B is not None and A.shape[1] != B.shape[1]:
         raise KexueValueError(f"X has {A.shape[1]} columns and Y has {B.shape[1]}, but they must have as many")
     resolved = make_kernel(A, kernel, workers=workers, **options)
-    offset = offset_of(A) if resolved.is_shift_invariant else None
-    if offset is not None:
-        A = A - offset
-        B = None if B is None else B - offset
     shape = (len(A), len(A if B is None else B))
     if out is None:
         out = np.empty(shape, dtype=dtype)
@@ -515,8 +510,8 @@ def rbf_kernel(
 
     Notes
     -----
-    O(n m d) time. Points far from the origin lose no digits: they are shifted first. ``sigma`` of texts that write
-    exp(-d^2 / sigma^2) is ``gamma=1 / sigma**2``.
+    O(n m d) time. Points far from the origin lose no digits: distances are sums of differences. ``sigma`` of texts
+    that write exp(-d^2 / sigma^2) is ``gamma=1 / sigma**2``.
 
     References
     ----------
