@@ -15,7 +15,7 @@ from kexue._context import count_workers
 from kexue._errors import KexueValueError
 from kexue._hsic import Estimator, PairSums, alignment, estimate, pair_sums, require_estimator, require_spread
 from kexue._hsic_test import positive_integer
-from kexue._kernels import Kernel, _pair, as_paired_points, as_points, kernel_pair, offset_of, row_blocks, shifted
+from kexue._kernels import Kernel, _pair, as_paired_points, as_points, kernel_pair, row_blocks
 
 MEDIAN_ROWS = 2048  # 2 million distances: their median is within 1% or so of that of all points
 
@@ -433,7 +433,6 @@ def _within(X: np.ndarray, Y: np.ndarray, kernels: tuple[Kernel, Kernel], block:
     if b < 2:
         diagonals = [one.diagonal(points) if b else np.zeros(0) for points, one in zip((X, Y), kernels, strict=True)]
         return HSICSums(np.zeros(3), 0, {block: np.stack([np.zeros(b), np.zeros(b), *diagonals])}, _eps(X))
-    X, Y = (shifted(points, one) for points, one in zip((X, Y), kernels, strict=True))
     sums = pair_sums(X, Y, *kernels, workers=workers)
     products = np.array([sums.product, sums.square_x, sums.square_y])
     rows = np.stack([sums.rows_x, sums.rows_y, sums.diagonal_x, sums.diagonal_y])
@@ -446,8 +445,6 @@ def _between(
 ) -> HSICSums:  # fmt: skip
     b, c = len(X), len(X2)
     rows, columns = np.zeros((4, b)), np.zeros((4, c))
-    offsets = [_near(points, one) for points, one in zip((X, Y), kernels, strict=True)]
-    X, X2, Y, Y2 = X - offsets[0], X2 - offsets[0], Y - offsets[1], Y2 - offsets[1]
     products = np.zeros(3)
     if b and c and any(one.is_callable for one in kernels):
         for part in row_blocks(b, c):
@@ -472,12 +469,6 @@ def _between(
         )
     # (j, i) as well as (i, j).
     return HSICSums(2 * products, 2 * b * c, {blocks[0]: rows, blocks[1]: columns}, _eps(X))
-
-
-def _near(points: np.ndarray, kernel: Kernel) -> np.ndarray | float:
-    """What to subtract from points of this block, and of others that it is paired with, so as to lose no digits."""
-    offset = offset_of(points) if kernel.is_shift_invariant and len(points) else None
-    return points.dtype.type(0) if offset is None else offset
 
 
 def _rectangle(A: np.ndarray, B: np.ndarray, kernel: Kernel, workers: int) -> np.ndarray:
