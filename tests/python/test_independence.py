@@ -325,6 +325,16 @@ def test_hsic_from_kernels_does_not_assume_symmetry(rng):
 
 
 @pytest.mark.parametrize("function", [hsic_from_kernels, hsic_from_kernels_unbiased])
+def test_hsic_from_kernels_axes(function, rng):
+    K, L = rng.normal(size=(3, 6, 6)), rng.normal(size=(3, 6, 6))
+    expected = function(K, L)
+    moved = function(np.moveaxis(K, 0, 2), np.moveaxis(L, 0, 1), axes=[(0, 1), (0, 2), ()])
+    np.testing.assert_allclose(moved, expected, rtol=1e-12)
+    assert function(K, L, keepdims=True).shape == (3, 1, 1)
+    np.testing.assert_array_equal(function(K, L, out=np.empty(3)), expected)
+
+
+@pytest.mark.parametrize("function", [hsic_from_kernels, hsic_from_kernels_unbiased])
 def test_hsic_from_kernels_layouts(function, any_layout, plain, untouched, dtype, rng):
     x = rng.normal(size=(6, 5)).astype(dtype)
     K = any_layout(rbf_kernel(x, gamma=0.2))

@@ -17,7 +17,8 @@ import kexue.ufuncs
 
 UFUNCS = {name: value for name, value in vars(kexue.ufuncs).items() if isinstance(value, np.ufunc)}
 ELEMENTWISE = [name for name, value in UFUNCS.items() if value.signature is None]
-ROWS = [name for name, value in UFUNCS.items() if value.signature is not None]
+PAIRS = ["hsic_from_kernels", "hsic_from_kernels_unbiased"]  # of matrices, with axes of their own: test_independence.py
+ROWS = [name for name, value in UFUNCS.items() if value.signature is not None and name not in PAIRS]
 CORE = 9
 
 
@@ -135,9 +136,10 @@ def test_docstring(ufunc):
 
 def test_layouts(ufunc, any_layout, plain, untouched, dtype, rng):
     arrays = [any_layout(array) for array in operands(ufunc, rng, (5, 7), dtype)]
-    with untouched(*arrays):
+    with untouched(*arrays), np.errstate(invalid="ignore"):  # too few points, if the layout leaves one
         result = ufunc(*arrays)
-    assert_same(ufunc, result, ufunc(*map(plain, arrays)))
+        expected = ufunc(*map(plain, arrays))
+    assert_same(ufunc, result, expected)
 
 
 @pytest.mark.parametrize(
