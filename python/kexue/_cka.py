@@ -93,9 +93,9 @@ def cka_matrix(
     >>> second = first @ rng.normal(size=(10, 20))
     >>> third = np.maximum(second, 0)
     >>> kexue.cka_matrix([first, second, third]).round(2)
-    array([[1.  , 0.76, 0.67],
-           [0.76, 1.  , 0.87],
-           [0.67, 0.87, 1.  ]])
+    array([[1.  , 0.82, 0.71],
+           [0.82, 1.  , 0.89],
+           [0.71, 0.89, 1.  ]])
     """
     estimator: Estimator = "unbiased" if debiased else "biased"
     at_least = require_estimator(estimator)

@@ -20,7 +20,7 @@ from kexue._hsic import prepared
 from kexue._kernels import Kernel, _pair, as_paired_points, kernel_pair, row_blocks
 
 _MEMORY_LIMIT = 4 << 30
-_PERMUTATION_BYTES = 16 << 20
+_PERMUTATION_BYTES = 1 << 20  # stays in a cache
 _ENTRIES_AT_ONCE = 1 << 28  # of gathered matrix entries: a tenth of a second, then an interrupt is seen
 _FEWEST_AT_ONCE = 16
 # Where points are equal, their entries may differ by a last digit of float32, in K and in L: the sums of such
@@ -355,14 +355,17 @@ def _permutations(n: int, count: int, generator: np.random.Generator) -> tuple[i
 
 def _all_but_the_identity(n: int) -> Iterator[np.ndarray]:
     every = itertools.islice(itertools.permutations(range(n)), 1, None)
-    while block := list(itertools.islice(every, _PERMUTATION_BYTES // (64 * n))):
+    while block := list(itertools.islice(every, _PERMUTATION_BYTES // (4 * n))):
         yield np.array(block, dtype=np.int32)
 
 
 def _random_permutations(n: int, count: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Blocks of permutations, each until the next one."""
     step = max(_FEWEST_AT_ONCE, min(_PERMUTATION_BYTES // (4 * n), _ENTRIES_AT_ONCE // (n * n)))
+    space = np.empty((min(step, count), n), dtype=np.int32)
     for start in range(0, count, step):
-        rows = np.tile(np.arange(n, dtype=np.int32), (min(step, count - start), 1))
+        rows = space[: count - start]
+        rows[...] = np.arange(n, dtype=np.int32)
         # Row after row: the size of the blocks has no influence.
         yield generator.permuted(rows, axis=1, out=rows)
 

@@ -169,7 +169,7 @@ def test_all_permutations_where_they_are_few(n, rng):
 def test_all_permutations_come_in_blocks(monkeypatch, rng):
     X, Y = rng.normal(size=(2, 6))
     expected = hsic_test(X, Y)
-    monkeypatch.setattr(module, "_PERMUTATION_BYTES", 64 * 6 * 7)
+    monkeypatch.setattr(module, "_PERMUTATION_BYTES", 4 * 6 * 7)
     result = hsic_test(X, Y)
     assert len(result.null_distribution) == 719
     np.testing.assert_array_equal(result.null_distribution, expected.null_distribution)
