@@ -27,6 +27,10 @@ PARAMETERS = {
 }
 
 
+def reference_kernel(A, B):
+    return reference.kernel_matrix("rbf", A, B, gamma=0.3)
+
+
 def dependent(rng, n=15, columns_x=3, columns_y=2):
     X = rng.normal(size=(n, columns_x))
     return X, np.tanh(X[:, :1]) + rng.normal(size=(n, columns_y))
@@ -37,7 +41,9 @@ def matrices(X, Y, name):
 
 
 def drawn(n, count, seed):
-    return np.random.default_rng(seed).permuted(np.tile(np.arange(n), (count, 1)), axis=1)
+    """The random permutations: the order of the upper bits of 64."""
+    bits = np.random.default_rng(seed).integers(0, 2**64 - 1, size=(count, n), dtype=np.uint64, endpoint=True)
+    return np.argsort(bits >> np.uint64((n - 1).bit_length()), axis=1, kind="stable")
 
 
 # ---- values ----
@@ -146,10 +152,33 @@ def test_linear_kernels_far_from_the_origin(rng):
     np.testing.assert_allclose(far.null_distribution, near.null_distribution, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", [*PARAMETERS, "precomputed", reference_kernel])
+def test_matrices_in_blocks_of_rows(name, monkeypatch, rng):
+    X, Y = dependent(rng, 40)
+    if name == "precomputed":
+        X, Y = matrices(X, Y, "rbf")
+    options = {"kernel": name, **PARAMETERS.get(name, {})}
+    expected = hsic_test(X, Y, rng=0, **options)
+    monkeypatch.setattr("kexue._kernels._BLOCK_ENTRIES", 300)
+    result = hsic_test(X, Y, rng=0, **options)
+    assert result.statistic == pytest.approx(expected.statistic, rel=1e-12)
+    assert result.pvalue == expected.pvalue
+    np.testing.assert_allclose(result.null_distribution, expected.null_distribution, rtol=1e-5)
+
+
 def test_overflow():
     for X in (1e160 * X6, (1e25 * X6).astype(np.float32)):
         with pytest.raises(OverflowError, match="overflow"):
             hsic_test(X, X, kernel="linear")
+
+
+def test_random_permutations_are_uniform():
+    """All 24 of 4 points come 2000 times in 48,000, but for what is likely at 99.9 %."""
+    rows = np.concatenate([block.copy() for block in module._random_permutations(4, 48_000, np.random.default_rng(0))])
+    assert (np.sort(rows, axis=1) == np.arange(4)).all()
+    counts = np.unique(rows, axis=0, return_counts=True)[1]
+    assert len(counts) == 24
+    assert stats.chisquare(counts).pvalue > 0.001
 
 
 # ---- exactness ----
