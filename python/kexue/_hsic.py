@@ -27,6 +27,7 @@ from kexue._kernels import (
 
 Estimator: TypeAlias = Literal["biased", "n-1", "unbiased"]
 _ESTIMATORS = ("biased", "n-1", "unbiased")
+FLOAT64_EPS = float(np.finfo(np.float64).eps)
 
 
 def require_estimator(estimator: Any) -> int:
@@ -36,6 +37,7 @@ def require_estimator(estimator: Any) -> int:
     return 4 if estimator == "unbiased" else 2
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def centred(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Points minus their mean; exactly 0 where all are equal."""
     X = np.subtract(X, X[0], dtype=np.float64)
@@ -69,7 +71,7 @@ class PairSums:
     diagonal_x, diagonal_y : ndarray of float64, shape (n,)
         K_ii and L_ii.
     eps : float
-        The relative error of an entry of a matrix.
+        The relative error of a sum: float64's, also of float32 entries, whose own errors are independent of each other.
     """
 
     product: float
@@ -105,6 +107,7 @@ class PairSums:
         return estimate(self.square_y, *sides, estimator, self.eps * self.size_y)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is an OverflowError
 def estimate(
     product: float,
     rows_x: np.ndarray,
@@ -142,10 +145,9 @@ def pair_sums(
     """Sums over all pairs of points, in O(n) memory (callables: a block of rows of their matrices)."""
     n = len(X)
     rows_x, rows_y = np.empty(n), np.empty(n)
-    eps = float(np.finfo(X.dtype).eps)
     if not (kernel_x.is_callable or kernel_y.is_callable):
         sums = _independence.sums(X, kernel_x.parameters, Y, kernel_y.parameters, rows_x, rows_y, workers)
-        return PairSums(*sums, rows_x, rows_y, kernel_x.diagonal(X), kernel_y.diagonal(Y), eps)
+        return PairSums(*sums, rows_x, rows_y, kernel_x.diagonal(X), kernel_y.diagonal(Y), FLOAT64_EPS)
     diagonal_x, diagonal_y = np.empty(n), np.empty(n)
     sides = [
         (X, kernel_x, rows_x, diagonal_x, np.zeros(n), np.zeros(n)),
@@ -157,7 +159,6 @@ def pair_sums(
         matrices = []
         for side, (points, kernel, rows, diagonal, columns, sizes) in enumerate(sides):
             matrix = kernel.matrix(points[block], points, workers=workers).astype(np.float64)
-            eps = max(eps, float(np.finfo(points.dtype).eps))
             diagonal[block] = matrix[own - block.start, own]
             matrix[own - block.start, own] = 0
             rows[block] = matrix.sum(axis=1)
@@ -168,7 +169,7 @@ def pair_sums(
         product += float(np.vdot(*matrices))
     for _, _, rows, _, columns, sizes in sides:
         _require_symmetric(rows, columns, sizes)
-    return PairSums(product, *squares, rows_x, rows_y, diagonal_x, diagonal_y, eps)
+    return PairSums(product, *squares, rows_x, rows_y, diagonal_x, diagonal_y, FLOAT64_EPS)
 
 
 def _require_symmetric(rows: np.ndarray, columns: np.ndarray, sizes: np.ndarray) -> None:
@@ -293,7 +294,9 @@ def hsic(
     With row sums k and l of the kernel matrices, J = I - 1/n, tr(KJLJ) is sum(K * L) - 2 k.l / n + sum(k) sum(l) / n^2:
     O(n^2 d) time, half of it by symmetry. Linear kernels with d < n take O(n d_x d_y): HSIC is the squared norm of the
     covariance matrix. Points far from the origin lose no digits, but with "polynomial", which is not invariant.
-    A callable is called on blocks of rows, in O(n) memory too, and twice for each pair.
+    A callable is called on blocks of rows, in O(n) memory too, and twice for each pair. What is summed are the values
+    of K and L, and HSIC is their spread: a bandwidth far above all distances, which makes all values nearly equal,
+    costs the digits that they share.
 
     References
     ----------
@@ -416,7 +419,6 @@ def cka(
         X, Y = _unit_scale(centred(X, np.float64)), _unit_scale(centred(Y, np.float64))
         both, of_x, of_y = (feature_hsic(A, B, estimator) for A, B in ((X, Y), (X, X), (Y, Y)))
         size_x, size_y = (feature_hsic(A, A, "biased") for A in (X, Y)) if debiased else (of_x, of_y)
-        eps = float(np.finfo(np.float64).eps)
     else:
         X, Y = (
             _unit_scale(prepared(A, kernel)) if kernel.name == "linear" else prepared(A, kernel)
@@ -424,9 +426,11 @@ def cka(
         )
         sums = pair_sums(X, Y, kernel_x, kernel_y, workers=workers)
         both, of_x, of_y = sums.hsic(estimator), sums.hsic_of_x(estimator), sums.hsic_of_y(estimator)
-        size_x, size_y, eps = sums.size_x, sums.size_y, sums.eps
-    require_spread("X", of_x, size_x, eps)
-    require_spread("Y", of_y, size_y, eps)
+        size_x, size_y = sums.size_x, sums.size_y
+        if debiased:  # which has no diagonal
+            size_x, size_y = sums.square_x / len(X) ** 2, sums.square_y / len(X) ** 2
+    require_spread("X", of_x, size_x, FLOAT64_EPS)
+    require_spread("Y", of_y, size_y, FLOAT64_EPS)
     return alignment(both, of_x, of_y, debiased=debiased)
 
 
@@ -532,6 +536,7 @@ def hsic_gradient(
     return grad_x, grad_y
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _gradient(
     X: np.ndarray,
     kernel_x: Kernel,
@@ -658,12 +663,12 @@ def normalized_hsic(
 def _normalized_matrix(name: str, X: np.ndarray, kernel: Kernel, epsilon: float, workers: int | None) -> np.ndarray:
     n = len(X)
     matrix = full_matrix(X, kernel, workers)
+    if not np.isfinite(matrix).all():
+        raise OverflowError(f"the kernel's values overflow; scale {name}, or choose a smaller gamma")
     means = matrix.mean(axis=1)
     matrix -= means[:, None]
     matrix -= means
     matrix += means.mean()
-    if not np.isfinite(matrix).all():
-        raise OverflowError(f"the kernel's values overflow; scale {name}, or choose a smaller gamma")
     regularized = matrix.copy()
     regularized[np.diag_indices(n)] += epsilon * n
     try:

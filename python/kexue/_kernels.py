@@ -87,7 +87,8 @@ class Kernel:
             blocks = (X[i : i + step] for i in range(0, len(X), step))
             return np.concatenate([np.diagonal(self._call(block, block)) for block in blocks]).astype(np.float64)
         squares = np.einsum("ij,ij->i", X, X, dtype=np.float64)
-        return squares if self.name == "linear" else (self.gamma * squares + self.coef0) ** self.degree
+        with np.errstate(over="ignore"):
+            return squares if self.name == "linear" else (self.gamma * squares + self.coef0) ** self.degree
 
     def diagonal_slope(self, X: np.ndarray) -> np.ndarray | None:
         """Half of the gradient of k(x, x) at each point is the result times x; None: it is 0. Not for a callable."""
@@ -95,7 +96,8 @@ class Kernel:
             return np.ones(len(X))
         if self.name == "polynomial":
             squares = np.einsum("ij,ij->i", X, X, dtype=np.float64)
-            return self.degree * self.gamma * (self.gamma * squares + self.coef0) ** (self.degree - 1)
+            with np.errstate(over="ignore"):
+                return self.degree * self.gamma * (self.gamma * squares + self.coef0) ** (self.degree - 1)
         return None
 
     def _call(self, A: np.ndarray, B: np.ndarray) -> np.ndarray:
@@ -130,31 +132,6 @@ def as_paired_points(X: ArrayLike, Y: ArrayLike, at_least: int = 2) -> tuple[np.
     if len(X) < at_least:
         raise KexueValueError(f"X and Y have {len(X)} point{'s' * (len(X) != 1)}, but at least {at_least} are needed")
     return X, Y
-
-
-def offset_of(X: np.ndarray) -> np.ndarray | None:
-    """What to subtract from points far from the origin, so that squared distances keep their digits; None if nothing.
-
-    A column is shifted by its mean where that is above its standard deviation. Otherwise there is nothing to gain, and
-    where an outlier moved the mean away from the other points, there is much to lose.
-    """
-    n = len(X)
-    if n == 0:
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = np.full(n, 1 / n, dtype=X.dtype) @ X
-        if not 2 * np.vdot(mean, mean) > np.vdot(X, X) / n:
-            return None
-        square = np.einsum("ij,ij->j", X, X, dtype=np.float64) / n
-        return np.where(2 * mean.astype(np.float64) ** 2 > square, mean, 0).astype(X.dtype)
-
-
-def shifted(X: np.ndarray, kernel: Kernel) -> np.ndarray:
-    """The points near the origin, if that leaves the kernel as it is."""
-    if not kernel.is_shift_invariant:
-        return X
-    offset = offset_of(X)
-    return X if offset is None else X - offset
 
 
 def full_matrix(X: np.ndarray, kernel: Kernel, workers: int | None = None) -> np.ndarray:
@@ -294,7 +271,10 @@ def _median_distance(X: np.ndarray, kernel: str, name: str, workers: int | None)
     if len(X) < 2:
         raise KexueValueError(f"a median distance needs at least 2 points, but {name} has {len(X)}")
     if kernel == "rbf":
-        median = float(_independence.median_distance(X, workers))
+        try:
+            median = float(_independence.median_distance(X, workers))
+        except KexueValueError:  # the points are finite, but not their distances
+            median = math.inf
     elif len(X) <= _EXACT_L1_POINTS:
         median = _exact_l1_median(X)
     else:

@@ -1,5 +1,7 @@
 """Kernels, HSIC, CKA and gradients against their definitions, METHODS' values and mpmath; invariants; errors."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -142,6 +144,15 @@ def test_cka(name, debiased, rng):
         assert cka(wide, other, debiased=debiased) == pytest.approx(expected, rel=1e-9)
 
 
+def test_debiased_cka_of_points_far_apart(rng):
+    """Off the diagonal, which does not count, all values of the kernel are below 1e-10."""
+    X, Y = rng.random(size=(2, 8, 1)) + 3 * np.arange(8)[:, None]
+    K, L = reference.kernel_matrix("rbf", X, gamma=6.0), reference.kernel_matrix("rbf", Y, gamma=6.0)
+    assert (K - np.eye(8)).max() < 1e-10
+    value = cka(X, Y, kernel="rbf", gamma=6.0, debiased=True)
+    assert value == pytest.approx(reference.cka(K, L, "unbiased"), rel=1e-9)
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
 @pytest.mark.parametrize("epsilon", [1e-5, 0.1])
 def test_normalized_hsic(name, epsilon, rng):
@@ -205,6 +216,22 @@ def test_kernel_matrices(name, rng):
             function(X), reference.kernel_matrix(name, X, gamma=1 / 3, **defaults), rtol=1e-13, err_msg="1 / d"
         )
     assert function(np.empty((0, 3)), Y, **parameters).shape == (0, 5)
+
+
+def test_memory(rng):
+    """No n x n matrix, of 72 MB, in blocks of a callable either."""
+    X, Y = dependent(rng, n=3000)
+    for function in (hsic, hsic_gradient, cka):
+        for kernel in ("rbf", lambda A, B: A @ B.T):
+            if function is hsic_gradient and kernel != "rbf":
+                continue
+            tracemalloc.start()
+            try:
+                function(X, Y, kernel=kernel)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert peak < (4e6 if kernel == "rbf" else 50e6)
 
 
 def test_kernel_matrix_bandwidths(rng):
@@ -386,6 +413,15 @@ def test_float32(name, rng):
             np.testing.assert_allclose(narrow, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
     assert cka(X, Y, **options) == pytest.approx(reference.cka(K, L), rel=1e-4)
     assert normalized_hsic(X, Y, **options) == normalized_hsic(X.astype(float), Y.astype(float), **options)
+
+
+def test_float32_with_a_wide_bandwidth(rng):
+    """Values of the kernel are 1 - 1e-5: their float32 errors are not those of the sums."""
+    X, Y = dependent(rng, n=400)
+    options = {"kernel": "rbf", "bandwidth": 300.0}
+    narrow = X.astype(np.float32), Y.astype(np.float32)
+    assert cka(*narrow, **options) == pytest.approx(cka(X, Y, **options), rel=1e-3)
+    assert hsic(*narrow, bandwidth=300.0) == pytest.approx(hsic(X, Y, bandwidth=300.0), rel=1e-3)
 
 
 def test_mixed_dtypes(rng):
@@ -676,10 +712,16 @@ def test_bad_callables(rng):
 def test_overflow(rng):
     X, Y = dependent(rng)
     for options in ({"kernel": "linear"}, {"kernel": "polynomial"}):
-        with np.errstate(over="ignore", invalid="ignore"), pytest.raises(OverflowError, match="overflow"):
+        with pytest.raises(OverflowError, match="overflow"):
             hsic(X * 1e200, Y, **options)
-        with np.errstate(over="ignore", invalid="ignore"), pytest.raises(OverflowError, match="overflow"):
+        with pytest.raises(OverflowError, match="overflow"):
             hsic_gradient(X, Y * 1e200, **options)
+    with pytest.raises(OverflowError, match="overflow"):
+        normalized_hsic(X * 1e200, Y, kernel="polynomial")
+    with pytest.raises(OverflowError, match="overflow"):
+        cka(X * 1e200, Y, kernel="polynomial")
+    with pytest.raises(OverflowError, match="distances of X overflow"):
+        hsic(X * 1e200, Y)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values())

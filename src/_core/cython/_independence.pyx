@@ -254,19 +254,21 @@ def permutation_sums(cnp.ndarray K, cnp.ndarray L, cnp.ndarray permutations, cnp
     raise_for_status(outcome)
 
 
-def median_distance(cnp.ndarray X, workers):
-    """The median of the Euclidean distances of all pairs.
+def median_distance(cnp.ndarray X, int kind, workers):
+    """The median of the distances of all pairs.
 
     Parameters
     ----------
     X : ndarray, shape (n, d)
         n >= 2
+    kind : int
+        LAPLACE for distances of the L1 norm; else they are Euclidean.
     workers : int or None
     """
     cdef kx_ctx_t ctx
     fill_context(&ctx, workers)
     cdef kx_independence_points_t x
-    describe(&x, X, (KX_INDEPENDENCE_LINEAR, 0, 0, 0))
+    describe(&x, X, (kind, 0, 0, 0))
     cdef int64_t n = cnp.PyArray_DIM(X, 0)
     cdef bint narrow = is_narrow(X)
     cdef double median = 0

@@ -36,10 +36,10 @@ void KX_KERNEL(kx_independence_pack_f32)(const kx_independence_points_t *x, int6
 void KX_KERNEL(kx_independence_pack_f64)(const kx_independence_points_t *x, int64_t n, double *packed);
 
 /* A tile: the values of `rows` rows (at most a block, from a panel's beginning) and the columns of a panel, in rows of PANEL numbers. Where
-   is_squared, squared distances instead. */
+   is_distance, the L1 distances of LAPLACE or else the squares of Euclidean ones. */
 void KX_KERNEL(kx_independence_tile_f32)(const kx_independence_points_t *x, const float *rows, int64_t count, const float *panel,
-                                         int is_squared, float *tile);
+                                         int is_distance, float *tile);
 void KX_KERNEL(kx_independence_tile_f64)(const kx_independence_points_t *x, const double *rows, int64_t count, const double *panel,
-                                         int is_squared, double *tile);
+                                         int is_distance, double *tile);
 
 #endif

@@ -1,6 +1,6 @@
 /* The median of all pairwise distances, exactly, without keeping them.
 
-   A radix selection by the bits of the squared distances, which order as they do: a pass over the tiles counts how many fall below a range
+   A radix selection by the bits of the distances (of their squares, if Euclidean), which order as they do: a pass over the tiles counts how many fall below a range
    and into each of its BINS parts; the range is then the part that holds the wanted rank. The first range is a guess from the pairs of a few
    points, wrong at times and then widened; with it, one pass is mostly enough to leave few enough numbers to be collected in a second. */
 #ifndef KX_REAL
@@ -14,13 +14,16 @@ KX_DISPATCH(kx_independence_median_distance_f32, KX_MEDIAN_PARAMETERS, (ctx, x, 
 KX_DISPATCH(kx_independence_median_distance_f64, KX_MEDIAN_PARAMETERS, (ctx, x, n, median))
 
 #ifndef KX_DISPATCH_PASS
+#include <float.h>
+
 #include "kernels/independence_internal.h"
 
-enum { BINS = 2048, COLLECTED = 1 << 20, GUESSING = 192 };
+enum { BINS = 2048, COLLECTED = 1 << 20, GUESSING = 192, VECTORS = 3 };
 
 /* A pass: numbers in [low, high) are counted by (number - low) >> shift, or written to `found` from the strip's own place on. */
 typedef struct kx_median_job {
-    int64_t dimension, n, strips, blocks;
+    const kx_independence_points_t *x;
+    int64_t n, strips, blocks;
     const void *packed;
     uint64_t low, high;
     int shift;
@@ -75,25 +78,39 @@ static uint64_t select_rank(uint64_t *numbers, int64_t count, int64_t rank) {
 
 #define KX_REAL float
 #define KX_SUFFIX f32
+#define KX_VECTOR kx_f32v
+#define KX_LANES KX_F32_LANES
+#define KX_MASK_BITS kx_f32m_bits
 #include "independence_median.c"
 #undef KX_REAL
 #undef KX_SUFFIX
+#undef KX_VECTOR
+#undef KX_LANES
+#undef KX_MASK_BITS
 
 #define KX_REAL double
 #define KX_SUFFIX f64
+#define KX_VECTOR kx_f64v
+#define KX_LANES KX_F64_LANES
+#define KX_MASK_BITS kx_f64m_bits
 #include "independence_median.c"
 #undef KX_REAL
 #undef KX_SUFFIX
+#undef KX_VECTOR
+#undef KX_LANES
+#undef KX_MASK_BITS
 #endif
 
 #else /* the template */
 
+#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #define PANEL KX_PASTE(KX_PANEL_, KX_SUFFIX)
 #define BLOCK KX_PASTE(KX_BLOCK_, KX_SUFFIX)
 
 static kx_status_t KX_TYPED(go_through)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
     kx_median_job_t *job = arg;
-    const kx_independence_points_t points = {.dimension = job->dimension};
+    const int64_t d = job->x->dimension;
+    const KX_VECTOR low = V(set)((KX_REAL)KX_TYPED(value)(job->low)), high = V(set)((KX_REAL)KX_TYPED(value)(job->high - 1));
     _Alignas(64) KX_REAL tile[BLOCK * PANEL];
     for (int64_t strip = begin; strip < end; strip++) {
         uint64_t *found = job->found;
@@ -106,20 +123,26 @@ static kx_status_t KX_TYPED(go_through)(kx_task_t *task, void *arg, int64_t begi
             const int64_t i = block * BLOCK, rows = job->n - i < BLOCK ? job->n - i : BLOCK;
             for (int64_t j = i; j < job->n; j += PANEL) {
                 if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-                KX_KERNEL(KX_TYPED(kx_independence_tile))(&points, (const KX_REAL *)job->packed + i * job->dimension, rows,
-                                                          (const KX_REAL *)job->packed + j * job->dimension, 1, tile);
+                KX_KERNEL(KX_TYPED(kx_independence_tile))(job->x, (const KX_REAL *)job->packed + i * d, rows,
+                                                          (const KX_REAL *)job->packed + j * d, 1, tile);
                 for (int64_t r = 0; r < rows; r++) {
                     const int64_t first = i + r + 1 > j ? i + r + 1 - j : 0, beyond = job->n - j < PANEL ? job->n - j : PANEL;
-                    int64_t below = 0;
-                    for (int64_t c = first; c < beyond; c++) {
-                        const uint64_t bits = KX_TYPED(bits)(tile[r * PANEL + c]);
-                        below += bits < job->low;
-                        if (bits < job->low || bits >= job->high) continue;
+                    if (first >= beyond) continue;
+                    const KX_REAL *row = tile + r * PANEL;
+                    uint64_t below = 0, above = 0;
+                    for (int v = 0; v < VECTORS; v++) {
+                        const KX_VECTOR values = V(load)(row + v * KX_LANES);
+                        below |= (uint64_t)KX_MASK_BITS(V(less)(values, low)) << (v * KX_LANES);
+                        above |= (uint64_t)KX_MASK_BITS(V(less)(high, values)) << (v * KX_LANES);
+                    }
+                    const uint64_t pairs = ((UINT64_C(1) << beyond) - 1) >> first << first;
+                    if (!found) counts[BINS] += kx_count_bits(below & pairs);
+                    for (uint64_t rest = pairs & ~below & ~above; rest; rest &= rest - 1) {
+                        const uint64_t bits = KX_TYPED(bits)(row[kx_lowest_bit(rest)]);
                         if (found) *found++ = bits;
                         else if (job->least) least = bits < least ? bits : least;
                         else counts[(bits - job->low) >> job->shift]++;
                     }
-                    if (!found) counts[BINS] += below;
                 }
             }
         }
@@ -129,7 +152,7 @@ static kx_status_t KX_TYPED(go_through)(kx_task_t *task, void *arg, int64_t begi
 }
 
 static kx_status_t KX_TYPED(pass)(const kx_ctx_t *ctx, kx_median_job_t *job) {
-    const int is_small = (double)job->n * (double)job->n * (double)job->dimension < KX_SERIAL_WORK;
+    const int is_small = (double)job->n * (double)job->n * (double)job->x->dimension < KX_SERIAL_WORK;
     return kx_parallel_for(ctx, job->strips, is_small ? job->strips : 1, KX_TYPED(go_through), job);
 }
 
@@ -203,18 +226,23 @@ static void KX_TYPED(guess)(const kx_independence_points_t *x, int64_t n, KX_REA
                 for (int64_t c = 0; c < PANEL && j + c < GUESSING; c++)
                     if (j + c > i + r) numbers[count++] = KX_TYPED(bits)(tile[r * PANEL + c]);
         }
-    *low = select_rank(numbers, count, count * 2 / 5);
-    *high = select_rank(numbers, count, count * 3 / 5) + 1;
+    *low = select_rank(numbers, count, count * 11 / 25);
+    *high = select_rank(numbers, count, count * 14 / 25) + 1;
 }
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_independence_median_distance)) KX_MEDIAN_PARAMETERS {
     kx_status_t status = KX_KERNEL(kx_independence_check)(x, n);
     if (status != KX_OK) return status;
     if (n < 2 || n > INT64_C(3000000000) || !median) return KX_E_ARGUMENT;
-    const uint64_t top = KX_TYPED(bits)((KX_REAL)INFINITY) + 1;
-    kx_median_job_t job = {.dimension = x->dimension, .n = n, .blocks = (n + BLOCK - 1) / BLOCK, .low = 0, .high = top};
-    job.strips = job.blocks < KX_STRIPS ? job.blocks : KX_STRIPS;
     if (x->dimension > INT64_MAX / 1024) return KX_E_OVERFLOW;
+    for (int64_t i = 0; i < n; i++) { /* a NaN is in no range */
+        const KX_REAL *point = (const KX_REAL *)((const char *)x->points + i * x->row_stride);
+        for (int64_t k = 0; k < x->dimension; k++)
+            if (!(fabs((double)point[k]) <= DBL_MAX)) return KX_E_NONFINITE;
+    }
+    const uint64_t top = KX_TYPED(bits)((KX_REAL)INFINITY) + 1;
+    kx_median_job_t job = {.x = x, .n = n, .blocks = (n + BLOCK - 1) / BLOCK, .low = 0, .high = top};
+    job.strips = job.blocks < KX_STRIPS ? job.blocks : KX_STRIPS;
     kx_layout_t layout = {0, 0};
     const size_t packed_at = kx_layout_add(&layout, kx_round_up(n > GUESSING ? n : GUESSING, PANEL),
                                            (size_t)(x->dimension + !x->dimension) * sizeof(KX_REAL));
@@ -243,9 +271,12 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_median_distance)) KX_MEDIAN_PARAM
     }
     kx_release(ctx, block);
     if (status != KX_OK) return status;
-    *median = 0.5 * sqrt(KX_TYPED(value)(lower)) + 0.5 * sqrt(KX_TYPED(value)(is_between ? next : lower));
-    return *median <= 1.7976931348623157e308 ? KX_OK : KX_E_NONFINITE;
+    double first = KX_TYPED(value)(lower), second = is_between ? KX_TYPED(value)(next) : first;
+    if (x->kind != KX_INDEPENDENCE_LAPLACE) first = sqrt(first), second = sqrt(second);
+    *median = 0.5 * first + 0.5 * second;
+    return *median <= DBL_MAX ? KX_OK : KX_E_NONFINITE;
 }
+#undef V
 #undef PANEL
 #undef BLOCK
 #endif

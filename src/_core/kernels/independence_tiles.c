@@ -136,12 +136,12 @@ static inline KX_VECTOR KX_TYPED(power)(KX_VECTOR base, int32_t degree) {
 }
 
 void KX_KERNEL(KX_TYPED(kx_independence_tile))(const kx_independence_points_t *x, const KX_REAL *rows, int64_t count,
-                                               const KX_REAL *panel, int is_squared, KX_REAL *tile) {
+                                               const KX_REAL *panel, int is_distance, KX_REAL *tile) {
     const int64_t size = (count + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * PANEL;
-    if (is_squared || x->kind == KX_INDEPENDENCE_RBF) KX_TYPED(fill_squares)(x->dimension, rows, count, panel, tile);
-    else if (x->kind == KX_INDEPENDENCE_LAPLACE) KX_TYPED(fill_sizes)(x->dimension, rows, count, panel, tile);
+    if (x->kind == KX_INDEPENDENCE_LAPLACE) KX_TYPED(fill_sizes)(x->dimension, rows, count, panel, tile);
+    else if (is_distance || x->kind == KX_INDEPENDENCE_RBF) KX_TYPED(fill_squares)(x->dimension, rows, count, panel, tile);
     else KX_TYPED(fill_products)(x->dimension, rows, count, panel, tile);
-    if (is_squared || x->kind == KX_INDEPENDENCE_LINEAR) return;
+    if (is_distance || x->kind == KX_INDEPENDENCE_LINEAR) return;
     if (x->kind == KX_INDEPENDENCE_POLYNOMIAL) {
         const KX_VECTOR gamma = V(set)((KX_REAL)x->gamma), coef0 = V(set)((KX_REAL)x->coef0);
         for (int64_t i = 0; i < size; i += KX_LANES)

@@ -81,8 +81,8 @@ kx_status_t kx_independence_permutation_sums_f32(const kx_ctx_t *ctx, const floa
 kx_status_t kx_independence_permutation_sums_f64(const kx_ctx_t *ctx, const double *k, const double *l, int64_t n,
                                                  const int32_t *permutations, int64_t count, double *sums);
 
-/* The median of the n (n - 1) / 2 Euclidean distances, of an even number of them the mean of the middle two; n >= 2. O(n d) memory. The
-   kernel of x is not used. */
+/* The median of the n (n - 1) / 2 distances, of an even number of them the mean of the middle two; n >= 2, and finite points. Distances are
+   those of the L1 norm if x has the kernel LAPLACE, else Euclidean. O(n d) memory. */
 kx_status_t kx_independence_median_distance_f32(const kx_ctx_t *ctx, const kx_independence_points_t *x, int64_t n, double *median);
 kx_status_t kx_independence_median_distance_f64(const kx_ctx_t *ctx, const kx_independence_points_t *x, int64_t n, double *median);
 
