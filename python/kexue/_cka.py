@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
 from kexue._hsic import (
+    FLOAT64_EPS,
     Estimator,
     PairSums,
     _unit_scale,
@@ -172,7 +173,7 @@ def _in_feature_space(
         A = features(i)
         own.append(feature_hsic(A, A, estimator))
         size = feature_hsic(A, A, "biased") if estimator == "unbiased" else own[i]
-        require_spread(layer.name, own[i], size, float(np.finfo(np.float64).eps))
+        require_spread(layer.name, own[i], size, FLOAT64_EPS)
     left: tuple[int, np.ndarray] | None = None
 
     def both(i: int, j: int) -> float:
@@ -207,16 +208,16 @@ def _in_tiles(layers: list[_Layer], rows: int, columns: range, estimator: Estima
         sums[:, start:] += tile.sum(axis=1)
         flat = tile.reshape(count, -1)
         products += 2 * (flat @ flat.T)
-    eps = max(float(np.finfo(own.dtype).eps) for own in points)
     diagonals = [layer.kernel.diagonal(own) for layer, own in zip(layers, points, strict=True)]
 
     def pair(i: int, j: int) -> PairSums:
         numbers = float(products[i, j]), float(products[i, i]), float(products[j, j])
-        return PairSums(*numbers, sums[i], sums[j], diagonals[i], diagonals[j], eps)
+        return PairSums(*numbers, sums[i], sums[j], diagonals[i], diagonals[j], FLOAT64_EPS)
 
     own = []
     for i, layer in enumerate(layers):
         of_itself = pair(i, i)
         own.append(of_itself.hsic(estimator))
-        require_spread(layer.name, own[i], of_itself.size_x, eps)
+        size = of_itself.square_x / n**2 if estimator == "unbiased" else of_itself.size_x  # the former has no diagonal
+        require_spread(layer.name, own[i], size, FLOAT64_EPS)
     return _aligned(layers, rows, columns, own, lambda i, j: pair(i, j).hsic(estimator), estimator)

@@ -13,7 +13,16 @@ from kexue import _independence
 from kexue._arrays import as_real, result_dtype
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
-from kexue._hsic import Estimator, PairSums, alignment, estimate, pair_sums, require_estimator, require_spread
+from kexue._hsic import (
+    FLOAT64_EPS,
+    Estimator,
+    PairSums,
+    alignment,
+    estimate,
+    pair_sums,
+    require_estimator,
+    require_spread,
+)
 from kexue._hsic_test import positive_integer
 from kexue._kernels import Kernel, _pair, as_paired_points, as_points, kernel_pair, row_blocks
 
@@ -37,8 +46,6 @@ class HSICSums:
     rows : dict of ndarray, shape (4, length)
         For each block: sums of the rows of K and of L over these pairs, and the diagonals, which `within`
         has.
-    eps : float
-        The relative error of an entry of a kernel matrix: that of float32 or of float64.
 
     See Also
     --------
@@ -69,7 +76,6 @@ class HSICSums:
     products: np.ndarray
     n_pairs: int
     rows: dict[Any, np.ndarray]
-    eps: float
 
     @classmethod
     def within(
@@ -172,7 +178,7 @@ class HSICSums:
                     f"block {block!r} has {mine.shape[1]} points in one part and {sums.shape[1]} in another"
                 )
             rows[block] = sums if mine is None else mine + sums
-        return HSICSums(self.products + other.products, self.n_pairs + other.n_pairs, rows, max(self.eps, other.eps))
+        return HSICSums(self.products + other.products, self.n_pairs + other.n_pairs, rows)
 
     @property
     def n_points(self) -> int:
@@ -218,8 +224,11 @@ class HSICSums:
         estimator: Estimator = "unbiased" if debiased else "biased"
         sums = self._complete(require_estimator(estimator))
         of_x, of_y = sums.hsic_of_x(estimator), sums.hsic_of_y(estimator)
-        require_spread("X", of_x, sums.size_x, sums.eps)
-        require_spread("Y", of_y, sums.size_y, sums.eps)
+        # The debiased form has no diagonal.
+        squares = sums.square_x / self.n_points**2, sums.square_y / self.n_points**2
+        size_x, size_y = squares if debiased else (sums.size_x, sums.size_y)
+        require_spread("X", of_x, size_x, FLOAT64_EPS)
+        require_spread("Y", of_y, size_y, FLOAT64_EPS)
         return alignment(sums.hsic(estimator), of_x, of_y, debiased=debiased)
 
     def _complete(self, needed: int) -> PairSums:
@@ -231,7 +240,7 @@ class HSICSums:
                 f"the parts have {self.n_pairs} pairs of points, but {n} points have {n * (n - 1)}: each block must "
                 "come once as `within`, and each pair of blocks once as `between`"
             )
-        return PairSums(*map(float, self.products), *np.concatenate(list(self.rows.values()), axis=1), self.eps)
+        return PairSums(*map(float, self.products), *np.concatenate(list(self.rows.values()), axis=1), FLOAT64_EPS)
 
 
 def hsic_streaming(
@@ -321,7 +330,7 @@ def hsic_streaming(
         X, Y = rows.read(start, start + step)
         return X - offsets[0], Y - offsets[1]
 
-    total = HSICSums(np.zeros(3), 0, {}, 0.0)
+    total = HSICSums(np.zeros(3), 0, {})
     for i in range(0, n, step):
         first = block(i)
         total += _within(*first, kernels, i, workers)
@@ -432,11 +441,11 @@ def _within(X: np.ndarray, Y: np.ndarray, kernels: tuple[Kernel, Kernel], block:
     b = len(X)
     if b < 2:
         diagonals = [one.diagonal(points) if b else np.zeros(0) for points, one in zip((X, Y), kernels, strict=True)]
-        return HSICSums(np.zeros(3), 0, {block: np.stack([np.zeros(b), np.zeros(b), *diagonals])}, _eps(X))
+        return HSICSums(np.zeros(3), 0, {block: np.stack([np.zeros(b), np.zeros(b), *diagonals])})
     sums = pair_sums(X, Y, *kernels, workers=workers)
     products = np.array([sums.product, sums.square_x, sums.square_y])
     rows = np.stack([sums.rows_x, sums.rows_y, sums.diagonal_x, sums.diagonal_y])
-    return HSICSums(products, b * (b - 1), {block: rows}, sums.eps)
+    return HSICSums(products, b * (b - 1), {block: rows})
 
 
 def _between(
@@ -468,15 +477,11 @@ def _between(
             workers,
         )
     # (j, i) as well as (i, j).
-    return HSICSums(2 * products, 2 * b * c, {blocks[0]: rows, blocks[1]: columns}, _eps(X))
+    return HSICSums(2 * products, 2 * b * c, {blocks[0]: rows, blocks[1]: columns})
 
 
 def _rectangle(A: np.ndarray, B: np.ndarray, kernel: Kernel, workers: int) -> np.ndarray:
     return kernel.matrix(A, B, workers=workers).astype(np.float64)
-
-
-def _eps(points: np.ndarray) -> float:
-    return float(np.finfo(points.dtype).eps)
 
 
 def _products(K: np.ndarray, L: np.ndarray) -> np.ndarray:

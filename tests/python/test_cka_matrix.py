@@ -23,6 +23,7 @@ OPTIONS = [
     {},
     {"kernel": "rbf"},
     {"kernel": "rbf", "bandwidth": 5.0},
+    {"kernel": "rbf", "bandwidth": 0.7},  # next to a unit matrix where there are many columns
     {"kernel": "laplace", "gamma": 0.02},
     {"kernel": "polynomial", "degree": 2, "coef0": 0.5},
     {"kernel": squared},
