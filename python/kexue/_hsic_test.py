@@ -259,13 +259,10 @@ def _sides(
     for name, matrix, precomputed in zip("XY", (X, Y), given, strict=True):
         if precomputed:
             _require_kernel_matrix(name, matrix)
-    # A linear kernel has no parameter to be found out.
+    # In place of a matrix's kernel, one that has no parameters.
     stand_in = tuple("linear" if precomputed else name for name, precomputed in zip(names, given, strict=True))
-    if all(given):
-        kernels: tuple[Kernel | None, ...] = (None, None)
-    else:
-        found = kernel_pair(X, Y, kernel=stand_in, workers=workers, **options)
-        kernels = tuple(None if precomputed else one for one, precomputed in zip(found, given, strict=True))
+    found = kernel_pair(X, Y, kernel=stand_in, workers=workers, **options)
+    kernels = [None if precomputed else one for one, precomputed in zip(found, given, strict=True)]
     if method == "gamma":
         for name, one, asked in zip("XY", kernels, names, strict=True):
             if one is None or not one.has_unit_diagonal:

@@ -360,6 +360,7 @@ def test_can_be_interrupted(rng):
         ((np.eye(6), Y6), {"method": "gamma", "kernel": ("precomputed", "rbf")}, "that of X is 'precomputed'"),
         ((np.ones(6), Y6), {"method": "gamma", "bandwidth": 1.0}, "the kernel of X is constant"),
         ((X6, Y6), {"method": "gamma", "bandwidth": (1.0, 1e9)}, "the kernel of Y is constant"),
+        ((np.eye(6), np.eye(6)), {"kernel": "precomputed", "gamma": 1.0}, "neither kernel has such a parameter"),
         ((X6, np.eye(6)), {"kernel": "precomputed"}, r"X must be a square kernel matrix, but its shape is \(6, 1\)"),
         ((np.eye(6), np.eye(6, k=1)), {"kernel": "precomputed"}, r"Y\[0, 1\] is 1.0 and Y\[1, 0\] is 0.0"),
         ((X6, Y6), {"kernel": lambda A, B: A}, "returned an array of shape"),
