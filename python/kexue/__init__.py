@@ -46,6 +46,17 @@ _NAMES = {
         "swish",
         "swish_grad",
     ),
+    "density": (
+        "LogDensityEstimate",
+        "effective_sample_size",
+        "elbo",
+        "gaussian_logpdf_diag",
+        "importance_log_weights",
+        "iwae_bound",
+        "iwae_bound_grad",
+        "iwae_bound_vjp",
+        "log_density_estimate",
+    ),
     "documents": ("DocumentIndex", "SearchStats", "WordVectors", "pairwise_distances", "rwmd", "wcd", "wmd", "wrd"),
     "entropy": (
         "EntropyNormalization",
@@ -68,6 +79,7 @@ _NAMES = {
         "taylor_softmax_loss",
         "taylor_softmax_vjp",
     ),
+    "gaussians": ("frechet_distance", "frechet_distance_from_statistics"),
     "transport": (
         "TransportResult",
         "emd",
@@ -82,7 +94,19 @@ _NAMES = {
         "transport_lower_bound",
     ),
 }
-_MODULES = ("activations", "compat", "dask", "documents", "entropy", "plot", "sklearn", "transport", "ufuncs")
+_MODULES = (
+    "activations",
+    "compat",
+    "dask",
+    "density",
+    "documents",
+    "entropy",
+    "gaussians",
+    "plot",
+    "sklearn",
+    "transport",
+    "ufuncs",
+)
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOME)
