@@ -104,16 +104,23 @@ def importance_log_weights(log_px_z: ArrayLike, log_pz: ArrayLike, log_qz_x: Arr
     parts = {"log_px_z": log_px_z, "log_pz": log_pz, "log_qz_x": log_qz_x}
     arrays = [as_real(name, value) for name, value in parts.items()]
     try:
-        np.broadcast_shapes(*(array.shape for array in arrays))
+        shape = np.broadcast_shapes(*(array.shape for array in arrays))
     except ValueError:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(parts, arrays, strict=True))
         raise KexueValueError(f"the shapes do not broadcast: {shapes}") from None
-    for name, array in zip(parts, arrays, strict=True):
-        _require_log_densities(name, array)
     likelihood, prior, proposal = arrays
-    first_bad("log_qz_x", proposal, np.isneginf, "is {value}: a sample cannot come from where the proposal is 0")
-    total = np.add(likelihood, prior, dtype=np.float64)
-    return np.asarray(np.subtract(total, proposal, dtype=np.float64)).astype(dtype, copy=False)[()]
+    with np.errstate(invalid="ignore"):
+        total = np.asarray(np.add(likelihood, prior, dtype=np.float64))
+        if total.shape == shape:
+            np.subtract(total, proposal, out=total)
+        else:
+            total = total - proposal
+    # Bad entries show in the result, but +inf in the proposal.
+    if not (total.max(initial=-np.inf) < np.inf and proposal.max(initial=-np.inf) < np.inf):
+        for name, array in zip(parts, arrays, strict=True):
+            _require_log_densities(name, array)
+        first_bad("log_qz_x", proposal, np.isneginf, "is {value}: a sample cannot come from where the proposal is 0")
+    return total.astype(dtype, copy=False)[()]
 
 
 def elbo(log_weights: ArrayLike, *, axis: int = -1) -> np.ndarray | np.generic:
@@ -477,28 +484,40 @@ def gaussian_logpdf_diag(
     if not shape:
         raise KexueValueError("x must have at least 1 dimension, but its shape is ()")
     place = check_axis("x", axis, len(shape))
-    lines = (np.moveaxis(np.broadcast_to(array, shape), place, -1) for array in arrays.values())
-    return _gaussian_logpdf(*lines, logarithms=log_std is not None).astype(dtype, copy=False)[()]
+    result = _gaussian_logpdf(*arrays.values(), shape, (place,), logarithms=log_std is not None)
+    return result.astype(dtype, copy=False)[()]
 
 
 def _require_positive(name: str, array: np.ndarray) -> None:
     first_bad(name, array, lambda entries: entries <= 0, "is {value}, but must be positive")
 
 
-def _gaussian_logpdf(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, *, logarithms: bool) -> np.ndarray:
-    """In float64, along the last axis of finite arrays of one shape."""
+def _gaussian_logpdf(
+    x: np.ndarray,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    *,
+    logarithms: bool,
+) -> np.ndarray:
+    """In float64, of finite arrays that broadcast to a shape, of which these axes are the coordinates."""
     with np.errstate(over="ignore", under="ignore"):
-        standard = x - mean
+        standard = np.subtract(x, mean, out=np.empty(shape, np.result_type(x, mean)))
         if logarithms:
-            # In two halves, so that no factor overflows before the product does; and 0 stays 0.
-            half, apart = np.exp(scale / -2), standard != 0
+            # In two halves, so that no factor overflows before the product does; and finite, so that 0 stays 0.
+            largest = math.floor(math.log(np.finfo(scale.dtype).max))
+            half = np.exp(np.minimum(scale / -2, largest))
             for _ in range(2):
-                np.multiply(standard, half, out=standard, where=apart)
+                np.multiply(standard, half, out=standard)
         else:
             np.divide(standard, scale, out=standard)
-        squares = np.square(standard, out=standard).sum(axis=-1, dtype=np.float64)
-        logs = (scale if logarithms else np.log(scale)).sum(axis=-1, dtype=np.float64)
-        return np.asarray(-0.5 * squares - logs - 0.5 * x.shape[-1] * _LOG_2PI)
+        squares = np.square(standard, out=standard).sum(axis=axes, dtype=np.float64)
+        logs = scale if logarithms else np.log(scale)
+        logs = logs.reshape((1,) * (len(shape) - logs.ndim) + logs.shape)
+        repeated = math.prod(shape[axis] for axis in axes if logs.shape[axis] == 1)
+        logs = logs.sum(axis=axes, dtype=np.float64) * repeated
+        return np.asarray(-0.5 * squares - logs - 0.5 * math.prod(shape[axis] for axis in axes) * _LOG_2PI)
 
 
 class _DiagonalNormal:
@@ -516,15 +535,14 @@ class _DiagonalNormal:
         return mean + std * random_state.standard_normal((size, *np.broadcast_shapes(mean.shape, std.shape)))
 
     def logpdf(self, x: np.ndarray) -> np.ndarray:
-        lines = [x.reshape(len(x), -1)]
         for name, value in self._parameters.items():
             try:
-                lines.append(np.broadcast_to(value, x.shape).reshape(len(x), -1))
+                np.broadcast_to(value, x.shape)
             except ValueError:
                 raise KexueValueError(
                     f"{name} has shape {value.shape}, which does not broadcast to {x.shape}"
                 ) from None
-        return _gaussian_logpdf(*lines, logarithms=False)
+        return _gaussian_logpdf(x, *self._parameters.values(), x.shape, tuple(range(1, x.ndim)), logarithms=False)
 
 
 # ---- the estimate ----
