@@ -1,8 +1,10 @@
 from kexue import activations as activations
 from kexue import compat as compat
 from kexue import dask as dask
+from kexue import density as density
 from kexue import documents as documents
 from kexue import independence as independence
+from kexue import gaussians as gaussians
 from kexue import plot as plot
 from kexue import sklearn as sklearn
 from kexue import transport as transport
@@ -45,6 +47,15 @@ from kexue.activations import squareplus_grad_b as squareplus_grad_b
 from kexue.activations import squareplus_inverse as squareplus_inverse
 from kexue.activations import swish as swish
 from kexue.activations import swish_grad as swish_grad
+from kexue.density import LogDensityEstimate as LogDensityEstimate
+from kexue.density import effective_sample_size as effective_sample_size
+from kexue.density import elbo as elbo
+from kexue.density import gaussian_logpdf_diag as gaussian_logpdf_diag
+from kexue.density import importance_log_weights as importance_log_weights
+from kexue.density import iwae_bound as iwae_bound
+from kexue.density import iwae_bound_grad as iwae_bound_grad
+from kexue.density import iwae_bound_vjp as iwae_bound_vjp
+from kexue.density import log_density_estimate as log_density_estimate
 from kexue.documents import DocumentIndex as DocumentIndex
 from kexue.documents import SearchStats as SearchStats
 from kexue.documents import WordVectors as WordVectors
@@ -92,6 +103,8 @@ from kexue.independence import median_bandwidth as median_bandwidth
 from kexue.independence import normalized_hsic as normalized_hsic
 from kexue.independence import polynomial_kernel as polynomial_kernel
 from kexue.independence import rbf_kernel as rbf_kernel
+from kexue.gaussians import frechet_distance as frechet_distance
+from kexue.gaussians import frechet_distance_from_statistics as frechet_distance_from_statistics
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2

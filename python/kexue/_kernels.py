@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial.distance import cdist
 
 from kexue import _independence
 from kexue._arrays import as_contiguous, as_real, result_dtype
@@ -28,8 +27,6 @@ _KINDS = {
     "laplace": _independence.LAPLACE,
 }
 _BLOCK_ENTRIES = 1 << 20  # of a block of a callable's matrix, or of distances: 8 MB
-_EXACT_L1_POINTS = 4096  # 8.4 million distances: 67 MB
-_SAMPLED_PAIRS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -270,16 +267,10 @@ def _require_use(name: str, option: Any, given: bool, kernels: tuple[Any, Any], 
 def _median_distance(X: np.ndarray, kernel: str, name: str, workers: int | None) -> float:
     if len(X) < 2:
         raise KexueValueError(f"a median distance needs at least 2 points, but {name} has {len(X)}")
-    if kernel == "rbf":
-        try:
-            median = float(_independence.median_distance(X, workers))
-        except KexueValueError:  # the points are finite, but not their distances
-            median = math.inf
-    elif len(X) <= _EXACT_L1_POINTS:
-        median = _exact_l1_median(X)
-    else:
-        # A fixed seed: what needs a bandwidth has to return the same number each time.
-        median = _sampled_median(X, kernel, _SAMPLED_PAIRS, np.random.default_rng(0))
+    try:
+        median = float(_independence.median_distance(X, _KINDS[kernel], workers))
+    except KexueValueError:  # the points are finite, but not their distances
+        median = math.inf
     return _positive_median(X, median, name)
 
 
@@ -296,18 +287,6 @@ def row_blocks(rows: int, entries_a_row: int) -> Iterator[slice]:
     """Slices of rows of a matrix, each of about a million entries."""
     step = max(1, _BLOCK_ENTRIES // max(1, entries_a_row))
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
-
-
-def _exact_l1_median(X: np.ndarray) -> float:
-    n = len(X)
-    distances = np.empty(n * (n - 1) // 2)
-    filled = 0
-    for rows in row_blocks(n, n):
-        block = cdist(X[rows], X[rows.start :], "cityblock")
-        above = block[np.triu_indices(block.shape[0], 1, block.shape[1])]
-        distances[filled : filled + len(above)] = above
-        filled += len(above)
-    return float(np.median(distances, overwrite_input=True))
 
 
 def _sampled_median(X: np.ndarray, kernel: str, n_pairs: int, generator: np.random.Generator) -> float:
@@ -374,9 +353,8 @@ def median_bandwidth(
 
     Notes
     -----
-    Exact Euclidean medians take O(n^2 d) time and little memory. L1 medians are exact up to 4096 points, in a
-    memory of 4 n^2 bytes; beyond they are those of 2^22 random pairs, with a fixed seed. A sample takes O(n_pairs d)
-    time and 8 n_pairs bytes.
+    The exact median takes O(n^2 d) time and O(n d) memory, whatever n is; a sample takes O(n_pairs d) time and
+    8 n_pairs bytes.
 
     References
     ----------
