@@ -108,6 +108,13 @@ class HSICSums:
         Returns
         -------
         HSICSums
+
+        Raises
+        ------
+        KexueValueError
+            If X and Y have different numbers of points, an entry is NaN or infinite, or a kernel needs a median.
+        TypeError
+            If an argument does not hold real numbers.
         """
         workers = count_workers(workers)
         X, Y = as_paired_points(X, Y, 0)
@@ -146,6 +153,13 @@ class HSICSums:
         Returns
         -------
         HSICSums
+
+        Raises
+        ------
+        KexueValueError
+            As `within`; if the blocks have one name, or different numbers of columns.
+        TypeError
+            If an argument does not hold real numbers.
         """
         workers = count_workers(workers)
         dtype = result_dtype(X, Y, X2, Y2)
@@ -413,7 +427,9 @@ class Rows:
 
 
 def _as_sliceable(name: str, value: Any) -> Any:
-    if not (hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__")):
+    slices = all(hasattr(value, attribute) for attribute in ("shape", "dtype", "__getitem__"))
+    # Slices of pandas may go by labels, and those of masked arrays would lose the mask.
+    if not slices or hasattr(value, "iloc") or isinstance(value, np.ma.MaskedArray):
         value = as_real(name, value)
     if len(value.shape) not in (1, 2):
         raise KexueValueError(f"{name} must have 1 or 2 dimensions, but its shape is {tuple(value.shape)}")

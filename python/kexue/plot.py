@@ -277,7 +277,8 @@ def cka(
 
     Notes
     -----
-    A list of two-dimensional arrays is layers; a two-dimensional array, or a list of rows, is a matrix.
+    A list of two-dimensional arrays is layers, and so is one array of three dimensions; an array of two dimensions,
+    or a list of rows, is a matrix.
 
     Examples
     --------
@@ -412,7 +413,7 @@ def _refuse(name: str, bad: np.ndarray, rows: np.ndarray, columns: np.ndarray, v
 
 
 def _are_layers(value: Any) -> bool:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) or getattr(value, "ndim", 0) == 3:
         return True
     return isinstance(value, (list, tuple)) and any(getattr(item, "ndim", 0) == 2 for item in value)
 

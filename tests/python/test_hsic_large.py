@@ -212,6 +212,26 @@ def test_streaming_of_lists_and_lines():
     assert hsic_streaming(x, y, block_rows=2) == pytest.approx(hsic(x, y), rel=1e-12)
 
 
+def test_slices_that_are_none_of_rows():
+    class Labelled:
+        """As a Series of pandas, whose slices go by its labels."""
+
+        shape, dtype, iloc = (5,), np.dtype(np.float64), None
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array([0.0, 1, 3, 6, 7])
+
+        def __getitem__(self, rows):
+            raise AssertionError
+
+    y = [0.5, 2, 1, 5, 4]
+    assert hsic_streaming(Labelled(), y, block_rows=2) == hsic_streaming([0.0, 1, 3, 6, 7], y, block_rows=2)
+    with pytest.raises(TypeError, match="X is a masked array"):
+        hsic_streaming(np.ma.masked_less(np.arange(5), 2), y)
+    with pytest.raises(TypeError, match="X.* must hold real numbers"):
+        hsic_streaming(np.arange(5) * 1j, y)
+
+
 def test_streaming_does_not_depend_on_workers(workers, rng):
     X, Y = dependent(rng, 300)
     assert hsic_streaming(X, Y, block_rows=90, workers=workers) == hsic_streaming(X, Y, block_rows=90, workers=1)

@@ -413,6 +413,8 @@ class TestCKA:
         assert (ticks(axes.yaxis), ticks(axes.xaxis)) == (["0", "1"], ["a", "b", "$c"])
         assert ticks(draw_cka(network, labels_a=["first", "second"]).xaxis) == ["first", "second"]
         assert ticks(draw_cka(network, other).xaxis) == ["0", "1", "2"]
+        stack = np.stack(other[1:])
+        np.testing.assert_array_equal(draw_cka(stack).images[0].get_array(), kexue.cka_matrix(other[1:]))
 
     def test_labels_are_literal(self):
         axes = draw_cka(MATRIX, labels_a=["$a", "b_$"], labels_b=["x" * 40, "$\\", "c"])
