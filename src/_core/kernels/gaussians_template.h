@@ -79,11 +79,14 @@ static inline void KX_TYPED(kx_lanes_unpack)(const KX_REAL *a, int64_t first, in
             V(transpose)(v);
             for (int64_t l = 0; l < count; l++) {
                 char *to = (char *)out->data + (first + l) * out->batch + i * out->row + j * out->column;
+                if (out->column == (ptrdiff_t)sizeof *a) {
+                    if (width == KX_LANES) V(store)((KX_REAL *)(void *)to, v[l]);
+                    else V(store_part)((KX_REAL *)(void *)to, width, v[l]);
+                    continue;
+                }
                 KX_REAL entries[KX_LANES];
                 V(store)(entries, v[l]);
-                if (out->column == (ptrdiff_t)sizeof *a) memcpy(to, entries, (size_t)width * sizeof *a);
-                else
-                    for (int64_t k = 0; k < width; k++) memcpy(to + k * out->column, entries + k, sizeof *a);
+                for (int64_t k = 0; k < width; k++) memcpy(to + k * out->column, entries + k, sizeof *a);
             }
         }
     }
@@ -267,6 +270,14 @@ static inline void KX_TYPED(kx_lanes_inverse)(const KX_REAL *a, int64_t n, const
     }
 }
 
+/* u = w^T of a lower triangle, with zeros below the diagonal. */
+static inline void KX_TYPED(kx_lanes_transpose_lower)(const KX_REAL *w, int64_t n, KX_REAL *u) {
+    for (int64_t i = 0; i < n; i++) {
+        memset(u + i * n * KX_LANES, 0, (size_t)(i * KX_LANES) * sizeof *u);
+        for (int64_t j = i; j < n; j++) V(store)(u + (i * n + j) * KX_LANES, V(load)(w + (j * n + i) * KX_LANES));
+    }
+}
+
 static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_product_tile)(const KX_REAL *x, int64_t x_row, int64_t x_step, const KX_REAL *y,
                                                              int64_t y_step, int64_t y_column, int64_t begin, int64_t end,
                                                              const int rows, const int columns, int add, int64_t n, KX_REAL *out) {
@@ -292,10 +303,10 @@ static inline void KX_TYPED(kx_lanes_multiply)(const KX_REAL *x, kx_lanes_factor
             const KX_REAL *left = x + i * x_row * KX_LANES;
             KX_REAL *to = out + (i * n + j) * KX_LANES;
             int64_t begin = 0, end = n;
-            if (x_is == KX_LANES_TRIANGLE) end = i + rows;
-            if (x_is == KX_LANES_TRIANGLE_TRANSPOSED) begin = i;
-            if (y_is == KX_LANES_TRIANGLE_TRANSPOSED && j + columns < end) end = j + columns;
-            if (y_is == KX_LANES_TRIANGLE && j > begin) begin = j;
+            if (kx_lanes_acts_as_lower(x_is)) end = i + rows;
+            if (kx_lanes_acts_as_upper(x_is)) begin = i;
+            if (kx_lanes_acts_as_upper(y_is) && j + columns < end) end = j + columns;
+            if (kx_lanes_acts_as_lower(y_is) && j > begin) begin = j;
             if (rows == TILE && columns == TILE)
                 KX_TYPED(kx_lanes_product_tile)(left, x_row, x_step, right, y_step, y_column, begin, end, TILE, TILE, add, n, to);
             else if (rows == TILE)
@@ -312,7 +323,7 @@ static inline void KX_TYPED(kx_lanes_multiply_vector)(const KX_REAL *x, kx_lanes
                                                       KX_REAL *out) {
     const int64_t x_row = x_is & 1 ? 1 : n, x_step = x_is & 1 ? n : 1;
     for (int64_t i = 0; i < n; i++) {
-        const int64_t begin = x_is == KX_LANES_TRIANGLE_TRANSPOSED ? i : 0, end = x_is == KX_LANES_TRIANGLE ? i + 1 : n;
+        const int64_t begin = kx_lanes_acts_as_upper(x_is) ? i : 0, end = kx_lanes_acts_as_lower(x_is) ? i + 1 : n;
         KX_VECTOR sums[1][TILE] = {{V(set)(0)}};
         KX_TYPED(kx_lanes_multiply_tile)(x + i * x_row * KX_LANES, x_row, x_step, v, 1, 1, begin, end, 1, 1, sums);
         V(store)(out + i * KX_LANES, sums[0][0]);
