@@ -8,6 +8,7 @@
 #include "kx_activations.h"
 #include "kx_documents.h"
 #include "kx_entropy.h"
+#include "kx_gaussians.h"
 #include "kx_sinkhorn.h"
 #include "kx_smoothing.h"
 #include "kx_softmax.h"
