@@ -726,3 +726,90 @@ cdef extern from "kexue/kx_entropy.h" nogil:
     kx_status_t kx_entropy_gradient_f64(
         const kx_ctx_t *ctx, const double *values, const int64_t *offsets, const double *gamma, const double *grad_q, int64_t rows,
         int64_t n, kx_entropy_domain_t domain, double *grad_values, double *grad_entropy)
+
+
+cdef extern from "kexue/kx_gaussians.h" nogil:
+    ctypedef enum kx_gaussian_form_t:
+        KX_GAUSSIAN_COVARIANCE
+        KX_GAUSSIAN_CHOLESKY
+        KX_GAUSSIAN_DIAGONAL
+
+    ctypedef struct kx_batch_t:
+        const void *data
+        ptrdiff_t batch
+        ptrdiff_t row
+        ptrdiff_t column
+
+    ctypedef struct kx_batch_out_t:
+        void *data
+        ptrdiff_t batch
+        ptrdiff_t row
+        ptrdiff_t column
+
+    kx_status_t kx_gaussian_entropy_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, float *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_kl_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_bhattacharyya_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_hellinger_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_entropy_gradient_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form,
+        const kx_batch_out_t *grad_cov)
+    kx_status_t kx_gaussian_kl_gradient_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_bhattacharyya_gradient_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_hellinger_gradient_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_first_bad_pivot_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
+        int64_t *pivot, double *value)
+    kx_status_t kx_gaussian_flaws_f32(
+        const kx_batch_t *matrices, int64_t items, int64_t n, kx_gaussian_form_t form, double tolerance,
+        uint8_t *flaws)
+
+    kx_status_t kx_gaussian_entropy_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, double *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_kl_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_bhattacharyya_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_hellinger_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_entropy_gradient_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form,
+        const kx_batch_out_t *grad_cov)
+    kx_status_t kx_gaussian_kl_gradient_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_bhattacharyya_gradient_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_hellinger_gradient_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_first_bad_pivot_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
+        int64_t *pivot, double *value)
+    kx_status_t kx_gaussian_flaws_f64(
+        const kx_batch_t *matrices, int64_t items, int64_t n, kx_gaussian_form_t form, double tolerance,
+        uint8_t *flaws)
