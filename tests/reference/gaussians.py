@@ -162,7 +162,9 @@ def gradient(function, arguments, form="covariance", step="1e-16"):
                 moved = argument.copy()
                 moved[index] += sign * step
                 values.append(function(*arguments[:place], moved, *arguments[place + 1 :], form))
-            result[index] = result[index[::-1] if places == 2 else index] = (values[0] - values[1]) / (2 * step * places)
+            result[index] = result[index[::-1] if places == 2 else index] = (values[0] - values[1]) / (
+                2 * step * places
+            )
         results.append(result)
     return tuple(results)
 
