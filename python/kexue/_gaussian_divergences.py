@@ -38,7 +38,8 @@ def gaussian_entropy(
     cov : array_like, shape (..., n, n), or (..., n) if diagonal
         By `form`. float16 and float32 give float32; float64, integers and bool, float64.
     form : {"covariance", "cholesky", "diagonal"}
-        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is diagonal.
+        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is
+        diagonal.
     out : ndarray, shape (...), optional
         Where the result goes.
 
@@ -50,8 +51,8 @@ def gaussian_entropy(
     Raises
     ------
     KexueValueError
-        If a matrix is not symmetric or not positive definite (which one, which pivot), a factor is not lower triangular or has a
-        negative diagonal entry, an entry is not finite, or shapes do not do.
+        If a matrix is not symmetric or not positive definite (which one, which pivot), a factor is not lower
+        triangular or has a negative diagonal entry, an entry is not finite, or shapes do not do.
     TypeError
         If `cov` does not hold real numbers.
 
@@ -62,7 +63,8 @@ def gaussian_entropy(
 
     Notes
     -----
-    O(n^3 / 6) for each matrix, several matrices side by side in the processor's vectors; linear in the other forms' entries.
+    O(n^3 / 6) for each matrix, several matrices side by side in the processor's vectors; linear in the other forms'
+    entries.
 
     References
     ----------
@@ -100,8 +102,8 @@ def gaussian_entropy_grad(cov: ArrayLike, *, form: Form = "covariance") -> np.nd
     Returns
     -------
     ndarray, shape of cov
-        By a covariance matrix the symmetric G with dH = trace(G dcov); by a factor L the lower triangle of 2 G L; by variances
-        the diagonal of G.
+        By a covariance matrix the symmetric G with dH = trace(G dcov); by a factor L the lower triangle of 2 G L; by
+        variances the diagonal of G.
 
     Raises
     ------
@@ -152,7 +154,8 @@ def gaussian_kl(
     cov_p, cov_q : array_like, shape (..., n, n), or (..., n) if diagonal
         By `form`. Leading dimensions broadcast, also with those of the means.
     form : {"covariance", "cholesky", "diagonal"}
-        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is diagonal.
+        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is
+        diagonal.
     out : ndarray, shape (...), optional
         Where the result goes.
 
@@ -164,8 +167,9 @@ def gaussian_kl(
     Raises
     ------
     KexueValueError
-        If a matrix is not symmetric (to 1e-8 of its largest variance, float32: 1e-4) or not positive definite (which one, which
-        pivot), a factor is not lower triangular or its diagonal is not positive, an entry is not finite, or shapes do not do.
+        If a matrix is not symmetric (to 1e-8 of its largest variance, float32: 1e-4) or not positive definite (which
+        one, which pivot), a factor is not lower triangular or its diagonal is not positive, an entry is not finite,
+        or shapes do not do.
     OverflowError
         If terms of a result overflow with different signs.
     TypeError
@@ -178,13 +182,14 @@ def gaussian_kl(
 
     Notes
     -----
-    With S = L L^T for both: (|Lq^-1 (mean_p - mean_q)|^2 + |Lq^-1 Lp|^2 - n) / 2 - sum(log(diag Lp / diag Lq)), as a sum of terms that
-    are not negative, so that small divergences keep their digits. About n^3 / 2 operations for a pair, several pairs side by side
-    in the processor's vectors.
+    With S = L L^T for both: (|Lq^-1 (mean_p - mean_q)|^2 + |Lq^-1 Lp|^2 - n) / 2 - sum(log(diag Lp / diag Lq)), as a
+    sum of terms that are not negative, so that small divergences keep their digits. About n^3 / 2 operations for a
+    pair, several pairs side by side in the processor's vectors.
 
     References
     ----------
-    S. Kullback, R. A. Leibler, "On Information and Sufficiency", 1951, doi:10.1214/aoms/1177729694; kexue.fm, post 8512.
+    S. Kullback, R. A. Leibler, "On Information and Sufficiency", 1951, doi:10.1214/aoms/1177729694; kexue.fm, post
+    8512.
 
     Examples
     --------
@@ -223,8 +228,9 @@ def gaussian_kl_grad(
     Returns
     -------
     grad_mean_p, grad_cov_p, grad_mean_q, grad_cov_q : ndarray
-        One gradient for each item of the batch, of the shape of the argument broadcast to it. By a covariance matrix it is the symmetric
-        G with df = trace(G dcov); by a factor L the lower triangle of 2 G L; by variances the diagonal of G.
+        One gradient for each item of the batch, of the shape of the argument broadcast to it. By a covariance matrix
+        it is the symmetric G with df = trace(G dcov); by a factor L the lower triangle of 2 G L; by variances the
+        diagonal of G.
 
     Raises
     ------
@@ -274,7 +280,8 @@ def gaussian_bhattacharyya(
     cov_p, cov_q : array_like, shape (..., n, n), or (..., n) if diagonal
         By `form`. Leading dimensions broadcast, also with those of the means.
     form : {"covariance", "cholesky", "diagonal"}
-        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is diagonal.
+        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is
+        diagonal.
     out : ndarray, shape (...), optional
         Where the result goes.
 
@@ -286,8 +293,9 @@ def gaussian_bhattacharyya(
     Raises
     ------
     KexueValueError
-        If a matrix is not symmetric (to 1e-8 of its largest variance, float32: 1e-4) or not positive definite (which one, which
-        pivot), a factor is not lower triangular or its diagonal is not positive, an entry is not finite, or shapes do not do.
+        If a matrix is not symmetric (to 1e-8 of its largest variance, float32: 1e-4) or not positive definite (which
+        one, which pivot), a factor is not lower triangular or its diagonal is not positive, an entry is not finite,
+        or shapes do not do.
     OverflowError
         If terms of a result overflow with different signs.
     TypeError
@@ -301,8 +309,8 @@ def gaussian_bhattacharyya(
 
     Notes
     -----
-    With S = (Sp + Sq) / 2 and D = mean_p - mean_q: D^T S^-1 D / 8 + log(det S / sqrt(det Sp det Sq)) / 2. About n^3 operations for a
-    pair, several pairs side by side in the processor's vectors.
+    With S = (Sp + Sq) / 2 and D = mean_p - mean_q: D^T S^-1 D / 8 + log(det S / sqrt(det Sp det Sq)) / 2. About n^3
+    operations for a pair, several pairs side by side in the processor's vectors.
 
     References
     ----------
@@ -338,8 +346,9 @@ def gaussian_bhattacharyya_grad(
     Returns
     -------
     grad_mean_p, grad_cov_p, grad_mean_q, grad_cov_q : ndarray
-        One gradient for each item of the batch, of the shape of the argument broadcast to it. By a covariance matrix it is the symmetric
-        G with df = trace(G dcov); by a factor L the lower triangle of 2 G L; by variances the diagonal of G.
+        One gradient for each item of the batch, of the shape of the argument broadcast to it. By a covariance matrix
+        it is the symmetric G with df = trace(G dcov); by a factor L the lower triangle of 2 G L; by variances the
+        diagonal of G.
 
     Raises
     ------
@@ -389,7 +398,8 @@ def gaussian_hellinger(
     cov_p, cov_q : array_like, shape (..., n, n), or (..., n) if diagonal
         By `form`. Leading dimensions broadcast, also with those of the means.
     form : {"covariance", "cholesky", "diagonal"}
-        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is diagonal.
+        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is
+        diagonal.
     out : ndarray, shape (...), optional
         Where the result goes.
 
@@ -401,8 +411,9 @@ def gaussian_hellinger(
     Raises
     ------
     KexueValueError
-        If a matrix is not symmetric (to 1e-8 of its largest variance, float32: 1e-4) or not positive definite (which one, which
-        pivot), a factor is not lower triangular or its diagonal is not positive, an entry is not finite, or shapes do not do.
+        If a matrix is not symmetric (to 1e-8 of its largest variance, float32: 1e-4) or not positive definite (which
+        one, which pivot), a factor is not lower triangular or its diagonal is not positive, an entry is not finite,
+        or shapes do not do.
     OverflowError
         If terms of a result overflow with different signs.
     TypeError
@@ -415,8 +426,8 @@ def gaussian_hellinger(
 
     Notes
     -----
-    sqrt(-expm1(-B)) with the Bhattacharyya distance B, so that small distances keep their digits. About n^3 operations for a
-    pair, several pairs side by side in the processor's vectors.
+    sqrt(-expm1(-B)) with the Bhattacharyya distance B, so that small distances keep their digits. About n^3
+    operations for a pair, several pairs side by side in the processor's vectors.
 
     References
     ----------
@@ -452,9 +463,9 @@ def gaussian_hellinger_grad(
     Returns
     -------
     grad_mean_p, grad_cov_p, grad_mean_q, grad_cov_q : ndarray
-        One gradient for each item of the batch, of the shape of the argument broadcast to it. By a covariance matrix it is the symmetric
-        G with df = trace(G dcov); by a factor L the lower triangle of 2 G L; by variances the diagonal of G.
-        All are 0 where p = q: the distance has a kink there, as |x| has.
+        One gradient for each item of the batch, of the shape of the argument broadcast to it. By a covariance matrix
+        it is the symmetric G with df = trace(G dcov); by a factor L the lower triangle of 2 G L; by variances the
+        diagonal of G. All are 0 where p = q: the distance has a kink there, as |x| has.
 
     Raises
     ------

@@ -41,7 +41,8 @@ def gaussian_w2(
     squared : bool
         Give the square of the distance, |mean_p - mean_q|^2 + trace(Sp + Sq - 2 (Sp^1/2 Sq Sp^1/2)^1/2).
     form : {"covariance", "cholesky", "diagonal"}
-        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is diagonal.
+        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is
+        diagonal.
     out : ndarray, shape (...), optional
         Where the result goes.
 
@@ -53,9 +54,9 @@ def gaussian_w2(
     Raises
     ------
     KexueValueError
-        If a matrix is not symmetric (to 1e-8 of its largest variance, float32: 1e-4) or has an eigenvalue that is negative by more
-        than rounding, a factor is not lower triangular or has a negative diagonal entry, an entry is not finite, or shapes do not
-        do.
+        If a matrix is not symmetric (to 1e-8 of its largest variance, float32: 1e-4) or has an eigenvalue that is
+        negative by more than rounding, a factor is not lower triangular or has a negative diagonal entry, an entry is
+        not finite, or shapes do not do.
     OverflowError
         If terms of a result overflow with different signs.
     TypeError
@@ -70,10 +71,10 @@ def gaussian_w2(
 
     Notes
     -----
-    The trace of the square root is the sum of the singular values of Lq^T Lp, with S = L L^T for both: no square root of a matrix
-    is taken, and no small singular value is squared, so that nearly singular matrices do no harm. Where p and q are close, the terms
-    cancel; there the distance is |Lp - Lq U| with the best orthogonal U, which does not. O(n^3), several pairs side by side in the
-    processor's vectors.
+    The trace of the square root is the sum of the singular values of Lq^T Lp, with S = L L^T for both: no square root
+    of a matrix is taken, and no small singular value is squared, so that nearly singular matrices do no harm. Where p
+    and q are close, the terms cancel; there the distance is |Lp - Lq U| with the best orthogonal U, which does not.
+    O(n^3), several pairs side by side in the processor's vectors.
 
     References
     ----------
@@ -133,9 +134,9 @@ def gaussian_w2_grad(
     Returns
     -------
     grad_mean_p, grad_cov_p, grad_mean_q, grad_cov_q : ndarray
-        One gradient for each item of the batch, of the shape of the argument broadcast to it. By a covariance matrix it is the symmetric
-        G with df = trace(G dcov); by a factor L the lower triangle of 2 G L; by variances the diagonal of G.
-        Where the distance is 0, it has a kink as |x| has, and all are 0.
+        One gradient for each item of the batch, of the shape of the argument broadcast to it. By a covariance matrix
+        it is the symmetric G with df = trace(G dcov); by a factor L the lower triangle of 2 G L; by variances the
+        diagonal of G. Where the distance is 0, it has a kink as |x| has, and all are 0.
 
     Raises
     ------
@@ -152,8 +153,8 @@ def gaussian_w2_grad(
 
     Notes
     -----
-    Of the squared distance, with D = mean_p - mean_q and T the optimal map from p to q, T' from q to p: 2 D, I - T, -2 D, I - T';
-    of the distance, these over twice the distance. O(n^3).
+    Of the squared distance, with D = mean_p - mean_q and T the optimal map from p to q, T' from q to p: 2 D, I - T,
+    -2 D, I - T'; of the distance, these over twice the distance. O(n^3).
 
     References
     ----------
@@ -237,8 +238,8 @@ class GaussianMap:
         Parameters
         ----------
         x : array_like, shape (..., n)
-            Points; the leading dimensions broadcast with those of the map. A batch of b maps takes k points through each of them
-            as an array of shape (k, b, n), or (k, 1, n) where the points are the same.
+            Points; the leading dimensions broadcast with those of the map. A batch of b maps takes k points through
+            each of them as an array of shape (k, b, n), or (k, 1, n) where the points are the same.
 
         Returns
         -------
@@ -265,7 +266,8 @@ def gaussian_ot_map(
     cov_p, cov_q : array_like, shape (..., n, n), or (..., n) if diagonal
         By `form`; that of p positive definite, that of q at least semidefinite. Leading dimensions broadcast.
     form : {"covariance", "cholesky", "diagonal"}
-        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is diagonal.
+        What stands for a covariance matrix: itself; its lower triangular Cholesky factor; the variances, if it is
+        diagonal.
 
     Returns
     -------
@@ -275,8 +277,9 @@ def gaussian_ot_map(
     Raises
     ------
     KexueValueError
-        If cov_p is not positive definite (which one, which pivot), cov_q has an eigenvalue that is negative by more than rounding, a
-        matrix is not symmetric, a factor is not lower triangular, an entry is not finite, or shapes do not do.
+        If cov_p is not positive definite (which one, which pivot), cov_q has an eigenvalue that is negative by more
+        than rounding, a matrix is not symmetric, a factor is not lower triangular, an entry is not finite, or shapes
+        do not do.
     OverflowError
         If terms of a result overflow with different signs.
     TypeError
@@ -289,8 +292,8 @@ def gaussian_ot_map(
 
     Notes
     -----
-    T = Sp^-1/2 (Sp^1/2 Sq Sp^1/2)^1/2 Sp^-1/2, the one symmetric T >= 0 with T Sp T = Sq, from Cholesky factors and a singular value
-    decomposition: Lp^-T V s V^T Lp^-1 with Lq^T Lp = U s V^T. O(n^3).
+    T = Sp^-1/2 (Sp^1/2 Sq Sp^1/2)^1/2 Sp^-1/2, the one symmetric T >= 0 with T Sp T = Sq, from Cholesky factors and a
+    singular value decomposition: Lp^-T V s V^T Lp^-1 with Lq^T Lp = U s V^T. O(n^3).
 
     References
     ----------

@@ -1,7 +1,7 @@
 """Slow, obvious oracles for Gaussians: mpmath in 50 digits, and plain NumPy for sizes that are too large for it.
 
-A Gaussian is a mean and a scale; the scale is a covariance matrix, a lower Cholesky factor, or a vector of variances. Gradients
-are differences of the function, so that no formula of theirs is taken for granted.
+A Gaussian is a mean and a scale; the scale is a covariance matrix, a lower Cholesky factor, or a vector of variances.
+Gradients are differences of the function, so that no formula of theirs is taken for granted.
 """
 
 import functools
