@@ -1,4 +1,4 @@
-"""What the functions of Gaussians have in common: arguments, the call of the gufunc, and what a NaN in the result means."""
+"""What the functions of Gaussians have in common: their arguments, the gufunc's call, what a NaN in the result means."""
 
 from __future__ import annotations
 
@@ -67,13 +67,8 @@ def evaluate(
         if out is not None:
             raise TypeError("out cannot be given with Dask arrays")
         check_shapes(names, values, form)
-        return apply_items(
-            function,
-            ufuncs[form].signature,
-            *values,
-            output_dtypes=[result_dtype(*values)] * ufuncs[form].nout,
-            form=form,
-        )
+        dtypes = [result_dtype(*values)] * ufuncs[form].nout
+        return apply_items(function, ufuncs[form].signature, *values, output_dtypes=dtypes, form=form)
     arrays = as_gaussians(names, values, form)
     with np.errstate(invalid="ignore", divide="ignore"):
         try:
@@ -185,7 +180,8 @@ def check_scale(name: str, array: np.ndarray, place: tuple[int, ...], form: str,
         if len(above):
             i, j = (int(k) for k in above[0])
             raise KexueValueError(
-                f"{entry(i, j)} is {scale[i, j]}, but a Cholesky factor is lower triangular; {name} has shape {array.shape}"
+                f"{entry(i, j)} is {scale[i, j]}, but a Cholesky factor is lower triangular; "
+                f"{name} has shape {array.shape}"
             )
     if semidefinite and form == "covariance":
         values = np.linalg.eigvalsh(scale)
