@@ -1,8 +1,10 @@
-"""What the functions of Gaussians have in common: their arguments, the gufunc's call, what a NaN in the result means."""
+"""What the functions of Gaussians share: their arguments, the gufunc's call, and what a NaN in the result means."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +31,12 @@ def of_each_form(name: str) -> dict[str, np.ufunc]:
 
 def core_dimensions(name: str, form: str) -> int:
     return 1 if form == "diagonal" or name.startswith("mean") else 2
+
+
+@cache
+def result_cores(signature: str) -> tuple[int, ...]:
+    """The numbers of core dimensions of a gufunc's results."""
+    return tuple(len(re.findall("n", result)) for result in signature.split("->")[1].split("),"))
 
 
 def evaluate(
@@ -76,13 +84,16 @@ def evaluate(
         except ValueError:
             check_batches(names, arrays, form)
             raise
-    first = results if type(results) is tuple else (results,)
-    cores = [part.count(",") + 1 if part else 0 for part in ufuncs[form].signature.split("->(")[1][:-1].split("),(")]
-    # All entries of a failed item are NaN: one of them tells.
-    leads = [part[(..., *(slice(0, 1),) * core)] if core else part for part, core in zip(first, cores, strict=True)]
-    if any(np.isnan(lead).any() for lead in leads):
-        failed = [np.isnan(lead).any(axis=tuple(range(-core, 0))) for lead, core in zip(leads, cores, strict=True)]
-        explain(names, arrays, form, np.logical_or.reduce(failed), semidefinite)
+    failed = None
+    parts = results if type(results) is tuple else (results,)
+    for part, core in zip(parts, result_cores(ufuncs[form].signature), strict=True):
+        # All entries of a failed item are NaN: one of them tells.
+        bad = np.isnan(part[(..., *(slice(1),) * core)] if core else part)
+        if bad.any():
+            bad = bad.any(axis=tuple(range(-core, 0)))
+            failed = bad if failed is None else failed | bad
+    if failed is not None:
+        explain(names, arrays, form, failed, semidefinite)
     return results
 
 
