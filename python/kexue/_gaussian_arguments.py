@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from kexue import _ufuncs
 from kexue._arrays import as_real, result_dtype
 from kexue._errors import KexueValueError, require_finite
-from kexue._gaussians import first_bad_pivot
+from kexue._gaussians import first_bad_pivot, first_not_semidefinite
 from kexue._lazy import apply_items, is_lazy
 
 Form = Literal["covariance", "cholesky", "diagonal"]
@@ -168,6 +168,7 @@ def explain(
 def check_scale(name: str, array: np.ndarray, place: tuple[int, ...], form: str, semidefinite: bool) -> None:
     """Raise if array[place] is not the scale of a Gaussian."""
     scale = array[place]
+    matrix = np.ascontiguousarray(scale)[None]
 
     def entry(*index: int) -> str:
         return f"{name}[{', '.join(map(str, (*place, *index)))}]"
@@ -195,15 +196,15 @@ def check_scale(name: str, array: np.ndarray, place: tuple[int, ...], form: str,
                 f"{name} has shape {array.shape}"
             )
     if semidefinite and form == "covariance":
-        values = np.linalg.eigvalsh(scale)
-        if len(values) and values[0] < 0:
+        where, value = first_not_semidefinite(matrix)
+        if where >= 0:
             raise KexueValueError(
-                f"{whole} is not positive semidefinite: its smallest eigenvalue is {values[0]:.6g}; "
+                f"{whole} is not positive semidefinite: it has an eigenvalue of about {value:.6g}; "
                 f"{name} has shape {array.shape}"
             )
         return
     if form == "covariance":
-        _, pivot, value = first_bad_pivot(np.ascontiguousarray(scale)[None], form)
+        _, pivot, value = first_bad_pivot(matrix)
         if pivot >= 0:
             raise KexueValueError(
                 f"{whole} is not positive definite: pivot {pivot} is {value:.6g}; {name} has shape {array.shape}"

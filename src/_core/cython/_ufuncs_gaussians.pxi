@@ -33,6 +33,12 @@ from kexue.core cimport (
     kx_gaussian_kl_f64,
     kx_gaussian_kl_gradient_f32,
     kx_gaussian_kl_gradient_f64,
+    kx_gaussian_ot_map_f32,
+    kx_gaussian_ot_map_f64,
+    kx_gaussian_w2_f32,
+    kx_gaussian_w2_f64,
+    kx_gaussian_w2_gradient_f32,
+    kx_gaussian_w2_gradient_f64,
     kx_status_text,
 )
 
@@ -50,6 +56,9 @@ ctypedef enum gaussian_kind:
     GRADIENT_OF_ONE
     NUMBER_OF_TWO
     GRADIENT_OF_TWO
+    W2_OF_TWO
+    W2_SQUARED_OF_TWO
+    MAP_OF_TWO
 
 ctypedef struct gaussian_method:
     gaussian_kind kind
@@ -70,6 +79,15 @@ ctypedef kx_status_t (*gaussian_pair_f32)(
 ctypedef kx_status_t (*gaussian_pair_f64)(
     const kx_ctx_t *, const kx_batch_t *, const kx_batch_t *, const kx_batch_t *, const kx_batch_t *, int64_t, int64_t,
     kx_gaussian_form_t, double *, ptrdiff_t) noexcept nogil
+ctypedef kx_status_t (*gaussian_w2_f32)(
+    const kx_ctx_t *, const kx_batch_t *, const kx_batch_t *, const kx_batch_t *, const kx_batch_t *, int64_t, int64_t,
+    kx_gaussian_form_t, int, float *, ptrdiff_t) noexcept nogil
+ctypedef kx_status_t (*gaussian_w2_f64)(
+    const kx_ctx_t *, const kx_batch_t *, const kx_batch_t *, const kx_batch_t *, const kx_batch_t *, int64_t, int64_t,
+    kx_gaussian_form_t, int, double *, ptrdiff_t) noexcept nogil
+ctypedef kx_status_t (*gaussian_map)(
+    const kx_ctx_t *, const kx_batch_t *, const kx_batch_t *, int64_t, int64_t, kx_gaussian_form_t,
+    const kx_batch_out_t *) noexcept nogil
 ctypedef kx_status_t (*gaussian_gradient)(
     const kx_ctx_t *, const kx_batch_t *, int64_t, int64_t, kx_gaussian_form_t, const kx_batch_out_t *) noexcept nogil
 ctypedef kx_status_t (*gaussian_pair_gradient)(
@@ -102,6 +120,14 @@ cdef kx_status_t call_gaussian_kernel(const gaussian_method *m, const kx_batch_t
             return (<gaussian_pair_f64>m.kernel)(
                 NULL, x, x + 1, x + 2, x + 3, items, n, m.form, <double *>y.data, y.batch)
         return (<gaussian_pair_f32>m.kernel)(NULL, x, x + 1, x + 2, x + 3, items, n, m.form, <float *>y.data, y.batch)
+    if m.kind == W2_OF_TWO or m.kind == W2_SQUARED_OF_TWO:
+        if m.wide:
+            return (<gaussian_w2_f64>m.kernel)(
+                NULL, x, x + 1, x + 2, x + 3, items, n, m.form, m.kind == W2_SQUARED_OF_TWO, <double *>y.data, y.batch)
+        return (<gaussian_w2_f32>m.kernel)(
+            NULL, x, x + 1, x + 2, x + 3, items, n, m.form, m.kind == W2_SQUARED_OF_TWO, <float *>y.data, y.batch)
+    if m.kind == MAP_OF_TWO:
+        return (<gaussian_map>m.kernel)(NULL, x, x + 1, items, n, m.form, y)
     return (<gaussian_pair_gradient>m.kernel)(
         NULL, x, x + 1, x + 2, x + 3, items, n, m.form, y, y + 1, y + 2, y + 3)
 
@@ -139,7 +165,7 @@ cdef void gaussian_loop(char **args, const cnp.npy_intp *sizes, const cnp.npy_in
         x[i].data = args[i]
         x[i].batch = steps[i]
         x[i].row = x[i].column = 0
-        if i < m.operands or m.kind == GRADIENT_OF_ONE or m.kind == GRADIENT_OF_TWO:
+        if i < m.operands or m.kind == GRADIENT_OF_ONE or m.kind == GRADIENT_OF_TWO or m.kind == MAP_OF_TWO:
             x[i].row = cores[0]
             cores += 1
             if m.scales >> i & 1 and m.form != KX_GAUSSIAN_DIAGONAL:
@@ -249,6 +275,15 @@ for form in gaussian_scales:
         of_gaussians("gaussian_hellinger_grad", form, GRADIENT_OF_TWO, "(n),(S),(n),(S)->(n),(S),(n),(S)",
                      <void *>kx_gaussian_hellinger_gradient_f32, <void *>kx_gaussian_hellinger_gradient_f64,
                      "The gradient of the Hellinger distance by means and scales"),
+        of_gaussians("gaussian_w2", form, W2_OF_TWO, "(n),(S),(n),(S)->()", <void *>kx_gaussian_w2_f32,
+                     <void *>kx_gaussian_w2_f64, "The 2-Wasserstein distance of normal distributions"),
+        of_gaussians("gaussian_w2_squared", form, W2_SQUARED_OF_TWO, "(n),(S),(n),(S)->()", <void *>kx_gaussian_w2_f32,
+                     <void *>kx_gaussian_w2_f64, "The squared 2-Wasserstein distance of normal distributions"),
+        of_gaussians("gaussian_w2_squared_grad", form, GRADIENT_OF_TWO, "(n),(S),(n),(S)->(n),(S),(n),(S)",
+                     <void *>kx_gaussian_w2_gradient_f32, <void *>kx_gaussian_w2_gradient_f64,
+                     "The gradient of the squared 2-Wasserstein distance by means and scales"),
+        of_gaussians("gaussian_ot_map", form, MAP_OF_TWO, "(S),(S)->(S)", <void *>kx_gaussian_ot_map_f32,
+                     <void *>kx_gaussian_ot_map_f64, "The matrix of the optimal map between normal distributions"),
     ):
         globals()[made.__name__] = made
 del form, made

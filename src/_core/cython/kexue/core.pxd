@@ -813,3 +813,31 @@ cdef extern from "kexue/kx_gaussians.h" nogil:
     kx_status_t kx_gaussian_flaws_f64(
         const kx_batch_t *matrices, int64_t items, int64_t n, kx_gaussian_form_t form, double tolerance,
         uint8_t *flaws)
+    kx_status_t kx_gaussian_w2_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared, float *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_ot_map_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items, int64_t n,
+        kx_gaussian_form_t form, const kx_batch_out_t *map)
+    kx_status_t kx_gaussian_w2_gradient_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_first_not_semidefinite_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
+        double *value)
+    kx_status_t kx_gaussian_w2_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared, double *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_ot_map_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items, int64_t n,
+        kx_gaussian_form_t form, const kx_batch_out_t *map)
+    kx_status_t kx_gaussian_w2_gradient_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_first_not_semidefinite_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
+        double *value)

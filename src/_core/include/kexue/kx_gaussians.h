@@ -129,6 +129,7 @@ kx_status_t kx_gaussian_flaws_f32(const kx_batch_t *matrices, int64_t items, int
                                   uint8_t *flaws);
 kx_status_t kx_gaussian_flaws_f64(const kx_batch_t *matrices, int64_t items, int64_t n, kx_gaussian_form_t form, double tolerance,
                                   uint8_t *flaws);
+
 /* Optimal transport. Everything here is computed in float64, float32 input too.
 
    out[i] = the 2-Wasserstein distance, W^2 = |D|^2 + tr Sp + tr Sq - 2 tr (Sp^1/2 Sq Sp^1/2)^1/2, the last trace being the sum of the singular values
