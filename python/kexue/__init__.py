@@ -68,6 +68,20 @@ _NAMES = {
         "taylor_softmax_loss",
         "taylor_softmax_vjp",
     ),
+    "gaussians": (
+        "GaussianMap",
+        "gaussian_bhattacharyya",
+        "gaussian_bhattacharyya_grad",
+        "gaussian_entropy",
+        "gaussian_entropy_grad",
+        "gaussian_hellinger",
+        "gaussian_hellinger_grad",
+        "gaussian_kl",
+        "gaussian_kl_grad",
+        "gaussian_ot_map",
+        "gaussian_w2",
+        "gaussian_w2_grad",
+    ),
     "transport": (
         "TransportResult",
         "emd",
@@ -82,7 +96,7 @@ _NAMES = {
         "transport_lower_bound",
     ),
 }
-_MODULES = ("activations", "compat", "dask", "documents", "entropy", "plot", "sklearn", "transport", "ufuncs")
+_MODULES = ("activations", "compat", "dask", "documents", "entropy", "gaussians", "plot", "sklearn", "transport", "ufuncs")
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOME)

@@ -2,6 +2,7 @@ from kexue import activations as activations
 from kexue import compat as compat
 from kexue import dask as dask
 from kexue import documents as documents
+from kexue import gaussians as gaussians
 from kexue import plot as plot
 from kexue import sklearn as sklearn
 from kexue import transport as transport
@@ -71,6 +72,18 @@ from kexue.entropy import taylor_softmax as taylor_softmax
 from kexue.entropy import taylor_softmax_loss as taylor_softmax_loss
 from kexue.entropy import taylor_softmax_vjp as taylor_softmax_vjp
 from kexue.entropy import temperature_for_entropy as temperature_for_entropy
+from kexue.gaussians import GaussianMap as GaussianMap
+from kexue.gaussians import gaussian_bhattacharyya as gaussian_bhattacharyya
+from kexue.gaussians import gaussian_bhattacharyya_grad as gaussian_bhattacharyya_grad
+from kexue.gaussians import gaussian_entropy as gaussian_entropy
+from kexue.gaussians import gaussian_entropy_grad as gaussian_entropy_grad
+from kexue.gaussians import gaussian_hellinger as gaussian_hellinger
+from kexue.gaussians import gaussian_hellinger_grad as gaussian_hellinger_grad
+from kexue.gaussians import gaussian_kl as gaussian_kl
+from kexue.gaussians import gaussian_kl_grad as gaussian_kl_grad
+from kexue.gaussians import gaussian_ot_map as gaussian_ot_map
+from kexue.gaussians import gaussian_w2 as gaussian_w2
+from kexue.gaussians import gaussian_w2_grad as gaussian_w2_grad
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2

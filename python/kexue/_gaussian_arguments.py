@@ -69,8 +69,6 @@ def evaluate(
     ndarray, scalar, tuple or dask array
         What the gufunc returns.
     """
-    if form not in FORMS:
-        raise KexueValueError(f'form must be "covariance", "cholesky" or "diagonal", got {form!r}')
     if is_lazy(*values):
         if out is not None:
             raise TypeError("out cannot be given with Dask arrays")
@@ -111,6 +109,8 @@ def as_gaussians(names: Sequence[str], values: Sequence[ArrayLike], form: str) -
 
 def check_shapes(names: Sequence[str], arrays: Sequence[Any], form: str) -> None:
     """Raise where the core dimensions do not do, or do not agree."""
+    if form not in FORMS:
+        raise KexueValueError(f'form must be "covariance", "cholesky" or "diagonal", got {form!r}')
     n = None
     for name, array in zip(names, arrays, strict=True):
         shape, core = np.shape(array), core_dimensions(name, form)

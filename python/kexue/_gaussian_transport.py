@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from kexue._arrays import as_real
 from kexue._errors import KexueValueError
-from kexue._gaussian_arguments import PAIR, Form, evaluate, of_each_form
+from kexue._gaussian_arguments import PAIR, Form, as_gaussians, check_batches, evaluate, of_each_form
 from kexue._lazy import is_lazy
 
 __all__ = ["GaussianMap", "gaussian_ot_map", "gaussian_w2", "gaussian_w2_grad"]
@@ -55,8 +55,8 @@ def gaussian_w2(
     ------
     KexueValueError
         If a matrix is not symmetric (to 1e-8 of its largest variance, float32: 1e-4) or has an eigenvalue that is
-        negative by more than rounding, a factor is not lower triangular or has a negative diagonal entry, an entry is
-        not finite, or shapes do not do.
+        negative by more than rounding, a factor is not lower triangular, a variance is negative, an entry is not finite,
+        or shapes do not do.
     OverflowError
         If terms of a result overflow with different signs.
     TypeError
@@ -312,7 +312,9 @@ def gaussian_ot_map(
     """
     if is_lazy(mean_p, cov_p, mean_q, cov_q):
         raise TypeError("gaussian_ot_map does not take Dask arrays: compute them first")
-    arguments = (mean_p, cov_p, mean_q, cov_q)
-    matrix = evaluate(gaussian_ot_map, _OT_MAP, PAIR, arguments, form, semidefinite=("cov_q",))
-    means = [as_real(name, mean, dtype=matrix.dtype) for name, mean in (("mean_p", mean_p), ("mean_q", mean_q))]
-    return GaussianMap(matrix, *means, diagonal=form == "diagonal")
+    from_p, scale_p, to_q, scale_q = arrays = as_gaussians(PAIR, (mean_p, cov_p, mean_q, cov_q), form)
+    check_batches(PAIR, arrays, form)
+    matrix = evaluate(
+        gaussian_ot_map, _OT_MAP, ("cov_p", "cov_q"), (scale_p, scale_q), form, semidefinite=("cov_q",)
+    )
+    return GaussianMap(matrix, from_p.copy(), to_q.copy(), diagonal=form == "diagonal")
