@@ -183,10 +183,7 @@ cdef void gaussian_loop(char **args, const cnp.npy_intp *sizes, const cnp.npy_in
     first = 0
     while first < items:
         count = min(part, items - first)
-        status = call_gaussian_kernel(m, x, count, n)
-        if status != KX_OK:
-            raise_in_loop(status)
-            return
+        # Before the kernel: NumPy lets results stand in their operands' place.
         memset(flaws, 0, count)
         for i in range(m.operands):
             if m.scales >> i & 1:
@@ -194,6 +191,10 @@ cdef void gaussian_loop(char **args, const cnp.npy_intp *sizes, const cnp.npy_in
                     kx_gaussian_flaws_f64(x + i, count, n, m.form, 1e-8, flaws)
                 else:
                     kx_gaussian_flaws_f32(x + i, count, n, m.form, 1e-4, flaws)
+        status = call_gaussian_kernel(m, x, count, n)
+        if status != KX_OK:
+            raise_in_loop(status)
+            return
         flawed = False
         for item in range(count):
             if flaws[item]:
