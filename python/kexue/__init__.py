@@ -96,7 +96,18 @@ _NAMES = {
         "transport_lower_bound",
     ),
 }
-_MODULES = ("activations", "compat", "dask", "documents", "entropy", "gaussians", "plot", "sklearn", "transport", "ufuncs")
+_MODULES = (
+    "activations",
+    "compat",
+    "dask",
+    "documents",
+    "entropy",
+    "gaussians",
+    "plot",
+    "sklearn",
+    "transport",
+    "ufuncs",
+)
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOME)

@@ -55,8 +55,8 @@ def gaussian_w2(
     ------
     KexueValueError
         If a matrix is not symmetric (to 1e-8 of its largest variance, float32: 1e-4) or has an eigenvalue that is
-        negative by more than rounding, a factor is not lower triangular, a variance is negative, an entry is not finite,
-        or shapes do not do.
+        negative by more than rounding, a factor is not lower triangular, a variance is negative, an entry is not
+        finite, or shapes do not do.
     OverflowError
         If terms of a result overflow with different signs.
     TypeError

@@ -110,7 +110,7 @@ PARTIAL = [name for name in ELEMENTWISE if invalid_operands(UFUNCS[name], ()) is
 
 
 def assert_same(ufunc, result, expected):
-    """The bits of an elementwise result; sums may be taken in another order, and entries of a matrix may be next to 0."""
+    """The bits of an elementwise result; sums may be taken in another order."""
     assert type(result) is type(expected)
     assert result.dtype == expected.dtype
     assert result.shape == expected.shape
