@@ -246,7 +246,7 @@ static void KX_TYPED(add_logarithms_of_difference)(const kx_gaussian_pairs_t *pa
     }
     KX_TYPED(mirror)(difference, n);
     KX_TYPED(kx_lanes_inverse)(w->mean.l, n, w->mean.inverse, w->panel, second);
-    KX_TYPED(kx_lanes_multiply)(second, KX_LANES_TRIANGLE, difference, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, third);
+    KX_TYPED(kx_lanes_multiply)(second, KX_LANES_TRIANGLE, difference, KX_LANES_TRANSPOSED, n, KX_LANES_FULL, 0, third);
     KX_TYPED(kx_lanes_multiply)(third, KX_LANES_PLAIN, second, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_FULL, 0, difference);
     KX_TYPED(kx_lanes_multiply)(difference, KX_LANES_PLAIN, difference, KX_LANES_TRANSPOSED, n, KX_LANES_LOWER, 0, third);
     KX_TYPED(add_small_logarithms)(third, n, sums);

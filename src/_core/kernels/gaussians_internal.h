@@ -37,13 +37,19 @@ static inline void kx_lanes_note(kx_lanes_pivots_t *pivots, unsigned bad, int64_
     pivots->bad |= bad;
 }
 
-/* How a factor of a product is taken. A triangle is a lower one with zeros stored above its diagonal; transposed ones are odd. */
+/* How a factor of a product is taken. A triangle is a lower one, as it is stored, with zeros on the other side of its diagonal;
+   transposed ones are odd. The left factor as it is and the right one transposed is the quick way: both are read along their rows
+   (n = 32 and 64 along columns: six times slower, every entry of a column falls into the same few sets of the first-level cache). */
 typedef enum kx_lanes_factor {
     KX_LANES_PLAIN = 0,
     KX_LANES_TRANSPOSED = 1,
     KX_LANES_TRIANGLE = 2,
-    KX_LANES_TRIANGLE_TRANSPOSED = 3
+    KX_LANES_TRIANGLE_TRANSPOSED = 3,
+    KX_LANES_UPPER = 4,
+    KX_LANES_UPPER_TRANSPOSED = 5
 } kx_lanes_factor_t;
+static inline int kx_lanes_acts_as_lower(kx_lanes_factor_t f) { return f == KX_LANES_TRIANGLE || f == KX_LANES_UPPER_TRANSPOSED; }
+static inline int kx_lanes_acts_as_upper(kx_lanes_factor_t f) { return f == KX_LANES_UPPER || f == KX_LANES_TRIANGLE_TRANSPOSED; }
 
 /* KX_F64_LANES entries in double. */
 static inline kx_f64v kx_lanes_wide_f64(const double *p) { return kx_f64v_load(p); }
