@@ -100,11 +100,25 @@ def as_gaussians(names: Sequence[str], values: Sequence[ArrayLike], form: str) -
     dtype = result_dtype(*values)
     arrays = [as_real(name, value, dtype=dtype) for name, value in zip(names, values, strict=True)]
     check_shapes(names, arrays, form)
+    if form == "covariance" and dtype == np.float64:
+        for place, value in enumerate(values):
+            given = getattr(value, "dtype", dtype)
+            if not names[place].startswith("mean") and given.kind == "f" and given.itemsize <= 4:
+                arrays[place] = symmetrized(arrays[place])
     for name, array in zip(names, arrays, strict=True):
         # A matrix that is not finite has no result: see `explain`.
         if core_dimensions(name, form) == 1 and not np.isfinite(array).all():
             require_finite(name, array)
     return arrays
+
+
+def symmetrized(matrices: np.ndarray) -> np.ndarray:
+    """Matrices that were float32, as symmetric as float64 must be; those that were not symmetric for float32 stay."""
+    transposed = matrices.swapaxes(-1, -2)
+    limits = SYMMETRY[np.dtype(np.float32)] * np.abs(matrices.diagonal(axis1=-2, axis2=-1)).max(axis=-1, initial=0)
+    with np.errstate(invalid="ignore"):
+        symmetric = (np.abs(matrices - transposed) <= limits[..., None, None]).all(axis=(-1, -2), keepdims=True)
+        return np.where(symmetric, 0.5 * matrices + 0.5 * transposed, matrices)
 
 
 def check_shapes(names: Sequence[str], arrays: Sequence[Any], form: str) -> None:
@@ -177,7 +191,7 @@ def check_scale(name: str, array: np.ndarray, place: tuple[int, ...], form: str,
     finite = np.isfinite(scale)
     if not finite.all():
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise KexueValueError(f"{entry(*index)} is {scale[index]}; {name} has shape {array.shape}")
+        raise KexueValueError(f"{entry(*index)} is {scale[index]!s}; {name} has shape {array.shape}")
     if form == "covariance":
         limit = SYMMETRY[array.dtype]
         different = np.abs(scale - scale.T) > limit * np.abs(scale.diagonal()).max(initial=0)
@@ -185,14 +199,14 @@ def check_scale(name: str, array: np.ndarray, place: tuple[int, ...], form: str,
             i, j = (int(k) for k in np.argwhere(different)[0])
             raise KexueValueError(
                 f"{whole} is not symmetric (to {limit:g} of its largest variance): "
-                f"{entry(i, j)} is {scale[i, j]}, {entry(j, i)} is {scale[j, i]}; {name} has shape {array.shape}"
+                f"{entry(i, j)} is {scale[i, j]!s}, {entry(j, i)} is {scale[j, i]!s}; {name} has shape {array.shape}"
             )
     if form == "cholesky":
         above = np.argwhere(np.triu(scale, 1))
         if len(above):
             i, j = (int(k) for k in above[0])
             raise KexueValueError(
-                f"{entry(i, j)} is {scale[i, j]}, but a Cholesky factor is lower triangular; "
+                f"{entry(i, j)} is {scale[i, j]!s}, but a Cholesky factor is lower triangular; "
                 f"{name} has shape {array.shape}"
             )
     if semidefinite and form == "covariance":
@@ -216,6 +230,6 @@ def check_scale(name: str, array: np.ndarray, place: tuple[int, ...], form: str,
         i = int(bad.argmax())
         what = "a variance" if form == "diagonal" else "the diagonal of a Cholesky factor"
         raise KexueValueError(
-            f"{entry(i) if form == 'diagonal' else entry(i, i)} is {entries[i]}, but {what} "
+            f"{entry(i) if form == 'diagonal' else entry(i, i)} is {entries[i]!s}, but {what} "
             f"{'cannot be negative' if semidefinite else 'must be positive'}; {name} has shape {array.shape}"
         )

@@ -314,7 +314,5 @@ def gaussian_ot_map(
         raise TypeError("gaussian_ot_map does not take Dask arrays: compute them first")
     from_p, scale_p, to_q, scale_q = arrays = as_gaussians(PAIR, (mean_p, cov_p, mean_q, cov_q), form)
     check_batches(PAIR, arrays, form)
-    matrix = evaluate(
-        gaussian_ot_map, _OT_MAP, ("cov_p", "cov_q"), (scale_p, scale_q), form, semidefinite=("cov_q",)
-    )
+    matrix = evaluate(gaussian_ot_map, _OT_MAP, ("cov_p", "cov_q"), (scale_p, scale_q), form, semidefinite=("cov_q",))
     return GaussianMap(matrix, from_p.copy(), to_q.copy(), diagonal=form == "diagonal")

@@ -1,4 +1,4 @@
-"""Gaussians: which covariance matrix of a batch is not positive definite. The functions themselves are gufuncs of _ufuncs."""
+"""Gaussians: which covariance matrix is not positive definite. The functions themselves are gufuncs of _ufuncs."""
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
@@ -28,7 +28,7 @@ cdef kx_batch_t matrices(cnp.ndarray covariances):
 
 
 def first_bad_pivot(cnp.ndarray covariances):
-    """The first matrix that is not positive definite, its first pivot that is not positive, and that pivot; -1, -1, 0 if all are.
+    """The first matrix that is not positive definite and its first pivot that is not positive; -1, -1, 0 if all are.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
-# Gaussians: generalised ufuncs of means and of scales, which are matrices, or vectors in the diagonal form. A loop's steps are
-# the operands' from item to item, then those of their core dimensions, operand by operand.
+# Gaussians: generalised ufuncs of means and of scales, which are matrices, or vectors in the diagonal form. A loop's
+# steps are the operands' from item to item, then those of their core dimensions, operand by operand.
 
 from libc.math cimport NAN
 from libc.stdint cimport uint8_t
@@ -145,8 +145,8 @@ cdef void put_nan(const gaussian_method *m, const kx_batch_t *result, int64_t it
                 (<float *>place)[0] = NAN
 
 
-# A part of a batch stays in the second-level cache between the check of its matrices and the kernel: for 1000 pairs of 64 x 64
-# float64, the check took 3.7 ms on the whole and takes 0.6 ms on the parts.
+# A part of a batch stays in the second-level cache between the check of its matrices and the kernel: for 1000 pairs of
+# 64 x 64 float64, the check takes 3.7 ms on the whole and 0.6 ms on the parts.
 cdef enum:
     PART_BYTES = 1 << 18
     PART_ITEMS = 1024  # at most
@@ -211,17 +211,18 @@ cdef void gaussian_loop(char **args, const cnp.npy_intp *sizes, const cnp.npy_in
 cdef loop_function[2] gaussian_loops = [gaussian_loop, gaussian_loop]
 
 cdef dict gaussian_scales = {
-    "covariance": "covariance matrices, of which the lower triangle is read; one that is not symmetric, to 1e-8 of its\n"
-                  "largest variance (float32: 1e-4), or not positive definite makes its item NaN and raises the invalid flag",
-    "cholesky": "lower triangular Cholesky factors of covariance matrices; one with a nonzero entry above the diagonal, or\n"
-                "without a positive diagonal, makes its item NaN and raises the invalid flag",
-    "diagonal": "the variances of diagonal covariance matrices; one that is not positive makes its item NaN and raises\n"
-                "the invalid flag",
+    "covariance": """Scales are covariance matrices. An item with one that is not finite, not symmetric (to 1e-8 of its
+largest variance, float32: 1e-4) or not positive definite is NaN, and the invalid flag is raised.""",
+    "cholesky": """Scales are lower triangular Cholesky factors of covariance matrices. An item with one that is not
+finite, not lower triangular or without a positive diagonal is NaN, and the invalid flag is raised.""",
+    "diagonal": """Scales are the variances of diagonal covariance matrices. An item with one that is not positive is NaN,
+and the invalid flag is raised.""",
 }
 
 
-cdef object of_gaussians(str name, str form, gaussian_kind kind, str signature, void *f32, void *f64, str doc):
-    """A gufunc of two kernels. In `signature`, S stands for the dimensions of a scale."""
+cdef object of_gaussians(str name, str form, gaussian_kind kind, str signature, void *f32, void *f64, str doc,
+                         str example, str expected):
+    """A gufunc of two kernels. In `signature`, S stands for the dimensions of a scale; in the example, for one of 1."""
     places = signature.replace("->", ",").split("),(")
     cdef int operands = signature.split("->")[0].count("(")
     cdef int together = signature.count("(")
@@ -246,7 +247,11 @@ cdef object of_gaussians(str name, str form, gaussian_kind kind, str signature, 
     memset(types + together, cnp.NPY_DOUBLE, together)
     cdef bytes name_bytes = f"{name}_{form}".encode()
     cdef bytes signature_bytes = signature.replace("S", "n" if form == "diagonal" else "n,n").encode()
-    cdef bytes doc_bytes = f"{doc}.\n\nScales are {gaussian_scales[form]}.".encode()
+    scale = "[1.0]" if form == "diagonal" else "[[1.0]]"
+    call = example.replace("S", scale).replace("f", f"kexue.ufuncs.{name}_{form}", 1)
+    cdef bytes doc_bytes = (
+        f"{doc}.\n\n{gaussian_scales[form]}\n`kexue.{name.replace('_squared', '')}` tells what singular ones give.\n\n"
+        f"Examples\n--------\n>>> import kexue\n>>> {call}\n{expected}\n").encode()
     kept_alive.extend((name_bytes, doc_bytes))
     return finish(PyUFunc_FromFuncAndDataAndSignature(
         gaussian_loops, user_data, types, 2, operands, together - operands, cnp.PyUFunc_None, name_bytes, doc_bytes, 0,
@@ -254,37 +259,54 @@ cdef object of_gaussians(str name, str form, gaussian_kind kind, str signature, 
 
 
 # kexue.gaussian_kl(..., form="covariance") and its kin check their arguments and call these.
+cdef str pair_signature = "(n),(S),(n),(S)->()"
+cdef str pair_grad_signature = "(n),(S),(n),(S)->(n),(S),(n),(S)"
+cdef str pair_example = "f([[2.0], [0.0]], S, [0.0], S)"
+cdef str pair_grad_example = "f([2.0], S, [0.0], S)[0]"
+
 for form in gaussian_scales:
     for made in (
         of_gaussians("gaussian_entropy", form, NUMBER_OF_ONE, "(S)->()", <void *>kx_gaussian_entropy_f32,
-                     <void *>kx_gaussian_entropy_f64, "The entropy of normal distributions"),
-        of_gaussians("gaussian_entropy_grad", form, GRADIENT_OF_ONE, "(S)->(S)", <void *>kx_gaussian_entropy_gradient_f32,
-                     <void *>kx_gaussian_entropy_gradient_f64, "The gradient of the entropy by the scale"),
-        of_gaussians("gaussian_kl", form, NUMBER_OF_TWO, "(n),(S),(n),(S)->()", <void *>kx_gaussian_kl_f32,
-                     <void *>kx_gaussian_kl_f64, "The Kullback-Leibler divergence of normal distributions"),
-        of_gaussians("gaussian_kl_grad", form, GRADIENT_OF_TWO, "(n),(S),(n),(S)->(n),(S),(n),(S)",
+                     <void *>kx_gaussian_entropy_f64, "The entropy of normal distributions", "f([S, S])",
+                     "array([1.41893853, 1.41893853])"),
+        of_gaussians("gaussian_entropy_grad", form, GRADIENT_OF_ONE, "(S)->(S)",
+                     <void *>kx_gaussian_entropy_gradient_f32, <void *>kx_gaussian_entropy_gradient_f64,
+                     "The gradient of the entropy by the scale", "f(S).ravel()",
+                     "array([1.])" if form == "cholesky" else "array([0.5])"),
+        of_gaussians("gaussian_kl", form, NUMBER_OF_TWO, pair_signature, <void *>kx_gaussian_kl_f32,
+                     <void *>kx_gaussian_kl_f64, "The Kullback-Leibler divergence of normal distributions",
+                     pair_example, "array([2., 0.])"),
+        of_gaussians("gaussian_kl_grad", form, GRADIENT_OF_TWO, pair_grad_signature,
                      <void *>kx_gaussian_kl_gradient_f32, <void *>kx_gaussian_kl_gradient_f64,
-                     "The gradient of the Kullback-Leibler divergence by means and scales"),
-        of_gaussians("gaussian_bhattacharyya", form, NUMBER_OF_TWO, "(n),(S),(n),(S)->()",
+                     "The gradient of the Kullback-Leibler divergence by means and scales", pair_grad_example,
+                     "array([2.])"),
+        of_gaussians("gaussian_bhattacharyya", form, NUMBER_OF_TWO, pair_signature,
                      <void *>kx_gaussian_bhattacharyya_f32, <void *>kx_gaussian_bhattacharyya_f64,
-                     "The Bhattacharyya distance of normal distributions"),
-        of_gaussians("gaussian_bhattacharyya_grad", form, GRADIENT_OF_TWO, "(n),(S),(n),(S)->(n),(S),(n),(S)",
+                     "The Bhattacharyya distance of normal distributions", pair_example, "array([0.5, 0. ])"),
+        of_gaussians("gaussian_bhattacharyya_grad", form, GRADIENT_OF_TWO, pair_grad_signature,
                      <void *>kx_gaussian_bhattacharyya_gradient_f32, <void *>kx_gaussian_bhattacharyya_gradient_f64,
-                     "The gradient of the Bhattacharyya distance by means and scales"),
-        of_gaussians("gaussian_hellinger", form, NUMBER_OF_TWO, "(n),(S),(n),(S)->()", <void *>kx_gaussian_hellinger_f32,
-                     <void *>kx_gaussian_hellinger_f64, "The Hellinger distance of normal distributions"),
-        of_gaussians("gaussian_hellinger_grad", form, GRADIENT_OF_TWO, "(n),(S),(n),(S)->(n),(S),(n),(S)",
+                     "The gradient of the Bhattacharyya distance by means and scales", pair_grad_example,
+                     "array([0.5])"),
+        of_gaussians("gaussian_hellinger", form, NUMBER_OF_TWO, pair_signature, <void *>kx_gaussian_hellinger_f32,
+                     <void *>kx_gaussian_hellinger_f64, "The Hellinger distance of normal distributions", pair_example,
+                     "array([0.62727135, 0.        ])"),
+        of_gaussians("gaussian_hellinger_grad", form, GRADIENT_OF_TWO, pair_grad_signature,
                      <void *>kx_gaussian_hellinger_gradient_f32, <void *>kx_gaussian_hellinger_gradient_f64,
-                     "The gradient of the Hellinger distance by means and scales"),
-        of_gaussians("gaussian_w2", form, W2_OF_TWO, "(n),(S),(n),(S)->()", <void *>kx_gaussian_w2_f32,
-                     <void *>kx_gaussian_w2_f64, "The 2-Wasserstein distance of normal distributions"),
-        of_gaussians("gaussian_w2_squared", form, W2_SQUARED_OF_TWO, "(n),(S),(n),(S)->()", <void *>kx_gaussian_w2_f32,
-                     <void *>kx_gaussian_w2_f64, "The squared 2-Wasserstein distance of normal distributions"),
-        of_gaussians("gaussian_w2_squared_grad", form, GRADIENT_OF_TWO, "(n),(S),(n),(S)->(n),(S),(n),(S)",
+                     "The gradient of the Hellinger distance by means and scales", pair_grad_example,
+                     "array([0.24173377])"),
+        of_gaussians("gaussian_w2", form, W2_OF_TWO, pair_signature, <void *>kx_gaussian_w2_f32,
+                     <void *>kx_gaussian_w2_f64, "The 2-Wasserstein distance of normal distributions", pair_example,
+                     "array([2., 0.])"),
+        of_gaussians("gaussian_w2_squared", form, W2_SQUARED_OF_TWO, pair_signature, <void *>kx_gaussian_w2_f32,
+                     <void *>kx_gaussian_w2_f64, "The squared 2-Wasserstein distance of normal distributions",
+                     pair_example, "array([4., 0.])"),
+        of_gaussians("gaussian_w2_squared_grad", form, GRADIENT_OF_TWO, pair_grad_signature,
                      <void *>kx_gaussian_w2_gradient_f32, <void *>kx_gaussian_w2_gradient_f64,
-                     "The gradient of the squared 2-Wasserstein distance by means and scales"),
+                     "The gradient of the squared 2-Wasserstein distance by means and scales", pair_grad_example,
+                     "array([4.])"),
         of_gaussians("gaussian_ot_map", form, MAP_OF_TWO, "(S),(S)->(S)", <void *>kx_gaussian_ot_map_f32,
-                     <void *>kx_gaussian_ot_map_f64, "The matrix of the optimal map between normal distributions"),
+                     <void *>kx_gaussian_ot_map_f64, "The matrix of the optimal map between normal distributions",
+                     "f(S, S).ravel()", "array([1.])"),
     ):
         globals()[made.__name__] = made
 del form, made

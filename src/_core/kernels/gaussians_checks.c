@@ -1,7 +1,7 @@
 /* Whether matrices are what they are taken for: the kernels of the Gaussians read the lower triangles alone.
 
-   The sum of the differences across the diagonal is enough for nearly all matrices: squares of LANES x LANES entries are transposed in
-   registers, and each entry is loaded once. Where the sum is above the limit, or not a number, each difference is looked at.
+   The sum of the differences across the diagonal is enough for nearly all matrices: squares of LANES x LANES entries are transposed
+   in registers, and each entry is loaded once. Where the sum is above the limit, or not a number, each difference is looked at.
 
    The template below is compiled for double and for float. */
 #ifndef KX_REAL
