@@ -3,10 +3,10 @@
 #define M(operation) KX_PASTE(KX_PASTE(KX_MASK, _), operation)
 #define TILE KX_LANES_TILE
 
-/* Entries begin .. end - 1 of a contiguous line of n, `at` bytes into every item, to every step-th vector. What the line has beyond
-   them is read with it, not kept. */
-static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_pack_line)(const char *const *item, ptrdiff_t at, int64_t begin, int64_t end, int64_t n,
-                                                          int64_t step, KX_REAL *to) {
+/* Entries begin .. end - 1 of a contiguous line of n, `at` bytes into every item, to every step-th vector. What the line has
+   beyond them is read with it, not kept. */
+static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_pack_line)(const char *const *item, ptrdiff_t at, int64_t begin, int64_t end,
+                                                          int64_t n, int64_t step, KX_REAL *to) {
     for (int64_t j = begin; j < end; j += KX_LANES) {
         const ptrdiff_t from = at + j * (ptrdiff_t)sizeof *to;
         KX_VECTOR v[KX_LANES];
@@ -26,8 +26,8 @@ static inline void KX_TYPED(kx_lanes_items)(const kx_batch_t *batch, int64_t fir
 }
 
 /* Items first .. first + count - 1, 0 < count <= LANES, of a batch of matrices. */
-static inline void KX_TYPED(kx_lanes_pack)(const kx_batch_t *matrix, int64_t first, int64_t count, int64_t n, kx_lanes_part_t part,
-                                           KX_REAL *a) {
+static inline void KX_TYPED(kx_lanes_pack)(const kx_batch_t *matrix, int64_t first, int64_t count, int64_t n,
+                                           kx_lanes_part_t part, KX_REAL *a) {
     const ptrdiff_t size = sizeof(KX_REAL);
     const int is_full = part == KX_LANES_FULL;
     const char *item[KX_LANES];
@@ -135,8 +135,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_cholesky_rest)(const KX_REAL *a, 
             rest[r][c] = j + c <= i + r ? V(sub)(V(load)(a + ((i + r) * n + j + c) * KX_LANES), sums[r][c]) : sums[r][c];
 }
 
-static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_cholesky_below)(KX_REAL *a, int64_t n, const KX_REAL *inverse, int64_t i, int64_t j,
-                                                               const int rows, const int columns) {
+static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_cholesky_below)(KX_REAL *a, int64_t n, const KX_REAL *inverse, int64_t i,
+                                                               int64_t j, const int rows, const int columns) {
     KX_VECTOR rest[TILE][TILE];
     KX_TYPED(kx_lanes_cholesky_rest)(a, n, i, j, rows, columns, rest);
     for (int c = 0; c < columns; c++) {
@@ -181,8 +181,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_cholesky_diagonal)(KX_REAL *a, in
     }
 }
 
-/* The Cholesky factor L of the lower triangle, in place, and the inverses of its diagonal. A lane whose pivot is not > 0 is noted,
-   and goes on with 1 in its stead: its factor means nothing. The upper triangle is neither read nor written. */
+/* The Cholesky factor L of the lower triangle, in place, and the inverses of its diagonal. A lane whose pivot is not > 0 is
+   noted, and goes on with 1 in its stead: its factor means nothing. The upper triangle is neither read nor written. */
 static inline void KX_TYPED(kx_lanes_cholesky)(KX_REAL *a, int64_t n, KX_REAL *inverse, kx_lanes_pivots_t *pivots) {
     pivots->bad = 0;
     for (int64_t i = 0; i < n; i += kx_lanes_tile(i, n)) {
@@ -197,8 +197,8 @@ static inline void KX_TYPED(kx_lanes_cholesky)(KX_REAL *a, int64_t n, KX_REAL *i
     }
 }
 
-/* For a factor that is given: the inverses of its diagonal. Entries that are not > 0 are noted and replaced by 1; with `allow_zero`, zeros
-   stay as they are (their inverse is inf). */
+/* For a factor that is given: the inverses of its diagonal. Entries that are not > 0 are noted and replaced by 1; with
+   `allow_zero`, zeros stay as they are (their inverse is inf). */
 static inline void KX_TYPED(kx_lanes_given_factor)(KX_REAL *a, int64_t n, int allow_zero, KX_REAL *inverse,
                                                    kx_lanes_pivots_t *pivots) {
     pivots->bad = 0;
@@ -236,8 +236,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_solve_tile)(const KX_REAL *a, int
     }
 }
 
-/* x := L^-1 x for a panel x of n rows and four columns, or one: entry (i, c) at x[(i * columns + c) * LANES]. Rows before `begin`, a
-   multiple of four, are zero and are not touched. */
+/* x := L^-1 x for a panel x of n rows and four columns, or one: entry (i, c) at x[(i * columns + c) * LANES]. Rows before
+   `begin`, a multiple of four, are zero and are not touched. */
 static inline void KX_TYPED(kx_lanes_solve_panel)(const KX_REAL *a, int64_t n, const KX_REAL *inverse, int64_t begin, int columns,
                                                   KX_REAL *x) {
     int64_t i = begin;
@@ -280,7 +280,8 @@ static inline void KX_TYPED(kx_lanes_transpose_lower)(const KX_REAL *w, int64_t 
 
 static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_product_tile)(const KX_REAL *x, int64_t x_row, int64_t x_step, const KX_REAL *y,
                                                              int64_t y_step, int64_t y_column, int64_t begin, int64_t end,
-                                                             const int rows, const int columns, int add, int64_t n, KX_REAL *out) {
+                                                             const int rows, const int columns, int add, int64_t n,
+                                                             KX_REAL *out) {
     KX_VECTOR sums[TILE][TILE];
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < columns; c++) sums[r][c] = add ? V(load)(out + (r * n + c) * KX_LANES) : V(set)(0);
@@ -289,8 +290,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_product_tile)(const KX_REAL *x, i
         for (int c = 0; c < columns; c++) V(store)(out + (r * n + c) * KX_LANES, sums[r][c]);
 }
 
-/* out = x y, or x^T y and so on as the factors say, in full or the lower triangle of it (and then nothing else is written, but up to
-   three entries beside the diagonal); `add`: it is added to what is there. out is neither x nor y. */
+/* out = x y, or x^T y and so on as the factors say, in full or the lower triangle of it (and then nothing else is written,
+   but up to three entries beside the diagonal); `add`: it is added to what is there. out is neither x nor y. */
 static inline void KX_TYPED(kx_lanes_multiply)(const KX_REAL *x, kx_lanes_factor_t x_is, const KX_REAL *y, kx_lanes_factor_t y_is,
                                                int64_t n, kx_lanes_part_t part, int add, KX_REAL *out) {
     const int64_t x_row = x_is & 1 ? 1 : n, x_step = x_is & 1 ? n : 1;
