@@ -1,5 +1,6 @@
-/* Singular vectors of small matrices side by side in the lanes of vectors: one-sided Jacobi rotations (Hestenes 1958), which keep small
-   singular values' digits (Demmel and Veselic 1992). The larger of two rows goes first, without which graded matrices take many sweeps. */
+/* Singular vectors of small matrices side by side in the lanes of vectors: one-sided Jacobi rotations (Hestenes 1958), which
+   keep small singular values' digits (Demmel and Veselic 1992). The larger of two rows goes first, without which graded
+   matrices take many sweeps. */
 #include "isa/kernel.h"
 
 #ifndef KX_DISPATCH_PASS

@@ -1,10 +1,11 @@
 /* A factor F of one matrix S = F F^T that is singular or nearly so, in twice the precision.
 
-   tr (Sp^1/2 Sq Sp^1/2)^1/2 has roots of eigenvalues: an error of 1e-16 in a factorisation is one of 1e-8 in it. So S is reduced with numbers of
-   two doubles, by L D L^T with the largest pivot first, until what is left is of the size of the input's rounding. That rest R has its eigenvalues
-   computed, those below zero are taken for zero, and F = P (L D^1/2, V r^1/2). To leave the part of R below zero out moves S by no more than its
-   projection to the semidefinite matrices does. The factor is rounded to double at the end: the sum of the singular values of Fq^T Fp moves as
-   much as F does, not by the root of it. */
+   tr (Sp^1/2 Sq Sp^1/2)^1/2 has roots of eigenvalues: an error of 1e-16 in a factorisation is one of 1e-8 in it. So S is
+   reduced with numbers of two doubles, by L D L^T with the largest pivot first, until what is left is of the size of the
+   input's rounding. That rest R has its eigenvalues computed, those below zero are taken for zero, and F = P (L D^1/2, V
+   r^1/2). To leave the part of R below zero out moves S by no more than its projection to the semidefinite matrices does. The
+   factor is rounded to double at the end: the sum of the singular values of Fq^T Fp moves as much as F does, not by the root of
+   it. */
 #include "isa/kernel.h"
 
 #ifndef KX_DISPATCH_PASS
@@ -34,7 +35,8 @@ static double root(twofold a) {
 }
 
 /* row -= factor * pivot_row, from `begin` on */
-static void eliminate(double *high, double *low, const double *pivot_high, const double *pivot_low, twofold factor, int64_t begin, int64_t n) {
+static void eliminate(double *high, double *low, const double *pivot_high, const double *pivot_low, twofold factor,
+                      int64_t begin, int64_t n) {
     const kx_f64v f = kx_f64v_set(factor.high), f_low = kx_f64v_set(factor.low), zero = kx_f64v_set(0);
     for (int64_t j = begin; j < n; j += KX_F64_LANES) {
         const int64_t count = n - j;
@@ -65,7 +67,8 @@ static void swap_rows_and_columns(double *a, int64_t n, int64_t i, int64_t j) {
     for (int64_t k = 0; k < n; k++) swap(a + k * n + i, a + k * n + j);
 }
 
-/* Jacobi's method for a symmetric matrix a of r rows, `step` apart; v, with the same step, becomes the eigenvectors, in columns. */
+/* Jacobi's method for a symmetric matrix a of r rows, `step` apart; v, with the same step, becomes the eigenvectors, in
+   columns. */
 static void diagonalize(double *a, double *v, int64_t r, int64_t step) {
     for (int64_t i = 0; i < r; i++)
         for (int64_t j = 0; j < r; j++) v[i * step + j] = i == j;
@@ -93,7 +96,8 @@ static void diagonalize(double *a, double *v, int64_t r, int64_t step) {
     }
 }
 
-int KX_KERNEL(kx_semidefinite_factor)(double *s, int64_t n, double rounding, int keep_order, double *work, double *f, double *least) {
+int KX_KERNEL(kx_semidefinite_factor)(double *s, int64_t n, double rounding, int keep_order, double *work, double *f,
+                                      double *least) {
     double *low = work, *v = work + n * n, *order = work + 2 * n * n;
     double largest = 0, check = 0;
     for (int64_t i = 0; i < n * n; i++) check += s[i] * 0;

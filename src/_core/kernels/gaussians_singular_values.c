@@ -1,9 +1,10 @@
 /* Singular values of small matrices side by side in the lanes of vectors.
 
-   Golub and Kahan's bidiagonalisation by reflections, with one pass over the rest of the matrix for both reflections of a step: the left one's
-   product with the matrix, y = A^T x, is summed while the step before makes the column x. Of the reflection I - tau v v^T, v differs from
-   x in the first entry alone, so that A^T v is y and a multiple of A's first row. Then dqds (Fernando and Parlett 1994) on the squares of the
-   bidiagonal, q_i = d_i^2 and e_i = off-diagonal^2, all lanes sweeping together, each over its own block lo .. hi - 1 with its own shift.
+   Golub and Kahan's bidiagonalisation by reflections, with one pass over the rest of the matrix for both reflections of a step:
+   the left one's product with the matrix, y = A^T x, is summed while the step before makes the column x. Of the reflection I -
+   tau v v^T, v differs from x in the first entry alone, so that A^T v is y and a multiple of A's first row. Then dqds (Fernando
+   and Parlett 1994) on the squares of the bidiagonal, q_i = d_i^2 and e_i = off-diagonal^2, all lanes sweeping together, each
+   over its own block lo .. hi - 1 with its own shift.
 
    M^T M is never formed: it would leave singular values below 1e-8 of the largest without a digit. */
 #include "isa/kernel.h"
@@ -121,7 +122,8 @@ typedef struct sweep {
 } sweep;
 
 /* One sweep. Lanes whose block begins later run idle up to there: with e = 0, d begins anew with every q. */
-static KX_ALWAYS_INLINE void run_sweep(blocks *b, sweep *r, int64_t begin, int64_t end, const int has_low, kx_f64v low, kx_f64v last) {
+static KX_ALWAYS_INLINE void run_sweep(blocks *b, sweep *r, int64_t begin, int64_t end, const int has_low, kx_f64v low,
+                                       kx_f64v last) {
     const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1), infinite = kx_f64v_set((double)INFINITY);
     const kx_f64v lowest = kx_f64v_set(LOWEST_SQUARE), highest_tail = kx_f64v_set(1e10), shift = b->shift;
     const kx_f64v last_but_one = kx_f64v_sub(last, one);
@@ -176,8 +178,9 @@ static void end_single_blocks(blocks *b, int lane, double *total) {
     }
 }
 
-/* The next shift, below the least eigenvalue if the estimate holds: d_n (1 - b)/(1 + b)-like, where the tail b estimates by how much the last
-   unit vector is off the eigenvector; a part of the least d where it is far off, or where that is not at the end. */
+/* The next shift, below the least eigenvalue if the estimate holds: d_n (1 - b)/(1 + b)-like, where the tail b estimates by how
+   much the last unit vector is off the eigenvector; a part of the least d where it is far off,
+       or where that is not at the end. */
 static KX_ALWAYS_INLINE kx_f64v next_shift(kx_f64v bottom, kx_f64v least, kx_f64v tail) {
     const kx_f64v one = kx_f64v_set(1), zero = kx_f64v_set(0);
     const kx_f64v near = kx_f64v_sub(one, kx_f64v_mul(kx_f64v_set(5), tail));
@@ -301,7 +304,8 @@ static unsigned squares_of_values(blocks *b, int64_t n) {
 unsigned KX_KERNEL(kx_lanes_singular_values)(double *m, int64_t n, double *work, double *values) {
     const int64_t size = n * LANES;
     if (n == 0) return 0;
-    blocks b = {.q = work, .e = work + size, .old_q = work + 2 * size, .old_e = work + 3 * size, .base = work + 4 * size, .values = values};
+    blocks b = {.q = work, .e = work + size, .old_q = work + 2 * size, .old_e = work + 3 * size, .base = work + 4 * size,
+                .values = values};
     bidiagonalize(m, n, b.q, b.e, work + 5 * size, work + 6 * size, work + 7 * size);
     kx_f64v sum = kx_f64v_set(0);
     for (int64_t j = 0; j < n; j++) sum = kx_f64v_add(sum, kx_f64v_add(at(b.q, j), at(b.e, j)));

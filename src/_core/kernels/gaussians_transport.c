@@ -1,8 +1,9 @@
 /* The 2-Wasserstein distance of Gaussians. gaussians_transport_map.c has the map and the gradient.
 
-   With factors S = F F^T, tr (Sp^1/2 Sq Sp^1/2)^1/2 is the sum of the singular values of Fq^T Fp, and that is how most items are done, a
-   group of LANES at a time. The items for which that is not good enough are done once more: those with a nearly singular matrix, whose
-   factors need twice the precision, and those whose traces cancel. Of the latter, with Fq^T Fp = A s V^T,
+   With factors S = F F^T, tr (Sp^1/2 Sq Sp^1/2)^1/2 is the sum of the singular values of Fq^T Fp, and that is how most items
+   are done, a group of LANES at a time. The items for which that is not good enough are done once more: those with a nearly
+   singular matrix, whose factors need twice the precision, and those whose traces cancel. Of the latter, with Fq^T Fp = A s
+   V^T,
 
        tr Sp + tr Sq - 2 tr s = |Fp V - Fq A|^2 = min over orthogonal U of |Fp - Fq U|^2,
 
@@ -62,7 +63,8 @@ static void write_result(task *t, int64_t item, const parts *a) {
 }
 
 /* The traces and the factors' scales, relative to the larger one. */
-static double relative_scales(const kx_transport_side_t *p, const kx_transport_side_t *q, int lane, double *scale_p, double *scale_q, int *exponent) {
+static double relative_scales(const kx_transport_side_t *p, const kx_transport_side_t *q, int lane, double *scale_p,
+                              double *scale_q, int *exponent) {
     const int ep = p->exponent[lane], eq = q->exponent[lane];
     *exponent = ep > eq ? ep : eq;
     *scale_p = *scale_q = 1;
@@ -81,20 +83,23 @@ static unsigned equal_lanes(const task *t) {
     kx_f64v most = kx_f64v_set(0);
     double differences[LANES];
     for (int64_t i = 0; i < t->n * t->n; i++) {
-        const kx_f64v d = kx_f64v_sub(kx_f64v_load(t->careful_p.factor + i * LANES), kx_f64v_load(t->careful_q.factor + i * LANES));
+        const kx_f64v d = kx_f64v_sub(kx_f64v_load(t->careful_p.factor + i * LANES),
+                                      kx_f64v_load(t->careful_q.factor + i * LANES));
         most = kx_f64v_max(most, kx_f64v_abs(d));
     }
     kx_f64v_store(differences, most);
     unsigned equal = 0;
-    for (int l = 0; l < LANES; l++) equal |= (unsigned)(differences[l] == 0 && t->careful_p.exponent[l] == t->careful_q.exponent[l]) << l;
+    for (int l = 0; l < LANES; l++)
+        if (differences[l] == 0 && t->careful_p.exponent[l] == t->careful_q.exponent[l]) equal |= 1u << l;
     return equal;
 }
 
-/* |Fp V - Fq A|^2 with both factors scaled, from the orthogonal rows s_j a_j^T in t->product and V^T in t->vectors. Rows of zeros leave A without some
-   columns. There Fq A counts as what Fq^T has outside of the others. */
+/* |Fp V - Fq A|^2 with both factors scaled, from the orthogonal rows s_j a_j^T in t->product and V^T in t->vectors. Rows of
+   zeros leave A without some columns. There Fq A counts as what Fq^T has outside of the others. */
 static void procrustes(const task *t, const double *scales_p, const double *scales_q, double *squares_out) {
     const int64_t n = t->n;
-    const kx_f64v zero = kx_f64v_set(0), lowest = kx_f64v_set(1e-290), scale_p = kx_f64v_load(scales_p), scale_q = kx_f64v_load(scales_q);
+    const kx_f64v zero = kx_f64v_set(0), lowest = kx_f64v_set(1e-290), scale_p = kx_f64v_load(scales_p),
+        scale_q = kx_f64v_load(scales_q);
     unsigned incomplete = 0;
     for (int64_t j = 0; j < n; j++) {
         const kx_f64v square = kx_f64v_load(t->values + j * LANES);
@@ -114,7 +119,8 @@ static void procrustes(const task *t, const double *scales_p, const double *scal
     }
     kx_lanes_multiply_f64(t->product, KX_LANES_PLAIN, t->careful_q.factor, KX_LANES_TRANSPOSED, n, KX_LANES_FULL, 0, t->vectors);
     for (int64_t i = 0; i < n * n; i++) {
-        const kx_f64v d = kx_f64v_sub(kx_f64v_load(t->other + i * LANES), kx_f64v_mul(scale_q, kx_f64v_load(t->vectors + i * LANES)));
+        const kx_f64v d = kx_f64v_sub(kx_f64v_load(t->other + i * LANES),
+                                      kx_f64v_mul(scale_q, kx_f64v_load(t->vectors + i * LANES)));
         sum = kx_f64v_fma(d, d, sum);
     }
     if (incomplete) {
@@ -122,7 +128,8 @@ static void procrustes(const task *t, const double *scales_p, const double *scal
         kx_lanes_multiply_f64(t->product, KX_LANES_TRANSPOSED, t->vectors, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, t->other);
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < n; j++) {
-                const kx_f64v d = kx_f64v_sub(kx_f64v_load(t->careful_q.factor + (j * n + i) * LANES), kx_f64v_load(t->other + (i * n + j) * LANES));
+                const kx_f64v d = kx_f64v_sub(kx_f64v_load(t->careful_q.factor + (j * n + i) * LANES),
+                                              kx_f64v_load(t->other + (i * n + j) * LANES));
                 rest = kx_f64v_fma(d, d, rest);
             }
         rest = kx_f64v_mul(rest, kx_f64v_mul(scale_q, scale_q));
@@ -172,7 +179,8 @@ static kx_status_t finish_pending(task *t) {
         const int64_t item = t->pending[l];
         if (!KX_KERNEL(kx_transport_factor_item)(p, item, l, 0, t->item_scratch, &least)) invalid |= 1u << l;
         if (!KX_KERNEL(kx_transport_factor_item)(q, item, l, 0, t->item_scratch, &least)) invalid |= 1u << l;
-        KX_KERNEL(kx_transport_difference)(t->mean_p, t->mean_q, t->is_float, item, 1, n, t->means, t->difference, squares, exponents);
+        KX_KERNEL(kx_transport_difference)(t->mean_p, t->mean_q, t->is_float, item, 1, n, t->means, t->difference, squares,
+                                           exponents);
         results[l].means = squares[0], results[l].means_exponent = exponents[0];
     }
     const unsigned equal = equal_lanes(t);
@@ -219,8 +227,10 @@ static kx_status_t run_groups(task *t) {
         int exponents[LANES];
         if (first == 0 || p->batch->batch != 0) KX_KERNEL(kx_transport_factor)(p, first, count, t->scratch);
         if (first == 0 || q->batch->batch != 0) KX_KERNEL(kx_transport_factor)(q, first, count, t->scratch);
-        KX_KERNEL(kx_transport_difference)(t->mean_p, t->mean_q, t->is_float, first, count, n, t->means, t->difference, squares, exponents);
-        kx_lanes_multiply_f64(q->factor, KX_LANES_TRIANGLE_TRANSPOSED, p->factor, KX_LANES_TRIANGLE, n, KX_LANES_FULL, 0, t->product);
+        KX_KERNEL(kx_transport_difference)(t->mean_p, t->mean_q, t->is_float, first, count, n, t->means, t->difference, squares,
+                                           exponents);
+        kx_lanes_multiply_f64(q->factor, KX_LANES_TRIANGLE_TRANSPOSED, p->factor, KX_LANES_TRIANGLE, n, KX_LANES_FULL, 0,
+                              t->product);
         unsigned doubtful = KX_KERNEL(kx_lanes_singular_values)(t->product, n, t->work, t->values);
         if (t->form == KX_GAUSSIAN_COVARIANCE) doubtful |= p->doubtful | q->doubtful;
         sum_values(t->values, n, sums);
@@ -233,7 +243,7 @@ static kx_status_t run_groups(task *t) {
             a.cov = a.traces - 2 * sums[l] * scale_p * scale_q;
             if (a.cov < 0) a.cov = 0; /* not fmax: a NaN stays */
             const double bound = 0.5 * CANCELLED * (p->spread[l] + q->spread[l]) * a.traces, total = total_of(&a, &exponent);
-            const int is_cancelled = exponent == a.cov_exponent ? total < bound : total < ldexp(bound, 2 * (a.cov_exponent - exponent));
+            const int change = 2 * (a.cov_exponent - exponent), is_cancelled = total < (change ? ldexp(bound, change) : bound);
             if (!(doubtful >> l & 1) && !is_cancelled) {
                 write_result(t, first + l, &a);
                 continue;
@@ -261,7 +271,8 @@ static void run_diagonal(task *t) {
             for (int64_t j = 0; j < t->n; j++) {
                 double x[4];
                 for (int k = 0; k < 4; k++)
-                    x[k] = kx_transport_read((const char *)operands[k]->data + i * operands[k]->batch + j * operands[k]->row, t->is_float);
+                    x[k] = kx_transport_read((const char *)operands[k]->data + i * operands[k]->batch + j * operands[k]->row,
+                                             t->is_float);
                 is_invalid |= !(x[2] >= 0 && x[3] >= 0 && x[2] < (double)INFINITY && x[3] < (double)INFINITY);
                 const double d = (x[0] - x[1]) * scale, s = standard_deviation_difference(x[2], x[3]) * scale;
                 if (pass == 0) largest = fmax(largest, fmax(fabs(d), fabs(s)));
@@ -293,8 +304,10 @@ static kx_status_t run_matrices(task *t) {
     if (!t->block) return KX_E_MEMORY;
     double *parts_of[10];
     for (int k = 0; k < 10; k++) parts_of[k] = (double *)(void *)(t->block + at[k]);
-    t->p = (kx_transport_side_t){.batch = t->cov_p, .n = n, .form = t->form, .is_float = t->is_float, .factor = parts_of[0], .inverse = parts_of[4]};
-    t->q = (kx_transport_side_t){.batch = t->cov_q, .n = n, .form = t->form, .is_float = t->is_float, .factor = parts_of[1], .inverse = parts_of[5]};
+    t->p = (kx_transport_side_t){.batch = t->cov_p, .n = n, .form = t->form, .is_float = t->is_float, .factor = parts_of[0],
+                                 .inverse = parts_of[4]};
+    t->q = (kx_transport_side_t){.batch = t->cov_q, .n = n, .form = t->form, .is_float = t->is_float, .factor = parts_of[1],
+                                 .inverse = parts_of[5]};
     t->product = parts_of[2], t->scratch = parts_of[3], t->work = parts_of[6], t->values = parts_of[7];
     t->means = parts_of[8], t->difference = parts_of[9];
     const kx_status_t status = run_groups(t);
@@ -313,27 +326,29 @@ static kx_status_t run(task *t) {
     return status;
 }
 
-kx_status_t KX_KERNEL(kx_gaussian_w2_f64)(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
-                                          const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared,
-                                          double *out, ptrdiff_t out_stride) {
-    task t = {.ctx = ctx, .mean_p = mean_p, .cov_p = cov_p, .mean_q = mean_q, .cov_q = cov_q, .items = items, .n = n, .form = form,
-              .is_squared = squared, .out = (char *)out, .out_stride = out_stride};
+kx_status_t KX_KERNEL(kx_gaussian_w2_f64)(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
+                                          const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
+                                          kx_gaussian_form_t form, int squared, double *out, ptrdiff_t out_stride) {
+    task t = {.ctx = ctx, .mean_p = mean_p, .cov_p = cov_p, .mean_q = mean_q, .cov_q = cov_q, .items = items, .n = n,
+              .form = form, .is_squared = squared, .out = (char *)out, .out_stride = out_stride};
     return run(&t);
 }
-kx_status_t KX_KERNEL(kx_gaussian_w2_f32)(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
-                                          const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared,
-                                          float *out, ptrdiff_t out_stride) {
-    task t = {.ctx = ctx, .mean_p = mean_p, .cov_p = cov_p, .mean_q = mean_q, .cov_q = cov_q, .items = items, .n = n, .form = form,
-              .is_squared = squared, .is_float = 1, .out = (char *)out, .out_stride = out_stride};
+kx_status_t KX_KERNEL(kx_gaussian_w2_f32)(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
+                                          const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
+                                          kx_gaussian_form_t form, int squared, float *out, ptrdiff_t out_stride) {
+    task t = {.ctx = ctx, .mean_p = mean_p, .cov_p = cov_p, .mean_q = mean_q, .cov_q = cov_q, .items = items, .n = n,
+              .form = form, .is_squared = squared, .is_float = 1, .out = (char *)out, .out_stride = out_stride};
     return run(&t);
 }
 #endif
 
 KX_DISPATCH(kx_gaussian_w2_f64,
-            (const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q, const kx_batch_t *cov_q,
-             int64_t items, int64_t n, kx_gaussian_form_t form, int squared, double *out, ptrdiff_t out_stride),
+            (const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+             const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared, double *out,
+             ptrdiff_t out_stride),
             (ctx, mean_p, cov_p, mean_q, cov_q, items, n, form, squared, out, out_stride))
 KX_DISPATCH(kx_gaussian_w2_f32,
-            (const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q, const kx_batch_t *cov_q,
-             int64_t items, int64_t n, kx_gaussian_form_t form, int squared, float *out, ptrdiff_t out_stride),
+            (const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+             const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared, float *out,
+             ptrdiff_t out_stride),
             (ctx, mean_p, cov_p, mean_q, cov_q, items, n, form, squared, out, out_stride))

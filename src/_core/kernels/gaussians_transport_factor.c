@@ -1,4 +1,5 @@
-/* Reading covariances for optimal transport: scaled by powers of two, factored side by side in lanes, or one by one where that is not enough. */
+/* Reading covariances for optimal transport: scaled by powers of two, factored side by side in lanes, or one by one where that
+   is not enough. */
 #include "isa/kernel.h"
 
 #ifndef KX_DISPATCH_PASS
@@ -6,11 +7,13 @@
 
 enum { LANES = KX_F64_LANES };
 
-/* The least pivot, of its diagonal entry, that a factorisation in double does not hurt: the root of an eigenvalue 1e-6 has lost 1e-13. */
+/* The least pivot, of its diagonal entry, that a factorisation in double does not hurt: the root of an eigenvalue 1e-6 has lost
+   1e-13. */
 #define LEAST_PIVOT 1e-6
 
 /* Any layout and type to LANES contiguous matrices (or vectors: columns = 1) of double. */
-static void widen(const kx_batch_t *batch, int is_float, int64_t first, int64_t count, int64_t rows, int64_t columns, int lower, double *to) {
+static void widen(const kx_batch_t *batch, int is_float, int64_t first, int64_t count, int64_t rows, int64_t columns, int lower,
+                  double *to) {
     for (int64_t l = 0; l < count; l++)
         for (int64_t i = 0; i < rows; i++) {
             const char *from = (const char *)batch->data + (first + l) * batch->batch + i * batch->row;
@@ -24,7 +27,7 @@ static void scale_lanes(double *a, int64_t count, const double *factors) {
     for (int64_t i = 0; i < count; i++) kx_f64v_store(a + i * LANES, kx_f64v_mul(kx_f64v_load(a + i * LANES), by));
 }
 
-/* Sets the lanes' exponents, so that 2^(per_power exponent) is about the size; 1 if any is not 0, and then what to multiply by. */
+/* Sets the lanes' exponents, so that 2^(per_power exponent) is about the size; 1 if any is not 0. */
 static int choose_scale(kx_f64v size, int per_power, int *exponent, double *factors) {
     double sizes[LANES];
     int any = 0;
@@ -67,7 +70,8 @@ void KX_KERNEL(kx_transport_factor)(kx_transport_side_t *side, int64_t first, in
         kx_f64v_store(side->trace, trace);
         for (int l = 0; l < LANES; l++) {
             side->spread[l] = 1;
-            if (wrong >> l & 1 || !isfinite(side->trace[l])) side->doubtful |= 1u << l;
+            if (!isfinite(side->trace[l])) side->trace[l] = (double)NAN;
+            if (wrong >> l & 1 || isnan(side->trace[l])) side->doubtful |= 1u << l;
         }
         return;
     }
@@ -95,7 +99,8 @@ void KX_KERNEL(kx_transport_factor)(kx_transport_side_t *side, int64_t first, in
     kx_f64v_store(side->spread, n ? kx_f64v_div(spread, kx_f64v_set((double)n)) : spread);
 }
 
-int KX_KERNEL(kx_transport_factor_item)(kx_transport_side_t *side, int64_t item, int lane, int keep_order, double *scratch, double *least) {
+int KX_KERNEL(kx_transport_factor_item)(kx_transport_side_t *side, int64_t item, int lane, int keep_order, double *scratch,
+                                        double *least) {
     const int64_t n = side->n;
     const int is_given = side->form == KX_GAUSSIAN_CHOLESKY;
     double *s = scratch, *f = scratch + n * n, size = 0, check = 0, trace = 0;
@@ -132,7 +137,8 @@ int KX_KERNEL(kx_transport_factor_item)(kx_transport_side_t *side, int64_t item,
     return is_fine;
 }
 
-static void pack_means(const kx_batch_t *mean, int is_float, int64_t first, int64_t count, int64_t n, double *scratch, double *v) {
+static void pack_means(const kx_batch_t *mean, int is_float, int64_t first, int64_t count, int64_t n, double *scratch,
+                       double *v) {
     if (is_float) {
         const kx_batch_t wide = {scratch, n * (ptrdiff_t)sizeof *v, sizeof *v, 0};
         widen(mean, 1, first, count, n, 1, 0, scratch);
@@ -140,8 +146,9 @@ static void pack_means(const kx_batch_t *mean, int is_float, int64_t first, int6
     } else kx_lanes_pack_vector_f64(mean, first, count, n, v);
 }
 
-void KX_KERNEL(kx_transport_difference)(const kx_batch_t *mean_p, const kx_batch_t *mean_q, int is_float, int64_t first, int64_t count,
-                                        int64_t n, double *scratch, double *difference, double *squares, int *exponent) {
+void KX_KERNEL(kx_transport_difference)(const kx_batch_t *mean_p, const kx_batch_t *mean_q, int is_float, int64_t first,
+                                        int64_t count, int64_t n, double *scratch, double *difference, double *squares,
+                                        int *exponent) {
     double *other = scratch + n * LANES, factors[LANES];
     pack_means(mean_p, is_float, first, count, n, scratch, difference);
     pack_means(mean_q, is_float, first, count, n, scratch, other);

@@ -1,7 +1,7 @@
 /* The optimal map between Gaussians, and the gradient of their squared Wasserstein distance.
 
-   With Sp = Lp Lp^T, Sq = Fq Fq^T and Fq^T Lp = A s V^T, T = W s W^T for W = Lp^-T V. From q to p it is the same with A and Lq^-T: one
-   decomposition serves both. */
+   With Sp = Lp Lp^T, Sq = Fq Fq^T and Fq^T Lp = A s V^T, T = W s W^T for W = Lp^-T V. From q to p it is the same with A and
+   Lq^-T: one decomposition serves both. */
 #include "kexue/kx_gaussians.h"
 
 #include "isa/kernel.h"
@@ -45,7 +45,8 @@ static verdict factor_side(task *t, kx_transport_side_t *side, int64_t first, in
 }
 
 /* Matrices out of the lanes, in either type. */
-static void unpack(task *t, double *a, int64_t first, int64_t count, kx_lanes_part_t part, unsigned bad, const kx_batch_out_t *out) {
+static void unpack(task *t, double *a, int64_t first, int64_t count, kx_lanes_part_t part, unsigned bad,
+                   const kx_batch_out_t *out) {
     const int64_t n = t->n;
     if (!out->data) return;
     kx_lanes_spoil_f64(a, n * n, bad);
@@ -63,8 +64,8 @@ static void unpack(task *t, double *a, int64_t first, int64_t count, kx_lanes_pa
                                    t->scratch[(l * n + i) * n + j], 1);
 }
 
-/* map = sum over j of (1 / s_j) z_j z_j^T, z_j = L^-T r_j, for the rows r_j of `rows`, which are s_j times unit vectors or, with `is_unit`,
-   those vectors; times 2^(to - from). */
+/* t->inverse = 2^(to - from) times the sum of s_j z_j z_j^T, z_j = L^-T u_j, for the unit vectors u_j that are the rows or,
+   unless `is_unit`, the rows divided by s_j. */
 static void make_map(task *t, const kx_transport_side_t *from, const kx_transport_side_t *to, const double *rows, int is_unit) {
     const int64_t n = t->n;
     const kx_f64v zero = kx_f64v_set(0), lowest = kx_f64v_set(1e-290);
@@ -92,7 +93,8 @@ static void make_map(task *t, const kx_transport_side_t *from, const kx_transpor
 }
 
 /* From the map in t->inverse: I - T, or by the factor, the lower triangle of 2 (I - T) L. */
-static void write_gradient(task *t, const kx_transport_side_t *side, int64_t first, int64_t count, unsigned bad, const kx_batch_out_t *out) {
+static void write_gradient(task *t, const kx_transport_side_t *side, int64_t first, int64_t count, unsigned bad,
+                           const kx_batch_out_t *out) {
     const int64_t n = t->n;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < n; j++) {
@@ -150,8 +152,10 @@ static kx_status_t run_matrices(task *t) {
     if (!block) return KX_E_MEMORY;
     double *arrays[12];
     for (int k = 0; k < 12; k++) arrays[k] = (double *)(void *)(block + at[k]);
-    t->p = (kx_transport_side_t){.batch = t->cov_p, .n = n, .form = t->form, .is_float = t->is_float, .factor = arrays[0], .inverse = arrays[7]};
-    t->q = (kx_transport_side_t){.batch = t->cov_q, .n = n, .form = t->form, .is_float = t->is_float, .factor = arrays[1], .inverse = arrays[8]};
+    t->p = (kx_transport_side_t){.batch = t->cov_p, .n = n, .form = t->form, .is_float = t->is_float, .factor = arrays[0],
+                                 .inverse = arrays[7]};
+    t->q = (kx_transport_side_t){.batch = t->cov_q, .n = n, .form = t->form, .is_float = t->is_float, .factor = arrays[1],
+                                 .inverse = arrays[8]};
     t->rows = arrays[2], t->vectors = arrays[3], t->map = arrays[4], t->inverse = arrays[5], t->scratch = arrays[6];
     t->squares = arrays[9], t->panel = arrays[10], t->item_scratch = arrays[11];
     run_groups(t);
@@ -159,7 +163,6 @@ static kx_status_t run_matrices(task *t) {
     return KX_OK;
 }
 
-/* Entry j of an item: a vector's, or with `write` the same of an output. */
 static double entry(const kx_batch_t *v, int64_t item, int64_t j, int is_float) {
     return kx_transport_read((const char *)v->data + item * v->batch + j * v->row, is_float);
 }
@@ -214,8 +217,8 @@ static kx_status_t run(task *t) {
     return status;
 }
 
-static kx_status_t find_not_semidefinite(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form,
-                                         int is_float, int64_t *item, double *value) {
+static kx_status_t find_not_semidefinite(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
+                                         kx_gaussian_form_t form, int is_float, int64_t *item, double *value) {
     *item = -1;
     *value = 0;
     const kx_status_t status = kx_gaussian_check(items, n, form);
@@ -232,12 +235,15 @@ static kx_status_t find_not_semidefinite(const kx_ctx_t *ctx, const kx_batch_t *
         return KX_OK;
     }
     kx_layout_t layout = {0, 0};
-    const size_t factor = kx_layout_add(&layout, n * n * LANES, sizeof(double)), scratch = kx_layout_add(&layout, n * n * LANES, sizeof(double));
-    const size_t inverse = kx_layout_add(&layout, n * LANES, sizeof(double)), one = kx_layout_add(&layout, 4 * n * n + n, sizeof(double));
+    const size_t factor = kx_layout_add(&layout, n * n * LANES, sizeof(double)),
+        scratch = kx_layout_add(&layout, n * n * LANES, sizeof(double));
+    const size_t inverse = kx_layout_add(&layout, n * LANES, sizeof(double)),
+        one = kx_layout_add(&layout, 4 * n * n + n, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
     char *block = kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
-    kx_transport_side_t side = {.batch = cov, .n = n, .form = form, .is_float = is_float, .factor = (double *)(void *)(block + factor),
+    kx_transport_side_t side = {.batch = cov, .n = n, .form = form, .is_float = is_float,
+                                .factor = (double *)(void *)(block + factor),
                                 .inverse = (double *)(void *)(block + inverse)};
     const int flags = kx_flags_begin();
     for (int64_t first = 0; first < distinct && *item < 0; first += LANES) {
@@ -255,9 +261,10 @@ static kx_status_t find_not_semidefinite(const kx_ctx_t *ctx, const kx_batch_t *
     return KX_OK;
 }
 
-kx_status_t KX_KERNEL(kx_gaussian_ot_map_f64)(const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items,
-                                              int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *map) {
-    task t = {.ctx = ctx, .cov_p = cov_p, .cov_q = cov_q, .items = items, .n = n, .form = form, .is_float = 0, .is_map = 1, .by_p = map};
+kx_status_t KX_KERNEL(kx_gaussian_ot_map_f64)(const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q,
+                                              int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *map) {
+    task t = {.ctx = ctx, .cov_p = cov_p, .cov_q = cov_q, .items = items, .n = n, .form = form, .is_float = 0, .is_map = 1,
+              .by_p = map};
     return run(&t);
 }
 kx_status_t KX_KERNEL(kx_gaussian_w2_gradient_f64)(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
@@ -265,18 +272,21 @@ kx_status_t KX_KERNEL(kx_gaussian_w2_gradient_f64)(const kx_ctx_t *ctx, const kx
                                                    kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
                                                    const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q,
                                                    const kx_batch_out_t *grad_cov_q) {
-    task t = {.ctx = ctx, .mean_p = mean_p, .cov_p = cov_p, .mean_q = mean_q, .cov_q = cov_q, .items = items, .n = n, .form = form,
-              .is_float = 0, .by_mean_p = grad_mean_p, .by_p = grad_cov_p, .by_mean_q = grad_mean_q, .by_q = grad_cov_q};
+    task t = {.ctx = ctx, .mean_p = mean_p, .cov_p = cov_p, .mean_q = mean_q, .cov_q = cov_q, .items = items, .n = n,
+              .form = form, .is_float = 0, .by_mean_p = grad_mean_p, .by_p = grad_cov_p, .by_mean_q = grad_mean_q,
+              .by_q = grad_cov_q};
     return run(&t);
 }
-kx_status_t KX_KERNEL(kx_gaussian_first_not_semidefinite_f64)(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
-                                                              kx_gaussian_form_t form, int64_t *item, double *value) {
+kx_status_t KX_KERNEL(kx_gaussian_first_not_semidefinite_f64)(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items,
+                                                              int64_t n, kx_gaussian_form_t form, int64_t *item,
+                                                              double *value) {
     return find_not_semidefinite(ctx, cov, items, n, form, 0, item, value);
 }
 
-kx_status_t KX_KERNEL(kx_gaussian_ot_map_f32)(const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items,
-                                              int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *map) {
-    task t = {.ctx = ctx, .cov_p = cov_p, .cov_q = cov_q, .items = items, .n = n, .form = form, .is_float = 1, .is_map = 1, .by_p = map};
+kx_status_t KX_KERNEL(kx_gaussian_ot_map_f32)(const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q,
+                                              int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *map) {
+    task t = {.ctx = ctx, .cov_p = cov_p, .cov_q = cov_q, .items = items, .n = n, .form = form, .is_float = 1, .is_map = 1,
+              .by_p = map};
     return run(&t);
 }
 kx_status_t KX_KERNEL(kx_gaussian_w2_gradient_f32)(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
@@ -284,38 +294,42 @@ kx_status_t KX_KERNEL(kx_gaussian_w2_gradient_f32)(const kx_ctx_t *ctx, const kx
                                                    kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
                                                    const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q,
                                                    const kx_batch_out_t *grad_cov_q) {
-    task t = {.ctx = ctx, .mean_p = mean_p, .cov_p = cov_p, .mean_q = mean_q, .cov_q = cov_q, .items = items, .n = n, .form = form,
-              .is_float = 1, .by_mean_p = grad_mean_p, .by_p = grad_cov_p, .by_mean_q = grad_mean_q, .by_q = grad_cov_q};
+    task t = {.ctx = ctx, .mean_p = mean_p, .cov_p = cov_p, .mean_q = mean_q, .cov_q = cov_q, .items = items, .n = n,
+              .form = form, .is_float = 1, .by_mean_p = grad_mean_p, .by_p = grad_cov_p, .by_mean_q = grad_mean_q,
+              .by_q = grad_cov_q};
     return run(&t);
 }
-kx_status_t KX_KERNEL(kx_gaussian_first_not_semidefinite_f32)(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
-                                                              kx_gaussian_form_t form, int64_t *item, double *value) {
+kx_status_t KX_KERNEL(kx_gaussian_first_not_semidefinite_f32)(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items,
+                                                              int64_t n, kx_gaussian_form_t form, int64_t *item,
+                                                              double *value) {
     return find_not_semidefinite(ctx, cov, items, n, form, 1, item, value);
 }
 #endif
 
 KX_DISPATCH(kx_gaussian_ot_map_f64,
-            (const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form,
-             const kx_batch_out_t *map),
+            (const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items, int64_t n,
+             kx_gaussian_form_t form, const kx_batch_out_t *map),
             (ctx, cov_p, cov_q, items, n, form, map))
 KX_DISPATCH(kx_gaussian_w2_gradient_f64,
-            (const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q, const kx_batch_t *cov_q,
-             int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p, const kx_batch_out_t *grad_cov_p,
-             const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q),
+            (const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+             const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+             const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q),
             (ctx, mean_p, cov_p, mean_q, cov_q, items, n, form, grad_mean_p, grad_cov_p, grad_mean_q, grad_cov_q))
 KX_DISPATCH(kx_gaussian_first_not_semidefinite_f64,
-            (const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item, double *value),
+            (const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
+             double *value),
             (ctx, cov, items, n, form, item, value))
 
 KX_DISPATCH(kx_gaussian_ot_map_f32,
-            (const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form,
-             const kx_batch_out_t *map),
+            (const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items, int64_t n,
+             kx_gaussian_form_t form, const kx_batch_out_t *map),
             (ctx, cov_p, cov_q, items, n, form, map))
 KX_DISPATCH(kx_gaussian_w2_gradient_f32,
-            (const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q, const kx_batch_t *cov_q,
-             int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p, const kx_batch_out_t *grad_cov_p,
-             const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q),
+            (const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+             const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+             const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q),
             (ctx, mean_p, cov_p, mean_q, cov_q, items, n, form, grad_mean_p, grad_cov_p, grad_mean_q, grad_cov_q))
 KX_DISPATCH(kx_gaussian_first_not_semidefinite_f32,
-            (const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item, double *value),
+            (const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
+             double *value),
             (ctx, cov, items, n, form, item, value))

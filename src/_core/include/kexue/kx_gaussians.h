@@ -141,41 +141,44 @@ kx_status_t kx_gaussian_flaws_f64(const kx_batch_t *matrices, int64_t items, int
 
 /* Optimal transport. Everything here is computed in float64, float32 input too.
 
-   out[i] = the 2-Wasserstein distance, W^2 = |D|^2 + tr Sp + tr Sq - 2 tr (Sp^1/2 Sq Sp^1/2)^1/2, the last trace being the sum of the singular values
-   of Fq^T Fp for any factors S = F F^T; with `squared`, W^2. Matrices may be semidefinite; a factor may be any lower triangular matrix,
-   variances may be 0. Eigenvalues below 0 by no more than rounding, 8 n eps of the input's type times the largest entry, count as 0; a
-   matrix with one farther below, or with a NaN, gives NaN with the invalid flag.
-   Never negative, and of equal arguments exactly 0. W is good to 1e-10 of itself, or to a few n eps sqrt(tr Sp + tr Sq) where that is more: of
-   nearly equal arguments the difference of factors is summed, not the difference of traces, and nearly singular matrices (a pivot
-   below 1e-6 of its diagonal entry) are factored in twice the precision, with pivoting. */
+   out[i] = the 2-Wasserstein distance, W^2 = |D|^2 + tr Sp + tr Sq - 2 tr (Sp^1/2 Sq Sp^1/2)^1/2, the last trace being the sum
+   of the singular values of Fq^T Fp for any factors S = F F^T; with `squared`, W^2. Matrices may be semidefinite; a factor may
+   be any lower triangular matrix, variances may be 0. Eigenvalues below 0 by no more than rounding, 8 n eps of the input's type
+   times the largest entry, count as 0; a matrix with one farther below, or with a NaN, gives NaN with the invalid flag. Never
+   negative, and of equal arguments exactly 0. W is good to 1e-10 of itself, or to 4 sqrt(n) eps sqrt(tr Sp + tr Sq) where that
+   is more: of nearly equal arguments the difference of factors is summed, not the difference of traces, and nearly singular
+   matrices (a pivot below 1e-6 of its diagonal entry) are factored in twice the precision, with pivoting. */
 kx_status_t kx_gaussian_w2_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
-                               const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared, float *out,
-                               ptrdiff_t out_stride);
+                               const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared,
+                               float *out, ptrdiff_t out_stride);
 kx_status_t kx_gaussian_w2_f64(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
-                               const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared, double *out,
-                               ptrdiff_t out_stride);
+                               const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared,
+                               double *out, ptrdiff_t out_stride);
 
-/* The symmetric T >= 0 with T Sp T = Sq: x -> mean_q + T (x - mean_p) takes p to q at the least cost. In form diagonal, T's diagonal: a vector.
-   Sq may be semidefinite; of an item whose Sp is not positive definite every entry is NaN, with the invalid flag. */
-kx_status_t kx_gaussian_ot_map_f32(const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items, int64_t n,
-                                   kx_gaussian_form_t form, const kx_batch_out_t *map);
-kx_status_t kx_gaussian_ot_map_f64(const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items, int64_t n,
-                                   kx_gaussian_form_t form, const kx_batch_out_t *map);
+/* The symmetric T >= 0 with T Sp T = Sq: x -> mean_q + T (x - mean_p) takes p to q at the least cost. In form diagonal, T's
+   diagonal: a vector. Sq may be semidefinite; of an item whose Sp is not positive definite every entry is NaN, with the invalid
+   flag. */
+kx_status_t kx_gaussian_ot_map_f32(const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items,
+                                   int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *map);
+kx_status_t kx_gaussian_ot_map_f64(const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items,
+                                   int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *map);
 
-/* The gradient of W^2: 2 D by mean_p and -2 D by mean_q, I - T by cov_p, and by cov_q I less the map from q to p; in the forms of the gradients
-   above. Every entry by a matrix that is not positive definite is NaN, and if the other one is not even semidefinite those by both;
-   with the invalid flag. Twice the distance times its gradient is this one. */
-kx_status_t kx_gaussian_w2_gradient_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
-                                        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form,
-                                        const kx_batch_out_t *grad_mean_p, const kx_batch_out_t *grad_cov_p,
-                                        const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q);
-kx_status_t kx_gaussian_w2_gradient_f64(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
-                                        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form,
-                                        const kx_batch_out_t *grad_mean_p, const kx_batch_out_t *grad_cov_p,
-                                        const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q);
+/* The gradient of W^2: 2 D by mean_p and -2 D by mean_q, I - T by cov_p, and by cov_q I less the map from q to p; in the forms
+   of the gradients above. Every entry by a matrix that is not positive definite is NaN, and if the other one is not even
+   semidefinite those by both; with the invalid flag. Twice the distance times its gradient is this one. */
+kx_status_t kx_gaussian_w2_gradient_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
+                                        const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
+                                        kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+                                        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q,
+                                        const kx_batch_out_t *grad_cov_q);
+kx_status_t kx_gaussian_w2_gradient_f64(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
+                                        const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
+                                        kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+                                        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q,
+                                        const kx_batch_out_t *grad_cov_q);
 
-/* The first item of a batch that is not semidefinite in the sense of kx_gaussian_w2, and by how much: about its least eigenvalue (variance),
-   NaN where an entry is not finite. -1, 0 if all are. Of a factor, only such an entry can be wrong. */
+/* The first item of a batch that is not semidefinite in the sense of kx_gaussian_w2, and by how much: about its least
+   eigenvalue (variance), NaN where an entry is not finite. -1, 0 if all are. Of a factor, only such an entry can be wrong. */
 kx_status_t kx_gaussian_first_not_semidefinite_f32(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
                                                    kx_gaussian_form_t form, int64_t *item, double *value);
 kx_status_t kx_gaussian_first_not_semidefinite_f64(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
