@@ -130,6 +130,15 @@ kx_status_t kx_gaussian_first_bad_pivot_f32(const kx_ctx_t *ctx, const kx_batch_
 kx_status_t kx_gaussian_first_bad_pivot_f64(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
                                             kx_gaussian_form_t form, int64_t *item, int64_t *pivot, double *value);
 
+/* Sets flaws[i] to 1 where a matrix is not what the form says, and leaves the others. Form covariance: an entry is not finite, or
+   differs from the one across the diagonal by more than `tolerance` times the largest diagonal entry. Form cholesky: an entry of the
+   lower triangle is not finite, or one above is not 0. The other functions read lower triangles alone and would not notice.
+   Raises no flags; O(items n^2), no scratch. */
+kx_status_t kx_gaussian_flaws_f32(const kx_batch_t *matrices, int64_t items, int64_t n, kx_gaussian_form_t form, double tolerance,
+                                  uint8_t *flaws);
+kx_status_t kx_gaussian_flaws_f64(const kx_batch_t *matrices, int64_t items, int64_t n, kx_gaussian_form_t form, double tolerance,
+                                  uint8_t *flaws);
+
 /* Optimal transport. Everything here is computed in float64, float32 input too.
 
    out[i] = the 2-Wasserstein distance, W^2 = |D|^2 + tr Sp + tr Sq - 2 tr (Sp^1/2 Sq Sp^1/2)^1/2, the last trace being the sum
