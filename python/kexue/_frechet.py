@@ -47,7 +47,7 @@ def _triangle(tall: np.ndarray) -> np.ndarray:
     """R of the QR decomposition of many rows, by two Cholesky decompositions: 1.5 to 2 times as fast as LAPACK's.
 
     The first one loses twice as many digits as the condition has, and the second gets them back if the columns came
-    out nearly orthogonal (CholeskyQR2: T. Fukaya et al., 2014, doi:10.1109/ScalA.2014.11).
+    out nearly orthogonal (Y. Yamamoto et al., "Roundoff Error Analysis of the CholeskyQR2 Algorithm", ETNA 44, 2015).
     """
     first, failed = dpotrf(tall.T @ tall)
     if not failed:
