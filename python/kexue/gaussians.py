@@ -1,4 +1,4 @@
-"""Gaussians: entropy, divergences, distances and the optimal map between them, in batches, with gradients; the Frechet distance."""
+"""Gaussians: entropy, divergences, distances and maps between them, in batches, with gradients; Frechet distance."""
 
 from kexue._frechet import frechet_distance, frechet_distance_from_statistics
 from kexue._gaussian_divergences import (
