@@ -4,11 +4,12 @@
 
        KL = 1/2 |Lq^-1 D|^2 + 1/2 |F|^2 + sum_j (f_jj - log(1 + f_jj)),
 
-   in which no term is negative: nothing cancels, and where p is next to q the small result is right. F costs n^3/6 FMA and is made four
-   columns at a time, so that a group works on its two factors and a panel.
+   in which no term is negative: nothing cancels, and where p is next to q the small result is right. F costs n^3/6 FMA and is
+   made four columns at a time, so that a group works on its two factors and a panel.
 
-   Bhattacharyya: the logarithms of three determinants, whose error is one of rounding and whose sum may be small. Where it is, once
-   more from the difference d = (Sp - Sq)/2: with C = L^-1 d L^-T, S = L L^T, Sp = L (I + C) L^T and Sq = L (I - C) L^T, so that
+   Bhattacharyya: the logarithms of three determinants, whose error is one of rounding and whose sum may be small. Where it
+   is, once more from the difference d = (Sp - Sq)/2: with C = L^-1 d L^-T, S = L L^T, Sp = L (I + C) L^T and Sq = L (I - C)
+   L^T, so that
 
        1/2 log(det S / sqrt(det Sp det Sq)) = -1/4 log det(I - C C^T),
 
@@ -157,10 +158,11 @@ typedef struct KX_TYPED(workspace) {
     KX_REAL *panel, *v, *other, *scratch[3];
 } KX_TYPED(workspace);
 
-/* a := scale (a + sign b) in the lower triangle */
-static void KX_TYPED(combine_lower)(KX_REAL *a, const KX_REAL *b, int64_t n, KX_REAL sign, KX_REAL scale) {
+/* a := (a + sign b) / 2 in the lower triangle */
+static void KX_TYPED(combine_lower)(KX_REAL *a, const KX_REAL *b, int64_t n, KX_REAL sign) {
+    const KX_REAL half = (KX_REAL)0.5;
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = i * n * KX_LANES; j < (i * n + i + 1) * KX_LANES; j++) a[j] = scale * a[j] + sign * scale * b[j];
+        for (int64_t j = i * n * KX_LANES; j < (i * n + i + 1) * KX_LANES; j++) a[j] = half * a[j] + sign * half * b[j];
 }
 
 static void KX_TYPED(mirror)(KX_REAL *a, int64_t n) {
@@ -174,13 +176,15 @@ static void KX_TYPED(factor_mean)(const kx_gaussian_pairs_t *pairs, int64_t firs
     if (pairs->form == KX_GAUSSIAN_COVARIANCE) {
         KX_TYPED(kx_lanes_pack)(pairs->cov_p, first, count, n, KX_LANES_LOWER, w->mean.l);
         KX_TYPED(kx_lanes_pack)(pairs->cov_q, first, count, n, KX_LANES_LOWER, w->scratch[0]);
-        KX_TYPED(combine_lower)(w->mean.l, w->scratch[0], n, 1, (KX_REAL)0.5);
+        KX_TYPED(combine_lower)(w->mean.l, w->scratch[0], n, 1);
     } else {
         KX_TYPED(kx_lanes_clear_above)(w->p.l, n);
         KX_TYPED(kx_lanes_clear_above)(w->q.l, n);
-        KX_TYPED(kx_lanes_multiply)(w->p.l, KX_LANES_TRIANGLE, w->p.l, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_LOWER, 0, w->mean.l);
-        KX_TYPED(kx_lanes_multiply)(w->q.l, KX_LANES_TRIANGLE, w->q.l, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_LOWER, 1, w->mean.l);
-        for (int64_t i = 0; i < n * n * KX_LANES; i++) w->mean.l[i] *= (KX_REAL)0.5;
+        KX_TYPED(kx_lanes_multiply)(w->p.l, KX_LANES_TRIANGLE, w->p.l, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_LOWER, 0,
+                                    w->mean.l);
+        KX_TYPED(kx_lanes_multiply)(w->q.l, KX_LANES_TRIANGLE, w->q.l, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_LOWER, 0,
+                                    w->scratch[0]);
+        KX_TYPED(combine_lower)(w->mean.l, w->scratch[0], n, 1);
     }
     KX_TYPED(kx_lanes_cholesky)(w->mean.l, n, w->mean.inverse, &w->mean.pivots);
 }
@@ -235,18 +239,20 @@ static void KX_TYPED(add_logarithms_of_difference)(const kx_gaussian_pairs_t *pa
     if (pairs->form == KX_GAUSSIAN_COVARIANCE) {
         KX_TYPED(kx_lanes_pack)(pairs->cov_p, first, count, n, KX_LANES_LOWER, difference);
         KX_TYPED(kx_lanes_pack)(pairs->cov_q, first, count, n, KX_LANES_LOWER, second);
-        KX_TYPED(combine_lower)(difference, second, n, -1, (KX_REAL)0.5);
+        KX_TYPED(combine_lower)(difference, second, n, -1);
     } else { /* Lp Lp^T - Lq Lq^T = (U V^T + V U^T) / 2, U = Lp - Lq, V = Lp + Lq */
         for (int64_t i = 0; i < n * n * KX_LANES; i++) {
             second[i] = (KX_REAL)0.25 * (w->p.l[i] - w->q.l[i]);
             third[i] = w->p.l[i] + w->q.l[i];
         }
-        KX_TYPED(kx_lanes_multiply)(second, KX_LANES_TRIANGLE, third, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_LOWER, 0, difference);
-        KX_TYPED(kx_lanes_multiply)(third, KX_LANES_TRIANGLE, second, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_LOWER, 1, difference);
+        KX_TYPED(kx_lanes_multiply)(second, KX_LANES_TRIANGLE, third, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_LOWER, 0,
+                                    difference);
+        KX_TYPED(kx_lanes_multiply)(third, KX_LANES_TRIANGLE, second, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_LOWER, 1,
+                                    difference);
     }
     KX_TYPED(mirror)(difference, n);
     KX_TYPED(kx_lanes_inverse)(w->mean.l, n, w->mean.inverse, w->panel, second);
-    KX_TYPED(kx_lanes_multiply)(second, KX_LANES_TRIANGLE, difference, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, third);
+    KX_TYPED(kx_lanes_multiply)(second, KX_LANES_TRIANGLE, difference, KX_LANES_TRANSPOSED, n, KX_LANES_FULL, 0, third);
     KX_TYPED(kx_lanes_multiply)(third, KX_LANES_PLAIN, second, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_FULL, 0, difference);
     KX_TYPED(kx_lanes_multiply)(difference, KX_LANES_PLAIN, difference, KX_LANES_TRANSPOSED, n, KX_LANES_LOWER, 0, third);
     KX_TYPED(add_small_logarithms)(third, n, sums);
@@ -264,7 +270,10 @@ static kx_status_t KX_TYPED(divergences)(const kx_ctx_t *ctx, const kx_gaussian_
     if (pairs->form == KX_GAUSSIAN_DIAGONAL) return KX_KERNEL(KX_TYPED(kx_gaussian_diagonal))(pairs, kind, out, out_stride);
     kx_layout_t layout = {0, 0};
     size_t at[12], next = 0;
-    for (int k = 0; k < 3; k++) at[next++] = KX_TYPED(reserve)(&layout, n, n), at[next++] = KX_TYPED(reserve)(&layout, n, 1);
+    for (int k = 0; k < 3; k++) {
+        at[next++] = KX_TYPED(reserve)(&layout, n, k == 2 && kind == KX_GAUSSIAN_KL ? 0 : n);
+        at[next++] = KX_TYPED(reserve)(&layout, n, 1);
+    }
     at[next++] = KX_TYPED(reserve)(&layout, n, KX_LANES_TILE);
     for (int k = 0; k < 2; k++) at[next++] = KX_TYPED(reserve)(&layout, n, 1);
     for (int k = 0; k < 3; k++) at[next++] = KX_TYPED(reserve)(&layout, n, kind == KX_GAUSSIAN_KL ? 0 : n);

@@ -1,5 +1,5 @@
-/* Entropy, divergences and gradients of Gaussians whose covariances are diagonal: sums over the entries, with items in the lanes, a block
-   of entries at a time. In double for both precisions; the sums of blocks are added with Knuth's two-sum. */
+/* Entropy, divergences and gradients of Gaussians whose covariances are diagonal: sums over the entries, with items in the
+   lanes, a block of entries at a time. In double for both precisions; the sums of blocks are added with Knuth's two-sum. */
 #ifndef KX_REAL
 #include "kexue/kx_gaussians.h"
 
@@ -172,8 +172,8 @@ static unsigned KX_TYPED(group_values)(const kx_gaussian_pairs_t *pairs, int is_
     return bad;
 }
 
-kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_diagonal))(const kx_gaussian_pairs_t *pairs, kx_gaussian_divergence_t kind, KX_REAL *out,
-                                                      ptrdiff_t out_stride) {
+kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_diagonal))(const kx_gaussian_pairs_t *pairs, kx_gaussian_divergence_t kind,
+                                                      KX_REAL *out, ptrdiff_t out_stride) {
     unsigned any_bad = 0;
     const int flags = kx_flags_begin();
     for (int64_t first = 0; first < pairs->items; first += KX_LANES) {

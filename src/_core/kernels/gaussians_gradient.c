@@ -1,14 +1,17 @@
-/* Gradients of entropy and divergences of Gaussians by means, covariances and Cholesky factors. With W = L^-1 of a matrix and d = Sp - Sq,
+/* Gradients of entropy and divergences of Gaussians by means, covariances and Cholesky factors. With W = L^-1 of a matrix and
+   d = Sp - Sq,
 
-       KL:  by mean_p  v,      by Sp  1/2 Sq^-1 d Sp^-1,                 by Sq  -1/2 (Sq^-1 d Sq^-1 + v v^T),    v = Sq^-1 D,
-       BD:  by mean_p  v / 4,  by Sp  1/8 S^-1 d Sp^-1 - 1/16 v v^T,     by Sq  -1/8 S^-1 d Sq^-1 - 1/16 v v^T,   v = S^-1 D.
+       KL:  by mean_p  v,      by Sp  1/2 Sq^-1 d Sp^-1,              by Sq  -1/2 (Sq^-1 d Sq^-1 + v v^T),   v = Sq^-1 D,
+       BD:  by mean_p  v / 4,  by Sp  1/8 S^-1 d Sp^-1 - 1/16 v v^T,  by Sq  -1/8 S^-1 d Sq^-1 - 1/16 v v^T,  v = S^-1 D.
 
-   Differences of inverses, Sq^-1 - Sp^-1 = Sq^-1 d Sp^-1, are made of the difference d, so that gradients at nearly equal arguments,
-   which the Hellinger distance divides by its small self, keep their digits. All are
+   Differences of inverses, Sq^-1 - Sp^-1 = Sq^-1 d Sp^-1, are made of the difference d, so that gradients at nearly equal
+   arguments, which the Hellinger distance divides by its small self, keep their digits. All are
 
-       G = a Wa^T (Wa d Wb^T) Wb - b v v^T    and, by the factor L of the matrix that Wb inverts,    2 G L = 2 a Wa^T (Wa d Wb^T) - 2 b v (L^T v)^T,
+       G = a Wa^T (Wa d Wb^T) Wb - b v v^T
 
-   of which the lower triangle is the gradient. */
+   or, by the factor L of the matrix that Wb inverts, the lower triangle of
+
+       2 G L = 2 a Wa^T (Wa d Wb^T) - 2 b v (L^T v)^T. */
 #ifndef KX_REAL
 #include "kexue/kx_gaussians.h"
 
@@ -21,9 +24,9 @@
 static const kx_batch_out_t not_wanted = {NULL, 0, 0, 0};
 #endif
 
-#define GRADIENT_PARAMETERS                                                                                                       \
-    (const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q, const kx_batch_t *cov_q,   \
-     int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p, const kx_batch_out_t *grad_cov_p,      \
+#define GRADIENT_PARAMETERS                                                                                                    \
+    (const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q, const kx_batch_t *cov_q,\
+     int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p, const kx_batch_out_t *grad_cov_p,   \
      const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
 #define GRADIENT_ARGUMENTS \
     (ctx, mean_p, cov_p, mean_q, cov_q, items, n, form, grad_mean_p, grad_cov_p, grad_mean_q, grad_cov_q)
@@ -63,9 +66,9 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_bhattacharyya))(const kx_ctx_t *ctx, 
                                                            int64_t n, kx_gaussian_form_t form, KX_REAL *out,
                                                            ptrdiff_t out_stride);
 
-/* A factor L, with zeros above the diagonal, and its inverse. */
+/* A factor L, with zeros above the diagonal, its inverse, and that transposed. */
 typedef struct KX_TYPED(side) {
-    KX_REAL *l, *diagonal, *w;
+    KX_REAL *l, *diagonal, *w, *u;
     kx_lanes_pivots_t pivots;
 } KX_TYPED(side);
 
@@ -77,6 +80,7 @@ typedef struct KX_TYPED(workspace) {
 static void KX_TYPED(finish_side)(int64_t n, KX_REAL *panel, KX_TYPED(side) * side) {
     KX_TYPED(kx_lanes_clear_above)(side->l, n);
     KX_TYPED(kx_lanes_inverse)(side->l, n, side->diagonal, panel, side->w);
+    KX_TYPED(kx_lanes_transpose_lower)(side->w, n, side->u);
 }
 
 static void KX_TYPED(read_side)(const kx_batch_t *cov, int64_t first, int64_t count, int64_t n, kx_gaussian_form_t form,
@@ -125,31 +129,37 @@ static void KX_TYPED(read_difference)(const kx_gaussian_pairs_t *pairs, int64_t 
             V(store)(w->difference + (j * n + i) * KX_LANES, V(load)(w->difference + (i * n + j) * KX_LANES));
 }
 
-/* The gradient by `of`'s covariance or factor, as above, times the lanes' scales, into scratch[1]. */
-static void KX_TYPED(by_covariance)(const KX_TYPED(workspace) * w, const KX_TYPED(side) * outer, const KX_TYPED(side) * of, int64_t n,
+/* The gradient by `of`'s covariance or factor, as above, times the lanes' scales: its lower triangle, in one of the scratch
+   matrices. */
+static KX_REAL *KX_TYPED(by_covariance)(const KX_TYPED(workspace) * w, const KX_TYPED(side) * outer, const KX_TYPED(side) * of,
+                                        int64_t n,
                                     kx_gaussian_form_t form, double a, double b) {
     const int is_factor = form == KX_GAUSSIAN_CHOLESKY;
     KX_REAL *first = w->scratch[0], *second = w->scratch[1];
-    KX_TYPED(kx_lanes_multiply)(outer->w, KX_LANES_TRIANGLE, w->difference, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, first);
-    KX_TYPED(kx_lanes_multiply)(first, KX_LANES_PLAIN, of->w, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_FULL, 0, second);
-    if (is_factor) {
-        KX_TYPED(kx_lanes_multiply)(outer->w, KX_LANES_TRIANGLE_TRANSPOSED, second, KX_LANES_PLAIN, n, KX_LANES_LOWER, 0, first);
-        memcpy(second, first, (size_t)(n * n * KX_LANES) * sizeof *first);
-        KX_TYPED(kx_lanes_multiply_vector)(of->l, KX_LANES_TRIANGLE_TRANSPOSED, w->v, n, w->other);
-    } else {
-        KX_TYPED(kx_lanes_multiply)(outer->w, KX_LANES_TRIANGLE_TRANSPOSED, second, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, first);
-        KX_TYPED(kx_lanes_multiply)(first, KX_LANES_PLAIN, of->w, KX_LANES_TRIANGLE, n, KX_LANES_LOWER, 0, second);
+    /* (Wa d Wb^T)^T, and that from the left by Wa^T: every product reads rows alone, d being symmetric */
+    KX_TYPED(kx_lanes_multiply)(of->w, KX_LANES_TRIANGLE, w->difference, KX_LANES_TRANSPOSED, n, KX_LANES_FULL, 0, first);
+    KX_TYPED(kx_lanes_multiply)(first, KX_LANES_PLAIN, outer->w, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_FULL, 0, second);
+    KX_REAL *gradient = first;
+    KX_TYPED(kx_lanes_multiply)(outer->u, KX_LANES_UPPER, second, KX_LANES_TRANSPOSED, n,
+                                is_factor ? KX_LANES_LOWER : KX_LANES_FULL, 0,
+                                first);
+    if (is_factor) KX_TYPED(kx_lanes_multiply_vector)(of->l, KX_LANES_TRIANGLE_TRANSPOSED, w->v, n, w->other);
+    else {
+        KX_TYPED(kx_lanes_multiply)(first, KX_LANES_PLAIN, of->u, KX_LANES_UPPER_TRANSPOSED, n, KX_LANES_LOWER, 0, second);
+        gradient = second;
     }
     const KX_REAL *right = is_factor ? w->other : w->v;
     const KX_VECTOR scale = V(load)(w->scale), twice = V(set)((KX_REAL)(is_factor ? 2 : 1));
-    const KX_VECTOR by_a = V(mul)(V(mul)(V(set)((KX_REAL)a), scale), twice), by_b = V(mul)(V(mul)(V(set)((KX_REAL)-b), scale), twice);
+    const KX_VECTOR by_a = V(mul)(V(mul)(V(set)((KX_REAL)a), scale), twice);
+    const KX_VECTOR by_b = V(mul)(V(mul)(V(set)((KX_REAL)-b), scale), twice);
     for (int64_t i = 0; i < n; i++) {
         const KX_VECTOR left = V(mul)(by_b, V(load)(w->v + i * KX_LANES));
         for (int64_t j = 0; j <= i; j++) {
-            KX_REAL *to = second + (i * n + j) * KX_LANES;
+            KX_REAL *to = gradient + (i * n + j) * KX_LANES;
             V(store)(to, V(fma)(left, V(load)(right + j * KX_LANES), V(mul)(by_a, V(load)(to))));
         }
     }
+    return gradient;
 }
 
 static void KX_TYPED(write_matrix)(KX_REAL *a, int64_t first, int64_t count, int64_t n, kx_gaussian_form_t form, unsigned bad,
@@ -162,9 +172,9 @@ static void KX_TYPED(write_matrix)(KX_REAL *a, int64_t first, int64_t count, int
     KX_TYPED(kx_lanes_unpack)(a, first, count, n, part, out);
 }
 
-/* mean, and the vector times `factor` and the lanes' scales */
-static void KX_TYPED(write_vector)(const KX_TYPED(workspace) * w, double factor, int64_t first, int64_t count, int64_t n, unsigned bad,
-                                   const kx_batch_out_t *out) {
+/* v times `factor` and the lanes' scales */
+static void KX_TYPED(write_vector)(const KX_TYPED(workspace) * w, double factor, int64_t first, int64_t count, int64_t n,
+                                   unsigned bad, const kx_batch_out_t *out) {
     const KX_VECTOR by = V(mul)(V(set)((KX_REAL)factor), V(load)(w->scale));
     for (int64_t i = 0; i < n * KX_LANES; i += KX_LANES) V(store)(w->other + i, V(mul)(by, V(load)(w->v + i)));
     KX_TYPED(kx_lanes_spoil)(w->other, n, bad);
@@ -175,7 +185,7 @@ static void KX_TYPED(gradients_of_group)(const kx_gaussian_pairs_t *pairs, int i
                                          const kx_batch_out_t *const *outputs, KX_TYPED(workspace) * w, unsigned *any_bad) {
     const int64_t n = pairs->n;
     const kx_gaussian_form_t form = pairs->form;
-    const int is_first = first == 0, is_new_p = is_first || pairs->cov_p->batch != 0, is_new_q = is_first || pairs->cov_q->batch != 0;
+    const int is_new_p = first == 0 || pairs->cov_p->batch != 0, is_new_q = first == 0 || pairs->cov_q->batch != 0;
     if (is_new_p) KX_TYPED(read_side)(pairs->cov_p, first, count, n, form, w->panel, &w->p);
     if (is_new_q) KX_TYPED(read_side)(pairs->cov_q, first, count, n, form, w->panel, &w->q);
     if (is_new_p || is_new_q) {
@@ -197,12 +207,12 @@ static void KX_TYPED(gradients_of_group)(const kx_gaussian_pairs_t *pairs, int i
     if (outputs[0]->data) KX_TYPED(write_vector)(w, is_kl ? 1 : 0.25, first, count, n, bad, outputs[0]);
     if (outputs[2]->data) KX_TYPED(write_vector)(w, is_kl ? -1 : -0.25, first, count, n, bad, outputs[2]);
     if (outputs[1]->data) {
-        KX_TYPED(by_covariance)(w, outer, &w->p, n, form, is_kl ? 0.5 : 0.125, is_kl ? 0 : 0.0625);
-        KX_TYPED(write_matrix)(w->scratch[1], first, count, n, form, bad, outputs[1]);
+        KX_REAL *gradient = KX_TYPED(by_covariance)(w, outer, &w->p, n, form, is_kl ? 0.5 : 0.125, is_kl ? 0 : 0.0625);
+        KX_TYPED(write_matrix)(gradient, first, count, n, form, bad, outputs[1]);
     }
     if (outputs[3]->data) {
-        KX_TYPED(by_covariance)(w, outer, &w->q, n, form, is_kl ? -0.5 : -0.125, is_kl ? 0.5 : 0.0625);
-        KX_TYPED(write_matrix)(w->scratch[1], first, count, n, form, bad, outputs[3]);
+        KX_REAL *gradient = KX_TYPED(by_covariance)(w, outer, &w->q, n, form, is_kl ? -0.5 : -0.125, is_kl ? 0.5 : 0.0625);
+        KX_TYPED(write_matrix)(gradient, first, count, n, form, bad, outputs[3]);
     }
 }
 
@@ -221,12 +231,13 @@ static kx_status_t KX_TYPED(gradients)(const kx_ctx_t *ctx, const kx_gaussian_pa
 
     const int is_kl = kind == KX_GAUSSIAN_KL, is_scaled = kind == KX_GAUSSIAN_HELLINGER;
     kx_layout_t layout = {0, 0};
-    size_t at[16], next = 0;
+    size_t at[19], next = 0;
     for (int k = 0; k < 3; k++) {
         const int64_t columns = k == 2 && is_kl ? 0 : n;
         at[next++] = KX_TYPED(reserve)(&layout, n, columns);
-        at[next++] = KX_TYPED(reserve)(&layout, n, 1);
         at[next++] = KX_TYPED(reserve)(&layout, n, columns);
+        at[next++] = KX_TYPED(reserve)(&layout, n, columns);
+        at[next++] = KX_TYPED(reserve)(&layout, n, 1);
     }
     for (int k = 0; k < 3; k++) at[next++] = KX_TYPED(reserve)(&layout, n, n);
     at[next++] = KX_TYPED(reserve)(&layout, n, KX_LANES_TILE);
@@ -237,21 +248,24 @@ static kx_status_t KX_TYPED(gradients)(const kx_ctx_t *ctx, const kx_gaussian_pa
     char *block = kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     KX_TYPED(workspace) w;
-    KX_REAL **const parts[16] = {&w.p.l, &w.p.diagonal, &w.p.w, &w.q.l, &w.q.diagonal, &w.q.w, &w.mean.l, &w.mean.diagonal,
-                                 &w.mean.w, &w.difference, &w.scratch[0], &w.scratch[1], &w.panel, &w.v, &w.other, &w.scale};
-    for (int k = 0; k < 16; k++) *parts[k] = (KX_REAL *)(void *)(block + at[k]);
+    KX_REAL **const parts[19] = {&w.p.l, &w.p.w, &w.p.u, &w.p.diagonal, &w.q.l, &w.q.w, &w.q.u, &w.q.diagonal, &w.mean.l,
+                                 &w.mean.w, &w.mean.u, &w.mean.diagonal, &w.difference, &w.scratch[0], &w.scratch[1], &w.panel,
+                                 &w.v, &w.other, &w.scale};
+    for (int k = 0; k < 19; k++) *parts[k] = (KX_REAL *)(void *)(block + at[k]);
     w.mean.pivots.bad = 0;
 
     unsigned any_bad = 0;
     const int flags = kx_flags_begin();
     KX_REAL *distances = (KX_REAL *)(void *)(block + distances_at);
     if (is_scaled)
-        status = KX_KERNEL(KX_TYPED(kx_gaussian_bhattacharyya))(ctx, pairs->mean_p, pairs->cov_p, pairs->mean_q, pairs->cov_q, items, n,
-                                                                pairs->form, distances, sizeof *distances);
+        status = KX_KERNEL(KX_TYPED(kx_gaussian_bhattacharyya))(ctx, pairs->mean_p, pairs->cov_p, pairs->mean_q, pairs->cov_q,
+                                                                items, n, pairs->form, distances, sizeof *distances);
     for (int64_t first = 0; first < items && status == KX_OK; first += KX_LANES) {
         const int64_t count = items - first < KX_LANES ? items - first : KX_LANES;
         for (int64_t l = 0; l < KX_LANES; l++)
-            w.scale[l] = is_scaled ? (KX_REAL)kx_gaussian_hellinger_slope((double)distances[first + (l < count ? l : count - 1)]) : 1;
+            w.scale[l] = 1;
+        for (int64_t l = 0; l < KX_LANES && is_scaled; l++)
+            w.scale[l] = (KX_REAL)kx_gaussian_hellinger_slope((double)distances[first + (l < count ? l : count - 1)]);
         KX_TYPED(gradients_of_group)(pairs, is_kl, first, count, outputs, &w, &any_bad);
     }
     kx_flags_end(flags, any_bad ? FE_INVALID : 0);
@@ -276,7 +290,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_hellinger_gradient)) GRADIENT_PARAMET
 }
 
 /* cov^-1 / 2, and by the factor the lower triangle of L^-T: its diagonal. */
-kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_entropy_gradient))(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
+kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_entropy_gradient))(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items,
+                                                              int64_t n,
                                                               kx_gaussian_form_t form, const kx_batch_out_t *grad_cov) {
     const kx_status_t status = kx_gaussian_check(items, n, form);
     if (status != KX_OK || items == 0 || n == 0 || !grad_cov || !grad_cov->data) return status;
@@ -286,17 +301,17 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_entropy_gradient))(const kx_ctx_t *ct
         return KX_KERNEL(KX_TYPED(kx_gaussian_diagonal_gradient))(&pairs, KX_GAUSSIAN_KL, outputs);
     }
     kx_layout_t layout = {0, 0};
-    size_t at[5];
-    for (int k = 0; k < 3; k++) at[k] = KX_TYPED(reserve)(&layout, n, n);
-    at[3] = KX_TYPED(reserve)(&layout, n, 1);
-    at[4] = KX_TYPED(reserve)(&layout, n, KX_LANES_TILE);
+    size_t at[6];
+    for (int k = 0; k < 4; k++) at[k] = KX_TYPED(reserve)(&layout, n, n);
+    at[4] = KX_TYPED(reserve)(&layout, n, 1);
+    at[5] = KX_TYPED(reserve)(&layout, n, KX_LANES_TILE);
     if (layout.overflow) return KX_E_OVERFLOW;
     char *block = kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     KX_TYPED(side) side;
     KX_REAL *gradient, *panel;
-    KX_REAL **const parts[5] = {&side.l, &side.w, &gradient, &side.diagonal, &panel};
-    for (int k = 0; k < 5; k++) *parts[k] = (KX_REAL *)(void *)(block + at[k]);
+    KX_REAL **const parts[6] = {&side.l, &side.w, &side.u, &gradient, &side.diagonal, &panel};
+    for (int k = 0; k < 6; k++) *parts[k] = (KX_REAL *)(void *)(block + at[k]);
     unsigned any_bad = 0;
     const int flags = kx_flags_begin();
     for (int64_t first = 0; first < items; first += KX_LANES) {
@@ -304,7 +319,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_entropy_gradient))(const kx_ctx_t *ct
         if (first == 0 || cov->batch != 0) {
             KX_TYPED(read_side)(cov, first, count, n, form, panel, &side);
             if (form == KX_GAUSSIAN_COVARIANCE) {
-                KX_TYPED(kx_lanes_multiply)(side.w, KX_LANES_TRIANGLE_TRANSPOSED, side.w, KX_LANES_TRIANGLE, n, KX_LANES_LOWER, 0,
+                KX_TYPED(kx_lanes_multiply)(side.u, KX_LANES_UPPER, side.u, KX_LANES_UPPER_TRANSPOSED, n, KX_LANES_LOWER, 0,
                                             gradient);
                 for (int64_t i = 0; i < n * n * KX_LANES; i++) gradient[i] *= (KX_REAL)0.5;
             } else {

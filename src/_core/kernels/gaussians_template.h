@@ -3,10 +3,10 @@
 #define M(operation) KX_PASTE(KX_PASTE(KX_MASK, _), operation)
 #define TILE KX_LANES_TILE
 
-/* Entries begin .. end - 1 of a contiguous line of n, `at` bytes into every item, to every step-th vector. What the line has beyond
-   them is read with it, not kept. */
-static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_pack_line)(const char *const *item, ptrdiff_t at, int64_t begin, int64_t end, int64_t n,
-                                                          int64_t step, KX_REAL *to) {
+/* Entries begin .. end - 1 of a contiguous line of n, `at` bytes into every item, to every step-th vector. What the line has
+   beyond them is read with it, not kept. */
+static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_pack_line)(const char *const *item, ptrdiff_t at, int64_t begin, int64_t end,
+                                                          int64_t n, int64_t step, KX_REAL *to) {
     for (int64_t j = begin; j < end; j += KX_LANES) {
         const ptrdiff_t from = at + j * (ptrdiff_t)sizeof *to;
         KX_VECTOR v[KX_LANES];
@@ -26,8 +26,8 @@ static inline void KX_TYPED(kx_lanes_items)(const kx_batch_t *batch, int64_t fir
 }
 
 /* Items first .. first + count - 1, 0 < count <= LANES, of a batch of matrices. */
-static inline void KX_TYPED(kx_lanes_pack)(const kx_batch_t *matrix, int64_t first, int64_t count, int64_t n, kx_lanes_part_t part,
-                                           KX_REAL *a) {
+static inline void KX_TYPED(kx_lanes_pack)(const kx_batch_t *matrix, int64_t first, int64_t count, int64_t n,
+                                           kx_lanes_part_t part, KX_REAL *a) {
     const ptrdiff_t size = sizeof(KX_REAL);
     const int is_full = part == KX_LANES_FULL;
     const char *item[KX_LANES];
@@ -79,11 +79,14 @@ static inline void KX_TYPED(kx_lanes_unpack)(const KX_REAL *a, int64_t first, in
             V(transpose)(v);
             for (int64_t l = 0; l < count; l++) {
                 char *to = (char *)out->data + (first + l) * out->batch + i * out->row + j * out->column;
+                if (out->column == (ptrdiff_t)sizeof *a) {
+                    if (width == KX_LANES) V(store)((KX_REAL *)(void *)to, v[l]);
+                    else V(store_part)((KX_REAL *)(void *)to, width, v[l]);
+                    continue;
+                }
                 KX_REAL entries[KX_LANES];
                 V(store)(entries, v[l]);
-                if (out->column == (ptrdiff_t)sizeof *a) memcpy(to, entries, (size_t)width * sizeof *a);
-                else
-                    for (int64_t k = 0; k < width; k++) memcpy(to + k * out->column, entries + k, sizeof *a);
+                for (int64_t k = 0; k < width; k++) memcpy(to + k * out->column, entries + k, sizeof *a);
             }
         }
     }
@@ -132,8 +135,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_cholesky_rest)(const KX_REAL *a, 
             rest[r][c] = j + c <= i + r ? V(sub)(V(load)(a + ((i + r) * n + j + c) * KX_LANES), sums[r][c]) : sums[r][c];
 }
 
-static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_cholesky_below)(KX_REAL *a, int64_t n, const KX_REAL *inverse, int64_t i, int64_t j,
-                                                               const int rows, const int columns) {
+static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_cholesky_below)(KX_REAL *a, int64_t n, const KX_REAL *inverse, int64_t i,
+                                                               int64_t j, const int rows, const int columns) {
     KX_VECTOR rest[TILE][TILE];
     KX_TYPED(kx_lanes_cholesky_rest)(a, n, i, j, rows, columns, rest);
     for (int c = 0; c < columns; c++) {
@@ -178,8 +181,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_cholesky_diagonal)(KX_REAL *a, in
     }
 }
 
-/* The Cholesky factor L of the lower triangle, in place, and the inverses of its diagonal. A lane whose pivot is not > 0 is noted,
-   and goes on with 1 in its stead: its factor means nothing. The upper triangle is neither read nor written. */
+/* The Cholesky factor L of the lower triangle, in place, and the inverses of its diagonal. A lane whose pivot is not > 0 is
+   noted, and goes on with 1 in its stead: its factor means nothing. The upper triangle is neither read nor written. */
 static inline void KX_TYPED(kx_lanes_cholesky)(KX_REAL *a, int64_t n, KX_REAL *inverse, kx_lanes_pivots_t *pivots) {
     pivots->bad = 0;
     for (int64_t i = 0; i < n; i += kx_lanes_tile(i, n)) {
@@ -194,8 +197,8 @@ static inline void KX_TYPED(kx_lanes_cholesky)(KX_REAL *a, int64_t n, KX_REAL *i
     }
 }
 
-/* For a factor that is given: the inverses of its diagonal. Entries that are not > 0 are noted and replaced by 1; with `allow_zero`, zeros
-   stay as they are (their inverse is inf). */
+/* For a factor that is given: the inverses of its diagonal. Entries that are not > 0 are noted and replaced by 1; with
+   `allow_zero`, zeros stay as they are (their inverse is inf). */
 static inline void KX_TYPED(kx_lanes_given_factor)(KX_REAL *a, int64_t n, int allow_zero, KX_REAL *inverse,
                                                    kx_lanes_pivots_t *pivots) {
     pivots->bad = 0;
@@ -233,8 +236,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_solve_tile)(const KX_REAL *a, int
     }
 }
 
-/* x := L^-1 x for a panel x of n rows and four columns, or one: entry (i, c) at x[(i * columns + c) * LANES]. Rows before `begin`, a
-   multiple of four, are zero and are not touched. */
+/* x := L^-1 x for a panel x of n rows and four columns, or one: entry (i, c) at x[(i * columns + c) * LANES]. Rows before
+   `begin`, a multiple of four, are zero and are not touched. */
 static inline void KX_TYPED(kx_lanes_solve_panel)(const KX_REAL *a, int64_t n, const KX_REAL *inverse, int64_t begin, int columns,
                                                   KX_REAL *x) {
     int64_t i = begin;
@@ -267,38 +270,51 @@ static inline void KX_TYPED(kx_lanes_inverse)(const KX_REAL *a, int64_t n, const
     }
 }
 
-/* out = x y, or x^T y and so on as the factors say, in full or the lower triangle of it (and then nothing else is written, but up to three
-   entries beside the diagonal); `add`: it is added to what is there. out is neither x nor y. */
+/* u = w^T of a lower triangle, with zeros below the diagonal. */
+static inline void KX_TYPED(kx_lanes_transpose_lower)(const KX_REAL *w, int64_t n, KX_REAL *u) {
+    for (int64_t i = 0; i < n; i++) {
+        memset(u + i * n * KX_LANES, 0, (size_t)(i * KX_LANES) * sizeof *u);
+        for (int64_t j = i; j < n; j++) V(store)(u + (i * n + j) * KX_LANES, V(load)(w + (j * n + i) * KX_LANES));
+    }
+}
+
+static KX_ALWAYS_INLINE void KX_TYPED(kx_lanes_product_tile)(const KX_REAL *x, int64_t x_row, int64_t x_step, const KX_REAL *y,
+                                                             int64_t y_step, int64_t y_column, int64_t begin, int64_t end,
+                                                             const int rows, const int columns, int add, int64_t n,
+                                                             KX_REAL *out) {
+    KX_VECTOR sums[TILE][TILE];
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++) sums[r][c] = add ? V(load)(out + (r * n + c) * KX_LANES) : V(set)(0);
+    KX_TYPED(kx_lanes_multiply_tile)(x, x_row, x_step, y, y_step, y_column, begin, end, rows, columns, sums);
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++) V(store)(out + (r * n + c) * KX_LANES, sums[r][c]);
+}
+
+/* out = x y, or x^T y and so on as the factors say, in full or the lower triangle of it (and then nothing else is written,
+   but up to three entries beside the diagonal); `add`: it is added to what is there. out is neither x nor y. */
 static inline void KX_TYPED(kx_lanes_multiply)(const KX_REAL *x, kx_lanes_factor_t x_is, const KX_REAL *y, kx_lanes_factor_t y_is,
                                                int64_t n, kx_lanes_part_t part, int add, KX_REAL *out) {
     const int64_t x_row = x_is & 1 ? 1 : n, x_step = x_is & 1 ? n : 1;
     const int64_t y_step = y_is & 1 ? 1 : n, y_column = y_is & 1 ? n : 1;
-    for (int64_t i = 0; i < n; i += kx_lanes_tile(i, n)) {
-        const int rows = kx_lanes_tile(i, n);
-        const int64_t columns_end = part == KX_LANES_FULL ? n : i + rows;
-        for (int64_t j = 0; j < columns_end; j += kx_lanes_tile(j, n)) {
-            const int columns = kx_lanes_tile(j, n);
+    for (int64_t j = 0; j < n; j += kx_lanes_tile(j, n)) {
+        const int columns = kx_lanes_tile(j, n);
+        const KX_REAL *right = y + j * y_column * KX_LANES;
+        for (int64_t i = part == KX_LANES_FULL ? 0 : j; i < n; i += kx_lanes_tile(i, n)) {
+            const int rows = kx_lanes_tile(i, n);
+            const KX_REAL *left = x + i * x_row * KX_LANES;
+            KX_REAL *to = out + (i * n + j) * KX_LANES;
             int64_t begin = 0, end = n;
-            if (x_is == KX_LANES_TRIANGLE) end = i + rows;
-            if (x_is == KX_LANES_TRIANGLE_TRANSPOSED) begin = i;
-            if (y_is == KX_LANES_TRIANGLE_TRANSPOSED && j + columns < end) end = j + columns;
-            if (y_is == KX_LANES_TRIANGLE && j > begin) begin = j;
-            const KX_REAL *left = x + i * x_row * KX_LANES, *right = y + j * y_column * KX_LANES;
-            KX_VECTOR sums[TILE][TILE];
-            for (int r = 0; r < TILE; r++)
-                for (int c = 0; c < TILE; c++) sums[r][c] = V(set)(0);
+            if (kx_lanes_acts_as_lower(x_is)) end = i + rows;
+            if (kx_lanes_acts_as_upper(x_is)) begin = i;
+            if (kx_lanes_acts_as_upper(y_is) && j + columns < end) end = j + columns;
+            if (kx_lanes_acts_as_lower(y_is) && j > begin) begin = j;
             if (rows == TILE && columns == TILE)
-                KX_TYPED(kx_lanes_multiply_tile)(left, x_row, x_step, right, y_step, y_column, begin, end, TILE, TILE, sums);
+                KX_TYPED(kx_lanes_product_tile)(left, x_row, x_step, right, y_step, y_column, begin, end, TILE, TILE, add, n, to);
             else if (rows == TILE)
-                KX_TYPED(kx_lanes_multiply_tile)(left, x_row, x_step, right, y_step, y_column, begin, end, TILE, 1, sums);
+                KX_TYPED(kx_lanes_product_tile)(left, x_row, x_step, right, y_step, y_column, begin, end, TILE, 1, add, n, to);
             else if (columns == TILE)
-                KX_TYPED(kx_lanes_multiply_tile)(left, x_row, x_step, right, y_step, y_column, begin, end, 1, TILE, sums);
-            else KX_TYPED(kx_lanes_multiply_tile)(left, x_row, x_step, right, y_step, y_column, begin, end, 1, 1, sums);
-            for (int r = 0; r < rows; r++)
-                for (int c = 0; c < columns; c++) {
-                    KX_REAL *to = out + ((i + r) * n + j + c) * KX_LANES;
-                    V(store)(to, add ? V(add)(V(load)(to), sums[r][c]) : sums[r][c]);
-                }
+                KX_TYPED(kx_lanes_product_tile)(left, x_row, x_step, right, y_step, y_column, begin, end, 1, TILE, add, n, to);
+            else KX_TYPED(kx_lanes_product_tile)(left, x_row, x_step, right, y_step, y_column, begin, end, 1, 1, add, n, to);
         }
     }
 }
@@ -308,7 +324,7 @@ static inline void KX_TYPED(kx_lanes_multiply_vector)(const KX_REAL *x, kx_lanes
                                                       KX_REAL *out) {
     const int64_t x_row = x_is & 1 ? 1 : n, x_step = x_is & 1 ? n : 1;
     for (int64_t i = 0; i < n; i++) {
-        const int64_t begin = x_is == KX_LANES_TRIANGLE_TRANSPOSED ? i : 0, end = x_is == KX_LANES_TRIANGLE ? i + 1 : n;
+        const int64_t begin = kx_lanes_acts_as_upper(x_is) ? i : 0, end = kx_lanes_acts_as_lower(x_is) ? i + 1 : n;
         KX_VECTOR sums[1][TILE] = {{V(set)(0)}};
         KX_TYPED(kx_lanes_multiply_tile)(x + i * x_row * KX_LANES, x_row, x_step, v, 1, 1, begin, end, 1, 1, sums);
         V(store)(out + i * KX_LANES, sums[0][0]);

@@ -1,17 +1,21 @@
 /* kexue: entropy and divergences of multivariate normal distributions, in batches, and their gradients.
 
-   N(mean, cov) of dimension n. A batch has `items` of them; an operand is the same for all where its batch stride is 0. Strides are in
-   bytes, of any sign; any alignment. What stands for cov is, by the form: the covariance matrix, of which only the lower triangle is
-   read; its lower triangular Cholesky factor L (cov = L L^T, diagonal > 0), of which only the lower triangle is read; the n variances of
-   a diagonal covariance. Formulas and symbols are those of kexue.fm post 8512. Logarithms are natural; D = mean_p - mean_q.
+   N(mean, cov) of dimension n. A batch has `items` of them; an operand is the same for all where its batch stride is 0.
+   Strides are in bytes, of any sign; any alignment. What stands for cov is, by the form: the covariance matrix, of which only
+   the lower triangle is read; its lower triangular Cholesky factor L (cov = L L^T, diagonal > 0), of which only the lower
+   triangle is read; the n variances of a diagonal covariance. Formulas and symbols are those of kexue.fm post 8512.
+   Logarithms are natural; D = mean_p - mean_q.
 
-   An item whose matrix is not positive definite (a pivot of its Cholesky factorisation is not > 0), or has a NaN there, is NaN with
-   the invalid flag, unless stated otherwise; its neighbours are not concerned. kx_gaussian_first_bad_pivot tells where. With n = 0
-   values are 0. Outputs must not overlap inputs.
+   An item whose matrix is not positive definite (a pivot of its Cholesky factorisation is not > 0), or has a NaN there, is
+   NaN with the invalid flag, unless stated otherwise; its neighbours are not concerned. kx_gaussian_first_bad_pivot tells
+   where. A NaN in a mean makes its item NaN, silently. With n = 0 values are 0. Outputs must not overlap inputs.
 
-   Matrices go side by side in the lanes of vectors: float32 is factored in float32, log-determinants are summed in float64. Time O(items n^3), scratch
-   O(n^2 KX_LANES); the calls are serial. They fail with KX_E_ARGUMENT (a negative size, an unknown form), KX_E_OVERFLOW or KX_E_MEMORY.
-   Errors are a few n eps times the condition number of the covariances, as of any method by Cholesky factors, and what is said below. */
+   Matrices go side by side in the lanes of vectors, which suits many small ones: float32 is factored in float32, and
+   log-determinants and the last sums are float64; diagonal covariances are float64 throughout. Time O(items n^3), scratch for
+   2 n^2 vectors of 64 bytes (KL), 6 n^2 (Bhattacharyya, Hellinger) or up to 12 n^2 (gradients), for diagonal ones O(items n)
+   and none; the calls are serial. They fail with KX_E_ARGUMENT (a negative size, an unknown form), KX_E_OVERFLOW or
+   KX_E_MEMORY. Errors are at most some n eps times the condition numbers of the covariances, as of any method by Cholesky
+   factors. */
 #ifndef KX_GAUSSIANS_H
 #define KX_GAUSSIANS_H
 
@@ -27,8 +31,8 @@ typedef enum kx_gaussian_form {
     KX_GAUSSIAN_DIAGONAL = 2
 } kx_gaussian_form_t;
 
-/* A batch of matrices, or of vectors (means, variances: `row` is the stride from entry to entry, `column` is not used). float or double, as
-   the function says. */
+/* A batch of matrices, or of vectors (means, variances: `row` is the stride from entry to entry, `column` is not used). float
+   or double, as the function says. */
 typedef struct kx_batch {
     const void *data;
     ptrdiff_t batch, row, column;
@@ -46,9 +50,9 @@ kx_status_t kx_gaussian_entropy_f32(const kx_ctx_t *ctx, const kx_batch_t *cov, 
 kx_status_t kx_gaussian_entropy_f64(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form,
                                     double *out, ptrdiff_t out_stride);
 
-/* out[i] = KL(p || q) = 1/2 (D^T Sq^-1 D + tr(Sq^-1 Sp) - n - log det(Sq^-1 Sp)), as a sum of terms >= 0: of equal arguments exactly 0,
-   never below, and small ones of nearly equal arguments keep their digits. A factor's or variances' diagonal in cov_p may have
-   zeros: +inf. */
+/* out[i] = KL(p || q) = 1/2 (D^T Sq^-1 D + tr(Sq^-1 Sp) - n - log det(Sq^-1 Sp)), as a sum of terms >= 0: of equal arguments
+   exactly 0, never below, and small ones of nearly equal arguments keep their digits. A factor's or variances' diagonal in
+   cov_p may have zeros: +inf. */
 kx_status_t kx_gaussian_kl_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
                                const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, float *out,
                                ptrdiff_t out_stride);
@@ -56,8 +60,10 @@ kx_status_t kx_gaussian_kl_f64(const kx_ctx_t *ctx, const kx_batch_t *mean_p, co
                                const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, double *out,
                                ptrdiff_t out_stride);
 
-/* out[i] = 1/8 D^T S^-1 D + 1/2 log(det S / sqrt(det Sp det Sq)), S = (Sp + Sq) / 2: the Bhattacharyya distance. Of equal arguments 0,
-   never below. */
+/* out[i] = 1/8 D^T S^-1 D + 1/2 log(det S / sqrt(det Sp det Sq)), S = (Sp + Sq) / 2: the Bhattacharyya distance. Of equal
+   arguments exactly 0, never below, and small ones keep their digits: where the distance is below 1/64, it is made from the
+   difference of the covariances, at three times the work. Factors' or variances' diagonals may have zeros as long as S is
+   positive definite: +inf. */
 kx_status_t kx_gaussian_bhattacharyya_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
                                           const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
                                           kx_gaussian_form_t form, float *out, ptrdiff_t out_stride);
@@ -65,7 +71,8 @@ kx_status_t kx_gaussian_bhattacharyya_f64(const kx_ctx_t *ctx, const kx_batch_t 
                                           const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
                                           kx_gaussian_form_t form, double *out, ptrdiff_t out_stride);
 
-/* out[i] = sqrt(1 - exp(-BD)), BD the Bhattacharyya distance: the Hellinger distance, in [0, 1]. */
+/* out[i] = sqrt(1 - exp(-BD)), BD the Bhattacharyya distance: the Hellinger distance, in [0, 1]. Small ones keep their
+   digits; where BD is infinite, 1. */
 kx_status_t kx_gaussian_hellinger_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
                                       const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
                                       kx_gaussian_form_t form, float *out, ptrdiff_t out_stride);
@@ -73,10 +80,10 @@ kx_status_t kx_gaussian_hellinger_f64(const kx_ctx_t *ctx, const kx_batch_t *mea
                                       const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
                                       kx_gaussian_form_t form, double *out, ptrdiff_t out_stride);
 
-/* Gradients. By means: vectors. By the covariance matrix: the symmetric matrix G with d f = tr(G d cov) for symmetric d cov; by the Cholesky factor:
-   the lower triangle of 2 G L, zeros above; by variances: vectors. Outputs whose pointer is NULL are left out. Every entry of an
-   item of which one matrix is not positive definite (zeros on a diagonal included) is NaN, with the invalid flag.
-   Where p = q, the Hellinger distance has a kink as |x| has, and its gradient is given as 0. */
+/* Gradients. By means: vectors. By the covariance matrix: the symmetric matrix G with d f = tr(G d cov) for symmetric d cov;
+   by the Cholesky factor: the lower triangle of 2 G L, zeros above; by variances: vectors. Outputs whose pointer is NULL are
+   left out. Every entry of an item of which one matrix is not positive definite (zeros on a diagonal included) is NaN, with
+   the invalid flag. Where p = q, the Hellinger distance has a kink as |x| has, and its gradient is given as 0. */
 kx_status_t kx_gaussian_entropy_gradient_f32(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
                                              kx_gaussian_form_t form, const kx_batch_out_t *grad_cov);
 kx_status_t kx_gaussian_entropy_gradient_f64(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
@@ -115,8 +122,9 @@ kx_status_t kx_gaussian_hellinger_gradient_f64(const kx_ctx_t *ctx, const kx_bat
                                                const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q,
                                                const kx_batch_out_t *grad_cov_q);
 
-/* The first item of a batch that is not positive definite, and in it the first pivot that is not > 0, with its value (form covariance:
-   of the factorisation, a square; the other forms: the diagonal entry itself; NaN where there is one). -1, -1, 0 if all are. */
+/* The first item of a batch that is not positive definite, and in it the first pivot that is not > 0, with its value (form
+   covariance: of the factorisation, a square; the other forms: the diagonal entry itself; NaN where there is one). -1, -1, 0
+   if all are. */
 kx_status_t kx_gaussian_first_bad_pivot_f32(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
                                             kx_gaussian_form_t form, int64_t *item, int64_t *pivot, double *value);
 kx_status_t kx_gaussian_first_bad_pivot_f64(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
