@@ -300,7 +300,8 @@ static KX_ALWAYS_INLINE void end_sweep(blocks *b, const sweep *r, int64_t begin,
     if (o.deflated | o.split | o.zero) apply(b, &o, n);
 }
 
-/* The bidiagonal's arrays in a group's work space, and the sweeps' start: from large to small, as the bottom then converges sooner. */
+/* The bidiagonal's arrays in a group's work space, and the sweeps' start: from large to small, as the bottom then converges
+   sooner. */
 static void begin_blocks(blocks *b, double *work, int64_t n) {
     const int64_t size = n * LANES;
     b->q = work, b->e = work + size, b->old_q = work + 2 * size, b->old_e = work + 3 * size, b->base = work + 4 * size;

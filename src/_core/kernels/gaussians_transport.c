@@ -145,7 +145,7 @@ static kx_status_t prepare_careful(task *t) {
     size_t at[7];
     for (int k = 0; k < 4; k++) at[k] = kx_layout_add(&layout, n * n * LANES, sizeof(double));
     for (int k = 4; k < 6; k++) at[k] = kx_layout_add(&layout, n * LANES, sizeof(double));
-    at[6] = kx_layout_add(&layout, 4 * n * n + n, sizeof(double));
+    at[6] = kx_layout_add(&layout, 4 * n * n + 2 * n, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
     t->careful_block = kx_allocate(t->ctx, layout.bytes);
     if (!t->careful_block) return KX_E_MEMORY;
