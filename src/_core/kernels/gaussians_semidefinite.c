@@ -67,38 +67,62 @@ static void swap_rows_and_columns(double *a, int64_t n, int64_t i, int64_t j) {
     for (int64_t k = 0; k < n; k++) swap(a + k * n + i, a + k * n + j);
 }
 
-/* Jacobi's method for a symmetric matrix a of r rows, `step` apart; v, with the same step, becomes the eigenvectors, in
-   columns. */
-static void diagonalize(double *a, double *v, int64_t r, int64_t step) {
-    for (int64_t i = 0; i < r; i++)
+static kx_f64v read(const double *row, int64_t j, int64_t n) {
+    return n - j >= KX_F64_LANES ? kx_f64v_load(row + j) : kx_f64v_load_part(row + j, n - j, 0);
+}
+
+static void write(double *row, int64_t j, int64_t n, kx_f64v v) {
+    if (n - j >= KX_F64_LANES) kx_f64v_store(row + j, v);
+    else kx_f64v_store_part(row + j, n - j, v);
+}
+
+static double dot(const double *a, const double *b, int64_t n) {
+    kx_f64v sum = kx_f64v_set(0);
+    for (int64_t j = 0; j < n; j += KX_F64_LANES) sum = kx_f64v_fma(read(a, j, n), read(b, j, n), sum);
+    return kx_f64v_sum(sum);
+}
+
+static void rotate(double *a, double *b, int64_t n, double cosine, double sine) {
+    const kx_f64v c = kx_f64v_set(cosine), s = kx_f64v_set(sine), minus_s = kx_f64v_set(-sine);
+    for (int64_t j = 0; j < n; j += KX_F64_LANES) {
+        const kx_f64v x = read(a, j, n), y = read(b, j, n);
+        write(a, j, n, kx_f64v_fma(c, x, kx_f64v_mul(minus_s, y)));
+        write(b, j, n, kx_f64v_fma(s, x, kx_f64v_mul(c, y)));
+    }
+}
+
+/* Eigenvalues and eigenvectors (rows of v) of the symmetric a of r rows, both `step` apart. a + shift I is semidefinite, so that
+   its singular values are its eigenvalues, and one-sided rotations find them, which go along rows: at r = 156 in a tenth of the
+   time of two-sided ones. */
+static void diagonalize(double *a, double *v, int64_t r, int64_t step, double *values) {
+    double shift = 0;
+    for (int64_t i = 0; i < r; i++) shift += dot(a + i * step, a + i * step, r);
+    shift = sqrt(shift);
+    for (int64_t i = 0; i < r; i++) {
+        a[i * step + i] += shift;
         for (int64_t j = 0; j < r; j++) v[i * step + j] = i == j;
+    }
     for (int sweep = 0, moved = 1; moved && sweep < 40; sweep++) {
         moved = 0;
+        for (int64_t i = 0; i < r; i++) values[i] = dot(a + i * step, a + i * step, r);
         for (int64_t p = 0; p < r; p++)
             for (int64_t q = p + 1; q < r; q++) {
-                const double off = a[p * step + q], app = a[p * step + p], aqq = a[q * step + q];
-                if (fabs(off) <= 1e-17 * (fabs(app) + fabs(aqq)) || off == 0) continue;
+                const double product = dot(a + p * step, a + q * step, r);
+                if (fabs(product) <= sqrt((double)r) * 0x1p-52 * sqrt(values[p] * values[q])) continue;
                 moved = 1;
-                const double zeta = (aqq - app) / (2 * off), size = fmin(fabs(zeta), 1e150);
-                const double t = copysign(1 / (size + sqrt(1 + size * size)), zeta), c = 1 / sqrt(1 + t * t), s = c * t;
-                for (int64_t k = 0; k < r; k++) {
-                    const double x = a[k * step + p], y = a[k * step + q];
-                    a[k * step + p] = c * x - s * y, a[k * step + q] = s * x + c * y;
-                }
-                for (int64_t k = 0; k < r; k++) {
-                    const double x = a[p * step + k], y = a[q * step + k];
-                    a[p * step + k] = c * x - s * y, a[q * step + k] = s * x + c * y;
-                    const double vx = v[k * step + p], vy = v[k * step + q];
-                    v[k * step + p] = c * vx - s * vy, v[k * step + q] = s * vx + c * vy;
-                }
-                a[p * step + q] = a[q * step + p] = 0;
+                const double zeta = (values[q] - values[p]) / (2 * product), size = fmin(fabs(zeta), 1e150);
+                const double t = copysign(1 / (size + sqrt(1 + size * size)), zeta), c = 1 / sqrt(1 + t * t);
+                rotate(a + p * step, a + q * step, r, c, c * t);
+                rotate(v + p * step, v + q * step, r, c, c * t);
+                values[p] -= t * product, values[q] += t * product;
             }
     }
+    for (int64_t i = 0; i < r; i++) values[i] = dot(a + i * step, v + i * step, r) - shift;
 }
 
 int KX_KERNEL(kx_semidefinite_factor)(double *s, int64_t n, double rounding, int keep_order, double *work, double *f,
                                       double *least) {
-    double *low = work, *v = work + n * n, *order = work + 2 * n * n;
+    double *low = work, *v = work + n * n, *order = work + 2 * n * n, *values = order + n;
     double largest = 0, check = 0;
     for (int64_t i = 0; i < n * n; i++) check += s[i] * 0;
     *least = check;
@@ -152,11 +176,11 @@ int KX_KERNEL(kx_semidefinite_factor)(double *s, int64_t n, double rounding, int
         if (size > 0) {
             for (int64_t i = 0; i < rest; i++)
                 for (int64_t j = 0; j < rest; j++) r[i * n + j] /= size;
-            diagonalize(r, v, rest, n);
+            diagonalize(r, v, rest, n, values);
             for (int64_t j = 0; j < rest; j++) {
-                const double value = r[j * n + j] * size, length = sqrt(fmax(value, 0));
+                const double value = values[j] * size, length = sqrt(fmax(value, 0));
                 *least = fmin(*least, value);
-                for (int64_t i = 0; i < rest; i++) f[(rank + i) * n + rank + j] = v[i * n + j] * length;
+                for (int64_t i = 0; i < rest; i++) f[(rank + i) * n + rank + j] = v[j * n + i] * length;
             }
         }
     }

@@ -106,63 +106,84 @@ static void bidiagonalize(double *a, int64_t n, double *q, double *e, double *y,
     }
 }
 
-/* The lanes' blocks and what the sweeps are to know of them. */
+/* The blocks of a group's lanes. */
 typedef struct blocks {
     double *q, *e, *old_q, *old_e, *base, *values;
     kx_f64v shift, total, floor, failures;
-    int64_t lo[LANES], hi[LANES];
+    kx_f64v low, last; /* the first and the last row of each lane's block; -1 where a lane has ended */
+    int64_t begin, end, lo[LANES], hi[LANES];
+    unsigned running;
 } blocks;
 
+/* A sweep of a group, up to some row. */
 typedef struct sweep {
-    kx_f64v bottom, above;               /* the last q, the q above it */
-    kx_f64v off_bottom;                  /* e between those */
-    kx_f64v least, least_before;         /* of the d before the last, before the last but one */
-    kx_f64v tail, tail_before;           /* sum of the products of e/q upwards from there */
-    kx_f64v least_off;                   /* of the e above off_bottom */
+    kx_f64v d, q;                /* the next row's, before it is transformed */
+    kx_f64v bottom, above;       /* the last q, the q above it */
+    kx_f64v off_bottom;          /* e between those */
+    kx_f64v least, least_before; /* of the d before the last, before the last but one */
+    kx_f64v tail, tail_before;   /* sum of the products of e/q upwards from there */
+    kx_f64v least_off;           /* of the e above off_bottom */
 } sweep;
 
-/* One sweep. Lanes whose block begins later run idle up to there: with e = 0, d begins anew with every q. */
-static KX_ALWAYS_INLINE void run_sweep(blocks *b, sweep *r, int64_t begin, int64_t end, const int has_low, kx_f64v low,
-                                       kx_f64v last) {
+static KX_ALWAYS_INLINE void begin_sweep(sweep *s, const blocks *b, int64_t begin) {
+    const kx_f64v zero = kx_f64v_set(0), infinite = kx_f64v_set((double)INFINITY);
+    s->q = at(b->q, begin), s->d = kx_f64v_sub(s->q, b->shift);
+    s->bottom = s->above = s->off_bottom = s->tail = s->tail_before = zero;
+    s->least = s->least_before = s->least_off = infinite;
+    put(b->old_q, begin, s->q);
+}
+
+/* Row j. Lanes whose block begins later run idle up to there: with e = 0, d begins anew with every q. */
+static KX_ALWAYS_INLINE void sweep_row(sweep *s, const blocks *b, int64_t j, kx_f64v index, const int has_low) {
     const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1), infinite = kx_f64v_set((double)INFINITY);
-    const kx_f64v lowest = kx_f64v_set(LOWEST_SQUARE), highest_tail = kx_f64v_set(1e10), shift = b->shift;
-    const kx_f64v last_but_one = kx_f64v_sub(last, one);
-    kx_f64v bottom = zero, above = zero, off_bottom = zero, least = infinite, least_before = infinite, tail = zero;
-    kx_f64v tail_before = zero, least_off = infinite;
-    kx_f64v keep = at(b->q, begin), d = kx_f64v_sub(keep, shift), index = kx_f64v_set((double)begin);
-    put(b->old_q, begin, keep);
+    const kx_f64m inside = kx_f64v_less(index, b->last), before = kx_f64v_less(kx_f64v_add(index, one), b->last);
+    const kx_f64m idle = kx_f64v_less(index, b->low);
+    const kx_f64v d = s->d, q_next = at(b->q, j + 1), e = at(b->e, j), e_used = has_low ? kx_f64v_select(idle, zero, e) : e;
+    const kx_f64v q = kx_f64v_add(d, e_used);
+    const kx_f64m regular = kx_f64v_less(kx_f64v_set(LOWEST_SQUARE), q);
+    const kx_f64v quotient = kx_f64v_div(one, q), inverse = kx_f64v_select(regular, quotient, zero);
+    const kx_f64v ratio = kx_f64v_select(regular, kx_f64v_mul(d, quotient), one);
+    const kx_f64v e_new = kx_f64v_mul(e_used, kx_f64v_mul(q_next, inverse));
+    put(b->old_q, j + 1, q_next);
+    put(b->old_e, j, e);
+    const kx_f64v q_kept = kx_f64v_select(inside, q, s->q), e_kept = kx_f64v_select(inside, e_new, e);
+    put(b->q, j, has_low ? kx_f64v_select(idle, s->q, q_kept) : q_kept);
+    put(b->e, j, has_low ? kx_f64v_select(idle, e, e_kept) : e_kept);
+    s->least_before = kx_f64v_select(inside, s->least, s->least_before);
+    s->least = kx_f64v_select(inside, kx_f64v_min(s->least, has_low ? kx_f64v_select(idle, infinite, d) : d), s->least);
+    s->above = kx_f64v_select(inside, q, s->above);
+    s->off_bottom = kx_f64v_select(inside, e_new, s->off_bottom);
+    s->tail_before = kx_f64v_select(inside, s->tail, s->tail_before);
+    const kx_f64v tail = kx_f64v_mul(kx_f64v_mul(e_new, inverse), kx_f64v_add(one, s->tail));
+    s->tail = kx_f64v_select(inside, kx_f64v_min(tail, kx_f64v_set(1e10)), s->tail);
+    const kx_f64v off = kx_f64v_select(before, e_new, infinite);
+    s->least_off = kx_f64v_min(s->least_off, has_low ? kx_f64v_select(idle, infinite, off) : off);
+    s->d = kx_f64v_fma(ratio, q_next, kx_f64v_sub(zero, b->shift));
+    s->bottom = kx_f64v_select(inside, s->d, s->bottom);
+    s->q = kx_f64v_select(inside, s->d, q_next);
+    if (has_low) s->q = kx_f64v_select(idle, q_next, s->q);
+}
+
+/* One sweep of one group, or of two in turns: a row waits for the division of the row before, and so does not wait alone. */
+static KX_ALWAYS_INLINE void run_sweeps(const blocks *first, const blocks *second, sweep *first_out, sweep *second_out,
+                                        int64_t begin,
+                                        int64_t end, const int is_pair, const int has_low) {
+    sweep r, s;
+    const blocks a = *first, b = is_pair ? *second : *first;
+    kx_f64v index = kx_f64v_set((double)begin);
+    begin_sweep(&r, &a, begin);
+    if (is_pair) begin_sweep(&s, &b, begin);
     for (int64_t j = begin; j < end; j++) {
-        const kx_f64m inside = kx_f64v_less(index, last), before = kx_f64v_less(index, last_but_one);
-        const kx_f64m idle = kx_f64v_less(index, low);
-        const kx_f64v q_next = at(b->q, j + 1), e = at(b->e, j), e_used = has_low ? kx_f64v_select(idle, zero, e) : e;
-        const kx_f64v q = kx_f64v_add(d, e_used);
-        const kx_f64m regular = kx_f64v_less(lowest, q);
-        const kx_f64v inverse = kx_f64v_select(regular, kx_f64v_div(one, q), zero);
-        const kx_f64v ratio = kx_f64v_select(regular, kx_f64v_mul(d, inverse), one);
-        const kx_f64v e_new = kx_f64v_mul(e_used, kx_f64v_mul(q_next, inverse));
-        put(b->old_q, j + 1, q_next);
-        put(b->old_e, j, e);
-        const kx_f64v q_kept = kx_f64v_select(inside, q, keep), e_kept = kx_f64v_select(inside, e_new, e);
-        put(b->q, j, has_low ? kx_f64v_select(idle, keep, q_kept) : q_kept);
-        put(b->e, j, has_low ? kx_f64v_select(idle, e, e_kept) : e_kept);
-        least_before = kx_f64v_select(inside, least, least_before);
-        least = kx_f64v_select(inside, kx_f64v_min(least, has_low ? kx_f64v_select(idle, infinite, d) : d), least);
-        above = kx_f64v_select(inside, q, above);
-        off_bottom = kx_f64v_select(inside, e_new, off_bottom);
-        tail_before = kx_f64v_select(inside, tail, tail_before);
-        const kx_f64v tail_new = kx_f64v_mul(kx_f64v_mul(e_new, inverse), kx_f64v_add(one, tail));
-        tail = kx_f64v_select(inside, kx_f64v_min(tail_new, highest_tail), tail);
-        const kx_f64v off = kx_f64v_select(before, e_new, infinite);
-        least_off = kx_f64v_min(least_off, has_low ? kx_f64v_select(idle, infinite, off) : off);
-        d = kx_f64v_fma(ratio, q_next, kx_f64v_sub(zero, shift));
-        bottom = kx_f64v_select(inside, d, bottom);
-        keep = kx_f64v_select(inside, d, q_next);
-        if (has_low) keep = kx_f64v_select(idle, q_next, keep);
-        index = kx_f64v_add(index, one);
+        sweep_row(&r, &a, j, index, has_low);
+        if (is_pair) sweep_row(&s, &b, j, index, has_low);
+        index = kx_f64v_add(index, kx_f64v_set(1));
     }
-    put(b->q, end, keep);
-    r->bottom = bottom, r->above = above, r->off_bottom = off_bottom, r->least = least, r->least_before = least_before;
-    r->tail = tail, r->tail_before = tail_before, r->least_off = least_off;
+    put(a.q, end, r.q);
+    *first_out = r;
+    if (is_pair) {
+        put(b.q, end, s.q);
+        *second_out = s;
+    }
 }
 
 /* Ends blocks of one: its value, and then the block above with the shift it had when it was split off. */
@@ -194,19 +215,19 @@ static KX_ALWAYS_INLINE kx_f64v next_shift(kx_f64v bottom, kx_f64v least, kx_f64
     return kx_f64v_max(shift, zero);
 }
 
-/* Of the lanes in `events`: what a deflation, a split or a bottom of 0 changes. */
+/* What a sweep brought about: lanes that lose their last row or are split in two or whose bottom is 0. */
 typedef struct outcome {
     unsigned deflated, split, zero;
     kx_f64v value, bottom, splitting;
 } outcome;
 
-static KX_NEVER_INLINE unsigned apply(blocks *b, const outcome *o, unsigned running) {
-    double total[LANES], shift[LANES], value[LANES], bottom[LANES], splitting[LANES];
+static KX_NEVER_INLINE void apply(blocks *b, const outcome *o, int64_t n) {
+    double total[LANES], shift[LANES], value[LANES], bottom[LANES], splitting[LANES], low[LANES], last[LANES];
     kx_f64v_store(total, b->total), kx_f64v_store(shift, b->shift), kx_f64v_store(value, o->value);
     kx_f64v_store(bottom, o->bottom), kx_f64v_store(splitting, o->splitting);
+    b->begin = n, b->end = 0;
     for (int l = 0; l < LANES; l++) {
         const unsigned bit = 1u << l;
-        if (!((o->deflated | o->split | o->zero) & bit)) continue;
         if (o->deflated & bit) {
             b->values[--b->hi[l] * LANES + l] = value[l];
             b->q[(b->hi[l] - 1) * LANES + l] = bottom[l];
@@ -228,100 +249,116 @@ static KX_NEVER_INLINE unsigned apply(blocks *b, const outcome *o, unsigned runn
         const int64_t hi = b->hi[l];
         end_single_blocks(b, l, total + l);
         if (b->hi[l] < hi) shift[l] = 0;
-        if (b->hi[l] == 0) running &= ~bit;
+        if (b->hi[l] == 0) b->running &= ~bit;
+        low[l] = (double)b->lo[l], last[l] = (double)(b->hi[l] - 1);
+        if (b->hi[l] == 0) continue;
+        b->begin = b->lo[l] < b->begin ? b->lo[l] : b->begin;
+        b->end = b->hi[l] - 1 > b->end ? b->hi[l] - 1 : b->end;
     }
     b->total = kx_f64v_load(total), b->shift = kx_f64v_load(shift);
-    return running;
+    b->low = kx_f64v_load(low), b->last = kx_f64v_load(last);
 }
 
-/* The eigenvalues of the lanes' B^T B in b->values; bits of lanes that were not finished. */
-static unsigned squares_of_values(blocks *b, int64_t n) {
-    const kx_f64v zero = kx_f64v_set(0), negligible = kx_f64v_set(NEGLIGIBLE);
-    outcome o = {0, (1u << LANES) - 1, 0, zero, zero, b->floor};
-    for (int l = 0; l < LANES; l++) b->lo[l] = 0, b->hi[l] = n;
-    b->shift = b->total = b->failures = zero;
-    unsigned running = apply(b, &o, o.split);
-    kx_f64v low = zero, last = zero;
-    int64_t begin = 0, end = 0;
-    int events = 1;
-    for (int64_t round = 0; running && round < 30 * n + 100; round++) {
-        if (events) {
-            double lows[LANES], lasts[LANES];
-            begin = n, end = 0;
-            for (int l = 0; l < LANES; l++) {
-                lows[l] = (double)b->lo[l], lasts[l] = running >> l & 1 ? (double)(b->hi[l] - 1) : -1;
-                if (!(running >> l & 1)) continue;
-                begin = b->lo[l] < begin ? b->lo[l] : begin;
-                end = b->hi[l] - 1 > end ? b->hi[l] - 1 : end;
-            }
-            low = kx_f64v_load(lows), last = kx_f64v_load(lasts);
+static KX_ALWAYS_INLINE void end_sweep(blocks *b, const sweep *r, int64_t begin, int64_t end, int64_t n) {
+    const kx_f64v zero = kx_f64v_set(0);
+    outcome o;
+    /* A bottom below 0 by less than a rounding of the value is 0. */
+    const kx_f64v reached = kx_f64v_add(b->total, b->shift), slack = kx_f64v_mul(kx_f64v_set(NEGLIGIBLE), reached);
+    const kx_f64m inner = kx_f64v_less(r->least, zero);
+    const unsigned far_below = kx_f64m_bits(kx_f64v_less(r->bottom, kx_f64v_sub(zero, slack)));
+    const unsigned failed = (kx_f64m_bits(inner) | far_below) & b->running, fine = b->running & ~failed;
+    const kx_f64v part = kx_f64v_mul(b->shift, kx_f64v_set(0.25));
+    kx_f64v retry = kx_f64v_mul(kx_f64v_add(b->shift, r->bottom), kx_f64v_set(1 - 4e-16));
+    retry = kx_f64v_select(inner, part, kx_f64v_max(retry, part));
+    retry = kx_f64v_select(kx_f64v_less(b->failures, kx_f64v_set(1.5)), retry, zero);
+    if (failed) {
+        const kx_f64m mask = kx_f64m_from_bits(failed);
+        for (int64_t j = begin; j <= end; j++) {
+            put(b->q, j, kx_f64v_select(mask, at(b->old_q, j), at(b->q, j)));
+            if (j < end) put(b->e, j, kx_f64v_select(mask, at(b->old_e, j), at(b->e, j)));
         }
-        sweep r;
-        if (kx_f64m_bits(kx_f64v_less(zero, low))) run_sweep(b, &r, begin, end, 1, low, last);
-        else run_sweep(b, &r, begin, end, 0, low, last);
-
-        /* A bottom below 0 by less than a rounding of the value is 0. */
-        const kx_f64v reached = kx_f64v_add(b->total, b->shift), slack = kx_f64v_mul(negligible, reached);
-        const kx_f64m inner = kx_f64v_less(r.least, zero);
-        const unsigned far_below = kx_f64m_bits(kx_f64v_less(r.bottom, kx_f64v_sub(zero, slack)));
-        const unsigned failed = (kx_f64m_bits(inner) | far_below) & running, fine = running & ~failed;
-        const kx_f64v part = kx_f64v_mul(b->shift, kx_f64v_set(0.25));
-        kx_f64v retry = kx_f64v_mul(kx_f64v_add(b->shift, r.bottom), kx_f64v_set(1 - 4e-16));
-        retry = kx_f64v_select(inner, part, kx_f64v_max(retry, part));
-        retry = kx_f64v_select(kx_f64v_less(b->failures, kx_f64v_set(1.5)), retry, zero);
-        if (failed) {
-            const kx_f64m mask = kx_f64m_from_bits(failed);
-            for (int64_t j = begin; j <= end; j++) {
-                put(b->q, j, kx_f64v_select(mask, at(b->old_q, j), at(b->q, j)));
-                put(b->e, j, kx_f64v_select(mask, at(b->old_e, j), at(b->e, j)));
-            }
-        }
-
-        const kx_f64v bottom = kx_f64v_max(r.bottom, zero);
-        const unsigned is_negative = kx_f64m_bits(kx_f64v_less(r.bottom, zero));
-        o.value = kx_f64v_add(reached, bottom);
-        const kx_f64v least = kx_f64v_add(reached, kx_f64v_min(bottom, r.least));
-        o.splitting = kx_f64v_max(b->floor, kx_f64v_mul(kx_f64v_set(SPLITTING_SQUARE), least));
-        const unsigned has_gap = ~kx_f64m_bits(kx_f64v_less(r.above, kx_f64v_add(bottom, bottom)));
-        const unsigned is_small = ~kx_f64m_bits(kx_f64v_less(kx_f64v_mul(negligible, o.value), r.off_bottom));
-        const unsigned is_tiny = ~kx_f64m_bits(kx_f64v_less(o.splitting, r.off_bottom));
-        o.deflated = (is_tiny | (is_small & has_gap)) & fine;
-        o.split = ~kx_f64m_bits(kx_f64v_less(o.splitting, r.least_off)) & fine;
-        const kx_f64m one_less = kx_f64m_from_bits(o.deflated), advanced = kx_f64m_from_bits(fine);
-        o.bottom = kx_f64v_select(one_less, kx_f64v_add(r.above, r.off_bottom), bottom);
-        o.zero = (~kx_f64m_bits(kx_f64v_less(slack, o.bottom)) | (is_negative & ~o.deflated)) & fine;
-        const kx_f64v shift = next_shift(o.bottom, kx_f64v_select(one_less, r.least_before, r.least),
-                                         kx_f64v_select(one_less, r.tail_before, r.tail));
-        b->total = kx_f64v_select(advanced, reached, b->total);
-        b->shift = kx_f64v_select(advanced, shift, retry);
-        b->failures = kx_f64v_select(advanced, zero, kx_f64v_add(b->failures, kx_f64v_set(1)));
-        events = (o.deflated | o.split | o.zero) != 0;
-        if (events) running = apply(b, &o, running);
     }
-    return running;
+
+    const kx_f64v bottom = kx_f64v_max(r->bottom, zero);
+    const unsigned is_negative = kx_f64m_bits(kx_f64v_less(r->bottom, zero));
+    const kx_f64v least = kx_f64v_add(reached, kx_f64v_min(bottom, r->least));
+    o.value = kx_f64v_add(reached, bottom);
+    o.splitting = kx_f64v_max(b->floor, kx_f64v_mul(kx_f64v_set(SPLITTING_SQUARE), least));
+    const unsigned has_gap = ~kx_f64m_bits(kx_f64v_less(r->above, kx_f64v_add(bottom, bottom)));
+    const unsigned is_small = ~kx_f64m_bits(kx_f64v_less(kx_f64v_mul(kx_f64v_set(NEGLIGIBLE), o.value), r->off_bottom));
+    const unsigned is_tiny = ~kx_f64m_bits(kx_f64v_less(o.splitting, r->off_bottom));
+    o.deflated = (is_tiny | (is_small & has_gap)) & fine;
+    o.split = ~kx_f64m_bits(kx_f64v_less(o.splitting, r->least_off)) & fine;
+    const kx_f64m one_less = kx_f64m_from_bits(o.deflated), advanced = kx_f64m_from_bits(fine);
+    o.bottom = kx_f64v_select(one_less, kx_f64v_add(r->above, r->off_bottom), bottom);
+    o.zero = (~kx_f64m_bits(kx_f64v_less(slack, o.bottom)) | (is_negative & ~o.deflated)) & fine;
+    const kx_f64v shift = next_shift(o.bottom, kx_f64v_select(one_less, r->least_before, r->least),
+                                     kx_f64v_select(one_less, r->tail_before, r->tail));
+    b->total = kx_f64v_select(advanced, reached, b->total);
+    b->shift = kx_f64v_select(advanced, shift, retry);
+    b->failures = kx_f64v_select(advanced, zero, kx_f64v_add(b->failures, kx_f64v_set(1)));
+    if (o.deflated | o.split | o.zero) apply(b, &o, n);
 }
 
-unsigned KX_KERNEL(kx_lanes_singular_values)(double *m, int64_t n, double *work, double *values) {
+/* The bidiagonal's arrays in a group's work space, and the sweeps' start: from large to small, as the bottom then converges
+   sooner. */
+static void begin_blocks(blocks *b, double *work, int64_t n) {
     const int64_t size = n * LANES;
-    if (n == 0) return 0;
-    blocks b = {.q = work, .e = work + size, .old_q = work + 2 * size, .old_e = work + 3 * size, .base = work + 4 * size,
-                .values = values};
-    bidiagonalize(m, n, b.q, b.e, work + 5 * size, work + 6 * size, work + 7 * size);
+    b->q = work, b->e = work + size, b->old_q = work + 2 * size, b->old_e = work + 3 * size, b->base = work + 4 * size;
+    b->values = work + 5 * size;
     kx_f64v sum = kx_f64v_set(0);
-    for (int64_t j = 0; j < n; j++) sum = kx_f64v_add(sum, kx_f64v_add(at(b.q, j), at(b.e, j)));
-    b.floor = kx_f64v_mul(sum, kx_f64v_set(NEGLIGIBLE_SQUARE));
-    /* from large to small: the bottom then converges sooner */
-    const kx_f64m rising = kx_f64v_less(at(b.q, 0), at(b.q, n - 1));
+    for (int64_t j = 0; j < n; j++) sum = kx_f64v_add(sum, kx_f64v_add(at(b->q, j), at(b->e, j)));
+    const kx_f64m rising = kx_f64v_less(at(b->q, 0), at(b->q, n - 1));
     for (int64_t i = 0, j = n - 1; i < j; i++, j--) {
-        const kx_f64v top = at(b.q, i), bottom = at(b.q, j);
-        put(b.q, i, kx_f64v_select(rising, bottom, top));
-        put(b.q, j, kx_f64v_select(rising, top, bottom));
-        const kx_f64v first = at(b.e, i), second = at(b.e, j - 1);
-        put(b.e, i, kx_f64v_select(rising, second, first));
-        put(b.e, j - 1, kx_f64v_select(rising, first, second));
+        const kx_f64v top = at(b->q, i), bottom = at(b->q, j);
+        put(b->q, i, kx_f64v_select(rising, bottom, top));
+        put(b->q, j, kx_f64v_select(rising, top, bottom));
+        const kx_f64v first = at(b->e, i), second = at(b->e, j - 1);
+        put(b->e, i, kx_f64v_select(rising, second, first));
+        put(b->e, j - 1, kx_f64v_select(rising, first, second));
     }
-    const unsigned unfinished = squares_of_values(&b, n);
-    for (int64_t j = 0; j < n; j++) put(values, j, kx_f64v_sqrt(kx_f64v_max(at(values, j), kx_f64v_set(0))));
-    return unfinished;
+    b->floor = kx_f64v_mul(sum, kx_f64v_set(NEGLIGIBLE_SQUARE));
+    b->shift = b->total = b->failures = kx_f64v_set(0);
+    b->running = (1u << LANES) - 1;
+    for (int l = 0; l < LANES; l++) b->lo[l] = 0, b->hi[l] = n;
+    const outcome o = {0, b->running, 0, b->shift, b->shift, b->floor};
+    apply(b, &o, n);
+}
+
+void KX_KERNEL(kx_lanes_bidiagonalize)(double *m, int64_t n, double *work) {
+    const int64_t size = n * LANES;
+    if (n > 0) bidiagonalize(m, n, work, work + size, work + 2 * size, work + 3 * size, work + 4 * size);
+}
+
+void KX_KERNEL(kx_lanes_singular_values)(double *const *work, int groups, int64_t n, unsigned *unfinished, double **values) {
+    blocks b[2];
+    sweep r[2];
+    const kx_f64v zero = kx_f64v_set(0);
+    unfinished[0] = unfinished[1] = 0;
+    for (int g = 0; g < groups; g++) {
+        values[g] = work[g] + 5 * n * LANES;
+        if (n > 0) begin_blocks(b + g, work[g], n);
+    }
+    if (n == 0) return;
+    for (int64_t round = 0; round < 30 * n + 100; round++) {
+        const int is_pair = groups == 2 && b[0].running && b[1].running, g = !b[0].running;
+        if (g == groups || !b[g].running) break;
+        int64_t begin = b[g].begin, end = b[g].end;
+        unsigned has_low = kx_f64m_bits(kx_f64v_less(zero, b[g].low));
+        if (is_pair) {
+            begin = b[1].begin < begin ? b[1].begin : begin, end = b[1].end > end ? b[1].end : end;
+            has_low |= kx_f64m_bits(kx_f64v_less(zero, b[1].low));
+        }
+        if (is_pair && has_low) run_sweeps(b, b + 1, r, r + 1, begin, end, 1, 1);
+        else if (is_pair) run_sweeps(b, b + 1, r, r + 1, begin, end, 1, 0);
+        else if (has_low) run_sweeps(b + g, b + g, r + g, r + g, begin, end, 0, 1);
+        else run_sweeps(b + g, b + g, r + g, r + g, begin, end, 0, 0);
+        end_sweep(b + g, r + g, begin, end, n);
+        if (is_pair) end_sweep(b + 1, r + 1, begin, end, n);
+    }
+    for (int g = 0; g < groups; g++) {
+        unfinished[g] = b[g].running;
+        for (int64_t j = 0; j < n; j++) put(values[g], j, kx_f64v_sqrt(kx_f64v_max(at(values[g], j), zero)));
+    }
 }
 #endif

@@ -30,7 +30,7 @@ typedef struct task {
     char *out;
     ptrdiff_t out_stride;
     kx_transport_side_t p, q;
-    double *product, *work, *values, *scratch, *means, *difference;
+    double *product, *work[2], *scratch, *means, *difference;
     char *block;
     /* of the items that are done once more */
     kx_transport_side_t careful_p, careful_q;
@@ -96,13 +96,14 @@ static unsigned equal_lanes(const task *t) {
 
 /* |Fp V - Fq A|^2 with both factors scaled, from the orthogonal rows s_j a_j^T in t->product and V^T in t->vectors. Rows of
    zeros leave A without some columns. There Fq A counts as what Fq^T has outside of the others. */
-static void procrustes(const task *t, const double *scales_p, const double *scales_q, double *squares_out) {
+static void procrustes(const task *t, const double *row_squares, const double *scales_p, const double *scales_q,
+                       double *squares_out) {
     const int64_t n = t->n;
     const kx_f64v zero = kx_f64v_set(0), lowest = kx_f64v_set(1e-290), scale_p = kx_f64v_load(scales_p),
         scale_q = kx_f64v_load(scales_q);
     unsigned incomplete = 0;
     for (int64_t j = 0; j < n; j++) {
-        const kx_f64v square = kx_f64v_load(t->values + j * LANES);
+        const kx_f64v square = kx_f64v_load(row_squares + j * LANES);
         const kx_f64m is_there = kx_f64v_less(lowest, square);
         const kx_f64v scale = kx_f64v_select(is_there, kx_f64v_div(kx_f64v_set(1), kx_f64v_sqrt(square)), zero);
         incomplete |= ~kx_f64m_bits(is_there) & ((1u << LANES) - 1);
@@ -144,7 +145,7 @@ static kx_status_t prepare_careful(task *t) {
     size_t at[7];
     for (int k = 0; k < 4; k++) at[k] = kx_layout_add(&layout, n * n * LANES, sizeof(double));
     for (int k = 4; k < 6; k++) at[k] = kx_layout_add(&layout, n * LANES, sizeof(double));
-    at[6] = kx_layout_add(&layout, 4 * n * n + n, sizeof(double));
+    at[6] = kx_layout_add(&layout, 4 * n * n + 2 * n, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
     t->careful_block = kx_allocate(t->ctx, layout.bytes);
     if (!t->careful_block) return KX_E_MEMORY;
@@ -186,8 +187,11 @@ static kx_status_t finish_pending(task *t) {
     const unsigned equal = equal_lanes(t);
     kx_lanes_multiply_f64(p->factor, KX_LANES_TRANSPOSED, q->factor, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, t->product);
     memcpy(t->other, t->product, (size_t)size * sizeof(double));
-    const unsigned unfinished = KX_KERNEL(kx_lanes_singular_values)(t->other, n, t->work, t->values);
-    sum_values(t->values, n, sums);
+    KX_KERNEL(kx_lanes_bidiagonalize)(t->other, n, t->work[0]);
+    unsigned unfinished[2];
+    double *values[2];
+    KX_KERNEL(kx_lanes_singular_values)(t->work, 1, n, unfinished, values);
+    sum_values(values[0], n, sums);
     for (int l = 0; l < LANES; l++) {
         parts *a = results + l;
         int exponent;
@@ -196,13 +200,14 @@ static kx_status_t finish_pending(task *t) {
         const double total = total_of(a, &exponent);
         if (total < ldexp(CANCELLED * a->traces, 2 * (a->cov_exponent - exponent))) cancelled |= 1u << l;
     }
-    cancelled = (cancelled | unfinished) & ~equal;
+    cancelled = (cancelled | unfinished[0]) & ~equal;
     if (cancelled) {
-        KX_KERNEL(kx_lanes_orthogonalize_rows)(t->product, t->vectors, n, t->values);
+        double *lengths = t->work[0], *row_squares = t->difference;
+        KX_KERNEL(kx_lanes_orthogonalize_rows)(t->product, t->vectors, n, row_squares);
         for (int64_t j = 0; j < n; j++)
-            kx_f64v_store(t->work + j * LANES, kx_f64v_sqrt(kx_f64v_load(t->values + j * LANES)));
-        sum_values(t->work, n, sums);
-        procrustes(t, scales_p, scales_q, squares);
+            kx_f64v_store(lengths + j * LANES, kx_f64v_sqrt(kx_f64v_load(row_squares + j * LANES)));
+        sum_values(lengths, n, sums);
+        procrustes(t, row_squares, scales_p, scales_q, squares);
         for (int l = 0; l < LANES; l++) {
             if (!(cancelled >> l & 1)) continue;
             results[l].cov = results[l].traces - 2 * sums[l] * scales_p[l] * scales_q[l];
@@ -217,42 +222,73 @@ static kx_status_t finish_pending(task *t) {
     return KX_OK;
 }
 
-static kx_status_t run_groups(task *t) {
+/* What is known of a group when its singular values are not yet. */
+typedef struct group {
+    int64_t first;
+    int count, cov_exponent[LANES], means_exponent[LANES];
+    unsigned doubtful;
+    double traces[LANES], scale[LANES], means[LANES], spread[LANES];
+} group;
+
+static void prepare_group(task *t, int64_t first, group *g, double *work) {
     const int64_t n = t->n;
-    kx_status_t status = KX_OK;
     kx_transport_side_t *p = &t->p, *q = &t->q;
-    for (int64_t first = 0; first < t->items && status == KX_OK; first += LANES) {
-        const int64_t count = t->items - first < LANES ? t->items - first : LANES;
-        double squares[LANES], sums[LANES];
-        int exponents[LANES];
-        if (first == 0 || p->batch->batch != 0) KX_KERNEL(kx_transport_factor)(p, first, count, t->scratch);
-        if (first == 0 || q->batch->batch != 0) KX_KERNEL(kx_transport_factor)(q, first, count, t->scratch);
-        KX_KERNEL(kx_transport_difference)(t->mean_p, t->mean_q, t->is_float, first, count, n, t->means, t->difference, squares,
-                                           exponents);
-        kx_lanes_multiply_f64(q->factor, KX_LANES_TRIANGLE_TRANSPOSED, p->factor, KX_LANES_TRIANGLE, n, KX_LANES_FULL, 0,
-                              t->product);
-        unsigned doubtful = KX_KERNEL(kx_lanes_singular_values)(t->product, n, t->work, t->values);
-        if (t->form == KX_GAUSSIAN_COVARIANCE) doubtful |= p->doubtful | q->doubtful;
-        sum_values(t->values, n, sums);
-        for (int l = 0; l < (int)count && status == KX_OK; l++) {
-            parts a;
-            double scale_p, scale_q;
-            int exponent;
-            a.means = squares[l], a.means_exponent = exponents[l];
-            a.traces = relative_scales(p, q, l, &scale_p, &scale_q, &a.cov_exponent);
-            a.cov = a.traces - 2 * sums[l] * scale_p * scale_q;
-            if (a.cov < 0) a.cov = 0; /* not fmax: a NaN stays */
-            const double bound = 0.5 * CANCELLED * (p->spread[l] + q->spread[l]) * a.traces, total = total_of(&a, &exponent);
-            const int change = 2 * (a.cov_exponent - exponent), is_cancelled = total < (change ? ldexp(bound, change) : bound);
-            if (!(doubtful >> l & 1) && !is_cancelled) {
-                write_result(t, first + l, &a);
-                continue;
-            }
-            t->pending[t->pending_count++] = first + l;
-            if (t->pending_count == LANES) status = finish_pending(t);
+    g->first = first;
+    g->count = t->items - first < LANES ? (int)(t->items - first) : LANES;
+    if (first == 0 || p->batch->batch != 0) KX_KERNEL(kx_transport_factor)(p, first, g->count, t->scratch);
+    if (first == 0 || q->batch->batch != 0) KX_KERNEL(kx_transport_factor)(q, first, g->count, t->scratch);
+    KX_KERNEL(kx_transport_difference)(t->mean_p, t->mean_q, t->is_float, first, g->count, n, t->means, t->difference, g->means,
+                                       g->means_exponent);
+    kx_lanes_multiply_f64(q->factor, KX_LANES_TRIANGLE_TRANSPOSED, p->factor, KX_LANES_TRIANGLE, n, KX_LANES_FULL, 0, t->product);
+    KX_KERNEL(kx_lanes_bidiagonalize)(t->product, n, work);
+    g->doubtful = t->form == KX_GAUSSIAN_COVARIANCE ? p->doubtful | q->doubtful : 0;
+    for (int l = 0; l < LANES; l++) {
+        double scale_p, scale_q;
+        g->traces[l] = relative_scales(p, q, l, &scale_p, &scale_q, g->cov_exponent + l);
+        g->scale[l] = scale_p * scale_q;
+        g->spread[l] = 0.5 * (p->spread[l] + q->spread[l]);
+    }
+}
+
+static kx_status_t finish_group(task *t, const group *g, const double *values) {
+    double sums[LANES];
+    sum_values(values, t->n, sums);
+    for (int l = 0; l < g->count; l++) {
+        parts a = {.traces = g->traces[l], .means = g->means[l], .cov_exponent = g->cov_exponent[l],
+                   .means_exponent = g->means_exponent[l]};
+        int exponent;
+        a.cov = a.traces - 2 * sums[l] * g->scale[l];
+        if (a.cov < 0) a.cov = 0; /* not fmax: a NaN stays */
+        const double bound = CANCELLED * g->spread[l] * a.traces, total = total_of(&a, &exponent);
+        const int change = 2 * (a.cov_exponent - exponent), is_cancelled = total < (change ? ldexp(bound, change) : bound);
+        if (!(g->doubtful >> l & 1) && !is_cancelled) {
+            write_result(t, g->first + l, &a);
+            continue;
+        }
+        t->pending[t->pending_count++] = g->first + l;
+        if (t->pending_count < LANES) continue;
+        const kx_status_t status = finish_pending(t);
+        if (status != KX_OK) return status;
+    }
+    return KX_OK;
+}
+
+/* Two groups at a time, as singular values are found of two faster than of one and one. */
+static kx_status_t run_groups(task *t) {
+    for (int64_t first = 0; first < t->items; first += 2 * LANES) {
+        const int count = t->items - first > LANES ? 2 : 1;
+        group g[2];
+        unsigned unfinished[2];
+        double *values[2];
+        for (int k = 0; k < count; k++) prepare_group(t, first + k * LANES, g + k, t->work[k]);
+        KX_KERNEL(kx_lanes_singular_values)(t->work, count, t->n, unfinished, values);
+        for (int k = 0; k < count; k++) {
+            g[k].doubtful |= unfinished[k];
+            const kx_status_t status = finish_group(t, g + k, values[k]);
+            if (status != KX_OK) return status;
         }
     }
-    return status == KX_OK ? finish_pending(t) : status;
+    return finish_pending(t);
 }
 
 /* sqrt(vp) - sqrt(vq) */
@@ -297,7 +333,7 @@ static kx_status_t run_matrices(task *t) {
     for (int k = 0; k < 4; k++) at[k] = kx_layout_add(&layout, n * n * LANES, sizeof(double));
     at[4] = kx_layout_add(&layout, n * LANES, sizeof(double)), at[5] = kx_layout_add(&layout, n * LANES, sizeof(double));
     at[6] = kx_layout_add(&layout, KX_SINGULAR_VALUES_WORK * n * LANES, sizeof(double));
-    at[7] = kx_layout_add(&layout, n * LANES, sizeof(double));
+    at[7] = kx_layout_add(&layout, KX_SINGULAR_VALUES_WORK * n * LANES, sizeof(double));
     at[8] = kx_layout_add(&layout, 2 * n * LANES, sizeof(double)), at[9] = kx_layout_add(&layout, n * LANES, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
     t->block = kx_allocate(t->ctx, layout.bytes);
@@ -308,7 +344,7 @@ static kx_status_t run_matrices(task *t) {
                                  .inverse = parts_of[4]};
     t->q = (kx_transport_side_t){.batch = t->cov_q, .n = n, .form = t->form, .is_float = t->is_float, .factor = parts_of[1],
                                  .inverse = parts_of[5]};
-    t->product = parts_of[2], t->scratch = parts_of[3], t->work = parts_of[6], t->values = parts_of[7];
+    t->product = parts_of[2], t->scratch = parts_of[3], t->work[0] = parts_of[6], t->work[1] = parts_of[7];
     t->means = parts_of[8], t->difference = parts_of[9];
     const kx_status_t status = run_groups(t);
     kx_release(t->ctx, t->careful_block);

@@ -5,17 +5,19 @@
 
 #include "kernels/gaussians_internal.h"
 
-/* The singular values of the n x n matrices m, which are destroyed, in no order; m is scaled so that neither n^2 squares of its
-   entries overflow nor squares of 1e-145 matter. work holds KX_SINGULAR_VALUES_WORK n vectors. They are good to a few n eps of
-   the largest. A bit is set for each lane that did not converge; one with a NaN does, to NaN. */
-enum { KX_SINGULAR_VALUES_WORK = 8 };
-unsigned KX_KERNEL(kx_lanes_singular_values)(double *m, int64_t n, double *work, double *values);
+/* The singular values of n x n matrices of one or two groups, two taking little longer than one: first their bidiagonals, each
+   in a work space of KX_SINGULAR_VALUES_WORK n vectors, by which m is destroyed; then values[g], in no order, in the work space.
+   m is scaled so that neither n^2 squares of its entries overflow nor squares of 1e-145 matter. The values are good to a few n
+   eps of the largest; unfinished[g] has a bit for each lane that did not converge. Of a lane with a NaN they mean nothing. */
+enum { KX_SINGULAR_VALUES_WORK = 6 };
+void KX_KERNEL(kx_lanes_bidiagonalize)(double *m, int64_t n, double *work);
+void KX_KERNEL(kx_lanes_singular_values)(double *const *work, int groups, int64_t n, unsigned *unfinished, double **values);
 
 /* Rotates the rows of the n x n matrices b until they are orthogonal, to sqrt(n) eps of their lengths: b := v b with v
    orthogonal, and squares of the lengths of b's new rows. Rows of zeros are orthogonal to all. */
 void KX_KERNEL(kx_lanes_orthogonalize_rows)(double *b, double *v, int64_t n, double *squares);
 
-/* f f^T = s for one matrix, contiguous and symmetric, which is destroyed; f has n^2 entries, work 2 n^2 + n. `rounding` is the
+/* f f^T = s for one matrix, contiguous and symmetric, which is destroyed; f has n^2 entries, work 2 n^2 + 2 n. `rounding` is the
    eps of the numbers that s was given in. With keep_order f is lower triangular, and s must be positive definite. 0 where s is
    not what it must be, and then about its least eigenvalue (pivot) in *least, NaN where an entry is not finite. Entries must be
    scaled to about 1. */
@@ -40,7 +42,7 @@ typedef struct kx_transport_side {
 void KX_KERNEL(kx_transport_factor)(kx_transport_side_t *side, int64_t first, int64_t count, double *scratch);
 
 /* The same of one item, into one lane; arguments and value as of kx_semidefinite_factor. A given factor is just read; with
-   keep_order its diagonal must not have zeros. scratch: 4 n^2 + n numbers. A lane that cannot be factored gets a factor of
+   keep_order its diagonal must not have zeros. scratch: 4 n^2 + 2 n numbers. A lane that cannot be factored gets a factor of
    zeros. */
 int KX_KERNEL(kx_transport_factor_item)(kx_transport_side_t *side, int64_t item, int lane, int keep_order, double *scratch,
                                         double *least);

@@ -146,7 +146,7 @@ static kx_status_t run_matrices(task *t) {
     for (int k = 0; k < 7; k++) at[k] = kx_layout_add(&layout, n * n * LANES, sizeof(double));
     for (int k = 7; k < 10; k++) at[k] = kx_layout_add(&layout, n * LANES, sizeof(double));
     at[10] = kx_layout_add(&layout, KX_LANES_TILE * n * LANES, sizeof(double));
-    at[11] = kx_layout_add(&layout, 4 * n * n + n, sizeof(double));
+    at[11] = kx_layout_add(&layout, 4 * n * n + 2 * n, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
     char *block = kx_allocate(t->ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
@@ -238,7 +238,7 @@ static kx_status_t find_not_semidefinite(const kx_ctx_t *ctx, const kx_batch_t *
     const size_t factor = kx_layout_add(&layout, n * n * LANES, sizeof(double)),
         scratch = kx_layout_add(&layout, n * n * LANES, sizeof(double));
     const size_t inverse = kx_layout_add(&layout, n * LANES, sizeof(double)),
-        one = kx_layout_add(&layout, 4 * n * n + n, sizeof(double));
+        one = kx_layout_add(&layout, 4 * n * n + 2 * n, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
     char *block = kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
