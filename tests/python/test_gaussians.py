@@ -778,6 +778,40 @@ for call in (lambda: kexue.gaussian_kl(mean, cov, mean, cov), lambda: kexue.gaus
     assert done.stdout == "out of memory\n" * 3, done.stderr
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "gaussian_w2(mean, many, mean, cov)",
+        "gaussian_kl_grad(mean, many, mean, cov)",
+        "gaussian_kl(mean, many[:, None], mean, few)",  # many loops, each of them short
+    ],
+)
+def test_interrupt(call):
+    program = f"""
+import os, signal, threading, time
+import numpy as np, kexue
+mean, cov = np.zeros(64), np.eye(64) + 1.0
+many, few = np.broadcast_to(cov, (10**5, 64, 64)), np.array([cov] * 100)
+sent = []
+def interrupt():
+    time.sleep(0.3)
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+thread = threading.Thread(target=interrupt)
+thread.start()
+try:
+    kexue.{call}
+    thread.join()
+except KeyboardInterrupt:
+    latency = time.perf_counter() - sent[0]
+    thread.join()
+    assert kexue.gaussian_kl(mean, cov, mean, cov) == 0
+    print(latency)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert float(done.stdout) < 2, done.stderr
+
+
 # ---- Dask ----
 
 

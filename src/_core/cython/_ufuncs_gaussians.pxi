@@ -2,7 +2,7 @@
 # steps are the operands' from item to item, then those of their core dimensions, operand by operand.
 
 from libc.math cimport NAN
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 
 from kexue.core cimport (
     KX_E_MEMORY,
@@ -44,7 +44,17 @@ from kexue.core cimport (
 
 
 cdef extern from "Python.h":
+    # Declared without `except`: the exception stays pending while NumPy's loops unwind.
     void set_error "PyErr_SetString"(PyObject *exception, const char *text)
+    PyObject *error_pending "PyErr_Occurred"()
+    int signal_arrived "PyErr_CheckSignals"()
+
+cdef extern from "<time.h>" nogil:
+    int TIME_UTC
+    struct timespec:
+        int64_t tv_sec
+        long tv_nsec
+    int timespec_get(timespec *now, int base)
 
 
 cdef extern from "<fenv.h>" nogil:
@@ -95,14 +105,47 @@ ctypedef kx_status_t (*gaussian_pair_gradient)(
     kx_gaussian_form_t, const kx_batch_out_t *, const kx_batch_out_t *, const kx_batch_out_t *,
     const kx_batch_out_t *) noexcept nogil
 
+# NumPy looks for an exception when the last of its loops has ended. `gaussians_failed` tells those in between, without
+# the GIL, that there may be one. Races among threads do no harm: a loop runs to its end, or asks for Ctrl-C once more.
+cdef bint gaussians_failed = False
+cdef int64_t gaussians_asked = 0  # when Ctrl-C was last asked for, in ns
+
+
 cdef void raise_in_loop(kx_status_t status) noexcept with gil:
-    # NumPy looks for an exception when its loops have ended.
+    global gaussians_failed
+    gaussians_failed = True
     if status == KX_E_MEMORY:
         set_error(<PyObject *>MemoryError, kx_status_text(status))
     elif status == KX_E_OVERFLOW:
         set_error(<PyObject *>OverflowError, kx_status_text(status))
     else:
         set_error(<PyObject *>RuntimeError, kx_status_text(status))
+
+
+cdef bint still_failed() noexcept with gil:
+    global gaussians_failed
+    gaussians_failed = error_pending() != NULL
+    return gaussians_failed
+
+
+cdef bint interrupted() noexcept with gil:
+    global gaussians_failed
+    if error_pending() == NULL and signal_arrived() == 0:
+        return False
+    gaussians_failed = True
+    return True
+
+
+cdef bint should_stop() noexcept nogil:
+    """Asks for Ctrl-C every 50 ms."""
+    global gaussians_asked
+    cdef timespec clock
+    timespec_get(&clock, TIME_UTC)
+    cdef int64_t now = <int64_t>clock.tv_sec * 1000000000 + clock.tv_nsec
+    if -50000000 < now - gaussians_asked < 50000000:
+        return False
+    gaussians_asked = now
+    return interrupted()
 
 
 cdef kx_status_t call_gaussian_kernel(const gaussian_method *m, const kx_batch_t *x, int64_t items,
@@ -145,11 +188,12 @@ cdef void put_nan(const gaussian_method *m, const kx_batch_t *result, int64_t it
                 (<float *>place)[0] = NAN
 
 
-# A part of a batch stays in the second-level cache between the check of its matrices and the kernel: for 1000 pairs of
-# 64 x 64 float64, the check takes 3.7 ms on the whole and 0.6 ms on the parts.
+# A batch is taken in parts, for Ctrl-C, and because a part stays in the second-level cache between the check of its
+# matrices and the kernel: for 1000 pairs of 64 x 64 float64, the check takes 3.7 ms on the whole, 0.6 ms on the parts.
 cdef enum:
     PART_BYTES = 1 << 18
     PART_ITEMS = 1024  # at most
+    PART_CUBES = 1 << 26  # items n^3: some ms of the distances, some 80 ms of the slowest gradient
 
 
 cdef void gaussian_loop(char **args, const cnp.npy_intp *sizes, const cnp.npy_intp *steps, void *method) noexcept nogil:
@@ -173,6 +217,8 @@ cdef void gaussian_loop(char **args, const cnp.npy_intp *sizes, const cnp.npy_in
                 cores += 1
                 if i < m.operands and x[i].batch != 0:
                     bytes_of_item += n * n * (8 if m.wide else 4)
+    if gaussians_failed and still_failed():
+        return
     if m.form == KX_GAUSSIAN_DIAGONAL:
         status = call_gaussian_kernel(m, x, items, n)
         if status != KX_OK:
@@ -180,8 +226,10 @@ cdef void gaussian_loop(char **args, const cnp.npy_intp *sizes, const cnp.npy_in
         return
     if bytes_of_item * PART_ITEMS > PART_BYTES:
         part = max(32, PART_BYTES // bytes_of_item // 32 * 32)
+    if <double>n * n * n * part > PART_CUBES:
+        part = max(16, <int64_t>(PART_CUBES / (<double>n * n * n)) // 16 * 16)
     first = 0
-    while first < items:
+    while first < items and not should_stop():
         count = min(part, items - first)
         # Before the kernel: NumPy lets results stand in their operands' place.
         memset(flaws, 0, count)
@@ -215,8 +263,8 @@ cdef dict gaussian_scales = {
 largest variance, float32: 1e-4) or not positive definite is NaN, and the invalid flag is raised.""",
     "cholesky": """Scales are lower triangular Cholesky factors of covariance matrices. An item with one that is not
 finite, not lower triangular or without a positive diagonal is NaN, and the invalid flag is raised.""",
-    "diagonal": """Scales are the variances of diagonal covariance matrices. An item with one that is not positive is NaN,
-and the invalid flag is raised.""",
+    "diagonal": """Scales are the variances of diagonal covariance matrices. An item with one that is not positive is
+NaN, and the invalid flag is raised.""",
 }
 
 
