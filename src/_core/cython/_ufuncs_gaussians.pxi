@@ -189,7 +189,7 @@ cdef void put_nan(const gaussian_method *m, const kx_batch_t *result, int64_t it
 
 
 # A batch is taken in parts, for Ctrl-C, and because a part stays in the second-level cache between the check of its
-# matrices and the kernel: checks of the whole took 3.7 ms for 1000 pairs of 64 x 64 float64, those of parts take 1.2 ms.
+# matrices and the kernel: a check of the whole took 3.7 ms for 1000 pairs of 64 x 64 float64, that of parts takes 1.2.
 cdef enum:
     PART_BYTES = 1 << 18
     PART_ITEMS = 1024  # at most
