@@ -2,7 +2,7 @@
 
     python tests/accuracy_gaussians.py [--problems 4000] [--seed 0] [--processes 1]
 
-prints the worst error of each function by family of covariance matrices, in units of what is allowed: with n dimensions,
+prints the worst error of each function by family of covariance matrices, in units of what is allowed: with dimension n,
 the larger condition number c of both matrices, and the exact value x,
 
     kl, bhattacharyya    4 n c eps (x + sqrt(x)) + (n c eps)^2
