@@ -168,17 +168,18 @@ def pair_sums(
             matrices.append(matrix)
         product += float(np.vdot(*matrices))
     for _, _, rows, _, columns, sizes in sides:
-        _require_symmetric(rows, columns, sizes)
+        require_symmetric(rows, columns, sizes)
     return PairSums(product, *squares, rows_x, rows_y, diagonal_x, diagonal_y, FLOAT64_EPS)
 
 
-def _require_symmetric(rows: np.ndarray, columns: np.ndarray, sizes: np.ndarray) -> None:
+def require_symmetric(rows: np.ndarray, columns: np.ndarray, sizes: np.ndarray, where: str = "") -> None:
+    """The sums of a callable's rows and columns have to be equal, next to those of the rows' absolute values."""
     # Loose: a callable may compute in float32, and cancel.
     bad = np.abs(rows - columns) > 1e-3 * max(float(sizes.max()), float(np.abs(columns).max()))
     if bad.any():
         i = int(bad.argmax())
         raise KexueValueError(
-            f"the kernel function is not symmetric: its values k(x[{i}], .) sum to {rows[i]:g}, "
+            f"the kernel function is not symmetric{where}: its values k(x[{i}], .) sum to {rows[i]:g}, "
             f"k(., x[{i}]) to {columns[i]:g}"
         )
 

@@ -16,7 +16,7 @@ from scipy.special import gammaincc
 from kexue import _independence
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
-from kexue._hsic import prepared
+from kexue._hsic import prepared, require_symmetric
 from kexue._kernels import Kernel, _pair, as_paired_points, kernel_pair, row_blocks
 
 _MEMORY_LIMIT = 4 << 30
@@ -131,8 +131,8 @@ def hsic_test(
     ------
     KexueValueError
         If X and Y have different numbers of points or too few; if an entry is NaN or infinite; if a median distance is
-        0, as where all points are equal; if a precomputed matrix is not symmetric; by "gamma", if the kernel does
-        not have k(x, x) = 1 or is constant.
+        0, as where all points are equal; if a precomputed matrix or a callable is not symmetric; by "gamma", if the
+        kernel does not have k(x, x) = 1 or is constant.
     MemoryError
         If the matrices would take more than `memory_limit`.
     OverflowError
@@ -203,7 +203,9 @@ class _Side:
             return self.points[rows].astype(np.float64)
         some = self.points[rows]
         others = None if len(some) == len(self.points) else self.points  # by symmetry half the work
-        return self.kernel.matrix(some, others, workers=self.workers).astype(np.float64, copy=False)
+        matrix = self.kernel.matrix(some, others, workers=self.workers)
+        # What a callable returns is its own: it may be kept for the next call.
+        return matrix.astype(np.float64, copy=self.kernel.is_callable)
 
     def row_sums(self) -> tuple[np.ndarray, float]:
         """Sums of the rows of the kernel matrix, and a bound of its entries, or near to one."""
@@ -213,11 +215,14 @@ class _Side:
             _independence.sums(self.points, self.kernel.parameters, None, None, sums, None, self.workers)
             diagonal = self.kernel.diagonal(self.points)
             return sums + diagonal, float(diagonal.max())
-        largest = 0.0
+        largest, columns, sizes = 0.0, np.zeros(n), np.empty(n)
         for rows in row_blocks(n, n):
             block = self.block(rows)
             sums[rows] = block.sum(axis=1)
+            columns += block.sum(axis=0)
+            sizes[rows] = np.abs(block).sum(axis=1)
             largest = max(largest, _largest(block))
+        require_symmetric(sums, columns, sizes)
         return sums, largest
 
     def centred(self) -> tuple[float, Iterator[tuple[slice, np.ndarray]]]:
@@ -227,6 +232,8 @@ class _Side:
         if len(slices) == 1:
             whole = self.block(slices[0])
             sums, bound = whole.sum(axis=1), _largest(whole)
+            if self.kernel is not None and self.kernel.is_callable:
+                require_symmetric(sums, whole.sum(axis=0), np.abs(whole).sum(axis=1))
             blocks = iter([whole])
         else:
             sums, bound = self.row_sums()

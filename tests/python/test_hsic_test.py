@@ -127,6 +127,25 @@ def test_matrices_and_functions_in_place_of_names(rng):
         np.testing.assert_allclose(result.null_distribution, expected.null_distribution, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kernel", [lambda kept: lambda A, B: kept, lambda kept: lambda A, B: np.float32(kept)])
+def test_callables_keep_what_they_return(kernel, rng):
+    X, Y = dependent(rng)
+    kept = kexue.rbf_kernel(X, gamma=0.3)
+    before = kept.copy()
+    kept.flags.writeable = False
+    result = hsic_test(X, Y, kernel=(kernel(kept), "rbf"), gamma=(None, 0.3), rng=3)
+    np.testing.assert_array_equal(kept, before)
+    assert result.statistic == pytest.approx(hsic_test(X, Y, gamma=0.3, rng=3).statistic, rel=1e-6)
+
+
+@pytest.mark.parametrize("rows_at_once", [17, 4])
+def test_callables_must_be_symmetric(rows_at_once, monkeypatch, rng):
+    monkeypatch.setattr("kexue._kernels._BLOCK_ENTRIES", rows_at_once * 15)
+    X, Y = dependent(rng)
+    with pytest.raises(KexueValueError, match="kernel function is not symmetric"):
+        hsic_test(X, Y, kernel=(lambda A, B: A[:, :1] - B[:, :1].T, "linear"))
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_matrices_of_any_scale(scale, rng):
     X, Y = dependent(rng)
