@@ -28,6 +28,8 @@ from kexue._kernels import (
 Estimator: TypeAlias = Literal["biased", "n-1", "unbiased"]
 _ESTIMATORS = ("biased", "n-1", "unbiased")
 FLOAT64_EPS = float(np.finfo(np.float64).eps)
+_PIECE = 1 << 31  # multiplications of a matrix product: a tenth of a second, then an interrupt is seen
+_PIECE_SIDE = 256  # the least side of a piece, at which BLAS is still fast
 
 
 def require_estimator(estimator: Any) -> int:
@@ -192,12 +194,42 @@ def uses_features(X: np.ndarray, Y: np.ndarray, kernel_x: Kernel, kernel_y: Kern
     return kernel_x.name == kernel_y.name == "linear" and max(X.shape[1], Y.shape[1]) < len(X)
 
 
+def matrix_product(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """A @ B, a large one in pieces, between which an interrupt is seen."""
+    (rows, inner), columns = A.shape, B.shape[1]
+    if rows * inner * columns <= _PIECE:
+        return A @ B
+    result = np.zeros((rows, columns))
+    row_step = min(rows, max(_PIECE_SIDE, _PIECE // (inner * columns)))
+    inner_step = max(_PIECE_SIDE, _PIECE // (row_step * columns))
+    for i in range(0, rows, row_step):
+        for k in range(0, inner, inner_step):
+            result[i : i + row_step] += A[i : i + row_step, k : k + inner_step] @ B[k : k + inner_step]
+    return result
+
+
+def _squared_moments(X: np.ndarray, Y: np.ndarray) -> float:
+    """The sum of the squares of X.T @ Y; of X with itself, half of the work by symmetry."""
+    if X.size * Y.shape[1] <= _PIECE:
+        moments = X.T @ Y
+        return float(np.vdot(moments, moments))
+    total = 0.0
+    for start in range(0, X.shape[1], _PIECE_SIDE):
+        part = X[:, start : start + _PIECE_SIDE]
+        moments = matrix_product(part.T, Y[:, start:] if X is Y else Y)
+        squares = float(np.vdot(moments, moments))
+        if X is Y:
+            square = moments[:, : part.shape[1]]
+            squares = 2 * squares - float(np.vdot(square, square))
+        total += squares
+    return total
+
+
 def feature_hsic(X: np.ndarray, Y: np.ndarray, estimator: Estimator) -> float:
     """HSIC of linear kernels, of centred points in float64: O(n d_x d_y) time, d_x d_y memory."""
     n = len(X)
     with np.errstate(over="ignore", invalid="ignore"):
-        moments = X.T @ Y
-        product = float(np.vdot(moments, moments))
+        product = _squared_moments(X, Y)
         if estimator != "unbiased":
             return _finite(product / (n * n if estimator == "biased" else (n - 1) ** 2))
         # Rows of centred points sum to 0, so without the diagonal to minus it.
@@ -571,7 +603,7 @@ def feature_gradient(X: np.ndarray, Y: np.ndarray, estimator: Estimator) -> np.n
     """The gradient by X of HSIC of linear kernels, of centred points in float64."""
     n = len(X)
     with np.errstate(over="ignore", invalid="ignore"):
-        gradient = Y @ (Y.T @ X)
+        gradient = matrix_product(Y, matrix_product(Y.T, X))
         if estimator == "unbiased":
             norms = np.einsum("ij,ij->i", Y, Y)
             scales = norms * (1 + 2 / (n - 2)) - float(norms.sum()) / ((n - 1) * (n - 2))

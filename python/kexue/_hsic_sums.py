@@ -19,6 +19,7 @@ from kexue._hsic import (
     PairSums,
     alignment,
     estimate,
+    matrix_product,
     pair_sums,
     require_estimator,
     require_spread,
@@ -365,7 +366,7 @@ def _streamed_feature_hsic(rows: Rows, step: int, estimator: Estimator) -> float
     norms = np.empty((2, n))
     for start in starts:
         X, Y = (points - mean for points, mean in zip(rows.read(start, start + step), means, strict=True))
-        moments += X.T @ Y
+        moments += matrix_product(X.T, Y)
         for side, points in enumerate((X, Y)):
             norms[side, start : start + step] = np.einsum("ij,ij->i", points, points)
     # Rows of centred points sum to 0, so without the diagonal to minus it.

@@ -118,6 +118,28 @@ def test_linear_kernels_with_more_columns_than_points(estimator, rng):
     assert hsic(X, Y, kernel="linear", estimator=estimator) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("sides", [1, 4])
+def test_linear_kernels_in_pieces(estimator, sides, monkeypatch, rng):
+    X, Y = dependent(rng, n=40, columns_x=9, columns_y=7)
+    options = {"kernel": "linear", "estimator": estimator}
+
+    def values():
+        return (
+            hsic(X, Y, **options),
+            *hsic_gradient(X, Y, **options),
+            cka(X, Y, debiased=estimator == "unbiased"),
+            kexue.cka_matrix([X, Y, X[:, :2]], debiased=estimator == "unbiased"),
+            kexue.hsic_streaming(X, Y, block_rows=21, **options),
+        )
+
+    expected = values()
+    monkeypatch.setattr("kexue._hsic._PIECE", 100)
+    monkeypatch.setattr("kexue._hsic._PIECE_SIDE", sides)
+    for value, whole in zip(values(), expected, strict=True):
+        np.testing.assert_allclose(value, whole, rtol=1e-11, atol=1e-13)
+
+
 def test_unbiased_is_the_mean_over_all_quadruples(rng):
     X, Y = dependent(rng, n=6)
     expected = reference.hsic_by_enumeration(*matrices(X, Y, "rbf"))
