@@ -24,7 +24,7 @@ from kexue._hsic import (
     require_spread,
     require_symmetric,
 )
-from kexue._kernels import Bandwidth, Kernel, KernelLike, _require_use, as_points, make_kernel
+from kexue._kernels import Bandwidth, Kernel, KernelLike, _require_use, as_points, make_kernel, with_room
 
 _TILE_ENTRIES = 1 << 22  # of all layers together: 32 MB
 
@@ -143,7 +143,7 @@ def _layers(name: str, values: Any, options: dict[str, Any], workers: int) -> li
         raise KexueValueError(f"{name} has no layers")
     layers = []
     for where, value in items:
-        points = as_points(where, value)
+        (points,) = with_room(as_points(where, value))
         layers.append(_Layer(where, points, make_kernel(points, **options, name=where, workers=workers)))
     return layers
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from kexue import _independence
-from kexue._arrays import as_real
+from kexue._arrays import as_real, result_dtype
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
 from kexue._kernels import (
@@ -23,6 +23,7 @@ from kexue._kernels import (
     kernel_pair,
     positive,
     row_blocks,
+    with_room,
 )
 
 Estimator: TypeAlias = Literal["biased", "n-1", "unbiased"]
@@ -56,7 +57,7 @@ def paired_kernels(
     X: ArrayLike, Y: ArrayLike, *, at_least: int = 2, workers: int | None = None, **options: Any
 ) -> tuple[np.ndarray, np.ndarray, Kernel, Kernel]:
     """Checked points and their kernels, for all functions of X, Y and options as of `hsic`."""
-    X, Y = as_paired_points(X, Y, at_least)
+    X, Y = with_room(*as_paired_points(X, Y, at_least))
     return X, Y, *kernel_pair(X, Y, workers=workers, **options)
 
 
@@ -86,11 +87,13 @@ class PairSums:
     eps: float
 
     @property
+    @np.errstate(over="ignore")
     def size_x(self) -> float:
         """The mean of K_ij^2 over all i, j, to which the rounding of HSIC of X with itself is relative."""
         return (self.square_x + float(self.diagonal_x @ self.diagonal_x)) / len(self.rows_x) ** 2
 
     @property
+    @np.errstate(over="ignore")
     def size_y(self) -> float:
         return (self.square_y + float(self.diagonal_y @ self.diagonal_y)) / len(self.rows_y) ** 2
 
@@ -251,11 +254,16 @@ def require_spread(name: str, of_itself: float, size: float, eps: float) -> None
         )
 
 
-def _unit_scale(X: np.ndarray) -> np.ndarray:
-    """Points of a scale whose fourth power is a number."""
+def unit_of(X: np.ndarray) -> float:
+    """What to divide points by so that the fourth power of their scale is a number; 1 where it is one."""
     largest = float(max(X.max(), -X.min()))
     ordinary = 1e-50 < largest < 1e50 if X.dtype == np.float64 else 1e-5 < largest < 1e5
-    return X if ordinary or largest == 0 else X / largest
+    return 1.0 if ordinary or largest == 0 else largest
+
+
+def _unit_scale(X: np.ndarray) -> np.ndarray:
+    unit = unit_of(X)
+    return X if unit == 1 else X / unit
 
 
 # ---- public ----
@@ -281,7 +289,7 @@ def hsic(
     ----------
     X, Y : array_like, shape (n, d_x) or (n,), and (n, d_y) or (n,)
         The samples, row i of X with row i of Y; one dimension is points on a line. Kernels are computed in float32 if
-        both are float32 or float16, else in float64; sums are in float64.
+        both are float32 or float16, and of a scale whose squares are in its range; else in float64, as are sums.
     kernel : {"rbf", "linear", "laplace", "polynomial"}, callable, or a pair of them
         See `rbf_kernel` and its sisters. A callable takes two blocks of points, (a, d) and (b, d), and returns the
         (a, b) matrix of a symmetric positive semidefinite kernel. Each option may be a pair, for X and for Y.
@@ -535,6 +543,7 @@ def hsic_gradient(
     """
     at_least = require_estimator(estimator)
     workers = count_workers(workers)
+    dtype = result_dtype(X, Y)
     shapes = np.shape(X), np.shape(Y)
     X, Y, kernel_x, kernel_y = paired_kernels(
         X,
@@ -549,7 +558,6 @@ def hsic_gradient(
     )
     if kernel_x.is_callable or kernel_y.is_callable:
         raise KexueValueError("kernel is a callable, whose derivative is not known; hsic_gradient needs a named one")
-    dtype = X.dtype
     if uses_features(X, Y, kernel_x, kernel_y):
         X, Y = centred(X, np.float64), centred(Y, np.float64)
         gradients = feature_gradient(X, Y, estimator), feature_gradient(Y, X, estimator)

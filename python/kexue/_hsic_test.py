@@ -16,8 +16,8 @@ from scipy.special import gammaincc
 from kexue import _independence
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
-from kexue._hsic import prepared, require_symmetric
-from kexue._kernels import Kernel, _pair, as_paired_points, kernel_pair, row_blocks
+from kexue._hsic import _finite, prepared, require_symmetric, unit_of
+from kexue._kernels import Kernel, _pair, as_paired_points, kernel_pair, row_blocks, with_room
 
 _MEMORY_LIMIT = 4 << 30
 _PERMUTATION_BYTES = 1 << 20  # stays in a cache
@@ -196,6 +196,7 @@ class _Side:
     points: np.ndarray
     kernel: Kernel | None  # None: `points` is the kernel matrix
     workers: int
+    unit: float = 1.0  # what points of a linear kernel were divided by
 
     def block(self, rows: slice) -> np.ndarray:
         """Rows of the kernel matrix, as float64."""
@@ -258,7 +259,7 @@ def _largest(block: np.ndarray) -> float:
 def _sides(
     X: ArrayLike, Y: ArrayLike, *, method: str, kernel: Any, limit: int, workers: int, **options: Any
 ) -> tuple[_Side, _Side]:
-    X, Y = as_paired_points(X, Y, 6 if method == "gamma" else 2)
+    X, Y = with_room(*as_paired_points(X, Y, 6 if method == "gamma" else 2))
     if method == "permutation":
         _require_memory(len(X), limit)
     names = _pair("kernel", kernel)
@@ -277,11 +278,16 @@ def _sides(
                     f'method="gamma" needs a kernel with k(x, x) = 1, "rbf" or "laplace", but that of {name} is '
                     f'{asked!r}; method="permutation" takes any'
                 )
-    first, second = (
-        _Side(points if one is None else prepared(points, one), one, workers)
-        for points, one in zip((X, Y), kernels, strict=True)
-    )
+    first, second = (_side(points, one, workers) for points, one in zip((X, Y), kernels, strict=True))
     return first, second
+
+
+def _side(points: np.ndarray, kernel: Kernel | None, workers: int) -> _Side:
+    if kernel is None or kernel.name != "linear":
+        return _Side(points, kernel, workers)
+    points = prepared(points, kernel)
+    unit = unit_of(points)
+    return _Side(points if unit == 1 else points / unit, kernel, workers, unit)
 
 
 def _require_memory(n: int, limit: int) -> None:
@@ -353,14 +359,15 @@ def _centred_matrices(first: _Side, second: _Side) -> tuple[np.ndarray, np.ndarr
         for (rows, block_k), (_, block_l) in zip(blocks_k, blocks_l, strict=True):
             K[rows], L[rows] = block_k, block_l
             total += float(np.einsum("ij,ij->", block_k, block_l))
-    if not math.isfinite(total):
-        raise OverflowError("the kernel's values overflow; scale X and Y, or choose a smaller gamma")
-    scale = scale_k * scale_l
-    return K, L, scale, total * scale / n
+    _finite(total)
+    unit = first.unit * second.unit
+    scale = scale_k * scale_l * unit * unit
+    return K, L, scale, _finite(total * scale / n)
 
 
 def _power_of_two(bound: float) -> float:
-    return math.ldexp(1.0, math.frexp(bound)[1]) if 0 < bound < math.inf else 1.0
+    # Its inverse is a number too.
+    return math.ldexp(1.0, min(max(math.frexp(bound)[1], -1020), 1020)) if 0 < bound < math.inf else 1.0
 
 
 def _norm(matrix: np.ndarray) -> float:

@@ -146,6 +146,23 @@ def test_callables_must_be_symmetric(rows_at_once, monkeypatch, rng):
         hsic_test(X, Y, kernel=(lambda A, B: A[:, :1] - B[:, :1].T, "linear"))
 
 
+@pytest.mark.parametrize("scale", [1e-310, 1e-170, 1e-160, 1e-30, 1e100])
+def test_linear_kernels_of_any_scale(scale, rng):
+    X, Y = dependent(rng)
+    expected = hsic_test(X, Y, kernel="linear", rng=1)
+    result = hsic_test(X * scale, Y, kernel="linear", rng=1)
+    assert result.pvalue == expected.pvalue
+    assert result.statistic == pytest.approx(scale * expected.statistic * scale, rel=1e-6, abs=1e-320)
+
+
+@pytest.mark.parametrize("scale", [2.0**-1060, 2.0**1019])
+def test_matrices_at_the_ends_of_the_range(scale, rng):
+    X, Y = dependent(rng)
+    K, L = matrices(X, Y, "rbf")
+    result = hsic_test(K * scale, L, kernel="precomputed", rng=3)
+    assert result.pvalue == hsic_test(K, L, kernel="precomputed", rng=3).pvalue
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_matrices_of_any_scale(scale, rng):
     X, Y = dependent(rng)
@@ -186,9 +203,9 @@ def test_matrices_in_blocks_of_rows(name, monkeypatch, rng):
 
 
 def test_overflow():
-    for X in (1e160 * X6, (1e25 * X6).astype(np.float32)):
+    for X, kernel in ((1e160 * X6, "linear"), ((1e8 * X6).astype(np.float32), "polynomial")):
         with pytest.raises(OverflowError, match="overflow"):
-            hsic_test(X, X, kernel="linear")
+            hsic_test(X, X, kernel=kernel, degree=6)
 
 
 def test_random_permutations_are_uniform():

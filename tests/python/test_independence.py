@@ -649,6 +649,7 @@ def test_bad_samples(function, rng):
         ({"kernel": "polynomial", "bandwidth": 1.0}, "bandwidth is 1.0, but neither kernel"),
         ({"kernel": "polynomial", "degree": 0}, "degree must be a positive integer, got 0"),
         ({"kernel": "polynomial", "degree": 2.5}, "degree must be a positive integer, got 2.5"),
+        ({"kernel": "polynomial", "degree": 2**40}, "degree must be below"),
         ({"kernel": "polynomial", "coef0": np.nan}, "coef0 must be a finite number"),
     ],
 )
@@ -715,6 +716,41 @@ def test_cka_of_equal_points(rng):
     # One point apart from equal ones: centred without its diagonal, such a matrix is 0.
     with pytest.raises(KexueValueError, match=r"HSIC\(X, X\) is 0 to rounding"):
         cka([1.0, 0, 0, 0], [1.0, 3, 2, 0], debiased=True)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-21, 1e20, 1e30])
+def test_float32_of_any_scale(scale, rng):
+    X, Y = (points.astype(np.float32) for points in dependent(rng, n=30, columns_x=40))
+    scaled = X * np.float32(scale)
+    for name in ("rbf", "laplace"):
+        assert hsic(scaled, Y, kernel=name) == pytest.approx(hsic(X, Y, kernel=name), rel=1e-5)
+        assert cka(Y, scaled, kernel=name) == pytest.approx(cka(Y, X, kernel=name), rel=1e-5)
+    assert median_bandwidth(scaled) == pytest.approx(scale * median_bandwidth(X), rel=1e-5)
+    for kernel in ("linear", ("linear", "rbf")):
+        assert hsic(scaled, Y, kernel=kernel) == pytest.approx(scale**2 * hsic(X, Y, kernel=kernel), rel=1e-5)
+    gradients, expected = hsic_gradient(scaled, Y), hsic_gradient(X, Y)
+    for gradient, one, factor in zip(gradients, expected, (scale, 1), strict=True):
+        assert gradient.dtype == np.float32
+        np.testing.assert_allclose(gradient * np.float64(factor), one, rtol=1e-3, atol=1e-5 * np.abs(one).max())
+
+
+def test_gamma_out_of_range():
+    points = np.float32([0, 1e-20, 3e-20, 1])
+    for function in (rbf_kernel, laplace_kernel):
+        with pytest.raises(KexueValueError, match="gamma is 1e\\+39, out of range for kernels in float32"):
+            function(points, gamma=1e39)
+        assert function(points.astype(np.float64), gamma=1e39)[0, 0] == 1
+    with pytest.raises(KexueValueError, match="gamma is 1e-40, out of range"):
+        rbf_kernel(np.float32([0, 1e20]), gamma=1e-40)  # exp(-1), but the square overflows
+    with pytest.raises(KexueValueError, match="gamma is 1e-307, out of range"):
+        hsic([0, 1e154, 1], [0, 1, 2], gamma=(1e-307, 1.0))
+    with pytest.raises(KexueValueError, match="squares of the distances of X, below 3e-200, vanish"):
+        hsic([0, 1e-200, 3e-200], [0, 1, 2])
+
+
+def test_sums_of_squares_that_overflow_are_no_warning(rng):
+    X, Y = dependent(rng, columns_x=40)
+    assert hsic(X * 1e100, Y, kernel="linear") == pytest.approx(1e200 * hsic(X, Y, kernel="linear"), rel=1e-11)
 
 
 def test_bad_callables(rng):
