@@ -147,7 +147,7 @@ def _finite(value: float) -> float:
 def pair_sums(
     X: np.ndarray, Y: np.ndarray, kernel_x: Kernel, kernel_y: Kernel, *, workers: int | None = None
 ) -> PairSums:
-    """Sums over all pairs of points, in O(n) memory (callables: a block of rows of their matrices)."""
+    """Sums over all pairs of points, in O(n d) memory (callables: a block of rows of their matrices)."""
     n = len(X)
     rows_x, rows_y = np.empty(n), np.empty(n)
     if not (kernel_x.is_callable or kernel_y.is_callable):
@@ -283,7 +283,7 @@ def hsic(
 ) -> float:
     """The Hilbert-Schmidt independence criterion: how strongly paired samples depend on each other, in any way.
 
-    Kernel matrices are never formed: O(n) memory besides the samples.
+    Kernel matrices are never formed: memory for a copy of the samples, and about 500 bytes a point.
 
     Parameters
     ----------
@@ -335,9 +335,9 @@ def hsic(
     With row sums k and l of the kernel matrices, J = I - 1/n, tr(KJLJ) is sum(K * L) - 2 k.l / n + sum(k) sum(l) / n^2:
     O(n^2 d) time, half of it by symmetry. Linear kernels with d < n take O(n d_x d_y): HSIC is the squared norm of the
     covariance matrix. Points far from the origin lose no digits, but with "polynomial", which is not invariant.
-    A callable is called on blocks of rows, in O(n) memory too, and twice for each pair. What is summed are the values
-    of K and L, and HSIC is their spread: a bandwidth far above all distances, which makes all values nearly equal,
-    costs the digits that they share.
+    A callable is called on blocks of rows, of a million entries or a row, and twice for each pair. What is summed are
+    the values of K and L, and HSIC is their spread: a bandwidth far above all distances, which makes all values nearly
+    equal, costs the digits that they share.
 
     References
     ----------
@@ -424,7 +424,7 @@ def cka(
 
     Notes
     -----
-    Linear kernels with d < n take O(n d^2) time and O(d^2) memory, others O(n^2 d) and O(n).
+    Linear kernels with d < n take O(n d^2) time and O(n d + d^2) memory, others O(n^2 d) and O(n d).
 
     References
     ----------
@@ -544,7 +544,8 @@ def hsic_gradient(
     at_least = require_estimator(estimator)
     workers = count_workers(workers)
     dtype = result_dtype(X, Y)
-    shapes = np.shape(X), np.shape(Y)
+    X, Y = as_real("X", X, dtype=dtype), as_real("Y", Y, dtype=dtype)
+    shapes = X.shape, Y.shape
     X, Y, kernel_x, kernel_y = paired_kernels(
         X,
         Y,

@@ -55,7 +55,7 @@ class HSICSums:
 
     Notes
     -----
-    O(b^2 d) time and O(b) memory for blocks of b points. What is kept in all is 32 bytes a point.
+    O(b^2 d) time and O(b d) memory for blocks of b points. What is kept in all is 32 bytes a point.
 
     Examples
     --------

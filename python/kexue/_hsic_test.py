@@ -151,8 +151,11 @@ def hsic_test(
     matrices' norms count as equal, so that ties (equal points, discrete data, tiny n) are seen as such:
     that can raise a p-value, never lower it. Permutations are drawn in one order, whatever the number of workers.
 
-    "gamma": two passes over the pairs in O(n^2 d) time and O(n) memory. With T = n HSIC, K and L without the diagonal,
-    the moments are E T = (1 + mean K mean L - mean K - mean L) / n and the variance of Gretton et al., section 3.
+    "gamma": two passes over the pairs in O(n^2 d) time and O(n d) memory. With T = n HSIC, K and L without the
+    diagonal, the moments are E T = (1 + mean K mean L - mean K - mean L) / n and the variance of Gretton et al.,
+    section 3. In simulations at 0.05 it held its level with 60 points of one column; with 30 of a heavy-tailed
+    distribution its error rate was up to 0.08, with 8 up to 0.15; with many columns for the points it was far below
+    (60 points, 50 columns: 0.007), and dependence is missed. "permutation" holds it in all of these.
 
     A kernel on n points is meant: with ``bandwidth="median"`` the bandwidths are those of all points, which a
     permutation does not change.

@@ -305,7 +305,7 @@ def hsic(
 
     Notes
     -----
-    Tasks are b (b + 1) / 2 for b blocks, each of O(rows^2 d) time and O(rows) memory besides its blocks; no matrix is
+    Tasks are b (b + 1) / 2 for b blocks, each of O(rows^2 d) time and O(rows d) memory; no matrix is
     stored. A task returns 32 bytes for each of its points, and results are added in a tree. Blocks should have some
     thousands of points.
 

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import operator
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -447,6 +448,19 @@ def test_features_come_in_groups(rng):
         result = hsic_random_features(X, Y, n_features=asked, rng=0)
         assert isinstance(result, HSICFeaturesResult)
         assert (result.n_features, result.n_points) == (taken, 60)
+
+
+def test_random_features_of_many_columns(rng):
+    """No matrix of columns x columns, of 32 MB, to find a few directions in."""
+    X = rng.normal(size=(40, 2000))
+    tracemalloc.start()
+    try:
+        result = hsic_random_features(X, X[:, 0], n_features=64, rng=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert abs(result.hsic - hsic(X, X[:, 0])) < 0.2 * result.hsic
+    assert peak < 25e6
 
 
 def test_random_features_of_more_points_than_a_block(rng):

@@ -627,6 +627,10 @@ def test_bad_samples(function, rng):
         function(X, np.empty((17, 0)))
     with pytest.raises(KexueValueError, match="X must have 1 or 2 dimensions"):
         function(X[None], Y)
+    with pytest.raises(KexueValueError, match="X is not an array of one shape"):
+        function([[1], [1, 2], [3]], Y)
+    with pytest.raises(KexueValueError, match="Y is not an array of one shape"):
+        function(X, [[1], [1, 2], [3]])
     with pytest.raises(TypeError, match="X must hold real numbers"):
         function(X * 1j, Y)
     with pytest.raises(ValueError, match="workers"):
