@@ -16,7 +16,7 @@ from kexue._errors import KexueValueError
 from kexue._hsic import Estimator, pair_sums, prepared, require_estimator
 from kexue._hsic_sums import MEDIAN_ROWS, Rows
 from kexue._hsic_test import positive_integer
-from kexue._kernels import Kernel, as_paired_points, kernel_pair
+from kexue._kernels import Kernel, as_paired_points, kernel_pair, with_room
 
 # Features of a group are orthogonal and share their products; groups are independent, so their spread is the error.
 _GROUP = 32
@@ -165,7 +165,7 @@ def hsic_block(
             )
         sample = rows.evenly_spaced(max(size, MEDIAN_ROWS))
         blocks = _shuffled(rows, size, np.random.default_rng(rng)) if shuffle else rows.blocks(size)
-    kernels = kernel_pair(*sample, workers=workers, **options)
+    kernels = kernel_pair(*with_room(*sample), workers=workers, **options)
     values = np.array([_unbiased(X, Y, kernels, workers) for X, Y in blocks if len(X) == size])
     if len(values) < 2:
         raise KexueValueError(f"there are less than two blocks of block_size={size}")
@@ -184,7 +184,7 @@ def hsic_block(
 
 def _unbiased(X: np.ndarray, Y: np.ndarray, kernels: tuple[Kernel, Kernel], workers: int) -> float:
     X, Y = (prepared(points, one) for points, one in zip((X, Y), kernels, strict=True))
-    return pair_sums(X, Y, *kernels, workers=workers).hsic("unbiased")
+    return pair_sums(*with_room(X, Y), *kernels, workers=workers).hsic("unbiased")
 
 
 def _shuffled(rows: Rows, size: int, generator: np.random.Generator) -> Blocks:
@@ -382,7 +382,7 @@ def hsic_random_features(
         rows.require(needed)
         sample = rows.evenly_spaced(_ROWS_AT_ONCE)
         blocks = rows.blocks(_ROWS_AT_ONCE)
-    kernels = kernel_pair(*sample, kernel=kernel, bandwidth=bandwidth, gamma=gamma, workers=workers)
+    kernels = kernel_pair(*with_room(*sample), kernel=kernel, bandwidth=bandwidth, gamma=gamma, workers=workers)
     for name, one in zip("XY", kernels, strict=True):
         if not one.is_shift_invariant:
             raise KexueValueError(
