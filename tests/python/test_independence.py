@@ -1,5 +1,7 @@
 """Kernels, HSIC, CKA and gradients against their definitions, METHODS' values and mpmath; invariants; errors."""
 
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -254,6 +256,31 @@ def test_memory(rng):
             finally:
                 tracemalloc.stop()
             assert peak < (4e6 if kernel == "rbf" else 50e6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_200_000_points():
+    """The whole process stays below 1 GB. It is interrupted: all that a call takes, it takes before the first tile."""
+    code = """
+import signal, numpy, kexue
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+X, Y = numpy.random.default_rng(0).normal(size=(2, 200_000, 50))
+signal.signal(signal.SIGALRM, interrupt)
+for function in (lambda: kexue.median_bandwidth(X, workers=1), lambda: kexue.hsic(X, Y, bandwidth=10.0, workers=1)):
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    try:
+        function()
+    except KeyboardInterrupt:
+        print("interrupted")
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
+    *interrupted, kilobytes = result.stdout.split()
+    assert interrupted == 2 * ["interrupted"]
+    assert 300_000 < int(kilobytes) < 1_000_000  # the samples alone are 160,000
 
 
 def test_kernel_matrix_bandwidths(rng):
