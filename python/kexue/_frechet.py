@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh, svd, svdvals
+from scipy.linalg.blas import dtrsm
+from scipy.linalg.lapack import dpotrf
 
 from kexue._arrays import as_real, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
@@ -16,6 +18,10 @@ __all__ = ["frechet_distance", "frechet_distance_from_statistics"]
 # Below this share of both traces the difference of traces and nuclear norm has lost digits, and differences of the
 # factors are squared instead: 1e-3 leaves 13 of them, and costs the singular vectors for close distributions only.
 _CLOSE = 1e-3
+# Of the norm of Q^T Q - 1 after the first of two Cholesky decompositions.
+_NEARLY = 0.1
+# Squares of numbers between 2**-_SAFE and 2**_SAFE neither overflow nor underflow, nor do their sums.
+_SAFE = 400
 
 
 def _covariance_part(factor_a: np.ndarray, factor_b: np.ndarray) -> float:
@@ -37,10 +43,26 @@ def _covariance_part(factor_a: np.ndarray, factor_b: np.ndarray) -> float:
     return float(np.square(factor_a - factor_b @ (left @ right)).sum())
 
 
+def _triangle(tall: np.ndarray) -> np.ndarray:
+    """R of the QR decomposition of many rows, by two Cholesky decompositions: 1.5 to 2 times as fast as LAPACK's.
+
+    The first one loses twice as many digits as the condition has, and the second gets them back if the columns came
+    out nearly orthogonal (Y. Yamamoto et al., "Roundoff Error Analysis of the CholeskyQR2 Algorithm", ETNA 44, 2015).
+    """
+    first, failed = dpotrf(tall.T @ tall)
+    if not failed:
+        rows = dtrsm(1.0, first, tall.T, trans_a=1)
+        product = rows @ rows.T
+        if np.linalg.norm(product - np.eye(len(product))) < _NEARLY:
+            second, _ = dpotrf(product)
+            return second @ first
+    return np.linalg.qr(tall, mode="r")
+
+
 def _factor(centred: np.ndarray) -> np.ndarray:
     """F with F F^T = the covariance of centred features, as narrow as it can be."""
     count, width = centred.shape
-    lines = np.linalg.qr(centred, mode="r") if count > width else centred
+    lines = _triangle(centred) if 0 < width < count else centred
     return lines.T / math.sqrt(count - 1)
 
 
@@ -109,14 +131,17 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> np.floatin
         require_finite(name, array)
     if first.shape[1] != second.shape[1]:
         raise KexueValueError(f"features_a has {first.shape[1]} columns, but features_b has {second.shape[1]}")
-    # By a power of two, so that squares neither overflow nor underflow.
-    exponent = math.frexp(max(float(np.abs(array).max(initial=0)) for array in (first, second)))[1]
-    first, second = (np.ldexp(array.astype(np.float64), -exponent) for array in (first, second))
+    largest = max(float(max(array.max(), -array.min())) if array.size else 0.0 for array in (first, second))
+    exponent = math.frexp(largest)[1]
+    if -_SAFE < exponent < _SAFE:
+        exponent = 0
+    else:
+        first, second = (np.ldexp(array.astype(np.float64), -exponent) for array in (first, second))
     # Means of what is left after a common shift do not suffer from a large offset.
-    shift = first.mean(axis=0)
+    shift = first.mean(axis=0, dtype=np.float64)
+    first, second = (np.subtract(array, shift, dtype=np.float64) for array in (first, second))
     means = []
     for array in (first, second):
-        array -= shift
         means.append(array.mean(axis=0))
         array -= means[-1]
     value = float(np.square(means[0] - means[1]).sum()) + _covariance_part(_factor(first), _factor(second))

@@ -561,15 +561,12 @@ def hsic_gradient(
         raise KexueValueError("kernel is a callable, whose derivative is not known; hsic_gradient needs a named one")
     if uses_features(X, Y, kernel_x, kernel_y):
         X, Y = centred(X, np.float64), centred(Y, np.float64)
-        gradients = feature_gradient(X, Y, estimator), feature_gradient(Y, X, estimator)
+        gradients = [feature_gradient(X, Y, estimator), feature_gradient(Y, X, estimator)]
     else:
         X, Y = prepared(X, kernel_x), prepared(Y, kernel_y)
         rows_x, rows_y = np.empty(len(X)), np.empty(len(X))
         _independence.sums(X, kernel_x.parameters, Y, kernel_y.parameters, rows_x, rows_y, workers)
-        gradients = (
-            _gradient(X, kernel_x, Y, kernel_y, rows_y, estimator, workers),
-            _gradient(Y, kernel_y, X, kernel_x, rows_x, estimator, workers),
-        )
+        gradients = _gradients(X, kernel_x, rows_x, Y, kernel_y, rows_y, estimator, workers)
     if not all(np.isfinite(gradient).all() for gradient in gradients):
         raise OverflowError("the gradient overflows; scale X and Y, or choose a smaller gamma")
     grad_x, grad_y = (
@@ -579,33 +576,40 @@ def hsic_gradient(
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _gradient(
+def _gradients(
     X: np.ndarray,
     kernel_x: Kernel,
+    rows_x: np.ndarray,
     Y: np.ndarray,
     kernel_y: Kernel,
     rows_y: np.ndarray,
     estimator: Estimator,
     workers: int | None,
-) -> np.ndarray:
-    """The gradient by X, from the sums of L's rows without the diagonal."""
+) -> list[np.ndarray]:
+    """The gradients by X and by Y, from the sums of the rows of K and of L without the diagonal."""
     n = len(X)
-    gradient = np.empty(X.shape)
-    if estimator == "unbiased":
-        offsets, constant = rows_y / (n - 2), float(rows_y.sum()) / ((n - 1) * (n - 2))
-        _independence.gradient(X, kernel_x.parameters, Y, kernel_y.parameters, offsets, constant, gradient, workers)
-        gradient *= 2 / (n * (n - 3))
-        return gradient
-    diagonal = kernel_y.diagonal(Y)
-    offsets = (rows_y + diagonal) / n
-    constant = float(offsets.mean())
-    _independence.gradient(X, kernel_x.parameters, Y, kernel_y.parameters, offsets, constant, gradient, workers)
-    slopes = kernel_x.diagonal_slope(X)
-    if slopes is not None:
-        # k(x_i, x_i) moves with x_i in both of its arguments: half of its derivative here, for the factor 2 below.
-        gradient += ((diagonal - 2 * offsets + constant) * slopes)[:, None] * X
-    gradient *= 2 / (n * n if estimator == "biased" else (n - 1) ** 2)
-    return gradient
+    sides = (X, kernel_x), (Y, kernel_y)
+    arguments: list[Any] = []
+    shifts = []
+    for (points, kernel), rows in zip(sides, (rows_x, rows_y), strict=True):
+        diagonal = kernel.diagonal(points)
+        if estimator == "unbiased":
+            offsets, constant = rows / (n - 2), float(rows.sum()) / ((n - 1) * (n - 2))
+        else:
+            offsets = (rows + diagonal) / n
+            constant = float(offsets.mean())
+        arguments += [points, kernel.parameters, offsets, constant]
+        shifts.append(diagonal - 2 * offsets + constant)
+    gradients = [np.empty(points.shape) for points, _ in sides]
+    _independence.gradient(*arguments, *gradients, workers)
+    scale = {"biased": n * n, "n-1": (n - 1) ** 2, "unbiased": n * (n - 3)}[estimator]
+    for gradient, (points, kernel), shift in zip(gradients, sides, shifts[::-1], strict=True):
+        slopes = None if estimator == "unbiased" else kernel.diagonal_slope(points)
+        if slopes is not None:
+            # k(x_i, x_i) moves with x_i in both of its arguments: half of its derivative here, for the factor 2 below.
+            gradient += (shift * slopes)[:, None] * points
+        gradient *= 2 / scale
+    return gradients
 
 
 def feature_gradient(X: np.ndarray, Y: np.ndarray, estimator: Estimator) -> np.ndarray:

@@ -77,3 +77,44 @@ def apply_rows(
         output_dtypes=list(output_dtypes) if len(after) > 1 else output_dtypes[0],
         **options,
     )
+
+
+def apply_items(
+    function: Callable[..., Any], signature: str, *operands: Any, output_dtypes: Sequence[Any], **options: Any
+) -> Any:
+    """Put a function of batches, with all core dimensions at the end, off until its chunks are computed.
+
+    Parameters
+    ----------
+    function : callable
+        It has the signature of a gufunc.
+    signature : str
+        As "(n),(n,n)->()", without optional spaces.
+    *operands : array_like
+        One of them at least is a Dask array. An array must be one chunk along its core dimensions.
+    output_dtypes : sequence of dtype
+        One for each result.
+    **options
+        Passed to `function`.
+
+    Returns
+    -------
+    dask array or tuple of dask arrays
+    """
+    from dask.array import apply_gufunc, asarray
+    from dask.array.core import unify_chunks
+
+    labelled = []
+    for place, (operand, core) in enumerate(zip(operands, signature.split("->")[0][1:-1].split("),("), strict=True)):
+        array, cores = asarray(operand), core.count(",") + 1
+        # Leading dimensions are numbered from the back, as they broadcast; core dimensions are left alone.
+        labels: list[Any] = list(range(array.ndim - cores - 1, -1, -1))
+        labelled += [array, labels + [(place, i) for i in range(cores)]]
+    _, arrays = unify_chunks(*labelled)
+    return apply_gufunc(
+        function,
+        signature,
+        *arrays,
+        output_dtypes=list(output_dtypes) if len(output_dtypes) > 1 else output_dtypes[0],
+        **options,
+    )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import kexue
 from kexue import KexueValueError
+from kexue._frechet import _triangle
 from reference import density as reference
 
 EPS = np.finfo(np.float64).eps
@@ -64,6 +65,22 @@ def test_equal_features(shape, rng):
         assert 0 <= kexue.frechet_distance(a, b) <= 1e-15 * trace(a)
     cov, mean = np.atleast_2d(np.cov(a, rowvar=False)), a.mean(axis=0)
     assert 0 <= kexue.frechet_distance_from_statistics(mean, cov, mean, cov) <= 1e-15 * trace(a)
+
+
+@pytest.mark.parametrize(
+    ("condition", "by_cholesky"), [(1, True), (1e3, True), (1e6, True), (1e10, False), (1e15, False)]
+)
+def test_triangular_factors(condition, by_cholesky, monkeypatch, rng):
+    """The singular values of R are those of the features, whichever decomposition it is from."""
+    orthogonal = [scipy.linalg.qr(rng.normal(size=(n, 12)), mode="economic")[0] for n in (100, 12)]
+    tall = orthogonal[0] * np.geomspace(1, 1 / condition, 12) @ orthogonal[1].T
+    calls, qr = [], np.linalg.qr
+    monkeypatch.setattr(np.linalg, "qr", lambda *args, **options: calls.append(1) or qr(*args, **options))
+    triangle = _triangle(tall)
+    assert bool(calls) != by_cholesky
+    expected = np.linalg.svd(tall, compute_uv=False)
+    np.testing.assert_allclose(np.linalg.svd(triangle, compute_uv=False), expected, rtol=1e-13, atol=20 * EPS)
+    np.testing.assert_allclose(triangle.T @ triangle, tall.T @ tall, rtol=0, atol=20 * EPS)
 
 
 def test_where_the_square_root_of_the_product_fails(rng):

@@ -15,10 +15,13 @@ import pytest
 import kexue
 import kexue.ufuncs
 
-UFUNCS = {name: value for name, value in vars(kexue.ufuncs).items() if isinstance(value, np.ufunc)}
+ALL = {name: value for name, value in vars(kexue.ufuncs).items() if isinstance(value, np.ufunc)}
+UFUNCS = {name: value for name, value in ALL.items() if value.nout == 1}
+SEVERAL = [name for name, value in ALL.items() if value.nout > 1]  # results
 ELEMENTWISE = [name for name, value in UFUNCS.items() if value.signature is None]
 PAIRS = ["hsic_from_kernels", "hsic_from_kernels_unbiased"]  # of matrices, with axes of their own: test_independence.py
-ROWS = [name for name, value in UFUNCS.items() if value.signature is not None and name not in PAIRS]
+MATRICES = [name for name, value in UFUNCS.items() if "(n,n)" in (value.signature or "") and name not in PAIRS]
+ROWS = [name for name, value in UFUNCS.items() if value.signature is not None and name not in MATRICES + PAIRS]
 CORE = 9
 
 
@@ -43,6 +46,16 @@ def one_of(*values):
     return lambda rng, shape: np.asarray(rng.choice(np.array(values, dtype=float), size=shape))
 
 
+def covariances(rng, shape):
+    """Of condition below 10, and so they stay when their entries are rounded up."""
+    matrices = rng.uniform(0.1, 0.5, size=shape)
+    return (matrices + matrices.swapaxes(-1, -2)) / 2 + (CORE + 1) * np.eye(shape[-1])
+
+
+def factors(rng, shape):
+    return np.tril(covariances(rng, shape))
+
+
 # Where the default of positive numbers does not do, by the beginning of the name. All have finite results.
 POSITIVE = uniform(0.1, 4)
 OPERANDS = {
@@ -53,20 +66,27 @@ OPERANDS = {
 }
 
 
-def cores(ufunc):
-    """The core shapes of the operands and of the result."""
+def all_cores(ufunc):
+    """The core shapes of the operands and of the results."""
     if ufunc.signature is None:
-        return [()] * ufunc.nin, ()
-    *inputs, output = (
-        (CORE,) * len(re.findall(r"\w+", dimensions)) for dimensions in re.findall(r"\(([^)]*)\)", ufunc.signature)
-    )
+        return [()] * ufunc.nin, [()] * ufunc.nout
+    shapes = [(CORE,) * len(re.findall(r"\w+", part)) for part in re.findall(r"\(([^)]*)\)", ufunc.signature)]
+    return shapes[: ufunc.nin], shapes[ufunc.nin :]
+
+
+def cores(ufunc):
+    """The core shapes of the operands and of the one result."""
+    inputs, (output,) = all_cores(ufunc)
     return inputs, output
 
 
 def operands(ufunc, rng, outer, dtype=np.float64):
     """Operands for which the result is an ordinary number."""
-    inputs, _ = cores(ufunc)
+    inputs, _ = all_cores(ufunc)
     draws = [POSITIVE] * ufunc.nin
+    if ufunc.__name__.endswith(("_covariance", "_cholesky")):
+        scales = covariances if ufunc.__name__.endswith("_covariance") else factors
+        draws = [scales if len(core) == 2 else POSITIVE for core in inputs]
     for beginning, special in OPERANDS.items():
         if ufunc.__name__.startswith(beginning):
             draws = special
@@ -91,18 +111,23 @@ PARTIAL = [name for name in ELEMENTWISE if invalid_operands(UFUNCS[name], ()) is
 
 
 def assert_same(ufunc, result, expected):
-    """The bits of an elementwise result; sums of rows may be taken in another order."""
+    """The bits of an elementwise result; sums may be taken in another order."""
     assert type(result) is type(expected)
     assert result.dtype == expected.dtype
     assert result.shape == expected.shape
     if ufunc.signature is None:
         np.testing.assert_array_equal(result, expected)
     else:
-        np.testing.assert_allclose(result, expected, rtol=32 * np.finfo(expected.dtype).eps)
+        eps, matrices = np.finfo(expected.dtype).eps, "(n,n)" in ufunc.signature
+        atol = 128 * eps * (1 + np.nanmax(np.abs(expected), initial=0)) if matrices else 0  # what cancels is above 1
+        np.testing.assert_allclose(result, expected, rtol=32 * eps, atol=atol)
 
 
 def test_the_families_are_there():
     assert {"squareplus", "squareplus_grad", "squareplus_grad_b", "squareplus_inverse"} <= set(ELEMENTWISE)
+    assert {"gaussian_kl_covariance", "gaussian_ot_map_cholesky"} <= set(MATRICES)
+    assert {"gaussian_kl_diagonal", "softmax"} <= set(ROWS)
+    assert {"gaussian_kl_grad_covariance", "gaussian_kl_grad_diagonal"} <= set(SEVERAL)
 
 
 # ---- what it is ----
@@ -136,7 +161,8 @@ def test_docstring(ufunc):
 
 def test_layouts(ufunc, any_layout, plain, untouched, dtype, rng):
     arrays = [any_layout(array) for array in operands(ufunc, rng, (5, 7), dtype)]
-    with untouched(*arrays), np.errstate(invalid="ignore"):  # too few points, if the layout leaves one
+    # Too few points, if the layout leaves one; broadcast columns are not a covariance matrix.
+    with untouched(*arrays), np.errstate(invalid="ignore"):
         result = ufunc(*arrays)
         expected = ufunc(*map(plain, arrays))
     assert_same(ufunc, result, expected)
@@ -601,6 +627,136 @@ def test_rows_of_one(rows, dtype):
     result = rows(*arrays)
     assert result.shape == (3, *(1 for _ in core))
     assert np.isfinite(result).all()
+
+
+# ---- functions of matrices ----
+
+
+@pytest.fixture(params=MATRICES)
+def matrices(request):
+    return UFUNCS[request.param]
+
+
+def test_axes_of_matrices(matrices, dtype, rng):
+    inputs, core = cores(matrices)
+    arrays = operands(matrices, rng, (3, 4), dtype)
+    expected = matrices(*arrays)
+    places = [(), (-1,), (-2, -1)]
+    moved = [
+        np.moveaxis(array, places[len(shape)], range(len(shape))) for array, shape in zip(arrays, inputs, strict=True)
+    ]
+    axes = [tuple(range(len(shape))) for shape in (*inputs, core)]
+    result = matrices(*moved, axes=axes)
+    assert_same(matrices, result, np.moveaxis(expected, places[len(core)], range(len(core))))
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_small_matrices(matrices, n, dtype):
+    inputs, core = cores(matrices)
+    arrays = [np.full((3, *(n for _ in shape)), 2, dtype=dtype) for shape in inputs]
+    result = matrices(*arrays)
+    assert result.shape == (3, *(n for _ in core))
+    assert result.dtype == dtype
+    assert np.isfinite(result).all()
+
+
+def test_matrices_and_vectors_have_one_n(matrices, rng):
+    inputs, _ = cores(matrices)
+    arrays = operands(matrices, rng, (3,))
+    shorter = [array[(..., *(slice(-1),) * len(shape))] for array, shape in zip(arrays, inputs, strict=True)]
+    if len(arrays) > 1:
+        with pytest.raises(ValueError, match="mismatch"):
+            matrices(*arrays[:-1], shorter[-1])
+    with pytest.raises(ValueError, match="mismatch"):
+        matrices(*arrays[:-1], arrays[-1][..., :-1])
+
+
+def test_a_bad_matrix_is_nan_and_raises_the_invalid_flag(matrices, dtype, rng):
+    inputs, core = cores(matrices)
+    for place in (place for place, shape in enumerate(inputs) if len(shape) == 2):
+        for entry, value in (((0, 0), -1), ((1, 0), np.nan), ((2, 3), 5)):
+            if value == -1 and re.fullmatch("gaussian_(w2|w2_squared|ot_map)_cholesky", matrices.__name__):
+                continue  # any triangle is a factor of a covariance matrix
+            arrays = operands(matrices, rng, (40,), dtype)
+            expected = matrices(*arrays)
+            arrays[place][(17, *entry)] = value
+            with pytest.warns(RuntimeWarning, match=f"invalid value encountered in {matrices.__name__}"):
+                result = matrices(*arrays)
+            assert np.isnan(result[17]).all()
+            others = np.arange(40) != 17
+            assert_same(matrices, result[others], expected[others])
+
+
+# ---- functions of several results ----
+
+
+@pytest.fixture(params=SEVERAL)
+def several(request):
+    return ALL[request.param]
+
+
+def assert_all_same(ufunc, results, expected):
+    assert len(results) == len(expected) == ufunc.nout
+    for result, wanted in zip(results, expected, strict=True):
+        assert_same(ufunc, result, wanted)
+
+
+def test_several_is_a_ufunc(several):
+    assert several.types == [f"{letter * several.nin}->{letter * several.nout}" for letter in "fd"]
+    assert getattr(kexue.ufuncs, several.__name__) is several
+    assert pickle.loads(pickle.dumps(several)) is several
+    assert several.__doc__.startswith(several.__name__)
+
+
+def test_several_layouts(several, any_layout, plain, untouched, dtype, rng):
+    arrays = [any_layout(array) for array in operands(several, rng, (5, 7), dtype)]
+    with untouched(*arrays), np.errstate(invalid="ignore"):
+        results = several(*arrays)
+        expected = several(*map(plain, arrays))
+    assert_all_same(several, results, expected)
+
+
+def test_several_broadcast(several, dtype, rng):
+    inputs, outputs = all_cores(several)
+    shapes = [(3, 1, 5), (4, 1), (5,), ()]
+    arrays = [operands(several, rng, shape, dtype)[place] for place, shape in enumerate(shapes)]
+    outer = np.broadcast_shapes(*shapes)
+    whole = [np.broadcast_to(array, outer + core) for array, core in zip(arrays, inputs, strict=True)]
+    results = several(*arrays)
+    assert [result.shape for result in results] == [outer + core for core in outputs]
+    assert_all_same(several, results, several(*map(np.ascontiguousarray, whole)))
+
+
+def test_several_out(several, dtype, rng):
+    arrays = operands(several, rng, (40,), dtype)
+    expected = several(*arrays)
+    out = tuple(np.full_like(part, np.nan) for part in expected)
+    results = several(*arrays, out=out)
+    assert all(result is part for result, part in zip(results, out, strict=True))
+    assert_all_same(several, results, expected)
+    # Results over the operands.
+    results = several(*arrays, out=tuple(arrays))
+    assert_all_same(several, results, expected)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_several_of_small_dimension(several, n, dtype):
+    inputs, outputs = all_cores(several)
+    results = several(*(np.full((3, *(n for _ in core)), 2, dtype=dtype) for core in inputs))
+    assert [result.shape for result in results] == [(3, *(n for _ in core)) for core in outputs]
+    assert all(result.dtype == dtype and np.isfinite(result).all() for result in results)
+
+
+def test_several_bad_items(several, dtype, rng):
+    inputs, _ = all_cores(several)
+    arrays = operands(several, rng, (40,), dtype)
+    expected = several(*arrays)
+    arrays[1][17] = -1
+    with pytest.warns(RuntimeWarning, match=f"invalid value encountered in {several.__name__}"):
+        results = several(*arrays)
+    assert np.isnan(results[1][17]).all()  # by that scale; others may be known
+    others = np.arange(40) != 17
+    assert_all_same(several, [result[others] for result in results], [part[others] for part in expected])
 
 
 # ---- Dask ----

@@ -783,10 +783,12 @@ cdef extern from "kexue/kx_independence.h" nogil:
         const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *sums)
     kx_status_t kx_independence_gradient_f32(
         const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,
-        const double *offsets_y, double constant_y, double *gradient)
+        const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *gradient_x,
+        double *gradient_y)
     kx_status_t kx_independence_gradient_f64(
         const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,
-        const double *offsets_y, double constant_y, double *gradient)
+        const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *gradient_x,
+        double *gradient_y)
     kx_status_t kx_independence_matrix_f32(
         const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *others,
         int64_t n, int64_t m, float *matrix)
@@ -803,3 +805,117 @@ cdef extern from "kexue/kx_independence.h" nogil:
         const kx_ctx_t *ctx, const kx_independence_points_t *x, int64_t n, double *median)
     kx_status_t kx_independence_median_distance_f64(
         const kx_ctx_t *ctx, const kx_independence_points_t *x, int64_t n, double *median)
+
+cdef extern from "kexue/kx_gaussians.h" nogil:
+    ctypedef enum kx_gaussian_form_t:
+        KX_GAUSSIAN_COVARIANCE
+        KX_GAUSSIAN_CHOLESKY
+        KX_GAUSSIAN_DIAGONAL
+
+    ctypedef struct kx_batch_t:
+        const void *data
+        ptrdiff_t batch
+        ptrdiff_t row
+        ptrdiff_t column
+
+    ctypedef struct kx_batch_out_t:
+        void *data
+        ptrdiff_t batch
+        ptrdiff_t row
+        ptrdiff_t column
+
+    kx_status_t kx_gaussian_entropy_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, float *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_kl_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_bhattacharyya_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_hellinger_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, float *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_entropy_gradient_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form,
+        const kx_batch_out_t *grad_cov)
+    kx_status_t kx_gaussian_kl_gradient_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_bhattacharyya_gradient_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_hellinger_gradient_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_first_bad_pivot_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
+        int64_t *pivot, double *value)
+    kx_status_t kx_gaussian_flaws_f32(
+        const kx_batch_t *matrices, int64_t items, int64_t n, kx_gaussian_form_t form, double tolerance,
+        uint8_t *flaws)
+
+    kx_status_t kx_gaussian_entropy_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, double *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_kl_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_bhattacharyya_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_hellinger_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, double *out, ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_entropy_gradient_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form,
+        const kx_batch_out_t *grad_cov)
+    kx_status_t kx_gaussian_kl_gradient_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_bhattacharyya_gradient_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_hellinger_gradient_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_first_bad_pivot_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
+        int64_t *pivot, double *value)
+    kx_status_t kx_gaussian_flaws_f64(
+        const kx_batch_t *matrices, int64_t items, int64_t n, kx_gaussian_form_t form, double tolerance,
+        uint8_t *flaws)
+    kx_status_t kx_gaussian_w2_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared, float *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_ot_map_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items, int64_t n,
+        kx_gaussian_form_t form, const kx_batch_out_t *map)
+    kx_status_t kx_gaussian_w2_gradient_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_first_not_semidefinite_f32(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
+        double *value)
+    kx_status_t kx_gaussian_w2_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, int squared, double *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_gaussian_ot_map_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *cov_p, const kx_batch_t *cov_q, int64_t items, int64_t n,
+        kx_gaussian_form_t form, const kx_batch_out_t *map)
+    kx_status_t kx_gaussian_w2_gradient_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p, const kx_batch_t *mean_q,
+        const kx_batch_t *cov_q, int64_t items, int64_t n, kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
+        const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q, const kx_batch_out_t *grad_cov_q)
+    kx_status_t kx_gaussian_first_not_semidefinite_f64(
+        const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
+        double *value)

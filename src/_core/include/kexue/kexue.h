@@ -8,6 +8,7 @@
 #include "kx_activations.h"
 #include "kx_documents.h"
 #include "kx_entropy.h"
+#include "kx_gaussians.h"
 #include "kx_independence.h"
 #include "kx_independence_matrices.h"
 #include "kx_sinkhorn.h"
