@@ -21,6 +21,7 @@ from kexue._kernels import Kernel, as_paired_points, kernel_pair, with_room
 # Features of a group are orthogonal and share their products; groups are independent, so their spread is the error.
 _GROUP = 32
 _ROWS_AT_ONCE = 1024
+_MOST_PERIODS = 2.0**42  # then a phase is known to 0.001 periods
 _GROUPS_AT_ONCE = 8
 
 Blocks = Iterator[tuple[np.ndarray, np.ndarray]]
@@ -335,7 +336,8 @@ def hsic_random_features(
     Raises
     ------
     KexueValueError
-        If the kernel is another; if chunks do not fit together; as `hsic`.
+        If the kernel is another; if chunks do not fit together; if a bandwidth is 10^12 times smaller than distances,
+        or nearly so, and phases have no digits in float64; as `hsic`.
 
     See Also
     --------
@@ -393,9 +395,14 @@ def hsic_random_features(
         for points, one in zip(sample, kernels, strict=True)
     ]
     origins = [points.mean(axis=0, dtype=np.float64) for points in sample]
+    # Of a frequency as most are: some of "laplace" are far beyond the others, and have a kernel of 0 anyway.
+    reaches = [float(np.median(np.abs(side).sum(axis=1))) for side in frequencies]
     sums = _FeatureSums(groups)
     for block in blocks:
-        sums.add(*(points - origin for points, origin in zip(block, origins, strict=True)), *frequencies)
+        X, Y = (points - origin for points, origin in zip(block, origins, strict=True))
+        for name, points, reach in zip("XY", (X, Y), reaches, strict=True):
+            _require_phases(name, points, reach)
+        sums.add(X, Y, *frequencies)
     if sums.n < needed:
         raise KexueValueError(f"X and Y have {sums.n} point{'s' * (sums.n != 1)}, but at least {needed} are needed")
     values = np.array([sums.hsic(group, estimator) for group in range(groups)])
@@ -405,6 +412,15 @@ def hsic_random_features(
         n_features=groups * _GROUP,
         n_points=sums.n,
     )
+
+
+def _require_phases(name: str, points: np.ndarray, reach: float) -> None:
+    """Phases are of whole periods, of which float64 must not leave too few digits."""
+    if not float(np.abs(points).max(initial=0)) * reach < _MOST_PERIODS:
+        raise KexueValueError(
+            f"the bandwidth of {name} is too small for random features, next to distances like "
+            f"{float(np.abs(points).max()):.3g}: phases in float64 have no digits left"
+        )
 
 
 def _frequencies(d: int, kernel: Kernel, generator: np.random.Generator) -> np.ndarray:

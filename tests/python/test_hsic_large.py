@@ -520,6 +520,16 @@ def test_random_features_layouts(layout, untouched, dtype, rng):
     assert result.hsic == hsic_random_features(X, Y, n_features=64, rng=0).hsic
 
 
+@pytest.mark.parametrize("scale", [1e16, 1e25, 1e300])
+def test_phases_need_digits(scale, rng):
+    x = rng.normal(size=60)
+    with pytest.raises(KexueValueError, match="bandwidth of Y is too small for random features"):
+        hsic_random_features(x, x * scale, bandwidth=1.0, rng=0)
+    exact = hsic(x, x * 1e9, bandwidth=1.0)
+    result = hsic_random_features(x, x * 1e9, bandwidth=1.0, rng=0)
+    assert abs(result.hsic - exact) < 4 * result.standard_error
+
+
 def test_bad_features(rng):
     X, Y = dependent(rng, 20)
     for arguments, options, message in [
