@@ -126,7 +126,7 @@ static void test_sums_of(const cloud *x, const cloud *y, const cloud *x2, const 
 /* ---- centred sums, gradients, matrices ---- */
 
 static void test_others_of(const cloud *x, const cloud *y, const cloud *x2, int kind_x, int kind_y, int is_f32, int workers) {
-    const int64_t n = x->n, m = x2->n, d = x->d, shape[6] = {n, m, d, y->d, kind_x, kind_y};
+    const int64_t n = x->n, m = x2->n, shape[6] = {n, m, x->d, y->d, kind_x, kind_y};
     const kx_independence_points_t px = points_of(x, kind_x, is_f32), py = points_of(y, kind_y, is_f32), px2 = points_of(x2, kind_x, is_f32);
     kx_ctx_t ctx;
     kx_ctx_init(&ctx);
@@ -149,27 +149,44 @@ static void test_others_of(const cloud *x, const cloud *y, const cloud *x2, int 
         }
     for (int k = 0; k < 2; k++) compare(sums[k], exact[k], size[k], is_f32, "centred sum", shape);
 
-    double *gradient = malloc((size_t)(n * d + 1) * sizeof *gradient);
-    status = is_f32 ? kx_independence_gradient_f32(&ctx, &px, &py, n, offsets, 0.4, gradient)
-                    : kx_independence_gradient_f64(&ctx, &px, &py, n, offsets, 0.4, gradient);
-    CHECK(status == KX_OK, "status %d", (int)status);
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < d; c++) {
-            long double sum = 0, sizes = 0;
-            const long double own = (long double)x->wide[i * x->stride + c];
-            for (int64_t j = 0; j < n; j++) {
-                if (i == j) continue;
-                const long double l = entry(&py, y, i, y, j), other = (long double)x->wide[j * x->stride + c], gamma = (long double)px.gamma;
-                const long double weight = l - (long double)offsets[i] - (long double)offsets[j] + 0.4L, k = entry(&px, x, i, x, j);
-                long double slope = other;
-                if (kind_x == POLYNOMIAL) slope = 3 * gamma * powl(cbrtl(k), 2) * other;
-                else if (kind_x == RBF) slope = -2 * gamma * k * (own - other);
-                else if (kind_x == LAPLACE) slope = own == other ? 0 : own > other ? -gamma * k : gamma * k;
-                sum += weight * slope;
-                sizes += (fabsl(l) + 3) * (fabsl(slope) + fabsl(own) + 1);
+    /* both gradients in one call, and each alone */
+    const cloud *const clouds[2] = {x, y};
+    const kx_independence_points_t sides[2] = {px, py};
+    double *gradients[2], *alone[2];
+    for (int v = 0; v < 2; v++) {
+        gradients[v] = malloc((size_t)(n * clouds[v]->d + 1) * sizeof **gradients);
+        alone[v] = malloc((size_t)(n * clouds[v]->d + 1) * sizeof **alone);
+    }
+    for (int call = 0; call < 3; call++) {
+        double *by_x = call == 0 ? gradients[0] : call == 1 ? alone[0] : NULL, *by_y = call == 0 ? gradients[1] : call == 2 ? alone[1] : NULL;
+        const double *for_x = by_y ? offsets + n : NULL, *for_y = by_x ? offsets : NULL;
+        status = is_f32 ? kx_independence_gradient_f32(&ctx, &px, &py, n, for_x, 0.25, for_y, 0.4, by_x, by_y)
+                        : kx_independence_gradient_f64(&ctx, &px, &py, n, for_x, 0.25, for_y, 0.4, by_x, by_y);
+        CHECK(status == KX_OK, "status %d", (int)status);
+    }
+    for (int v = 0; v < 2; v++) {
+        const cloud *own = clouds[v], *other = clouds[!v];
+        const double *shifts = v ? offsets + n : offsets;
+        CHECK(memcmp(gradients[v], alone[v], (size_t)(n * own->d) * sizeof **alone) == 0, "a gradient alone is another");
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t c = 0; c < own->d; c++) {
+                long double sum = 0, sizes = 0;
+                const long double at = (long double)own->wide[i * own->stride + c], gamma = (long double)sides[v].gamma;
+                for (int64_t j = 0; j < n; j++) {
+                    if (i == j) continue;
+                    const long double l = entry(&sides[!v], other, i, other, j), to = (long double)own->wide[j * own->stride + c];
+                    const long double weight = l - (long double)shifts[i] - (long double)shifts[j] + (v ? 0.25L : 0.4L);
+                    const long double k = entry(&sides[v], own, i, own, j);
+                    long double slope = to;
+                    if (sides[v].kind == KX_INDEPENDENCE_POLYNOMIAL) slope = 3 * gamma * powl(cbrtl(k), 2) * to;
+                    else if (sides[v].kind == KX_INDEPENDENCE_RBF) slope = -2 * gamma * k * (at - to);
+                    else if (sides[v].kind == KX_INDEPENDENCE_LAPLACE) slope = at == to ? 0 : at > to ? -gamma * k : gamma * k;
+                    sum += weight * slope;
+                    sizes += (fabsl(l) + 3) * (fabsl(slope) + fabsl(at) + 1);
+                }
+                compare(gradients[v][i * own->d + c], sum, sizes, is_f32, v ? "gradient by y" : "gradient by x", shape);
             }
-            compare(gradient[i * d + c], sum, sizes, is_f32, "gradient", shape);
-        }
+    }
 
     double *wide = malloc((size_t)(n * (m + n) + 1) * sizeof *wide);
     float *narrow = malloc((size_t)(n * (m + n) + 1) * sizeof *narrow);
@@ -189,7 +206,8 @@ static void test_others_of(const cloud *x, const cloud *y, const cloud *x2, int 
                 CHECK(is_f32 ? narrow[at] == narrow[mirrored] : wide[at] == wide[mirrored], "not symmetric");
             }
         }
-    free(offsets), free(gradient), free(wide), free(narrow);
+    for (int v = 0; v < 2; v++) free(gradients[v]), free(alone[v]);
+    free(offsets), free(wide), free(narrow);
 }
 
 static void test_kernels(void) {
@@ -381,7 +399,7 @@ static kx_status_t call(int which, const kx_ctx_t *ctx, const kx_independence_po
     case 0: return kx_independence_sums_f64(ctx, x, x, n, out, out + n, out + 2 * n);
     case 1: return kx_independence_cross_sums_f64(ctx, x, x, x, x, n, n, NULL, NULL, NULL, NULL, out);
     case 2: return kx_independence_centred_sums_f64(ctx, x, x, n, n > 3 ? out : offsets, 0, n > 3 ? out : offsets, 0, out + n);
-    case 3: return kx_independence_gradient_f64(ctx, x, x, n, n > 3 ? out : offsets, 0, out + n);
+    case 3: return kx_independence_gradient_f64(ctx, x, x, n, NULL, 0, n > 3 ? out : offsets, 0, out + n, NULL);
     case 4: return kx_independence_matrix_f64(ctx, x, x, n, n, out);
     case 5: return kx_independence_median_distance_f64(ctx, x, n, out);
     default: return kx_independence_permutation_sums_f64(ctx, x->points, x->points, 3, order, 1, out);
@@ -438,12 +456,12 @@ static void test_workers(void) {
         kx_ctx_init(&ctx);
         ctx.workers = 1 + 2 * w;
         out[w] = malloc(2200 * sizeof **out);
-        gradient[w] = malloc(6600 * sizeof **gradient);
+        gradient[w] = malloc(9900 * sizeof **gradient);
         CHECK(kx_independence_sums_f64(&ctx, &px, &py, 1100, out[w], out[w] + 1100, sums[w]) == KX_OK, "sums");
         CHECK(kx_independence_centred_sums_f64(&ctx, &px, &py, 1100, out[0], 1, out[0] + 1100, 2, sums[w] + 3) == KX_OK, "centred");
-        CHECK(kx_independence_gradient_f64(&ctx, &px, &py, 1100, out[0], 1, gradient[w]) == KX_OK, "gradient");
+        CHECK(kx_independence_gradient_f64(&ctx, &px, &py, 1100, out[0], 1, out[0] + 1100, 2, gradient[w], gradient[w] + 6600) == KX_OK, "gradient");
         CHECK(memcmp(out[0], out[w], 2200 * sizeof **out) == 0 && memcmp(sums[0], sums[w], sizeof sums[0]) == 0 &&
-                  memcmp(gradient[0], gradient[w], 6600 * sizeof **gradient) == 0,
+                  memcmp(gradient[0], gradient[w], 9900 * sizeof **gradient) == 0,
               "%d workers change the bits", ctx.workers);
     }
     for (int w = 0; w < 3; w++) free(out[w]), free(gradient[w]);

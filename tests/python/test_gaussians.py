@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import accuracy_gaussians as accuracy
 import kexue
 from kexue import gaussian_ot_map, gaussian_w2, gaussian_w2_grad
 from reference import gaussians as reference
@@ -280,6 +281,12 @@ def test_far_apart():
     np.testing.assert_allclose(kexue.gaussian_kl(*pair, form="diagonal"), [5e5, 5e199])
     np.testing.assert_allclose(gaussian_w2(*pair, form="diagonal"), [1e3, 1e100])
     np.testing.assert_allclose(gaussian_w2([0.0], [[4.0]], [1e100], [[4.0]]), 1e100)
+
+
+@pytest.mark.parametrize("number", range(10 * len(accuracy.FAMILIES)))
+def test_accuracy_of_all_families(number):
+    errors = accuracy.examine(*accuracy.problem(1, number))
+    assert all(error <= 1 for error in errors.values()), errors
 
 
 # ---- gradients ----

@@ -164,17 +164,18 @@ def centred_sums(cnp.ndarray X, kernel_x, cnp.ndarray offsets_x, double constant
     return total[0], total[1]
 
 
-def gradient(cnp.ndarray X, kernel_x, cnp.ndarray Y, kernel_y, cnp.ndarray offsets_y, double constant_y, cnp.ndarray grad,
-             workers):
-    """grad[i] = sum over j of B_ij dK_ij / dX[i], B as in `centred_sums`.
+def gradient(cnp.ndarray X, kernel_x, offsets_x, double constant_x, cnp.ndarray Y, kernel_y, offsets_y, double constant_y,
+             grad_x, grad_y, workers):
+    """grad_x[i] = sum over j of B_ij dK_ij / dX[i], grad_y[i] = that of A_ij dL_ij / dY[i], A and B as in `centred_sums`.
 
     Parameters
     ----------
     X, Y : ndarray, shapes (n, d) and (n, e)
     kernel_x, kernel_y : tuple
-    offsets_y : ndarray of float64, shape (n,)
-    constant_y : float
-    grad : ndarray of float64, shape (n, d)
+    offsets_x, offsets_y : ndarray of float64, shape (n,), or None
+        Those of the one are needed for the gradient of the other.
+    constant_x, constant_y : float
+    grad_x, grad_y : ndarray of float64, shapes (n, d) and (n, e), or None
     workers : int or None
     """
     cdef kx_ctx_t ctx
@@ -183,15 +184,17 @@ def gradient(cnp.ndarray X, kernel_x, cnp.ndarray Y, kernel_y, cnp.ndarray offse
     describe(&x, X, kernel_x)
     describe(&y, Y, kernel_y)
     cdef int64_t n = cnp.PyArray_DIM(X, 0)
+    cdef const double *shift_x = <const double *>data(offsets_x)
     cdef const double *shift_y = <const double *>data(offsets_y)
-    cdef double *out = <double *>data(grad)
+    cdef double *by_x = <double *>data(grad_x)
+    cdef double *by_y = <double *>data(grad_y)
     cdef bint narrow = is_narrow(X)
     cdef kx_status_t outcome
     with nogil:
         if narrow:
-            outcome = kx_independence_gradient_f32(&ctx, &x, &y, n, shift_y, constant_y, out)
+            outcome = kx_independence_gradient_f32(&ctx, &x, &y, n, shift_x, constant_x, shift_y, constant_y, by_x, by_y)
         else:
-            outcome = kx_independence_gradient_f64(&ctx, &x, &y, n, shift_y, constant_y, out)
+            outcome = kx_independence_gradient_f64(&ctx, &x, &y, n, shift_x, constant_x, shift_y, constant_y, by_x, by_y)
     raise_for_status(outcome)
 
 

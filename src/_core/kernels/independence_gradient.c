@@ -1,8 +1,9 @@
-/* The gradient of HSIC's forms by the points: sum over j of B[i, j] dK[i, j] / dx_i, for a block of rows i at a time.
+/* The gradients of HSIC's forms by the points: sum over j of B[i, j] dK[i, j] / dx_i, and of A[i, j] dL[i, j] / dy_i, for a block of rows i
+   at a time.
 
-   A tile of weights W[i, j] (B times what of the derivative is a number) is made for CHUNK columns, then multiplied with the points. For the
-   squared distance the gradient is -2 gamma (x_i sum_j W[i, j] - sum_j W[i, j] x_j), with points relative to their mean. All pairs are gone
-   through, not one half: rows are then independent, and what the half would save needs n x d sums for each worker. */
+   Tiles of weights W[i, j] (B times what of K's derivative is a number; A and L's) are made for CHUNK columns, then multiplied with the points.
+   For the squared distance the gradient is -2 gamma (x_i sum_j W[i, j] - sum_j W[i, j] x_j), with points relative to their mean. All pairs are
+   gone through, not one half: rows are then independent, and what the half would save needs n x d sums for each worker. */
 #ifndef KX_REAL
 #include "kexue/kx_independence.h"
 
@@ -10,26 +11,35 @@
 
 #define KX_GRADIENT_PARAMETERS                                                                                               \
     (const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,                     \
-     const double *offsets_y, double constant_y, double *gradient)
+     const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *gradient_x,               \
+     double *gradient_y)
+#define KX_GRADIENT_ARGUMENTS (ctx, x, y, n, offsets_x, constant_x, offsets_y, constant_y, gradient_x, gradient_y)
 
-KX_DISPATCH(kx_independence_gradient_f32, KX_GRADIENT_PARAMETERS, (ctx, x, y, n, offsets_y, constant_y, gradient))
-KX_DISPATCH(kx_independence_gradient_f64, KX_GRADIENT_PARAMETERS, (ctx, x, y, n, offsets_y, constant_y, gradient))
+KX_DISPATCH(kx_independence_gradient_f32, KX_GRADIENT_PARAMETERS, KX_GRADIENT_ARGUMENTS)
+KX_DISPATCH(kx_independence_gradient_f64, KX_GRADIENT_PARAMETERS, KX_GRADIENT_ARGUMENTS)
 
 #ifndef KX_DISPATCH_PASS
 #include "kernels/independence_internal.h"
 
 enum { CHUNK = 96, ROWS = 4 }; /* columns of weights; rows of a tile of the product */
 
-typedef struct kx_gradient_job {
-    const kx_independence_points_t *x, *y, *derivative; /* the kernel of the derivative's weights */
-    const void *packed_x, *packed_y, *centred;          /* the last: rows of `stride` numbers, zeros beyond */
-    int64_t n, stride;
-    double factor;
+/* x, or y */
+typedef struct kx_gradient_side {
+    const kx_independence_points_t *points;
+    kx_independence_points_t slope;     /* whose values are the derivative's weights, but for a linear kernel, that has none */
+    int has_values, has_slopes, shares; /* tiles that are needed; the latter two are the same */
+    const void *packed, *centred;       /* the latter: rows of `stride` numbers, zeros beyond */
+    int64_t stride;
+    double factor, constant;
     const double *offsets;
-    double constant;
+    double *gradient; /* NULL: not wanted */
+} kx_gradient_side_t;
+
+typedef struct kx_gradient_job {
+    kx_gradient_side_t sides[2];
+    int64_t n;
     char *works;
     size_t work_bytes;
-    double *gradient;
 } kx_gradient_job_t;
 
 #define KX_REAL float
@@ -60,46 +70,63 @@ typedef struct kx_gradient_job {
 #define BLOCK KX_PASTE(KX_BLOCK_, KX_SUFFIX)
 
 typedef struct KX_TYPED(kx_gradient_work) {
-    _Alignas(64) KX_REAL weights[BLOCK * CHUNK];
-    _Alignas(64) KX_REAL tiles[2][BLOCK * PANEL];
-    double row_sums[BLOCK];
+    _Alignas(64) KX_REAL weights[2][BLOCK * CHUNK];
+    _Alignas(64) KX_REAL values[2][BLOCK * PANEL];
+    _Alignas(64) KX_REAL slopes[2][BLOCK * PANEL];
+    double row_sums[2][BLOCK];
+    double *sums[2]; /* block x stride */
 } KX_TYPED(kx_gradient_work_t);
 
-/* The points less their mean, in rows. */
-static void KX_TYPED(centre)(const kx_independence_points_t *x, int64_t n, int64_t stride, double *mean, KX_REAL *centred) {
+/* The points, less their mean or as they are, in rows. */
+static void KX_TYPED(copy_rows)(const kx_gradient_side_t *side, int64_t n, double *mean, KX_REAL *rows) {
+    const kx_independence_points_t *x = side->points;
+    const int is_relative = x->kind == KX_INDEPENDENCE_RBF;
     for (int64_t k = 0; k < x->dimension; k++) mean[k] = 0;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n && is_relative; i++) {
         const KX_REAL *point = (const KX_REAL *)((const char *)x->points + i * x->row_stride);
         for (int64_t k = 0; k < x->dimension; k++) mean[k] += (double)point[k] / (double)n;
     }
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < kx_round_up(n, ROWS); i++) {
         const KX_REAL *point = (const KX_REAL *)((const char *)x->points + i * x->row_stride);
-        for (int64_t k = 0; k < stride; k++)
-            centred[i * stride + k] = k < x->dimension ? (KX_REAL)((double)point[k] - mean[k]) : 0;
+        for (int64_t k = 0; k < side->stride; k++)
+            rows[i * side->stride + k] = i < n && k < x->dimension ? (KX_REAL)((double)point[k] - mean[k]) : 0;
     }
 }
 
-/* Weights of the columns j .. j + PANEL - 1 of a block, to their place in the chunk. */
+/* weights = (others - offsets ...) * slopes for a row of a panel; their sum. slopes: NULL for 1. */
+static KX_ALWAYS_INLINE double KX_TYPED(weigh_row)(const KX_REAL *others, const KX_REAL *slopes, const double *offsets, double shift,
+                                                   int64_t own, int64_t columns, KX_REAL *weights) {
+    double sum = 0;
+    for (int64_t c = 0; c < PANEL; c++) {
+        const double centred = (double)others[c] + (shift - offsets[c]);
+        weights[c] = (KX_REAL)(slopes ? centred * (double)slopes[c] : centred);
+    }
+    if (own >= 0 && own < PANEL) weights[own] = 0;
+    for (int64_t c = columns; c < PANEL; c++) weights[c] = 0;
+    for (int64_t c = 0; c < PANEL; c++) sum += (double)weights[c];
+    return sum;
+}
+
+/* Weights of the columns j .. j + PANEL - 1 of a block, at place `at` of the chunk. */
 static void KX_TYPED(weigh)(const kx_gradient_job_t *job, KX_TYPED(kx_gradient_work_t) *work, int64_t i, int64_t rows, int64_t j,
-                            KX_REAL *weights) {
-    const int64_t dx = job->x->dimension, dy = job->y->dimension;
-    KX_KERNEL(KX_TYPED(kx_independence_tile))(job->derivative, (const KX_REAL *)job->packed_x + i * dx, rows,
-                                              (const KX_REAL *)job->packed_x + j * dx, 0, work->tiles[0]);
-    KX_KERNEL(KX_TYPED(kx_independence_tile))(job->y, (const KX_REAL *)job->packed_y + i * dy, rows,
-                                              (const KX_REAL *)job->packed_y + j * dy, 0, work->tiles[1]);
-    const int is_linear = job->x->kind == KX_INDEPENDENCE_LINEAR;
-    for (int64_t r = 0; r < rows; r++) {
-        const KX_REAL *slopes = work->tiles[0] + r * PANEL, *others = work->tiles[1] + r * PANEL;
-        const double shift = job->constant - job->offsets[i + r];
-        double sum = 0;
-        for (int64_t c = 0; c < PANEL; c++) {
-            const int counts = j + c < job->n && j + c != i + r;
-            const double centred = counts ? (double)others[c] + (shift - job->offsets[j + c]) : 0;
-            const double weight = is_linear || !counts ? centred : centred * (double)slopes[c];
-            weights[r * CHUNK + c] = (KX_REAL)weight;
-            sum += weight;
+                            int64_t at) {
+    for (int v = 0; v < 2; v++) {
+        const kx_gradient_side_t *side = &job->sides[v];
+        const KX_REAL *from = (const KX_REAL *)side->packed + i * side->points->dimension;
+        const KX_REAL *panel = (const KX_REAL *)side->packed + j * side->points->dimension;
+        if (side->has_values) KX_KERNEL(KX_TYPED(kx_independence_tile))(side->points, from, rows, panel, 0, work->values[v]);
+        if (side->has_slopes) KX_KERNEL(KX_TYPED(kx_independence_tile))(&side->slope, from, rows, panel, 0, work->slopes[v]);
+    }
+    const int64_t columns = job->n - j < PANEL ? job->n - j : PANEL;
+    for (int v = 0; v < 2; v++) {
+        const kx_gradient_side_t *side = &job->sides[v], *other = &job->sides[!v];
+        if (!side->gradient) continue;
+        const KX_REAL *slopes = side->shares ? work->values[v] : side->has_slopes ? work->slopes[v] : NULL;
+        for (int64_t r = 0; r < rows; r++) {
+            const double shift = other->constant - other->offsets[i + r];
+            work->row_sums[v][r] += KX_TYPED(weigh_row)(work->values[!v] + r * PANEL, slopes ? slopes + r * PANEL : NULL,
+                                                        other->offsets + j, shift, i + r - j, columns, work->weights[v] + r * CHUNK + at);
         }
-        work->row_sums[r] += sum;
     }
 }
 
@@ -133,10 +160,10 @@ static KX_ALWAYS_INLINE void KX_TYPED(multiply)(const KX_REAL *weights, int64_t 
         }
 }
 
-static KX_ALWAYS_INLINE void KX_TYPED(multiply_rows)(const kx_gradient_job_t *job, const KX_REAL *weights, int64_t columns, int64_t i,
+static KX_ALWAYS_INLINE void KX_TYPED(multiply_rows)(const kx_gradient_side_t *side, const KX_REAL *weights, int64_t columns, int64_t i,
                                                      int64_t rows, int64_t j, int is_sign, double *sums) {
-    const KX_REAL *points = (const KX_REAL *)job->centred;
-    const int64_t stride = job->stride;
+    const KX_REAL *points = (const KX_REAL *)side->centred;
+    const int64_t stride = side->stride;
     for (int64_t k = 0; k < stride; k += 3 * KX_LANES) {
         const int64_t vectors = (stride - k) / KX_LANES;
         for (int64_t r = 0; r < rows; r += ROWS) {
@@ -151,28 +178,42 @@ static KX_ALWAYS_INLINE void KX_TYPED(multiply_rows)(const kx_gradient_job_t *jo
 
 static kx_status_t KX_TYPED(differentiate)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
     const kx_gradient_job_t *job = arg;
-    const int64_t d = job->x->dimension, stride = job->stride;
     char *block = job->works + (size_t)kx_task_worker(task) * job->work_bytes;
     KX_TYPED(kx_gradient_work_t) *work = (void *)block;
-    double *sums = (double *)(block + sizeof *work);
     for (int64_t i = begin * BLOCK; i < end * BLOCK && i < job->n; i += BLOCK) {
         const int64_t rows = job->n - i < BLOCK ? job->n - i : BLOCK;
         memset(work, 0, sizeof *work);
-        memset(sums, 0, (size_t)(BLOCK * stride) * sizeof *sums);
+        double *sums = (double *)(block + sizeof *work);
+        for (int v = 0; v < 2; v++) {
+            if (!job->sides[v].gradient) continue;
+            work->sums[v] = sums;
+            memset(sums, 0, (size_t)(BLOCK * job->sides[v].stride) * sizeof *sums);
+            sums += BLOCK * job->sides[v].stride;
+        }
         for (int64_t j = 0; j < job->n; j += CHUNK) {
             if (kx_task_should_stop(task)) return KX_E_CANCELLED;
             const int64_t columns = job->n - j < CHUNK ? job->n - j : CHUNK;
-            for (int64_t c = 0; c < columns; c += PANEL) KX_TYPED(weigh)(job, work, i, rows, j + c, work->weights + c);
-            if (job->x->kind == KX_INDEPENDENCE_LAPLACE) KX_TYPED(multiply_rows)(job, work->weights, columns, i, rows, j, 1, sums);
-            else KX_TYPED(multiply_rows)(job, work->weights, columns, i, rows, j, 0, sums);
-        }
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t k = 0; k < d; k++) {
-                double value = sums[r * stride + k];
-                if (job->x->kind == KX_INDEPENDENCE_RBF)
-                    value = work->row_sums[r] * (double)((const KX_REAL *)job->centred)[(i + r) * stride + k] - value;
-                job->gradient[(i + r) * d + k] = job->factor * value;
+            for (int64_t c = 0; c < columns; c += PANEL) KX_TYPED(weigh)(job, work, i, rows, j + c, c);
+            for (int v = 0; v < 2; v++) {
+                const kx_gradient_side_t *side = &job->sides[v];
+                if (!side->gradient) continue;
+                const KX_REAL *weights = work->weights[v];
+                if (side->points->kind == KX_INDEPENDENCE_LAPLACE)
+                    KX_TYPED(multiply_rows)(side, weights, columns, i, rows, j, 1, work->sums[v]);
+                else KX_TYPED(multiply_rows)(side, weights, columns, i, rows, j, 0, work->sums[v]);
             }
+        }
+        for (int v = 0; v < 2; v++) {
+            const kx_gradient_side_t *side = &job->sides[v];
+            const int64_t d = side->points->dimension;
+            for (int64_t r = 0; r < rows && side->gradient; r++)
+                for (int64_t k = 0; k < d; k++) {
+                    double value = work->sums[v][r * side->stride + k];
+                    if (side->points->kind == KX_INDEPENDENCE_RBF)
+                        value = work->row_sums[v][r] * (double)((const KX_REAL *)side->centred)[(i + r) * side->stride + k] - value;
+                    side->gradient[(i + r) * d + k] = side->factor * value;
+                }
+        }
     }
     return KX_OK;
 }
@@ -181,49 +222,60 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_gradient)) KX_GRADIENT_PARAMETERS
     kx_status_t status = KX_KERNEL(kx_independence_check)(x, n);
     if (status == KX_OK) status = KX_KERNEL(kx_independence_check)(y, n);
     if (status != KX_OK) return status;
-    if (n == 0 || x->dimension == 0) return KX_OK;
-    if (!offsets_y || !gradient) return KX_E_ARGUMENT;
-    kx_independence_points_t derivative = *x;
-    kx_gradient_job_t job = {.x = x, .y = y, .derivative = &derivative, .n = n, .offsets = offsets_y, .constant = constant_y,
-                             .gradient = gradient};
-    job.factor = x->kind == KX_INDEPENDENCE_RBF ? -2 * x->gamma : x->kind == KX_INDEPENDENCE_LAPLACE ? -x->gamma : 1;
-    if (x->kind == KX_INDEPENDENCE_POLYNOMIAL) {
-        derivative.degree = x->degree > 0 ? x->degree - 1 : 0;
-        job.factor = x->gamma * (double)x->degree;
+    if (n == 0 || (!gradient_x && !gradient_y)) return KX_OK;
+    if ((gradient_x && !offsets_y) || (gradient_y && !offsets_x)) return KX_E_ARGUMENT;
+    kx_gradient_job_t job = {.n = n};
+    const kx_independence_points_t *const points[2] = {x, y};
+    const double *const offsets[2] = {offsets_x, offsets_y};
+    const double constants[2] = {constant_x, constant_y};
+    double *const gradients[2] = {gradient_x, gradient_y};
+    kx_layout_t layout = {0, 0}, work = {0, 0};
+    size_t packed_at[2], rows_at[2], offsets_at[2];
+    double size = 0;
+    const size_t mean_at = kx_layout_add(&layout, x->dimension > y->dimension ? x->dimension : y->dimension, sizeof(double));
+    kx_layout_add(&work, 1, sizeof(KX_TYPED(kx_gradient_work_t)));
+    for (int v = 0; v < 2; v++) {
+        kx_gradient_side_t *side = &job.sides[v];
+        const int64_t d = points[v]->dimension;
+        if (d > INT64_MAX / 1024) return KX_E_OVERFLOW;
+        const int kind = (int)points[v]->kind, is_wanted = gradients[v] && d > 0;
+        *side = (kx_gradient_side_t){.points = points[v], .slope = *points[v], .gradient = is_wanted ? gradients[v] : NULL,
+                                     .stride = kx_round_up(d, KX_LANES), .factor = 1, .constant = constants[v]};
+        side->shares = is_wanted && (kind == KX_INDEPENDENCE_RBF || kind == KX_INDEPENDENCE_LAPLACE);
+        side->has_slopes = is_wanted && kind == KX_INDEPENDENCE_POLYNOMIAL;
+        side->has_values = side->shares || (gradients[!v] && points[!v]->dimension > 0);
+        if (kind == KX_INDEPENDENCE_POLYNOMIAL) {
+            side->slope.degree = points[v]->degree > 0 ? points[v]->degree - 1 : 0;
+            side->factor = points[v]->gamma * (double)points[v]->degree;
+        } else if (side->shares) {
+            side->factor = kind == KX_INDEPENDENCE_RBF ? -2 * points[v]->gamma : -points[v]->gamma;
+        }
+        packed_at[v] = kx_layout_add(&layout, kx_round_up(n, PANEL), (size_t)(d + !d) * sizeof(KX_REAL));
+        rows_at[v] = kx_layout_add(&layout, is_wanted ? kx_round_up(n, ROWS) : 0, (size_t)(side->stride + !d) * sizeof(KX_REAL));
+        offsets_at[v] = kx_layout_add(&layout, kx_round_up(n, PANEL), sizeof(double));
+        kx_layout_add(&work, is_wanted ? BLOCK : 0, (size_t)(side->stride + !d) * sizeof(double));
+        size += (double)n * (double)n * (double)d;
     }
-    const int is_relative = x->kind == KX_INDEPENDENCE_RBF;
-    const int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1, d = x->dimension;
-    kx_layout_t layout = {0, 0};
-    if (d > INT64_MAX / 1024 || y->dimension > INT64_MAX / 1024) return KX_E_OVERFLOW;
-    job.stride = kx_round_up(d, KX_LANES);
-    const size_t x_at = kx_layout_add(&layout, kx_round_up(n, PANEL), (size_t)d * sizeof(KX_REAL));
-    const size_t y_at = kx_layout_add(&layout, kx_round_up(n, PANEL), (size_t)(y->dimension + !y->dimension) * sizeof(KX_REAL));
-    const size_t centred_at = kx_layout_add(&layout, kx_round_up(n, ROWS), (size_t)job.stride * sizeof(KX_REAL));
-    const size_t mean_at = kx_layout_add(&layout, d, sizeof(double)), works_at = layout.bytes;
-    kx_layout_add(&layout, 1, sizeof(KX_TYPED(kx_gradient_work_t)));
-    kx_layout_add(&layout, BLOCK, (size_t)job.stride * sizeof(double));
-    job.work_bytes = layout.bytes - works_at;
-    for (int64_t w = 1; w < workers; w++) kx_layout_add(&layout, 1, job.work_bytes);
-    if (layout.overflow) return KX_E_OVERFLOW;
+    const size_t works_at = layout.bytes;
+    job.work_bytes = work.bytes;
+    for (int64_t w = 0; w < (ctx && ctx->workers > 1 ? ctx->workers : 1); w++) kx_layout_add(&layout, 1, job.work_bytes);
+    if (layout.overflow || work.overflow) return KX_E_OVERFLOW;
     char *block = kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
-    KX_KERNEL(KX_TYPED(kx_independence_pack))(x, n, (KX_REAL *)(block + x_at));
-    KX_KERNEL(KX_TYPED(kx_independence_pack))(y, n, (KX_REAL *)(block + y_at));
-    KX_REAL *centred = (KX_REAL *)(block + centred_at);
-    double *mean = (double *)(block + mean_at);
-    KX_TYPED(centre)(x, n, job.stride, mean, centred);
-    if (!is_relative)
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t k = 0; k < d; k++)
-                centred[i * job.stride + k] = ((const KX_REAL *)((const char *)x->points + i * x->row_stride))[k];
-    for (int64_t i = n; i % ROWS; i++) memset(centred + i * job.stride, 0, (size_t)job.stride * sizeof *centred);
-    job.packed_x = block + x_at;
-    job.packed_y = block + y_at;
-    job.centred = centred;
+    for (int v = 0; v < 2; v++) {
+        kx_gradient_side_t *side = &job.sides[v];
+        KX_KERNEL(KX_TYPED(kx_independence_pack))(side->points, n, (KX_REAL *)(block + packed_at[v]));
+        if (side->gradient) KX_TYPED(copy_rows)(side, n, (double *)(block + mean_at), (KX_REAL *)(block + rows_at[v]));
+        double *padded = (double *)(block + offsets_at[v]);
+        memset(padded, 0, (size_t)kx_round_up(n, PANEL) * sizeof *padded);
+        if (offsets[v]) memcpy(padded, offsets[v], (size_t)n * sizeof *padded);
+        side->packed = block + packed_at[v];
+        side->centred = block + rows_at[v];
+        side->offsets = padded;
+    }
     job.works = block + works_at;
     const int64_t blocks = (n + BLOCK - 1) / BLOCK;
-    const int is_small = (double)n * (double)n * (double)(d + y->dimension) < KX_SERIAL_WORK;
-    status = kx_parallel_for(ctx, blocks, is_small ? blocks : 1, KX_TYPED(differentiate), &job);
+    status = kx_parallel_for(ctx, blocks, size < KX_SERIAL_WORK ? blocks : 1, KX_TYPED(differentiate), &job);
     kx_release(ctx, block);
     return status;
 }

@@ -783,10 +783,12 @@ cdef extern from "kexue/kx_independence.h" nogil:
         const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *sums)
     kx_status_t kx_independence_gradient_f32(
         const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,
-        const double *offsets_y, double constant_y, double *gradient)
+        const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *gradient_x,
+        double *gradient_y)
     kx_status_t kx_independence_gradient_f64(
         const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,
-        const double *offsets_y, double constant_y, double *gradient)
+        const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *gradient_x,
+        double *gradient_y)
     kx_status_t kx_independence_matrix_f32(
         const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *others,
         int64_t n, int64_t m, float *matrix)

@@ -62,11 +62,14 @@ kx_status_t kx_independence_centred_sums_f64(const kx_ctx_t *ctx, const kx_indep
                                              const kx_independence_points_t *y, int64_t n, const double *offsets_x, double constant_x,
                                              const double *offsets_y, double constant_y, double *sums);
 
-/* gradient[i] (x's dimension, contiguous) = sum over j != i of B[i, j] dK[i, j] / dx_i. |t|' is 0 at t = 0. */
+/* With A and B as above, gradient_x[i] (x's dimension, contiguous) = sum over j != i of B[i, j] dK[i, j] / dx_i, and gradient_y[i] that of
+   A[i, j] dL[i, j] / dy_i; each may be NULL, and then so may the other side's offsets. |t|' is 0 at t = 0. */
 kx_status_t kx_independence_gradient_f32(const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y,
-                                         int64_t n, const double *offsets_y, double constant_y, double *gradient);
+                                         int64_t n, const double *offsets_x, double constant_x, const double *offsets_y,
+                                         double constant_y, double *gradient_x, double *gradient_y);
 kx_status_t kx_independence_gradient_f64(const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y,
-                                         int64_t n, const double *offsets_y, double constant_y, double *gradient);
+                                         int64_t n, const double *offsets_x, double constant_x, const double *offsets_y,
+                                         double constant_y, double *gradient_x, double *gradient_y);
 
 /* matrix[i, j] = the kernel of x_i and others_j, contiguous; others may be x, and then the matrix is symmetric to the bit. */
 kx_status_t kx_independence_matrix_f32(const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *others,
