@@ -327,6 +327,25 @@ def test_gradient_of_the_squared_distance(form, rng):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [1e-3, 1e-6, 1e-10])
+def test_gradient_of_the_squared_distance_of_nearly_equal_covariances(size, form, rng):
+    """The gradient is small as well: relative to itself, not to the identity less which the map is."""
+    mean, scale, _, other = random_pair(rng, (), 4, form)
+    pair = (mean, scale, mean, scale + size * other)
+    expected = reference.gradient(reference.w2_squared, pair, form)
+    for result, wanted in zip(gaussian_w2_grad(*pair, squared=True, form=form), expected, strict=True):
+        np.testing.assert_allclose(result, wanted, rtol=1e-11, atol=1e-11 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gradient_by_equal_covariances_is_zero(form, dtype, rng):
+    mean_p, scale, mean_q, _ = random_pair(rng, (9,), 5, form, dtype)
+    for size in (1, 1e-20):
+        gradients = gaussian_w2_grad(mean_p * size, scale, mean_q * size, scale, form=form)
+        assert [gradient.any() for gradient in gradients] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("n", [17, 40])
 @pytest.mark.parametrize("name", PAIRS)
 def test_gradients_along_a_direction(name, n, form, rng):
