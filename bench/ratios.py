@@ -27,7 +27,10 @@ from typing import Any
 import numpy as np
 import workloads
 import workloads_activations
+import workloads_density
 import workloads_entropy
+import workloads_gaussians
+import workloads_independence
 from workloads import Workload, machine, pinned_threads
 
 
@@ -186,6 +189,88 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         for rows, neighbors in ((2000, None), (10_000, 90))
         for dtype in ("float64", "float32")
     ),
+    *(
+        (partial(workloads_independence.hsic, n), {"scikit-learn": goal, **others})
+        for n, goal, others in (
+            (500, Goal(3.5, 4), {"hyppo": Goal(required=12), "tr(KJLJ)": Goal()}),
+            (2000, Goal(4.5, 5), {"tr(KJLJ)": Goal()}),
+            (10_000, Goal(10, 12), {}),
+        )
+    ),
+    *((partial(workloads_independence.hsic, n, workers=2), {"scikit-learn": Goal()}) for n in (2000, 10_000)),
+    *((partial(workloads_independence.hsic, n, dtype="float32"), {"scikit-learn": Goal()}) for n in (2000, 10_000)),
+    (
+        partial(workloads_independence.hsic_test, 500),
+        {"NumPy's gather": Goal(10, 13), "hyppo": Goal(required=3000)},
+    ),
+    (partial(workloads_independence.hsic_test, 2000), {"NumPy's gather": Goal(target=15)}),
+    (partial(workloads_independence.hsic_test_gamma, 1000), {"NumPy": Goal()}),
+    (partial(workloads_independence.hsic_gradient, 1000), {"NumPy": Goal(), "torch": Goal()}),
+    *(
+        (partial(workloads_independence.hsic_from_kernels, name, 1000), {"NumPy": Goal()})
+        for name in ("hsic_from_kernels", "hsic_from_kernels_unbiased")
+    ),
+    (partial(workloads_independence.normalized_hsic, 500), {"NumPy": Goal()}),
+    (partial(workloads_independence.hsic_block, 20_000, 10, 200), {"scikit-learn": Goal()}),
+    (
+        partial(workloads_independence.hsic_random_features, 20_000, 10, 1024),
+        {"NumPy": Goal(), "kexue's hsic": Goal()},
+    ),
+    (partial(workloads_independence.hsic_streaming, 4000), {"scikit-learn": Goal()}),
+    (
+        partial(workloads_independence.cka, "linear", 2000, 200),
+        {"NumPy, features": Goal(), "NumPy, Gram matrices": Goal()},
+    ),
+    (partial(workloads_independence.cka, "rbf", 500, 50), {"scikit-learn": Goal(), "hyppo": Goal()}),
+    (partial(workloads_independence.cka_matrix, 8, 2000, 128), {"NumPy": Goal()}),
+    *(
+        (partial(workloads_independence.kernel, name, 1000, dtype=dtype), {"scikit-learn": Goal()})
+        for name in ("rbf_kernel", "laplace_kernel", "polynomial_kernel")
+        for dtype in ("float64", "float32")
+    ),
+    (partial(workloads_independence.median_bandwidth, 2000), {"SciPy and NumPy": Goal()}),
+    *(
+        (
+            partial(workloads_gaussians.gaussian_kl, d, dtype),
+            {"torch": goal, "torch unchecked": goal, "NumPy": Goal()},
+        )
+        for d, dtype, goal in (
+            (16, "float64", Goal(10, 11)),
+            (64, "float64", Goal(8, 9)),
+            (16, "float32", Goal()),
+            (64, "float32", Goal()),
+        )
+    ),
+    (partial(workloads_gaussians.gaussian_kl_diagonal, 64), {"torch": Goal(), "NumPy": Goal()}),
+    *(
+        (
+            partial(workloads_gaussians.gaussian_w2, d),
+            {"NumPy": goal, "SciPy's sqrtm": Goal(required=40), "POT": Goal()},
+        )
+        for d, goal in ((16, Goal(4.5, 5)), (64, Goal(3, 3.5)))
+    ),
+    *(
+        (partial(workloads_gaussians.gaussian, name, d), {"NumPy": Goal()})
+        for name in (
+            "gaussian_entropy",
+            "gaussian_bhattacharyya",
+            "gaussian_ot_map",
+            "gaussian_kl_grad",
+            "gaussian_w2_grad",
+        )
+        for d in (16, 64)
+    ),
+    *(
+        (partial(workloads_gaussians.frechet_distance, n, d), {"SciPy's sqrtm": Goal()})
+        for n, d in ((2000, 64), (2000, 512), (300, 512))
+    ),
+    *(
+        (partial(workloads_density.reduction, name, 10_000, 50, dtype), {"torch": Goal(), "SciPy": Goal()})
+        for name in ("iwae_bound", "iwae_bound_grad", "effective_sample_size")
+        for dtype in ("float64", "float32")
+    ),
+    (partial(workloads_density.gaussian_logpdf_diag, 20_000, 50, "float64"), {"torch": Goal(), "SciPy": Goal()}),
+    (partial(workloads_density.log_density_estimate, 20_000, 20, 200), {"torch": Goal(), "NumPy": Goal()}),
 ]
 
 

@@ -109,7 +109,7 @@ def machine() -> dict[str, Any]:
         "huge_pages": os.environ.get("NUMPY_MADVISE_HUGEPAGE", "1") != "0",
         "platform": sys.platform,
         **{name: version(name) for name in ("POT", "gensim", "scikit-learn")},
-        **{name: version(name) for name in ("torch", "openTSNE") if find_spec(name) is not None},
+        **{name: version(name) for name in ("torch", "openTSNE", "hyppo") if find_spec(name) is not None},
     }
 
 

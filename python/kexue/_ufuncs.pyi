@@ -50,6 +50,8 @@ gelu: np.ufunc
 gelu_grad: np.ufunc
 gelu_tanh: np.ufunc
 gelu_tanh_grad: np.ufunc
+hsic_from_kernels: np.ufunc
+hsic_from_kernels_unbiased: np.ufunc
 log_softmax: np.ufunc
 log_softmax_vjp: np.ufunc
 logsumexp: np.ufunc

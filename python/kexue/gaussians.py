@@ -1,5 +1,6 @@
-"""Gaussians: entropy, divergences, distances and the optimal map between them, in batches, with gradients."""
+"""Gaussians: entropy, divergences, distances and maps between them, in batches, with gradients; Frechet distance."""
 
+from kexue._frechet import frechet_distance, frechet_distance_from_statistics
 from kexue._gaussian_divergences import (
     gaussian_bhattacharyya,
     gaussian_bhattacharyya_grad,
@@ -14,6 +15,8 @@ from kexue._gaussian_transport import GaussianMap, gaussian_ot_map, gaussian_w2,
 
 __all__ = [
     "GaussianMap",
+    "frechet_distance",
+    "frechet_distance_from_statistics",
     "gaussian_bhattacharyya",
     "gaussian_bhattacharyya_grad",
     "gaussian_entropy",

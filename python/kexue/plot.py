@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+import kexue
 from kexue import KexueValueError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-__all__ = ["transport"]
+__all__ = ["cka", "transport"]
 
 _BAR_WIDTH = 0.03  # of the distance between the outer edges of the two columns of bars
 _LINE_HEIGHT = 1.3  # of the font size
 _LARGEST_SHARE_OF_LABELS = 0.75  # of the height; beyond, the font shrinks, so that weights stay comparable
 _GAP = 0.25  # between words, of the height of a line
 _LONGEST_LABEL = 30
+_MOST_VALUES = 12  # rows or columns of a matrix whose values are written into it
 _SWEEPS = 12  # the order of 60 words seldom gets better after four
 # Families with Chinese, Japanese or Korean characters, as they are called on the common systems.
 _EAST_ASIAN_FONTS = (
@@ -218,6 +220,129 @@ def transport(
     return ax
 
 
+def cka(
+    matrix_or_layers: Any,
+    layers_b: Any = None,
+    *,
+    labels_a: Sequence[Any] | None = None,
+    labels_b: Sequence[Any] | None = None,
+    values: bool | None = None,
+    colorbar_label: str | None = "CKA",
+    cmap: str | Colormap = "magma",
+    ax: Axes | None = None,
+    **options: Any,
+) -> Axes:
+    """Draw how similar the layers of a network, or of two, are: a square for each pair.
+
+    The first layer is at the bottom left, so that depth grows upwards and to the right.
+
+    Parameters
+    ----------
+    matrix_or_layers : array_like of shape (m, n), or sequence or mapping of arrays of shape (items, d)
+        What `kexue.cka_matrix` returned, or the activations that it takes as `layers_a`.
+    layers_b : sequence or mapping of arrays, optional
+        The other network's activations.
+    labels_a, labels_b : sequence of length m and n, optional
+        What to write at the rows and columns; by default the keys of a mapping, or numbers. Texts are shown literally.
+        Of layers without `layers_b`, `labels_a` stands at both.
+    values : bool, optional
+        Write the values into the squares; by default where there are no more than 12 rows and columns.
+    colorbar_label : str or None
+        Text at the colour bar; None leaves the colour bar out.
+    cmap : str or Colormap
+        Colours from 0, or the lowest value if it is negative, to 1.
+    ax : Axes, optional
+        Where to draw. By default a new figure of pyplot.
+    **options
+        Of `kexue.cka_matrix` for layers: `kernel`, `debiased` and so on.
+
+    Returns
+    -------
+    Axes
+        Row i of the matrix is at y = i, column j at x = j. The picture is an `AxesImage`.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    KexueValueError
+        If the matrix is not two-dimensional, is empty, or has an entry that is NaN or infinite; if the number of labels
+        is not that of its rows or columns; and as `kexue.cka_matrix`. Nothing is drawn then.
+    TypeError
+        If the matrix does not hold real numbers, or there are options for a matrix.
+
+    See Also
+    --------
+    kexue.cka_matrix
+
+    Notes
+    -----
+    A list of two-dimensional arrays is layers, and so is one array of three dimensions; an array of two dimensions,
+    or a list of rows, is a matrix.
+
+    Examples
+    --------
+    >>> import kexue.plot
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> rng = np.random.default_rng(0)
+    >>> first = rng.normal(size=(100, 8))
+    >>> layers = {"input": first, "hidden": np.tanh(first @ rng.normal(size=(8, 16)))}
+    >>> ax = kexue.plot.cka(layers, ax=Figure(layout="constrained").subplots())
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['input', 'hidden']
+    >>> ax.images[0].get_array().shape
+    (2, 2)
+    """
+    require_matplotlib()
+    from matplotlib import colormaps
+
+    if _are_layers(matrix_or_layers) or layers_b is not None:
+        matrix = kexue.cka_matrix(matrix_or_layers, layers_b, **options)
+        labels_a = _keys(matrix_or_layers) if labels_a is None else labels_a
+        if labels_b is None:
+            labels_b = labels_a if layers_b is None else _keys(layers_b)
+    elif options:
+        raise TypeError(f"a matrix has no options, but got {', '.join(options)}")
+    else:
+        matrix = _as_matrix("matrix_or_layers", matrix_or_layers)
+    if matrix.size == 0:
+        raise KexueValueError(f"matrix_or_layers is empty: its shape is {matrix.shape}")
+    rows, columns = np.nonzero(~np.isfinite(matrix))
+    _refuse("matrix_or_layers", np.ones(len(rows), dtype=bool), rows, columns, matrix[rows, columns], "is {}")
+    rows, columns = matrix.shape
+    labels = [
+        _labels("labels_a", labels_a, rows, "rows", of="the matrix"),
+        _labels("labels_b", labels_b, columns, "columns", of="the matrix"),
+    ]
+    colormap = colormaps.get_cmap(cmap)  # here, so that no figure is made when there is none of that name
+
+    if ax is None:
+        from matplotlib import pyplot
+
+        size = min(max(3.5, 1.8 + 0.35 * max(rows, columns)), 20.0)
+        _, ax = pyplot.subplots(figsize=(1.2 * size, size), layout="constrained")
+    lowest = min(0.0, float(matrix.min()))
+    image = ax.imshow(matrix, cmap=colormap, vmin=lowest, vmax=1.0, origin="lower", interpolation="nearest")
+    family = _font_family(labels)
+    for side, axis in zip(labels, (ax.yaxis, ax.xaxis), strict=True):
+        axis.set_ticks(np.arange(len(side)), side)
+        for text in axis.get_ticklabels():
+            text.set(parse_math=False, usetex=False, fontfamily=family)
+    if any(len(label) > 3 for label in labels[1]):
+        for text in ax.get_xticklabels():
+            text.set(rotation=45, ha="right", rotation_mode="anchor")
+    if max(matrix.shape) <= _MOST_VALUES if values is None else values:
+        for (i, j), value in np.ndenumerate(matrix):
+            red, green, blue, _ = colormap(image.norm(value))
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+            color = "white" if dark else "black"
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize="small", color=color)
+    if colorbar_label is not None:
+        ax.figure.colorbar(image, ax=ax, label=colorbar_label)
+    return ax
+
+
 def require_matplotlib() -> None:
     """Raise an ImportError that says what to install where matplotlib is missing."""
     try:
@@ -287,7 +412,17 @@ def _refuse(name: str, bad: np.ndarray, rows: np.ndarray, columns: np.ndarray, v
         raise KexueValueError(f"{name}[{rows[k]}, {columns[k]}] {what.format(values[k])}")
 
 
-def _labels(name: str, labels: Any, count: int, axis: str) -> list[str]:
+def _are_layers(value: Any) -> bool:
+    if isinstance(value, Mapping) or getattr(value, "ndim", 0) == 3:
+        return True
+    return isinstance(value, (list, tuple)) and any(getattr(item, "ndim", 0) == 2 for item in value)
+
+
+def _keys(layers: Any) -> list[Any] | None:
+    return list(layers) if isinstance(layers, Mapping) else None
+
+
+def _labels(name: str, labels: Any, count: int, axis: str, *, of: str = "plan") -> list[str]:
     if labels is None:
         return [str(number) for number in range(count)]
     if isinstance(labels, (str, bytes)):
@@ -297,7 +432,7 @@ def _labels(name: str, labels: Any, count: int, axis: str) -> list[str]:
     except TypeError:
         raise TypeError(f"{name} must be a sequence of labels, not {type(labels).__name__}") from None
     if len(texts) != count:
-        raise KexueValueError(f"{name} has {len(texts)} labels, but plan has {count} {axis}")
+        raise KexueValueError(f"{name} has {len(texts)} labels, but {of} has {count} {axis}")
     # A control character or half a surrogate pair would make an SVG file that no program reads.
     texts = ["".join(character if character.isprintable() else " " for character in text) for text in texts]
     return [text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…" for text in texts]

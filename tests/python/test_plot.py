@@ -357,6 +357,111 @@ class TestErrors:
             plot.transport(PLAN)
 
 
+MATRIX = np.array([[1.0, 0.5, 0.25], [0.4, -0.2, 0.0]])
+
+
+def draw_cka(*arguments, **options):
+    axes = Figure(figsize=(6, 5), layout="constrained").subplots()
+    assert plot.cka(*arguments, ax=axes, **options) is axes
+    return axes
+
+
+def ticks(axis):
+    return [text.get_text() for text in axis.get_ticklabels()]
+
+
+def layers(rng):
+    first = rng.normal(size=(30, 4))
+    return {"input": first, "hidden": np.tanh(first @ rng.normal(size=(4, 6)))}
+
+
+class TestCKA:
+    def test_picture_is_the_matrix(self):
+        axes = draw_cka(MATRIX)
+        np.testing.assert_array_equal(axes.images[0].get_array(), MATRIX)
+        assert axes.images[0].get_clim() == (-0.2, 1.0)
+        assert draw_cka(np.abs(MATRIX)).images[0].get_clim() == (0.0, 1.0)
+        # The first row is at the bottom.
+        assert axes.get_ylim() == (-0.5, 1.5)
+        assert axes.get_xlim() == (-0.5, 2.5)
+        assert (ticks(axes.yaxis), ticks(axes.xaxis)) == (["0", "1"], ["0", "1", "2"])
+        (bar,) = [other for other in axes.figure.axes if other is not axes]
+        assert bar.get_ylabel() == "CKA"
+        assert len(draw_cka(MATRIX, colorbar_label=None).figure.axes) == 1
+
+    def test_values(self):
+        shown = {text.get_position(): text.get_text() for text in draw_cka(MATRIX).texts}
+        assert shown == {(j, i): f"{value:.2f}" for (i, j), value in np.ndenumerate(MATRIX)}
+        assert draw_cka(MATRIX, values=False).texts[:] == []
+        assert draw_cka(np.ones((13, 2))).texts[:] == []
+        assert len(draw_cka(np.ones((13, 2)), values=True).texts) == 26
+
+    def test_values_can_be_read(self):
+        """Black on light squares and white on dark ones."""
+        axes = draw_cka(np.array([[0.0, 1.0]]), cmap="gray")
+        assert [text.get_color() for text in axes.texts] == ["white", "black"]
+
+    def test_layers(self, rng):
+        network = layers(rng)
+        axes = draw_cka(network)
+        np.testing.assert_array_equal(axes.images[0].get_array(), kexue.cka_matrix(network))
+        assert ticks(axes.yaxis) == ticks(axes.xaxis) == ["input", "hidden"]
+        other = [network["hidden"] ** 2, network["input"] ** 2, network["input"]]
+        axes = draw_cka(list(network.values()), other, kernel="rbf", debiased=True, labels_b=["a", "b", "$c"])
+        expected = kexue.cka_matrix(network, other, kernel="rbf", debiased=True)
+        np.testing.assert_array_equal(axes.images[0].get_array(), expected)
+        assert (ticks(axes.yaxis), ticks(axes.xaxis)) == (["0", "1"], ["a", "b", "$c"])
+        assert ticks(draw_cka(network, labels_a=["first", "second"]).xaxis) == ["first", "second"]
+        assert ticks(draw_cka(network, other).xaxis) == ["0", "1", "2"]
+        stack = np.stack(other[1:])
+        np.testing.assert_array_equal(draw_cka(stack).images[0].get_array(), kexue.cka_matrix(other[1:]))
+
+    def test_labels_are_literal(self):
+        axes = draw_cka(MATRIX, labels_a=["$a", "b_$"], labels_b=["x" * 40, "$\\", "c"])
+        assert ticks(axes.yaxis) == ["$a", "b_$"]
+        assert ticks(axes.xaxis) == ["x" * 29 + "…", "$\\", "c"]
+        axes.figure.savefig(io.BytesIO(), format="svg")
+
+    def test_own_figure(self):
+        before = pyplot.get_fignums()
+        axes = plot.cka(MATRIX)
+        (number,) = set(pyplot.get_fignums()) - set(before)
+        assert pyplot.figure(number) is axes.figure
+        pyplot.close(number)
+
+    def test_matrix_is_not_changed(self, layout, untouched, dtype):
+        matrix = layout(MATRIX.astype(dtype))
+        with untouched(matrix):
+            axes = draw_cka(matrix)
+        np.testing.assert_array_equal(axes.images[0].get_array(), MATRIX.astype(dtype))
+
+    @pytest.mark.parametrize(
+        ("arguments", "options", "error", "message"),
+        [
+            ((np.ones(3),), {}, KexueValueError, "matrix_or_layers must have 2 dimensions"),
+            ((np.ones((0, 3)),), {}, KexueValueError, "matrix_or_layers is empty: its shape is (0, 3)"),
+            (([[1.0, np.nan]],), {}, KexueValueError, "matrix_or_layers[0, 1] is nan"),
+            ((MATRIX,), {"labels_a": ["a"]}, KexueValueError, "labels_a has 1 labels, but the matrix has 2 rows"),
+            ((MATRIX,), {"labels_b": ["a"]}, KexueValueError, "labels_b has 1 labels, but the matrix has 3 columns"),
+            (([np.ones((3, 2)), np.ones((4, 2))],), {}, KexueValueError, "layers_a[1] has 4"),
+            (({},), {}, KexueValueError, "layers_a has no layers"),
+            ((MATRIX,), {"kernel": "rbf"}, TypeError, "a matrix has no options, but got kernel"),
+            (([["a"]],), {}, TypeError, "matrix_or_layers must hold real numbers"),
+            ((MATRIX,), {"cmap": "nothing"}, ValueError, "nothing"),
+        ],
+    )
+    def test_errors(self, arguments, options, error, message):
+        before = pyplot.get_fignums()
+        with pytest.raises(error, match=re.escape(message)):
+            plot.cka(*arguments, **options)
+        assert pyplot.get_fignums() == before
+
+    def test_without_matplotlib(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        with pytest.raises(ImportError, match=re.escape('kexue.plot needs matplotlib: pip install "kexue[plot]"')):
+            plot.cka(MATRIX)
+
+
 def test_import_loads_no_matplotlib():
     code = "import sys, kexue.plot; sys.exit('matplotlib' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -621,6 +621,24 @@ cdef extern from "kexue/kx_documents.h" nogil:
         ptrdiff_t row_stride, const kx_documents_t *queries, const double *query_vectors, int64_t query_vocabulary,
         ptrdiff_t query_row_stride, const kx_search_options_t *options, kx_search_results_t *results)
 
+cdef extern from "kexue/kx_independence_matrices.h" nogil:
+    kx_status_t kx_independence_from_kernels_f32(
+        const float *K, const float *L, int64_t count, int64_t n, ptrdiff_t K_stride, ptrdiff_t K_row_stride,
+        ptrdiff_t K_column_stride, ptrdiff_t L_stride, ptrdiff_t L_row_stride, ptrdiff_t L_column_stride, float *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_independence_from_kernels_unbiased_f32(
+        const float *K, const float *L, int64_t count, int64_t n, ptrdiff_t K_stride, ptrdiff_t K_row_stride,
+        ptrdiff_t K_column_stride, ptrdiff_t L_stride, ptrdiff_t L_row_stride, ptrdiff_t L_column_stride, float *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_independence_from_kernels_f64(
+        const double *K, const double *L, int64_t count, int64_t n, ptrdiff_t K_stride, ptrdiff_t K_row_stride,
+        ptrdiff_t K_column_stride, ptrdiff_t L_stride, ptrdiff_t L_row_stride, ptrdiff_t L_column_stride, double *out,
+        ptrdiff_t out_stride)
+    kx_status_t kx_independence_from_kernels_unbiased_f64(
+        const double *K, const double *L, int64_t count, int64_t n, ptrdiff_t K_stride, ptrdiff_t K_row_stride,
+        ptrdiff_t K_column_stride, ptrdiff_t L_stride, ptrdiff_t L_row_stride, ptrdiff_t L_column_stride, double *out,
+        ptrdiff_t out_stride)
+
 cdef extern from "kexue/kx_softmax.h" nogil:
     kx_status_t kx_softmax_f32(
         const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
@@ -727,6 +745,66 @@ cdef extern from "kexue/kx_entropy.h" nogil:
         const kx_ctx_t *ctx, const double *values, const int64_t *offsets, const double *gamma, const double *grad_q, int64_t rows,
         int64_t n, kx_entropy_domain_t domain, double *grad_values, double *grad_entropy)
 
+cdef extern from "kexue/kx_independence.h" nogil:
+    ctypedef enum kx_independence_kind_t:
+        KX_INDEPENDENCE_LINEAR
+        KX_INDEPENDENCE_POLYNOMIAL
+        KX_INDEPENDENCE_RBF
+        KX_INDEPENDENCE_LAPLACE
+
+    ctypedef struct kx_independence_points_t:
+        const void *points
+        int64_t dimension
+        ptrdiff_t row_stride
+        kx_independence_kind_t kind
+        double gamma
+        double coef0
+        int32_t degree
+
+    kx_status_t kx_independence_sums_f32(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,
+        double *row_sums_x, double *row_sums_y, double *sums)
+    kx_status_t kx_independence_sums_f64(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,
+        double *row_sums_x, double *row_sums_y, double *sums)
+    kx_status_t kx_independence_cross_sums_f32(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *others_x,
+        const kx_independence_points_t *y, const kx_independence_points_t *others_y, int64_t n, int64_t m,
+        double *row_sums_x, double *column_sums_x, double *row_sums_y, double *column_sums_y, double *sums)
+    kx_status_t kx_independence_cross_sums_f64(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *others_x,
+        const kx_independence_points_t *y, const kx_independence_points_t *others_y, int64_t n, int64_t m,
+        double *row_sums_x, double *column_sums_x, double *row_sums_y, double *column_sums_y, double *sums)
+    kx_status_t kx_independence_centred_sums_f32(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,
+        const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *sums)
+    kx_status_t kx_independence_centred_sums_f64(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,
+        const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *sums)
+    kx_status_t kx_independence_gradient_f32(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,
+        const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *gradient_x,
+        double *gradient_y)
+    kx_status_t kx_independence_gradient_f64(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *y, int64_t n,
+        const double *offsets_x, double constant_x, const double *offsets_y, double constant_y, double *gradient_x,
+        double *gradient_y)
+    kx_status_t kx_independence_matrix_f32(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *others,
+        int64_t n, int64_t m, float *matrix)
+    kx_status_t kx_independence_matrix_f64(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, const kx_independence_points_t *others,
+        int64_t n, int64_t m, double *matrix)
+    kx_status_t kx_independence_permutation_sums_f32(
+        const kx_ctx_t *ctx, const float *k, const float *l, int64_t n, const int32_t *permutations, int64_t
+        count, double *sums)
+    kx_status_t kx_independence_permutation_sums_f64(
+        const kx_ctx_t *ctx, const double *k, const double *l, int64_t n, const int32_t *permutations, int64_t
+        count, double *sums)
+    kx_status_t kx_independence_median_distance_f32(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, int64_t n, double *median)
+    kx_status_t kx_independence_median_distance_f64(
+        const kx_ctx_t *ctx, const kx_independence_points_t *x, int64_t n, double *median)
 
 cdef extern from "kexue/kx_gaussians.h" nogil:
     ctypedef enum kx_gaussian_form_t:

@@ -9,6 +9,8 @@
 #include "kx_documents.h"
 #include "kx_entropy.h"
 #include "kx_gaussians.h"
+#include "kx_independence.h"
+#include "kx_independence_matrices.h"
 #include "kx_sinkhorn.h"
 #include "kx_smoothing.h"
 #include "kx_softmax.h"

@@ -61,8 +61,8 @@ kx_status_t kx_gaussian_kl_f64(const kx_ctx_t *ctx, const kx_batch_t *mean_p, co
                                ptrdiff_t out_stride);
 
 /* out[i] = 1/8 D^T S^-1 D + 1/2 log(det S / sqrt(det Sp det Sq)), S = (Sp + Sq) / 2: the Bhattacharyya distance. Of equal
-   arguments exactly 0, never below, and small ones keep their digits: where the distance is below 1/64, it is made from the
-   difference of the covariances, at three times the work. Factors' or variances' diagonals may have zeros as long as S is
+   arguments exactly 0, never below, and small ones keep their digits: where the covariances' part of it is below 1/64,
+   that is made from their difference, at three times the work. Factors' or variances' diagonals may have zeros as long as S is
    positive definite: +inf. */
 kx_status_t kx_gaussian_bhattacharyya_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
                                           const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
