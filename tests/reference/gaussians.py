@@ -1,4 +1,4 @@
-"""Slow, obvious oracles for Gaussians: mpmath in 50 digits (or those of mpmath.workdps, if more), NumPy for large sizes.
+"""Slow, obvious oracles for Gaussians: mpmath in 50 digits (or in those of mpmath.workdps), NumPy for large sizes.
 
 A Gaussian is a mean and a scale; the scale is a covariance matrix, a lower Cholesky factor, or a vector of variances.
 Gradients are differences of the function, so that no formula of theirs is taken for granted.
