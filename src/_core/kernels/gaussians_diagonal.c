@@ -10,6 +10,8 @@
 #include "runtime/flags.h"
 
 enum { BLOCK = 32 };
+static const double LEAST_f64 = 0x1p-1074;
+static const float LEAST_f32 = 0x1p-149f;
 
 typedef struct total {
     kx_f64v sum, lost;
@@ -29,7 +31,13 @@ static inline kx_f64v total_of(const total *t) {
 
 /* 2 KL of one dimension; D is the means' difference. */
 static inline kx_f64v kl_term(kx_f64v difference, kx_f64v p, kx_f64v q) {
-    const kx_f64v excess = kx_lanes_log1p_excess(kx_f64v_div(kx_f64v_sub(p, q), q), kx_f64v_div(p, q));
+    const kx_f64v change = kx_f64v_sub(p, q);
+    if (kx_f64v_all_between(q, 1e-300, 1e300)) { /* a division is as long as everything else here */
+        const kx_f64v inverse = kx_f64v_div(kx_f64v_set(1), q);
+        const kx_f64v excess = kx_lanes_log1p_excess(kx_f64v_mul(change, inverse), kx_f64v_mul(p, inverse));
+        return kx_f64v_fma(kx_f64v_mul(difference, inverse), difference, excess);
+    }
+    const kx_f64v excess = kx_lanes_log1p_excess(kx_f64v_div(change, q), kx_f64v_div(p, q));
     return kx_f64v_fma(kx_f64v_div(difference, q), difference, excess);
 }
 
@@ -73,6 +81,7 @@ static inline kx_f64v bhattacharyya_term(kx_f64v difference, kx_f64v p, kx_f64v 
 #define WIDE(p) KX_TYPED(kx_lanes_wide)(p)
 enum { KX_TYPED(PARTS) = KX_LANES / KX_F64_LANES };
 #define PARTS KX_TYPED(PARTS)
+#define MASK_BITS KX_PASTE(KX_PASTE(kx_, KX_SUFFIX), m_bits)
 
 /* Entries begin .. of `count` items. */
 static void KX_TYPED(read_block)(const kx_batch_t *vector, int64_t first, int64_t count, int64_t begin, int64_t width,
@@ -83,13 +92,11 @@ static void KX_TYPED(read_block)(const kx_batch_t *vector, int64_t first, int64_
 
 /* A bit for each lane that has an entry which is not > 0, or not >= 0. */
 static unsigned KX_TYPED(find_bad)(const KX_REAL *variances, int64_t width, int allow_zero) {
-    unsigned bad = 0;
-    for (int64_t i = 0; i < width; i++)
-        for (int l = 0; l < KX_LANES; l++) {
-            const KX_REAL v = variances[i * KX_LANES + l];
-            bad |= (unsigned)!(allow_zero ? v >= 0 : v > 0) << l;
-        }
-    return bad;
+    /* -0 is above the largest negative number; a NaN is above nothing. */
+    const KX_VECTOR bound = V(set)(allow_zero ? -KX_TYPED(LEAST) : 0);
+    unsigned good = (1u << KX_LANES) - 1;
+    for (int64_t i = 0; i < width; i++) good &= MASK_BITS(V(less)(bound, V(load)(variances + i * KX_LANES)));
+    return good ^ ((1u << KX_LANES) - 1);
 }
 
 static void KX_TYPED(write)(KX_REAL *out, ptrdiff_t stride, int64_t first, int64_t count, const double *values, unsigned bad) {
@@ -256,5 +263,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_diagonal_gradient))(const kx_gaussian
 #undef V
 #undef WIDE
 #undef PARTS
+#undef MASK_BITS
 #endif
 #endif
