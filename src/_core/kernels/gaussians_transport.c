@@ -291,35 +291,58 @@ static kx_status_t run_groups(task *t) {
     return finish_pending(t);
 }
 
-/* sqrt(vp) - sqrt(vq) */
-static double standard_deviation_difference(double vp, double vq) {
-    const double sum = sqrt(vp) + sqrt(vq);
-    return sum > 0 ? (vp - vq) / sum : sum;
+enum { ENTRIES = 64 };
+
+/* `width` entries of a vector to `to`, `fill` in the rest of the last lanes. */
+static void read_entries(const kx_batch_t *from, int64_t item, int64_t begin, int64_t width, int is_float, double fill, double *to) {
+    const char *entries = (const char *)from->data + item * from->batch + begin * from->row;
+    if (!is_float && from->row == sizeof(double)) memcpy(to, entries, (size_t)width * sizeof *to);
+    else
+        for (int64_t j = 0; j < width; j++) to[j] = kx_transport_read(entries + j * from->row, is_float);
+    for (int64_t j = width; j % LANES; j++) to[j] = fill;
 }
 
-/* Of diagonal covariances: differences are divided by a power of two near the largest, so that no square over- or underflows. */
-static void run_diagonal(task *t) {
-    const kx_batch_t *const operands[] = {t->mean_p, t->mean_q, t->cov_p, t->cov_q};
-    for (int64_t i = 0; i < t->items; i++) {
-        double largest = 0, sum = 0, scale = 1;
-        int is_invalid = 0, exponent = 0;
-        for (int pass = 0; pass < 2; pass++) {
-            for (int64_t j = 0; j < t->n; j++) {
-                double x[4];
-                for (int k = 0; k < 4; k++)
-                    x[k] = kx_transport_read((const char *)operands[k]->data + i * operands[k]->batch + j * operands[k]->row,
-                                             t->is_float);
-                is_invalid |= !(x[2] >= 0 && x[3] >= 0 && x[2] < (double)INFINITY && x[3] < (double)INFINITY);
-                const double d = (x[0] - x[1]) * scale, s = standard_deviation_difference(x[2], x[3]) * scale;
-                if (pass == 0) largest = fmax(largest, fmax(fabs(d), fabs(s)));
-                else sum += d * d + s * s;
-            }
-            if (pass == 0) {
-                exponent = kx_transport_exponent(largest);
-                scale = ldexp(1, -exponent);
-            }
+/* The sum of the squares of (m_p - m_q) scale and of (sqrt(v_p) - sqrt(v_q)) scale; *largest: what is squared, at most. 0 if a variance is
+   none. */
+static int sum_diagonal(const task *t, int64_t item, double scale, double *sum, double *largest) {
+    const kx_f64v zero = kx_f64v_set(0), below_zero = kx_f64v_set(-0x1p-1074), infinity = kx_f64v_set((double)INFINITY);
+    kx_f64v total = zero, top = zero;
+    unsigned good = (1u << LANES) - 1;
+    double mean_p[ENTRIES], mean_q[ENTRIES], p[ENTRIES], q[ENTRIES];
+    for (int64_t begin = 0; begin < t->n; begin += ENTRIES) {
+        const int64_t width = t->n - begin < ENTRIES ? t->n - begin : ENTRIES;
+        read_entries(t->mean_p, item, begin, width, t->is_float, 0, mean_p);
+        read_entries(t->mean_q, item, begin, width, t->is_float, 0, mean_q);
+        read_entries(t->cov_p, item, begin, width, t->is_float, 1, p);
+        read_entries(t->cov_q, item, begin, width, t->is_float, 1, q);
+        for (int64_t j = 0; j < width; j += LANES) {
+            const kx_f64v vp = kx_f64v_load(p + j), vq = kx_f64v_load(q + j), unit = kx_f64v_set(scale);
+            good &= kx_f64m_bits(kx_f64v_less(below_zero, vp)) & kx_f64m_bits(kx_f64v_less(below_zero, vq)) &
+                    kx_f64m_bits(kx_f64v_less(vp, infinity)) & kx_f64m_bits(kx_f64v_less(vq, infinity));
+            const kx_f64v roots = kx_f64v_add(kx_f64v_sqrt(vp), kx_f64v_sqrt(vq)); /* (v_p - v_q) / roots does not cancel */
+            const kx_f64m is_positive = kx_f64v_less(zero, roots);
+            const kx_f64v quotient = kx_f64v_div(kx_f64v_sub(vp, vq), kx_f64v_select(is_positive, roots, kx_f64v_set(1)));
+            const kx_f64v d = kx_f64v_mul(kx_f64v_sub(kx_f64v_load(mean_p + j), kx_f64v_load(mean_q + j)), unit);
+            const kx_f64v s = kx_f64v_mul(quotient, unit);
+            total = kx_f64v_fma(d, d, kx_f64v_fma(s, s, total));
+            top = kx_f64v_max(kx_f64v_abs(d), kx_f64v_max(kx_f64v_abs(s), top));
         }
-        if (is_invalid) sum = (double)NAN, t->is_invalid = 1;
+    }
+    double lanes[LANES];
+    kx_f64v_store(lanes, top);
+    *largest = 0;
+    for (int l = 0; l < LANES; l++) *largest = fmax(*largest, lanes[l]);
+    *sum = kx_f64v_sum(total);
+    return good == (1u << LANES) - 1;
+}
+
+/* Of diagonal covariances. Where squares would over- or underflow, they are those of differences divided by a power of two near the largest. */
+static void run_diagonal(task *t) {
+    for (int64_t i = 0; i < t->items; i++) {
+        double sum, largest;
+        const int is_valid = sum_diagonal(t, i, 1, &sum, &largest), exponent = kx_transport_exponent(largest);
+        if (exponent) sum_diagonal(t, i, ldexp(1, -exponent), &sum, &largest);
+        if (!is_valid) sum = (double)NAN, t->is_invalid = 1;
         double value = t->is_squared ? sum : sqrt(sum);
         if (exponent) value = ldexp(value, t->is_squared ? 2 * exponent : exponent);
         if (kx_transport_write(t->out + i * t->out_stride, value, t->is_float) && isfinite(sum)) t->is_overflow = 1;
