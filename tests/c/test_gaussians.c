@@ -475,11 +475,11 @@ static void test_singular(int form, int is_single) {
     const int64_t n = 5, spot = form == KX_GAUSSIAN_CHOLESKY ? 2 * n + 2 : 2;
     const double inf = (double)INFINITY, nan = (double)NAN;
     const double expected[2][FUNCTIONS] = {{-inf, inf, inf, 1}, {0, nan, inf, 1}}; /* of p, of q */
-    for (int side = 0; side < 2; side++)
-        for (int function = side; function < FUNCTIONS; function++) {
+    for (int trial = 0; trial < 4; trial++)
+        for (int side = trial % 2, function = side; function < FUNCTIONS; function++) {
             problem o = make_problem(form, n, 3, is_single, layouts, 0);
             batch *b = side ? &o.q : &o.p;
-            b->values[b->entries + spot] = 0;
+            b->values[b->entries + spot] = trial < 2 ? 0 : (real)-0.0;
             fill_batch(b, n, 1);
             double values[3];
             feclearexcept(FE_ALL_EXCEPT);
