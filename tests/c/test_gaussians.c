@@ -396,8 +396,10 @@ static void test_nearly_equal(int form, int64_t n, double change, int broadcast)
     const batch *from[2] = {&o.mean_p, &o.p};
     batch *to[2] = {&o.mean_q, &o.q};
     for (int k = 0; k < 2; k++) {
-        for (int64_t i = 0; i < 9 * from[k]->entries; i++)
-            to[k]->values[i] = (real)(double)(from[k]->values[i] * (1 + (real)check_uniform(-change, change)));
+        for (int64_t i = 0; i < 9 * from[k]->entries; i++) { /* at least half of it: less is lost in long double */
+            const double part = check_uniform(-change, change);
+            to[k]->values[i] = (real)(double)(from[k]->values[i] * (1 + (real)(part / 2 + copysign(change / 2, part))));
+        }
         for (int64_t i = 0; i < 9 * from[k]->entries && form == KX_GAUSSIAN_COVARIANCE && k; i++) {
             const int64_t row = i % (n * n) / n, column = i % n;
             if (column > row) to[k]->values[i] = to[k]->values[i / (n * n) * n * n + column * n + row];
