@@ -125,7 +125,10 @@ def result_dtype(*values: ArrayLike | None) -> np.dtype:
     for value in values:
         if value is None or isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
             continue
-        dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+        try:
+            dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+        except ValueError:  # ragged: `as_real` tells whose it is
+            continue
         kind, size = getattr(dtype, "kind", "f"), getattr(dtype, "itemsize", 8)
         if kind == "f":
             if size > 4:

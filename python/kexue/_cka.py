@@ -22,8 +22,9 @@ from kexue._hsic import (
     prepared,
     require_estimator,
     require_spread,
+    require_symmetric,
 )
-from kexue._kernels import Bandwidth, Kernel, KernelLike, _require_use, as_points, make_kernel
+from kexue._kernels import Bandwidth, Kernel, KernelLike, _require_use, as_points, make_kernel, with_room
 
 _TILE_ENTRIES = 1 << 22  # of all layers together: 32 MB
 
@@ -142,7 +143,7 @@ def _layers(name: str, values: Any, options: dict[str, Any], workers: int) -> li
         raise KexueValueError(f"{name} has no layers")
     layers = []
     for where, value in items:
-        points = as_points(where, value)
+        (points,) = with_room(as_points(where, value))
         layers.append(_Layer(where, points, make_kernel(points, **options, name=where, workers=workers)))
     return layers
 
@@ -202,6 +203,7 @@ def _in_tiles(layers: list[_Layer], rows: int, columns: range, estimator: Estima
         tile = space[: count * (stop - start) * (n - start)].reshape(count, stop - start, n - start)
         for layer, own, matrix in zip(layers, points, tile, strict=True):
             matrix[...] = layer.kernel.matrix(own[start:stop], own[start:], workers=workers)
+        _require_symmetric(layers, tile[:, :, : stop - start])
         inside = np.tril_indices(stop - start)
         tile[:, inside[0], inside[1]] = 0
         sums[:, start:stop] += tile.sum(axis=2)
@@ -221,3 +223,11 @@ def _in_tiles(layers: list[_Layer], rows: int, columns: range, estimator: Estima
         size = of_itself.square_x / n**2 if estimator == "unbiased" else of_itself.size_x  # the former has no diagonal
         require_spread(layer.name, own[i], size, FLOAT64_EPS)
     return _aligned(layers, rows, columns, own, lambda i, j: pair(i, j).hsic(estimator), estimator)
+
+
+def _require_symmetric(layers: list[_Layer], squares: np.ndarray) -> None:
+    """Of callables, of which no more than half of the matrix is asked for otherwise."""
+    for layer, square in zip(layers, squares, strict=True):
+        if layer.kernel.is_callable:
+            sizes = np.abs(square).sum(axis=1)
+            require_symmetric(square.sum(axis=1), square.sum(axis=0), sizes, where=f" on {layer.name}")

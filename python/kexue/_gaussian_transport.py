@@ -175,10 +175,11 @@ def gaussian_w2_grad(
     if squared or is_lazy(*arguments):
         return gradients
     distance = np.asarray(gaussian_w2(*arguments, form=form))
-    with np.errstate(divide="ignore"):
-        factor = np.where(distance > 0, 0.5 / distance, distance)
+    # Divided, not multiplied by an inverse, which is infinite for the smallest distances.
+    divisor = np.where(distance > 0, distance, np.inf)
     for gradient in gradients:
-        gradient *= factor[(...,) + (None,) * (gradient.ndim - factor.ndim)]
+        gradient /= divisor[(...,) + (None,) * (gradient.ndim - divisor.ndim)]
+        gradient *= 0.5
     return gradients
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from kexue import _independence
-from kexue._arrays import as_real
+from kexue._arrays import as_real, result_dtype
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
 from kexue._kernels import (
@@ -23,11 +23,14 @@ from kexue._kernels import (
     kernel_pair,
     positive,
     row_blocks,
+    with_room,
 )
 
 Estimator: TypeAlias = Literal["biased", "n-1", "unbiased"]
 _ESTIMATORS = ("biased", "n-1", "unbiased")
 FLOAT64_EPS = float(np.finfo(np.float64).eps)
+_PIECE = 1 << 31  # multiplications of a matrix product: a tenth of a second, then an interrupt is seen
+_PIECE_SIDE = 256  # the least side of a piece, at which BLAS is still fast
 
 
 def require_estimator(estimator: Any) -> int:
@@ -54,7 +57,7 @@ def paired_kernels(
     X: ArrayLike, Y: ArrayLike, *, at_least: int = 2, workers: int | None = None, **options: Any
 ) -> tuple[np.ndarray, np.ndarray, Kernel, Kernel]:
     """Checked points and their kernels, for all functions of X, Y and options as of `hsic`."""
-    X, Y = as_paired_points(X, Y, at_least)
+    X, Y = with_room(*as_paired_points(X, Y, at_least))
     return X, Y, *kernel_pair(X, Y, workers=workers, **options)
 
 
@@ -84,11 +87,13 @@ class PairSums:
     eps: float
 
     @property
+    @np.errstate(over="ignore")
     def size_x(self) -> float:
         """The mean of K_ij^2 over all i, j, to which the rounding of HSIC of X with itself is relative."""
         return (self.square_x + float(self.diagonal_x @ self.diagonal_x)) / len(self.rows_x) ** 2
 
     @property
+    @np.errstate(over="ignore")
     def size_y(self) -> float:
         return (self.square_y + float(self.diagonal_y @ self.diagonal_y)) / len(self.rows_y) ** 2
 
@@ -142,7 +147,7 @@ def _finite(value: float) -> float:
 def pair_sums(
     X: np.ndarray, Y: np.ndarray, kernel_x: Kernel, kernel_y: Kernel, *, workers: int | None = None
 ) -> PairSums:
-    """Sums over all pairs of points, in O(n) memory (callables: a block of rows of their matrices)."""
+    """Sums over all pairs of points, in O(n d) memory (callables: a block of rows of their matrices)."""
     n = len(X)
     rows_x, rows_y = np.empty(n), np.empty(n)
     if not (kernel_x.is_callable or kernel_y.is_callable):
@@ -168,17 +173,18 @@ def pair_sums(
             matrices.append(matrix)
         product += float(np.vdot(*matrices))
     for _, _, rows, _, columns, sizes in sides:
-        _require_symmetric(rows, columns, sizes)
+        require_symmetric(rows, columns, sizes)
     return PairSums(product, *squares, rows_x, rows_y, diagonal_x, diagonal_y, FLOAT64_EPS)
 
 
-def _require_symmetric(rows: np.ndarray, columns: np.ndarray, sizes: np.ndarray) -> None:
+def require_symmetric(rows: np.ndarray, columns: np.ndarray, sizes: np.ndarray, where: str = "") -> None:
+    """The sums of a callable's rows and columns have to be equal, next to those of the rows' absolute values."""
     # Loose: a callable may compute in float32, and cancel.
     bad = np.abs(rows - columns) > 1e-3 * max(float(sizes.max()), float(np.abs(columns).max()))
     if bad.any():
         i = int(bad.argmax())
         raise KexueValueError(
-            f"the kernel function is not symmetric: its values k(x[{i}], .) sum to {rows[i]:g}, "
+            f"the kernel function is not symmetric{where}: its values k(x[{i}], .) sum to {rows[i]:g}, "
             f"k(., x[{i}]) to {columns[i]:g}"
         )
 
@@ -191,12 +197,42 @@ def uses_features(X: np.ndarray, Y: np.ndarray, kernel_x: Kernel, kernel_y: Kern
     return kernel_x.name == kernel_y.name == "linear" and max(X.shape[1], Y.shape[1]) < len(X)
 
 
+def matrix_product(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """A @ B, a large one in pieces, between which an interrupt is seen."""
+    (rows, inner), columns = A.shape, B.shape[1]
+    if rows * inner * columns <= _PIECE:
+        return A @ B
+    result = np.zeros((rows, columns))
+    row_step = min(rows, max(_PIECE_SIDE, _PIECE // (inner * columns)))
+    inner_step = max(_PIECE_SIDE, _PIECE // (row_step * columns))
+    for i in range(0, rows, row_step):
+        for k in range(0, inner, inner_step):
+            result[i : i + row_step] += A[i : i + row_step, k : k + inner_step] @ B[k : k + inner_step]
+    return result
+
+
+def _squared_moments(X: np.ndarray, Y: np.ndarray) -> float:
+    """The sum of the squares of X.T @ Y; of X with itself, half of the work by symmetry."""
+    if X.size * Y.shape[1] <= _PIECE:
+        moments = X.T @ Y
+        return float(np.vdot(moments, moments))
+    total = 0.0
+    for start in range(0, X.shape[1], _PIECE_SIDE):
+        part = X[:, start : start + _PIECE_SIDE]
+        moments = matrix_product(part.T, Y[:, start:] if X is Y else Y)
+        squares = float(np.vdot(moments, moments))
+        if X is Y:
+            square = moments[:, : part.shape[1]]
+            squares = 2 * squares - float(np.vdot(square, square))
+        total += squares
+    return total
+
+
 def feature_hsic(X: np.ndarray, Y: np.ndarray, estimator: Estimator) -> float:
     """HSIC of linear kernels, of centred points in float64: O(n d_x d_y) time, d_x d_y memory."""
     n = len(X)
     with np.errstate(over="ignore", invalid="ignore"):
-        moments = X.T @ Y
-        product = float(np.vdot(moments, moments))
+        product = _squared_moments(X, Y)
         if estimator != "unbiased":
             return _finite(product / (n * n if estimator == "biased" else (n - 1) ** 2))
         # Rows of centred points sum to 0, so without the diagonal to minus it.
@@ -218,11 +254,16 @@ def require_spread(name: str, of_itself: float, size: float, eps: float) -> None
         )
 
 
-def _unit_scale(X: np.ndarray) -> np.ndarray:
-    """Points of a scale whose fourth power is a number."""
+def unit_of(X: np.ndarray) -> float:
+    """What to divide points by so that the fourth power of their scale is a number; 1 where it is one."""
     largest = float(max(X.max(), -X.min()))
     ordinary = 1e-50 < largest < 1e50 if X.dtype == np.float64 else 1e-5 < largest < 1e5
-    return X if ordinary or largest == 0 else X / largest
+    return 1.0 if ordinary or largest == 0 else largest
+
+
+def _unit_scale(X: np.ndarray) -> np.ndarray:
+    unit = unit_of(X)
+    return X if unit == 1 else X / unit
 
 
 # ---- public ----
@@ -242,13 +283,13 @@ def hsic(
 ) -> float:
     """The Hilbert-Schmidt independence criterion: how strongly paired samples depend on each other, in any way.
 
-    Kernel matrices are never formed: O(n) memory besides the samples.
+    Kernel matrices are never formed: memory for a copy of the samples, and about 500 bytes a point.
 
     Parameters
     ----------
     X, Y : array_like, shape (n, d_x) or (n,), and (n, d_y) or (n,)
         The samples, row i of X with row i of Y; one dimension is points on a line. Kernels are computed in float32 if
-        both are float32 or float16, else in float64; sums are in float64.
+        both are float32 or float16, and of a scale whose squares are in its range; else in float64, as are sums.
     kernel : {"rbf", "linear", "laplace", "polynomial"}, callable, or a pair of them
         See `rbf_kernel` and its sisters. A callable takes two blocks of points, (a, d) and (b, d), and returns the
         (a, b) matrix of a symmetric positive semidefinite kernel. Each option may be a pair, for X and for Y.
@@ -294,9 +335,9 @@ def hsic(
     With row sums k and l of the kernel matrices, J = I - 1/n, tr(KJLJ) is sum(K * L) - 2 k.l / n + sum(k) sum(l) / n^2:
     O(n^2 d) time, half of it by symmetry. Linear kernels with d < n take O(n d_x d_y): HSIC is the squared norm of the
     covariance matrix. Points far from the origin lose no digits, but with "polynomial", which is not invariant.
-    A callable is called on blocks of rows, in O(n) memory too, and twice for each pair. What is summed are the values
-    of K and L, and HSIC is their spread: a bandwidth far above all distances, which makes all values nearly equal,
-    costs the digits that they share.
+    A callable is called on blocks of rows, of a million entries or a row, and twice for each pair. What is summed are
+    the values of K and L, and HSIC is their spread: a bandwidth far above all distances, which makes all values nearly
+    equal, costs the digits that they share.
 
     References
     ----------
@@ -383,7 +424,7 @@ def cka(
 
     Notes
     -----
-    Linear kernels with d < n take O(n d^2) time and O(d^2) memory, others O(n^2 d) and O(n).
+    Linear kernels with d < n take O(n d^2) time and O(n d + d^2) memory, others O(n^2 d) and O(n d).
 
     References
     ----------
@@ -502,7 +543,9 @@ def hsic_gradient(
     """
     at_least = require_estimator(estimator)
     workers = count_workers(workers)
-    shapes = np.shape(X), np.shape(Y)
+    dtype = result_dtype(X, Y)
+    X, Y = as_real("X", X, dtype=dtype), as_real("Y", Y, dtype=dtype)
+    shapes = X.shape, Y.shape
     X, Y, kernel_x, kernel_y = paired_kernels(
         X,
         Y,
@@ -516,7 +559,6 @@ def hsic_gradient(
     )
     if kernel_x.is_callable or kernel_y.is_callable:
         raise KexueValueError("kernel is a callable, whose derivative is not known; hsic_gradient needs a named one")
-    dtype = X.dtype
     if uses_features(X, Y, kernel_x, kernel_y):
         X, Y = centred(X, np.float64), centred(Y, np.float64)
         gradients = [feature_gradient(X, Y, estimator), feature_gradient(Y, X, estimator)]
@@ -574,7 +616,7 @@ def feature_gradient(X: np.ndarray, Y: np.ndarray, estimator: Estimator) -> np.n
     """The gradient by X of HSIC of linear kernels, of centred points in float64."""
     n = len(X)
     with np.errstate(over="ignore", invalid="ignore"):
-        gradient = Y @ (Y.T @ X)
+        gradient = matrix_product(Y, matrix_product(Y.T, X))
         if estimator == "unbiased":
             norms = np.einsum("ij,ij->i", Y, Y)
             scales = norms * (1 + 2 / (n - 2)) - float(norms.sum()) / ((n - 1) * (n - 2))

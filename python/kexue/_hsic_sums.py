@@ -19,12 +19,13 @@ from kexue._hsic import (
     PairSums,
     alignment,
     estimate,
+    matrix_product,
     pair_sums,
     require_estimator,
     require_spread,
 )
 from kexue._hsic_test import positive_integer
-from kexue._kernels import Kernel, _pair, as_paired_points, as_points, kernel_pair, row_blocks
+from kexue._kernels import Kernel, _pair, as_paired_points, as_points, kernel_pair, row_blocks, with_room
 
 MEDIAN_ROWS = 2048  # 2 million distances: their median is within 1% or so of that of all points
 
@@ -54,7 +55,7 @@ class HSICSums:
 
     Notes
     -----
-    O(b^2 d) time and O(b) memory for blocks of b points. What is kept in all is 32 bytes a point.
+    O(b^2 d) time and O(b d) memory for blocks of b points. What is kept in all is 32 bytes a point.
 
     Examples
     --------
@@ -175,7 +176,7 @@ class HSICSums:
                     f"{names} must have as many columns, but their shapes are {arrays[one].shape} and "
                     f"{arrays[other].shape}"
                 )
-        if blocks[0] == blocks[1]:
+        if not isinstance(blocks, (tuple, list)) or len(blocks) != 2 or blocks[0] == blocks[1]:
             raise KexueValueError(f"blocks must be two different names, got {blocks!r}")
         X, Y, X2, Y2 = arrays
         kernels = _kernels(X, Y, kernel, workers, bandwidth=bandwidth, gamma=gamma, coef0=coef0, degree=degree)
@@ -330,7 +331,13 @@ def hsic_streaming(
     n = len(rows)
     sample = rows.evenly_spaced(step)
     kernels = kernel_pair(
-        *sample, kernel=kernel, gamma=gamma, bandwidth=bandwidth, coef0=coef0, degree=degree, workers=workers
+        *with_room(*sample),
+        kernel=kernel,
+        gamma=gamma,
+        bandwidth=bandwidth,
+        coef0=coef0,
+        degree=degree,
+        workers=workers,
     )
     if all(one.name == "linear" and points.shape[1] < n for points, one in zip(sample, kernels, strict=True)):
         return _streamed_feature_hsic(rows, step, estimator)
@@ -365,7 +372,7 @@ def _streamed_feature_hsic(rows: Rows, step: int, estimator: Estimator) -> float
     norms = np.empty((2, n))
     for start in starts:
         X, Y = (points - mean for points, mean in zip(rows.read(start, start + step), means, strict=True))
-        moments += X.T @ Y
+        moments += matrix_product(X.T, Y)
         for side, points in enumerate((X, Y)):
             norms[side, start : start + step] = np.einsum("ij,ij->i", points, points)
     # Rows of centred points sum to 0, so without the diagonal to minus it.
@@ -450,6 +457,7 @@ def _kernels(
                 f"the kernel of {name} needs a number as bandwidth or gamma, the same for all blocks; median_bandwidth "
                 "of a sample is one"
             )
+    X, Y = with_room(X, Y)
     return kernel_pair(X, Y, kernel=kernel, bandwidth=bandwidth, gamma=gamma, workers=workers, **options)
 
 
@@ -458,7 +466,7 @@ def _within(X: np.ndarray, Y: np.ndarray, kernels: tuple[Kernel, Kernel], block:
     if b < 2:
         diagonals = [one.diagonal(points) if b else np.zeros(0) for points, one in zip((X, Y), kernels, strict=True)]
         return HSICSums(np.zeros(3), 0, {block: np.stack([np.zeros(b), np.zeros(b), *diagonals])})
-    sums = pair_sums(X, Y, *kernels, workers=workers)
+    sums = pair_sums(*with_room(X, Y), *kernels, workers=workers)
     products = np.array([sums.product, sums.square_x, sums.square_y])
     rows = np.stack([sums.rows_x, sums.rows_y, sums.diagonal_x, sums.diagonal_y])
     return HSICSums(products, b * (b - 1), {block: rows})
@@ -468,6 +476,7 @@ def _between(
     X: np.ndarray, Y: np.ndarray, X2: np.ndarray, Y2: np.ndarray, kernels: tuple[Kernel, Kernel],
     blocks: tuple[Any, Any], workers: int,
 ) -> HSICSums:  # fmt: skip
+    X, Y, X2, Y2 = with_room(X, Y, X2, Y2)
     b, c = len(X), len(X2)
     rows, columns = np.zeros((4, b)), np.zeros((4, c))
     products = np.zeros(3)

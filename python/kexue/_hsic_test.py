@@ -16,8 +16,8 @@ from scipy.special import gammaincc
 from kexue import _independence
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
-from kexue._hsic import prepared
-from kexue._kernels import Kernel, _pair, as_paired_points, kernel_pair, row_blocks
+from kexue._hsic import _finite, prepared, require_symmetric, unit_of
+from kexue._kernels import Kernel, _pair, as_paired_points, kernel_pair, row_blocks, with_room
 
 _MEMORY_LIMIT = 4 << 30
 _PERMUTATION_BYTES = 1 << 20  # stays in a cache
@@ -131,8 +131,8 @@ def hsic_test(
     ------
     KexueValueError
         If X and Y have different numbers of points or too few; if an entry is NaN or infinite; if a median distance is
-        0, as where all points are equal; if a precomputed matrix is not symmetric; by "gamma", if the kernel does
-        not have k(x, x) = 1 or is constant.
+        0, as where all points are equal; if a precomputed matrix or a callable is not symmetric; by "gamma", if the
+        kernel does not have k(x, x) = 1 or is constant.
     MemoryError
         If the matrices would take more than `memory_limit`.
     OverflowError
@@ -151,8 +151,11 @@ def hsic_test(
     matrices' norms count as equal, so that ties (equal points, discrete data, tiny n) are seen as such:
     that can raise a p-value, never lower it. Permutations are drawn in one order, whatever the number of workers.
 
-    "gamma": two passes over the pairs in O(n^2 d) time and O(n) memory. With T = n HSIC, K and L without the diagonal,
-    the moments are E T = (1 + mean K mean L - mean K - mean L) / n and the variance of Gretton et al., section 3.
+    "gamma": two passes over the pairs in O(n^2 d) time and O(n d) memory. With T = n HSIC, K and L without the
+    diagonal, the moments are E T = (1 + mean K mean L - mean K - mean L) / n and the variance of Gretton et al.,
+    section 3. In simulations at 0.05 it held its level with 60 points of one column; with 30 of a heavy-tailed
+    distribution its error rate was up to 0.08, with 8 up to 0.15; with many columns for the points it was far below
+    (60 points, 50 columns: 0.007), and dependence is missed. "permutation" holds it in all of these.
 
     A kernel on n points is meant: with ``bandwidth="median"`` the bandwidths are those of all points, which a
     permutation does not change.
@@ -196,6 +199,7 @@ class _Side:
     points: np.ndarray
     kernel: Kernel | None  # None: `points` is the kernel matrix
     workers: int
+    unit: float = 1.0  # what points of a linear kernel were divided by
 
     def block(self, rows: slice) -> np.ndarray:
         """Rows of the kernel matrix, as float64."""
@@ -203,7 +207,9 @@ class _Side:
             return self.points[rows].astype(np.float64)
         some = self.points[rows]
         others = None if len(some) == len(self.points) else self.points  # by symmetry half the work
-        return self.kernel.matrix(some, others, workers=self.workers).astype(np.float64, copy=False)
+        matrix = self.kernel.matrix(some, others, workers=self.workers)
+        # What a callable returns is its own: it may be kept for the next call.
+        return matrix.astype(np.float64, copy=self.kernel.is_callable)
 
     def row_sums(self) -> tuple[np.ndarray, float]:
         """Sums of the rows of the kernel matrix, and a bound of its entries, or near to one."""
@@ -213,11 +219,14 @@ class _Side:
             _independence.sums(self.points, self.kernel.parameters, None, None, sums, None, self.workers)
             diagonal = self.kernel.diagonal(self.points)
             return sums + diagonal, float(diagonal.max())
-        largest = 0.0
+        largest, columns, sizes = 0.0, np.zeros(n), np.empty(n)
         for rows in row_blocks(n, n):
             block = self.block(rows)
             sums[rows] = block.sum(axis=1)
+            columns += block.sum(axis=0)
+            sizes[rows] = np.abs(block).sum(axis=1)
             largest = max(largest, _largest(block))
+        require_symmetric(sums, columns, sizes)
         return sums, largest
 
     def centred(self) -> tuple[float, Iterator[tuple[slice, np.ndarray]]]:
@@ -227,6 +236,8 @@ class _Side:
         if len(slices) == 1:
             whole = self.block(slices[0])
             sums, bound = whole.sum(axis=1), _largest(whole)
+            if self.kernel is not None and self.kernel.is_callable:
+                require_symmetric(sums, whole.sum(axis=0), np.abs(whole).sum(axis=1))
             blocks = iter([whole])
         else:
             sums, bound = self.row_sums()
@@ -251,7 +262,7 @@ def _largest(block: np.ndarray) -> float:
 def _sides(
     X: ArrayLike, Y: ArrayLike, *, method: str, kernel: Any, limit: int, workers: int, **options: Any
 ) -> tuple[_Side, _Side]:
-    X, Y = as_paired_points(X, Y, 6 if method == "gamma" else 2)
+    X, Y = with_room(*as_paired_points(X, Y, 6 if method == "gamma" else 2))
     if method == "permutation":
         _require_memory(len(X), limit)
     names = _pair("kernel", kernel)
@@ -270,11 +281,16 @@ def _sides(
                     f'method="gamma" needs a kernel with k(x, x) = 1, "rbf" or "laplace", but that of {name} is '
                     f'{asked!r}; method="permutation" takes any'
                 )
-    first, second = (
-        _Side(points if one is None else prepared(points, one), one, workers)
-        for points, one in zip((X, Y), kernels, strict=True)
-    )
+    first, second = (_side(points, one, workers) for points, one in zip((X, Y), kernels, strict=True))
     return first, second
+
+
+def _side(points: np.ndarray, kernel: Kernel | None, workers: int) -> _Side:
+    if kernel is None or kernel.name != "linear":
+        return _Side(points, kernel, workers)
+    points = prepared(points, kernel)
+    unit = unit_of(points)
+    return _Side(points if unit == 1 else points / unit, kernel, workers, unit)
 
 
 def _require_memory(n: int, limit: int) -> None:
@@ -346,14 +362,15 @@ def _centred_matrices(first: _Side, second: _Side) -> tuple[np.ndarray, np.ndarr
         for (rows, block_k), (_, block_l) in zip(blocks_k, blocks_l, strict=True):
             K[rows], L[rows] = block_k, block_l
             total += float(np.einsum("ij,ij->", block_k, block_l))
-    if not math.isfinite(total):
-        raise OverflowError("the kernel's values overflow; scale X and Y, or choose a smaller gamma")
-    scale = scale_k * scale_l
-    return K, L, scale, total * scale / n
+    _finite(total)
+    unit = first.unit * second.unit
+    scale = scale_k * scale_l * unit * unit
+    return K, L, scale, _finite(total * scale / n)
 
 
 def _power_of_two(bound: float) -> float:
-    return math.ldexp(1.0, math.frexp(bound)[1]) if 0 < bound < math.inf else 1.0
+    # Its inverse is a number too.
+    return math.ldexp(1.0, min(max(math.frexp(bound)[1], -1020), 1020)) if 0 < bound < math.inf else 1.0
 
 
 def _norm(matrix: np.ndarray) -> float:

@@ -131,6 +131,17 @@ def as_paired_points(X: ArrayLike, Y: ArrayLike, at_least: int = 2) -> tuple[np.
     return X, Y
 
 
+def with_room(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Points of one dtype; as float64 where squares of float32 would be out of its range, or lose digits."""
+    ordinary = all(A.dtype != np.float32 or _is_ordinary(A) for A in arrays)
+    return arrays if ordinary else tuple(A.astype(np.float64) for A in arrays)
+
+
+def _is_ordinary(A: np.ndarray) -> bool:
+    largest = max(float(A.max(initial=0)), -float(A.min(initial=0)))
+    return largest == 0 or 1e-9 < largest < 1e9
+
+
 def full_matrix(X: np.ndarray, kernel: Kernel, workers: int | None = None) -> np.ndarray:
     """The matrix of all points with all points, of their dtype; a callable is called on blocks of rows."""
     if not kernel.is_callable:
@@ -190,6 +201,8 @@ def make_kernel(
             raise KexueValueError(f"coef0 must be a finite number, got {coef0!r}")
         if isinstance(degree, (bool, np.bool_)) or not isinstance(degree, Integral) or degree < 1:
             raise KexueValueError(f"degree must be a positive integer, got {degree!r}")
+        if degree >= 2**31:
+            raise KexueValueError(f"degree must be below 2^31, got {degree}")
         return Kernel("polynomial", 1 / X.shape[1] if gamma is None else gamma, float(coef0), int(degree))
     if gamma is None:
         if bandwidth is None:
@@ -202,7 +215,20 @@ def make_kernel(
             else:
                 length = positive("bandwidth", bandwidth)
             gamma = _gamma_of(kernel, length)
+    _require_range(gamma, X.dtype)
     return Kernel(kernel, gamma)
+
+
+def _require_range(gamma: float, dtype: np.dtype) -> None:
+    """Gamma is a number of that dtype, and what it is multiplied with, where that overflows, has a kernel of 0."""
+    largest = float(np.finfo(dtype).max)
+    exponent = -math.log(float(np.finfo(dtype).smallest_subnormal)) + 1
+    if not exponent / largest <= gamma <= largest:
+        raise KexueValueError(
+            f"gamma is {gamma!r}, out of range for kernels in {dtype}; scale the points, or give them as float64"
+            if dtype == np.float32
+            else f"gamma is {gamma!r}, out of range; scale the points"
+        )
 
 
 def _gamma_of(kernel: str, bandwidth: float) -> float:
@@ -276,7 +302,10 @@ def _median_distance(X: np.ndarray, kernel: str, name: str, workers: int | None)
 
 def _positive_median(X: np.ndarray, median: float, name: str) -> float:
     if median == 0:
-        which = "all points are equal" if (X == X[0]).all() else "half of the pairs of points are equal"
+        spread = float(np.abs(X - X[0]).max())
+        if 0 < spread < 1e-150:
+            raise KexueValueError(f"the squares of the distances of {name}, below {spread:g}, vanish; scale it")
+        which = "all points are equal" if spread == 0 else "half of the pairs of points are equal"
         raise KexueValueError(f"the median distance of {name} is 0 ({which}); give a bandwidth or gamma")
     if not math.isfinite(median):
         raise OverflowError(f"the distances of {name} overflow; scale it")
@@ -373,7 +402,7 @@ def median_bandwidth(
     workers = count_workers(workers)
     if kernel not in ("rbf", "laplace"):
         raise KexueValueError(f'kernel must be "rbf" or "laplace", got {kernel!r}')
-    points = as_points("X", X)
+    (points,) = with_room(as_points("X", X))
     if n_pairs is None:
         return _median_distance(points, kernel, "X", workers)
     if isinstance(n_pairs, (bool, np.bool_)) or not isinstance(n_pairs, Integral):

@@ -305,7 +305,7 @@ def hsic(
 
     Notes
     -----
-    Tasks are b (b + 1) / 2 for b blocks, each of O(rows^2 d) time and O(rows) memory besides its blocks; no matrix is
+    Tasks are b (b + 1) / 2 for b blocks, each of O(rows^2 d) time and O(rows d) memory; no matrix is
     stored. A task returns 32 bytes for each of its points, and results are added in a tree. Blocks should have some
     thousands of points.
 
@@ -585,6 +585,8 @@ def _sample(block: int, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray, np.ndar
     """Random rows of a block, with what decides which of all rows are taken."""
     with _named(f"block {block} of X and Y"):
         _require_pair(X, Y)
+        for name, points in (("X", np.asarray(X)), ("Y", np.asarray(Y))):
+            _require_finite(name, points)
     order = np.random.default_rng([block, 0]).random(len(X))
     return _draw([(order, np.asarray(X), np.asarray(Y))])
 
@@ -649,6 +651,13 @@ def _require_points(name: str, block: Any) -> None:
         raise TypeError(f"{name} must be an array of points, not {type(block).__name__}")
     if len(block.shape) not in (1, 2):
         raise KexueValueError(f"{name} must have 1 or 2 dimensions, but its shape is {block.shape}")
+
+
+def _require_finite(name: str, points: np.ndarray) -> None:
+    """Before rows are drawn, whose numbers would be in an error."""
+    if points.dtype.kind == "f" and not np.isfinite(points).all():
+        first = tuple(map(int, np.argwhere(~np.isfinite(points))[0]))
+        raise KexueValueError(f"{name}[{', '.join(map(str, first))}] is {points[first]}")
 
 
 def _require_pair(X: Any, Y: Any) -> None:

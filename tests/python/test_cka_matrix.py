@@ -114,6 +114,7 @@ def test_errors(rng):
         (([np.ones((4, 2, 2))],), {}, r"layers_a\[0\] must have 1 or 2 dimensions"),
         ((first,), {"gamma": 1.0}, "gamma is 1.0, but neither kernel has such a parameter"),
         ((first,), {"kernel": "cosine"}, "kernel must be"),
+        ((first,), {"kernel": lambda A, B: A[:, :1] - B[:, :1].T}, r"not symmetric on layers_a\[0\]"),
         ((first,), {"workers": 0}, "workers"),
     ]:
         with pytest.raises(KexueValueError, match=message):

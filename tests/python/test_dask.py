@@ -673,6 +673,8 @@ def check_errors_of_hsic(points):
     ]:
         with pytest.raises(KexueValueError, match=message):
             kexue.dask.hsic(X, blocks, gamma=0.3).compute()
+    with pytest.raises(KexueValueError, match=r"block 3 of X and Y: Y\[0, 0\] is nan"):
+        kexue.dask.hsic(X, [*Y[:3], Y[3] * np.nan]).compute()
     with pytest.raises(KexueValueError, match="a sample of X: .*all points are equal"):
         kexue.dask.hsic([np.ones(5), np.ones(5)], [np.arange(5), np.arange(5)], compute=True)
     with pytest.raises(KexueValueError, match="3 points, but at least 4"):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import accuracy_gaussians as accuracy
 import kexue
 from kexue import gaussian_ot_map, gaussian_w2, gaussian_w2_grad
 from reference import gaussians as reference
@@ -282,6 +283,12 @@ def test_far_apart():
     np.testing.assert_allclose(gaussian_w2([0.0], [[4.0]], [1e100], [[4.0]]), 1e100)
 
 
+@pytest.mark.parametrize("number", range(10 * len(accuracy.FAMILIES)))
+def test_accuracy_of_all_families(number):
+    errors = accuracy.examine(*accuracy.problem(1, number))
+    assert all(error <= 1 for error in errors.values()), errors
+
+
 # ---- gradients ----
 
 
@@ -317,6 +324,25 @@ def test_gradient_of_the_squared_distance(form, rng):
     expected = reference.gradient(reference.w2_squared, pair, form)
     for result, wanted in zip(gaussian_w2_grad(*pair, squared=True, form=form), expected, strict=True):
         np.testing.assert_allclose(result, wanted, rtol=1e-12, atol=1e-12 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [1e-3, 1e-6, 1e-10])
+def test_gradient_of_the_squared_distance_of_nearly_equal_covariances(size, form, rng):
+    """The gradient is small as well: relative to itself, not to the identity less which the map is."""
+    mean, scale, _, other = random_pair(rng, (), 4, form)
+    pair = (mean, scale, mean, scale + size * other)
+    expected = reference.gradient(reference.w2_squared, pair, form)
+    for result, wanted in zip(gaussian_w2_grad(*pair, squared=True, form=form), expected, strict=True):
+        np.testing.assert_allclose(result, wanted, rtol=1e-11, atol=1e-11 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gradient_by_equal_covariances_is_zero(form, dtype, rng):
+    mean_p, scale, mean_q, _ = random_pair(rng, (9,), 5, form, dtype)
+    for size in (1, 1e-20):
+        gradients = gaussian_w2_grad(mean_p * size, scale, mean_q * size, scale, form=form)
+        assert [gradient.any() for gradient in gradients] == [True, False, True, False]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -583,6 +609,26 @@ def test_batches_and_broadcasting(name, rng):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("n", [1, 2, 9])
+@pytest.mark.parametrize("name", PAIRS)
+def test_items_do_not_depend_on_their_batch(name, n, form, dtype, rng):
+    """Not in a bit, be they near to each other or not, alone, or one of many that share their covariances."""
+    mean_p, scale_p, mean_q, scale_q = random_pair(rng, (19,), n, form, dtype)
+    scale_q[::3] = scale_p[::3] * np.asarray(1.001, dtype)
+    mean_q[::6] = mean_p[::6]
+    batch = mean_p, scale_p, mean_q, scale_q
+    whole = function(name)(*batch, form=form), *GRADIENTS[name](*batch, form=form)
+    for k in range(19):
+        one = function(name)(*item(batch, k), form=form), *GRADIENTS[name](*item(batch, k), form=form)
+        for result, alone in zip(whole, one, strict=True):
+            np.testing.assert_array_equal(result[k], alone)
+    for k in (0, 1):
+        shared = [mean_p, scale_p[k], mean_q, scale_q[k]]
+        repeated = [mean_p, np.repeat(scale_p[k][None], 19, 0), mean_q, np.repeat(scale_q[k][None], 19, 0)]
+        np.testing.assert_array_equal(function(name)(*shared, form=form), function(name)(*repeated, form=form))
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("n", [0, 1, 3])
 @pytest.mark.parametrize("name", PAIRS)
 def test_empty_batches_and_dimensions(name, n, form, dtype):
@@ -758,6 +804,33 @@ def test_the_callers_errstate_is_left_alone(rng):
         assert gaussian_w2_grad(*EXAMPLE[:2], *EXAMPLE[:2])[0].tolist() == [0, 0, 0]
         with pytest.raises(kexue.KexueValueError):
             kexue.gaussian_kl(ZEROS, EYE, ZEROS, -EYE)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_small_terms_raise_no_flags(form, dtype, rng):
+    """Neither what underflows beside larger terms, nor scratch that was never written, is the caller's business."""
+    exponents = (-300, -100, 0, 290) if dtype == np.float64 else (-36, -10, 0, 30)
+    for exponent in exponents if form != "cholesky" else exponents[1:3]:
+        for n in (1, 5, 9, 20):
+            mean_p, scale_p, mean_q, scale_q = random_pair(rng, (3,), n, form)
+            size = 10.0**exponent
+            length = size if form == "cholesky" else np.sqrt(size)
+            pair = (length * mean_p, size * scale_p, length * mean_q, size * scale_q)
+            pair = [x.astype(dtype) for x in pair]
+            with np.errstate(all="raise"):
+                kexue.gaussian_entropy_grad(pair[1], form=form)
+                for name in PAIRS:
+                    assert (function(name)(*pair, form=form) > 0).all()
+                    if exponent in exponents[1:3]:
+                        GRADIENTS[name](*pair, form=form)
+
+
+def test_gradient_at_the_smallest_distances():
+    mean = np.array([[1e-310, 0.0], [1e-200, 0.0], [1e200, 0.0]])
+    for gradient, expected in zip(gaussian_w2_grad(mean, EYE, ZEROS, EYE), (1, 0, -1, 0), strict=True):
+        wanted = np.broadcast_to(0.0, gradient.shape).copy()
+        wanted[(slice(None), *(0,) * (gradient.ndim - 1))] = expected
+        np.testing.assert_array_equal(gradient, wanted)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import operator
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -138,6 +139,21 @@ def test_missing_and_repeated_parts(rng):
         (first + between + second).hsic("best")
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e20])
+def test_float32_of_any_scale(scale, rng):
+    X, Y = (rng.normal(size=(40, columns)).astype(np.float32) for columns in (50, 2))
+    X[:, 0] += Y[:, 0]
+    scaled = X * np.float32(scale)
+    for kernel in ("rbf", ("linear", "rbf")):
+        factor = 1 if kernel == "rbf" else scale**2
+        expected = pytest.approx(factor * hsic(X, Y, kernel=kernel), rel=1e-5)
+        assert hsic_streaming(scaled, Y, block_rows=13, kernel=kernel) == expected
+        blocks, expected = (hsic_block(points, Y, block_size=20, kernel=kernel).values for points in (scaled, X))
+        np.testing.assert_allclose(blocks, factor * expected, rtol=1e-3)
+    parts = HSICSums.within(scaled, Y, bandwidth=(10 * scale, 1.0))
+    assert parts.hsic() == pytest.approx(hsic(X, Y, bandwidth=(10.0, 1.0)), rel=1e-5)
+
+
 def test_bad_parts(rng):
     X, Y = dependent(rng, 6)
     for function, message in [
@@ -148,6 +164,8 @@ def test_bad_parts(rng):
         (lambda: HSICSums.between(X, Y, X[:, :2], Y, gamma=1.0), "X and X2 must have as many columns"),
         (lambda: HSICSums.between(X, Y, X, Y[:, :1], gamma=1.0), "Y and Y2 must have as many columns"),
         (lambda: HSICSums.between(X, Y, X, Y, (1, 1), gamma=1.0), "two different names"),
+        (lambda: HSICSums.between(X, Y, X, Y, (1,), gamma=1.0), "two different names"),
+        (lambda: HSICSums.between(X, Y, X, Y, 3, gamma=1.0), "two different names"),
         (lambda: HSICSums.between(X, Y, X * np.nan, Y, gamma=1.0), r"X2\[0, 0\] is nan"),
     ]:
         with pytest.raises(KexueValueError, match=message):
@@ -449,6 +467,19 @@ def test_features_come_in_groups(rng):
         assert (result.n_features, result.n_points) == (taken, 60)
 
 
+def test_random_features_of_many_columns(rng):
+    """No matrix of columns x columns, of 32 MB, to find a few directions in."""
+    X = rng.normal(size=(40, 2000))
+    tracemalloc.start()
+    try:
+        result = hsic_random_features(X, X[:, 0], n_features=64, rng=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert abs(result.hsic - hsic(X, X[:, 0])) < 0.2 * result.hsic
+    assert peak < 25e6
+
+
 def test_random_features_of_more_points_than_a_block(rng):
     X, Y = dependent(rng, 2500)
     options = {"bandwidth": 1.5, "n_features": 320, "rng": 6}
@@ -487,6 +518,16 @@ def test_random_features_layouts(layout, untouched, dtype, rng):
     with untouched(A, B):
         result = hsic_random_features(A, B, n_features=64, rng=0)
     assert result.hsic == hsic_random_features(X, Y, n_features=64, rng=0).hsic
+
+
+@pytest.mark.parametrize("scale", [1e16, 1e25, 1e300])
+def test_phases_need_digits(scale, rng):
+    x = rng.normal(size=60)
+    with pytest.raises(KexueValueError, match="bandwidth of Y is too small for random features"):
+        hsic_random_features(x, x * scale, bandwidth=1.0, rng=0)
+    exact = hsic(x, x * 1e9, bandwidth=1.0)
+    result = hsic_random_features(x, x * 1e9, bandwidth=1.0, rng=0)
+    assert abs(result.hsic - exact) < 4 * result.standard_error
 
 
 def test_bad_features(rng):

@@ -127,6 +127,42 @@ def test_matrices_and_functions_in_place_of_names(rng):
         np.testing.assert_allclose(result.null_distribution, expected.null_distribution, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kernel", [lambda kept: lambda A, B: kept, lambda kept: lambda A, B: np.float32(kept)])
+def test_callables_keep_what_they_return(kernel, rng):
+    X, Y = dependent(rng)
+    kept = kexue.rbf_kernel(X, gamma=0.3)
+    before = kept.copy()
+    kept.flags.writeable = False
+    result = hsic_test(X, Y, kernel=(kernel(kept), "rbf"), gamma=(None, 0.3), rng=3)
+    np.testing.assert_array_equal(kept, before)
+    assert result.statistic == pytest.approx(hsic_test(X, Y, gamma=0.3, rng=3).statistic, rel=1e-6)
+
+
+@pytest.mark.parametrize("rows_at_once", [17, 4])
+def test_callables_must_be_symmetric(rows_at_once, monkeypatch, rng):
+    monkeypatch.setattr("kexue._kernels._BLOCK_ENTRIES", rows_at_once * 15)
+    X, Y = dependent(rng)
+    with pytest.raises(KexueValueError, match="kernel function is not symmetric"):
+        hsic_test(X, Y, kernel=(lambda A, B: A[:, :1] - B[:, :1].T, "linear"))
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-170, 1e-160, 1e-30, 1e100])
+def test_linear_kernels_of_any_scale(scale, rng):
+    X, Y = dependent(rng)
+    expected = hsic_test(X, Y, kernel="linear", rng=1)
+    result = hsic_test(X * scale, Y, kernel="linear", rng=1)
+    assert result.pvalue == expected.pvalue
+    assert result.statistic == pytest.approx(scale * expected.statistic * scale, rel=1e-6, abs=1e-320)
+
+
+@pytest.mark.parametrize("scale", [2.0**-1060, 2.0**1019])
+def test_matrices_at_the_ends_of_the_range(scale, rng):
+    X, Y = dependent(rng)
+    K, L = matrices(X, Y, "rbf")
+    result = hsic_test(K * scale, L, kernel="precomputed", rng=3)
+    assert result.pvalue == hsic_test(K, L, kernel="precomputed", rng=3).pvalue
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_matrices_of_any_scale(scale, rng):
     X, Y = dependent(rng)
@@ -167,9 +203,9 @@ def test_matrices_in_blocks_of_rows(name, monkeypatch, rng):
 
 
 def test_overflow():
-    for X in (1e160 * X6, (1e25 * X6).astype(np.float32)):
+    for X, kernel in ((1e160 * X6, "linear"), ((1e8 * X6).astype(np.float32), "polynomial")):
         with pytest.raises(OverflowError, match="overflow"):
-            hsic_test(X, X, kernel="linear")
+            hsic_test(X, X, kernel=kernel, degree=6)
 
 
 def test_random_permutations_are_uniform():

@@ -1,5 +1,7 @@
 """Kernels, HSIC, CKA and gradients against their definitions, METHODS' values and mpmath; invariants; errors."""
 
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -118,6 +120,28 @@ def test_linear_kernels_with_more_columns_than_points(estimator, rng):
     assert hsic(X, Y, kernel="linear", estimator=estimator) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("sides", [1, 4])
+def test_linear_kernels_in_pieces(estimator, sides, monkeypatch, rng):
+    X, Y = dependent(rng, n=40, columns_x=9, columns_y=7)
+    options = {"kernel": "linear", "estimator": estimator}
+
+    def values():
+        return (
+            hsic(X, Y, **options),
+            *hsic_gradient(X, Y, **options),
+            cka(X, Y, debiased=estimator == "unbiased"),
+            kexue.cka_matrix([X, Y, X[:, :2]], debiased=estimator == "unbiased"),
+            kexue.hsic_streaming(X, Y, block_rows=21, **options),
+        )
+
+    expected = values()
+    monkeypatch.setattr("kexue._hsic._PIECE", 100)
+    monkeypatch.setattr("kexue._hsic._PIECE_SIDE", sides)
+    for value, whole in zip(values(), expected, strict=True):
+        np.testing.assert_allclose(value, whole, rtol=1e-11, atol=1e-13)
+
+
 def test_unbiased_is_the_mean_over_all_quadruples(rng):
     X, Y = dependent(rng, n=6)
     expected = reference.hsic_by_enumeration(*matrices(X, Y, "rbf"))
@@ -232,6 +256,31 @@ def test_memory(rng):
             finally:
                 tracemalloc.stop()
             assert peak < (4e6 if kernel == "rbf" else 50e6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_200_000_points():
+    """The whole process stays below 1 GB. It is interrupted: all that a call takes, it takes before the first tile."""
+    code = """
+import signal, numpy, kexue
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+X, Y = numpy.random.default_rng(0).normal(size=(2, 200_000, 50))
+signal.signal(signal.SIGALRM, interrupt)
+for function in (lambda: kexue.median_bandwidth(X, workers=1), lambda: kexue.hsic(X, Y, bandwidth=10.0, workers=1)):
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    try:
+        function()
+    except KeyboardInterrupt:
+        print("interrupted")
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
+    *interrupted, kilobytes = result.stdout.split()
+    assert interrupted == 2 * ["interrupted"]
+    assert 300_000 < int(kilobytes) < 1_000_000  # the samples alone are 160,000
 
 
 def test_kernel_matrix_bandwidths(rng):
@@ -605,6 +654,10 @@ def test_bad_samples(function, rng):
         function(X, np.empty((17, 0)))
     with pytest.raises(KexueValueError, match="X must have 1 or 2 dimensions"):
         function(X[None], Y)
+    with pytest.raises(KexueValueError, match="X is not an array of one shape"):
+        function([[1], [1, 2], [3]], Y)
+    with pytest.raises(KexueValueError, match="Y is not an array of one shape"):
+        function(X, [[1], [1, 2], [3]])
     with pytest.raises(TypeError, match="X must hold real numbers"):
         function(X * 1j, Y)
     with pytest.raises(ValueError, match="workers"):
@@ -627,6 +680,7 @@ def test_bad_samples(function, rng):
         ({"kernel": "polynomial", "bandwidth": 1.0}, "bandwidth is 1.0, but neither kernel"),
         ({"kernel": "polynomial", "degree": 0}, "degree must be a positive integer, got 0"),
         ({"kernel": "polynomial", "degree": 2.5}, "degree must be a positive integer, got 2.5"),
+        ({"kernel": "polynomial", "degree": 2**40}, "degree must be below"),
         ({"kernel": "polynomial", "coef0": np.nan}, "coef0 must be a finite number"),
     ],
 )
@@ -693,6 +747,41 @@ def test_cka_of_equal_points(rng):
     # One point apart from equal ones: centred without its diagonal, such a matrix is 0.
     with pytest.raises(KexueValueError, match=r"HSIC\(X, X\) is 0 to rounding"):
         cka([1.0, 0, 0, 0], [1.0, 3, 2, 0], debiased=True)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-21, 1e20, 1e30])
+def test_float32_of_any_scale(scale, rng):
+    X, Y = (points.astype(np.float32) for points in dependent(rng, n=30, columns_x=40))
+    scaled = X * np.float32(scale)
+    for name in ("rbf", "laplace"):
+        assert hsic(scaled, Y, kernel=name) == pytest.approx(hsic(X, Y, kernel=name), rel=1e-5)
+        assert cka(Y, scaled, kernel=name) == pytest.approx(cka(Y, X, kernel=name), rel=1e-5)
+    assert median_bandwidth(scaled) == pytest.approx(scale * median_bandwidth(X), rel=1e-5)
+    for kernel in ("linear", ("linear", "rbf")):
+        assert hsic(scaled, Y, kernel=kernel) == pytest.approx(scale**2 * hsic(X, Y, kernel=kernel), rel=1e-5)
+    gradients, expected = hsic_gradient(scaled, Y), hsic_gradient(X, Y)
+    for gradient, one, factor in zip(gradients, expected, (scale, 1), strict=True):
+        assert gradient.dtype == np.float32
+        np.testing.assert_allclose(gradient * np.float64(factor), one, rtol=1e-3, atol=1e-5 * np.abs(one).max())
+
+
+def test_gamma_out_of_range():
+    points = np.float32([0, 1e-20, 3e-20, 1])
+    for function in (rbf_kernel, laplace_kernel):
+        with pytest.raises(KexueValueError, match="gamma is 1e\\+39, out of range for kernels in float32"):
+            function(points, gamma=1e39)
+        assert function(points.astype(np.float64), gamma=1e39)[0, 0] == 1
+    with pytest.raises(KexueValueError, match="gamma is 1e-40, out of range"):
+        rbf_kernel(np.float32([0, 1e20]), gamma=1e-40)  # exp(-1), but the square overflows
+    with pytest.raises(KexueValueError, match="gamma is 1e-307, out of range"):
+        hsic([0, 1e154, 1], [0, 1, 2], gamma=(1e-307, 1.0))
+    with pytest.raises(KexueValueError, match="squares of the distances of X, below 3e-200, vanish"):
+        hsic([0, 1e-200, 3e-200], [0, 1, 2])
+
+
+def test_sums_of_squares_that_overflow_are_no_warning(rng):
+    X, Y = dependent(rng, columns_x=40)
+    assert hsic(X * 1e100, Y, kernel="linear") == pytest.approx(1e200 * hsic(X, Y, kernel="linear"), rel=1e-11)
 
 
 def test_bad_callables(rng):

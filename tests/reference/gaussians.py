@@ -1,4 +1,4 @@
-"""Slow, obvious oracles for Gaussians: mpmath in 50 digits, and plain NumPy for sizes that are too large for it.
+"""Slow, obvious oracles for Gaussians: mpmath in 50 digits (mpmath.workdps, if more), and NumPy for large sizes.
 
 A Gaussian is a mean and a scale; the scale is a covariance matrix, a lower Cholesky factor, or a vector of variances.
 Gradients are differences of the function, so that no formula of theirs is taken for granted.
@@ -40,7 +40,7 @@ MAP = np.array(
 def exactly(function):
     @functools.wraps(function)
     def with_digits(*arguments, **options):
-        with mpmath.workdps(DIGITS):
+        with mpmath.workdps(max(DIGITS, mpmath.mp.dps)):
             return function(*arguments, **options)
 
     return with_digits

@@ -24,7 +24,8 @@
 #include "runtime/flags.h"
 
 enum { PARTS_f64 = 1, PARTS_f32 = KX_F32_LANES / KX_F64_LANES };
-/* A Bhattacharyya distance below is computed from the difference: there C has a norm below 1/4. */
+/* The covariances' part of a Bhattacharyya distance, below this, is computed from the difference: there C has a norm below 1/4.
+   The means have no say in it, so that an item's result does not depend on whether its batch shares the covariances. */
 static const double small_distance = 0x1p-6;
 #endif
 
@@ -312,10 +313,7 @@ static kx_status_t KX_TYPED(divergences)(const kx_ctx_t *ctx, const kx_gaussian_
         const unsigned bad = w.p.pivots.bad | w.q.pivots.bad | w.mean.pivots.bad;
         if (kind != KX_GAUSSIAN_KL) {
             unsigned small = 0;
-            for (int l = 0; l < KX_LANES; l++) {
-                const double distance = same ? of_covariances[l] : sums[l] + of_covariances[l]; /* same: for all means */
-                small |= (unsigned)(distance < small_distance) << l;
-            }
+            for (int l = 0; l < KX_LANES; l++) small |= (unsigned)(of_covariances[l] < small_distance) << l;
             if (is_new && small & ~bad) {
                 double again[KX_LANES] = {0};
                 KX_TYPED(add_logarithms_of_difference)(pairs, first, count, &w, again);

