@@ -878,6 +878,34 @@ static void test_memory(void) {
         CHECK(kx_gaussian_first_not_semidefinite_f64(&ctx, &o.cov_p.view, 3, 3, KX_GAUSSIAN_COVARIANCE, &item, &value) ==
               (blocks ? KX_OK : KX_E_MEMORY), "diagnosis, %d blocks", blocks);
     }
+    free_problem(&o);
+}
+
+/* Outputs that are not wanted may have no kx_batch_out_t at all; to ask what is wrong raises no flag. */
+static void test_nothing_wanted(void) {
+    const double mean = 1, variances[] = {4, 9}, wrong[] = {1, (double)NAN};
+    const kx_batch_t m = {&mean, 0, 8, 0}, p = {variances, 0, 8, 8}, q = {variances + 1, 0, 8, 8}, nan = {wrong, 0, 8, 0};
+    for (int form = 0; form < 3; form++) {
+        double by_p[1];
+        const kx_batch_out_t to = {by_p, 8, 8, 8};
+        CHECK(kx_gaussian_w2_gradient_f64(NULL, &m, &p, &m, &q, 1, 1, (kx_gaussian_form_t)form, NULL, &to, NULL, NULL) == KX_OK,
+              "one output");
+        CHECK(fabs(by_p[0] - (form == KX_GAUSSIAN_CHOLESKY ? -10 : -0.5)) < 1e-14, "form %d: %g", form, by_p[0]);
+        CHECK(kx_gaussian_w2_gradient_f64(NULL, &m, &p, &m, &q, 1, 1, (kx_gaussian_form_t)form, NULL, NULL, NULL, NULL) == KX_OK,
+              "no output");
+        CHECK(kx_gaussian_ot_map_f64(NULL, &p, &q, 1, 1, (kx_gaussian_form_t)form, NULL) == KX_OK, "no map");
+    }
+    int64_t item;
+    double value;
+    feclearexcept(FE_ALL_EXCEPT);
+    CHECK(kx_gaussian_first_not_semidefinite_f64(NULL, &nan, 1, 2, KX_GAUSSIAN_DIAGONAL, &item, &value) == KX_OK && item == 0 &&
+          isnan(value), "a NaN variance");
+    CHECK(!fetestexcept(FE_INVALID), "to look for a NaN raised a flag");
+}
+
+static void test_sizes(void) {
+    problem o = make_problem(3, 3, COVARIANCE, 0, 0, 0);
+    double out[3];
     const int64_t huge = INT64_C(1) << 40;
     CHECK(kx_gaussian_w2_f64(NULL, &o.mean_p.view, &o.cov_p.view, &o.mean_q.view, &o.cov_q.view, 1, huge, KX_GAUSSIAN_COVARIANCE,
                              0, out,
@@ -900,5 +928,7 @@ int main(void) {
     test_gradient();
     test_bad_maps();
     test_memory();
+    test_nothing_wanted();
+    test_sizes();
     return check_report();
 }

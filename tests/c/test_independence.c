@@ -440,6 +440,31 @@ static void test_failures(void) {
         bad = x, bad.dimension = INT64_MAX / 2;
         CHECK(call(which, NULL, &bad, 3, out) == KX_E_OVERFLOW, "call %d: too large", which);
     }
+    static const int64_t huge[] = {INT64_MAX, INT64_MAX - 63, INT64_C(3) << 61, INT64_C(1) << 61, INT64_C(1) << 60};
+    for (int k = 0; k < 5; k++) {
+        kx_independence_points_t wide = x;
+        wide.dimension = huge[k];
+        for (int which = 0; which < 6; which++)
+            CHECK(call(which, NULL, &wide, 3, out) == KX_E_OVERFLOW, "call %d in %lld dimensions", which, (long long)huge[k]);
+        /* of nothing: the sizes alone can stop these */
+        const kx_independence_points_t none = {.kind = KX_INDEPENDENCE_LINEAR};
+        const int64_t n = huge[k];
+        const kx_status_t statuses[] = {
+            kx_independence_sums_f64(NULL, &none, &none, n, NULL, NULL, out),
+            kx_independence_cross_sums_f64(NULL, &none, &none, &none, &none, n, 1, NULL, NULL, NULL, NULL, out),
+            kx_independence_cross_sums_f64(NULL, &none, &none, &none, &none, 1, n, NULL, NULL, NULL, NULL, out),
+            kx_independence_centred_sums_f64(NULL, &none, &none, n, out, 0, out, 0, out),
+            kx_independence_gradient_f64(NULL, &none, &none, n, out, 0, out, 0, out, out),
+            kx_independence_matrix_f64(NULL, &none, &none, n, 1, out),
+            kx_independence_matrix_f64(NULL, &none, &none, 1, n, out),
+            kx_independence_median_distance_f64(NULL, &none, n, out),
+        };
+        for (int which = 0; which < 8; which++)
+            CHECK(statuses[which] == KX_E_OVERFLOW, "call %d of %lld points: %d", which, (long long)n, (int)statuses[which]);
+        static const int32_t order[] = {1, 0, 2};
+        CHECK(kx_independence_permutation_sums_f64(NULL, c.wide, c.wide, 3, order, huge[k], out) == KX_E_OVERFLOW,
+              "%lld permutations", (long long)huge[k]);
+    }
     c.wide[1] = NAN;
     CHECK(kx_independence_median_distance_f64(NULL, &x, 3, out) == KX_E_NONFINITE, "a NaN has no median");
     free(out);

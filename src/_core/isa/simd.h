@@ -535,7 +535,7 @@ KX_GENERIC_EXPONENTS(kx_f32v, float, uint32_t, int32_t, f32, fabsf, copysignf, 0
 /* The first `count` lanes, 0 < count < KX_F64_LANES; the others are `fill` and nothing is read or written there. */
 static inline kx_f64v kx_f64v_load_part(const double *p, int64_t count, double fill) {
     double lanes[KX_F64_LANES];
-    for (int k = 0; k < KX_F64_LANES; k++) lanes[k] = k < count ? p[k] : fill;
+    for (int k = 0; k < KX_F64_LANES; k++) memcpy(lanes + k, k < count ? p + k : &fill, sizeof fill); /* p need not be aligned */
     return kx_f64v_load(lanes);
 }
 static inline kx_f64v kx_f64v_load_part_f32(const float *p, int64_t count, float fill) {

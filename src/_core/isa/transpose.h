@@ -96,7 +96,7 @@ KX_TRANSPOSE_BY_COPY(kx_f32v, float, KX_F32_LANES)
 
 static inline kx_f32v kx_f32v_load_part(const float *p, int64_t count, float fill) {
     float lanes[KX_F32_LANES];
-    for (int k = 0; k < KX_F32_LANES; k++) lanes[k] = k < count ? p[k] : fill;
+    for (int k = 0; k < KX_F32_LANES; k++) memcpy(lanes + k, k < count ? p + k : &fill, sizeof fill); /* p need not be aligned */
     return kx_f32v_load(lanes);
 }
 static inline void kx_f32v_store_part(float *p, int64_t count, kx_f32v a) {

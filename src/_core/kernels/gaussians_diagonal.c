@@ -168,7 +168,8 @@ static unsigned KX_TYPED(group_values)(const kx_gaussian_pairs_t *pairs, int is_
             for (int64_t i = 0; i < width; i++) {
                 const int64_t at = i * KX_LANES + part * KX_F64_LANES;
                 const kx_f64v difference = kx_f64v_sub(WIDE(b.mean_p + at), WIDE(b.mean_q + at));
-                const kx_f64v p = WIDE(b.p + at), q = WIDE(b.q + at);
+                const kx_f64v zero = kx_f64v_set(0); /* added, for -0 is 0 */
+                const kx_f64v p = kx_f64v_add(WIDE(b.p + at), zero), q = kx_f64v_add(WIDE(b.q + at), zero);
                 sum = kx_f64v_add(sum, is_kl ? kl_term(difference, p, q) : bhattacharyya_term(difference, p, q));
             }
             add_block(totals + part, sum);

@@ -204,6 +204,7 @@ static inline void KX_TYPED(kx_lanes_given_factor)(KX_REAL *a, int64_t n, int al
     pivots->bad = 0;
     for (int64_t i = 0; i < n; i++) {
         KX_REAL *diagonal = a + (i * n + i) * KX_LANES;
+        V(store)(diagonal, V(add)(V(load)(diagonal), V(set)(0))); /* -0 is 0 */
         double values[KX_F32_LANES] = {0};
         unsigned bad = 0;
         for (int l = 0; l < KX_LANES; l++) {

@@ -34,6 +34,8 @@ typedef struct task {
     double *near[4], *eigenvalues; /* of the gradient alone */
 } task;
 
+static const kx_batch_out_t not_wanted = {NULL, 0, 0, 0};
+
 /* What became of a side's lanes. */
 typedef struct verdict {
     unsigned indefinite, invalid; /* not positive definite; not even semidefinite */
@@ -305,6 +307,9 @@ static void write_means(const task *t) {
 static kx_status_t run(task *t) {
     kx_status_t status = kx_gaussian_check(t->items, t->n, t->form);
     if (status != KX_OK || t->items == 0) return status;
+    const kx_batch_out_t **const outputs[4] = {&t->by_mean_p, &t->by_p, &t->by_mean_q, &t->by_q};
+    for (int k = 0; k < 4; k++)
+        if (!*outputs[k]) *outputs[k] = &not_wanted;
     const int flags = kx_flags_begin();
     if (!t->is_map) write_means(t);
     if (t->by_p->data || (!t->is_map && t->by_q->data)) {
@@ -326,8 +331,8 @@ static kx_status_t find_not_semidefinite(const kx_ctx_t *ctx, const kx_batch_t *
         for (int64_t i = 0; i < distinct; i++)
             for (int64_t j = 0; j < n; j++) {
                 const double variance = entry(cov, i, j, is_float);
-                if (variance >= 0 && variance < (double)INFINITY) continue;
-                *item = i, *value = variance < 0 ? variance : (double)NAN;
+                if (isgreaterequal(variance, 0) && isless(variance, (double)INFINITY)) continue;
+                *item = i, *value = isless(variance, 0) ? variance : (double)NAN;
                 return KX_OK;
             }
         return KX_OK;

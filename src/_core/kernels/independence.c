@@ -215,7 +215,6 @@ static kx_status_t KX_TYPED(sum_pairs)(const kx_ctx_t *ctx, kx_sums_job_t *job, 
     job->stride = kx_round_up(job->m, PANEL);
     for (int v = 0; v < job->sides; v++) {
         const int64_t d = job->points[v]->dimension;
-        if (d > INT64_MAX / 64) return KX_E_OVERFLOW;
         const size_t point = (size_t)(d ? d : 1) * sizeof(KX_REAL);
         work += (double)job->n * (double)job->m * (double)d;
         rows_at[v] = columns_at[v] = kx_layout_add(&layout, kx_round_up(job->n, PANEL), point);

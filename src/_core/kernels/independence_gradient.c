@@ -237,7 +237,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_gradient)) KX_GRADIENT_PARAMETERS
     for (int v = 0; v < 2; v++) {
         kx_gradient_side_t *side = &job.sides[v];
         const int64_t d = points[v]->dimension;
-        if (d > INT64_MAX / 1024) return KX_E_OVERFLOW;
         const int kind = (int)points[v]->kind, is_wanted = gradients[v] && d > 0;
         *side = (kx_gradient_side_t){.points = points[v], .slope = *points[v], .gradient = is_wanted ? gradients[v] : NULL,
                                      .stride = kx_round_up(d, KX_LANES), .factor = 1, .constant = constants[v]};

@@ -184,8 +184,8 @@ static kx_status_t KX_TYPED(evaluate)(const KX_REAL *K, const KX_REAL *L, int64_
     KX_TYPED(matrix) l = {(const char *)L, L_row_stride, L_column_stride, 0};
     /* Both transposed have the same HSIC. */
     const ptrdiff_t contiguous = (ptrdiff_t)sizeof(KX_REAL);
-    const int rows = (K_column_stride == contiguous) + (L_column_stride == contiguous);
-    if ((K_row_stride == contiguous) + (L_row_stride == contiguous) > rows) {
+    const int row_wise = (K_column_stride == contiguous) + (L_column_stride == contiguous);
+    if ((K_row_stride == contiguous) + (L_row_stride == contiguous) > row_wise) {
         k.row_stride = K_column_stride, k.column_stride = K_row_stride;
         l.row_stride = L_column_stride, l.column_stride = L_row_stride;
     }

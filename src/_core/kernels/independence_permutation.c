@@ -132,6 +132,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_permutation_sums)) KX_PERMUTATION
     if (n < 0 || count < 0 || n > INT32_MAX) return KX_E_ARGUMENT;
     if (count == 0) return KX_OK;
     if (!sums || (n > 0 && (!k || !l || !permutations))) return KX_E_ARGUMENT;
+    if (n > 0 && count > INT64_MAX / 4 / n) return KX_E_OVERFLOW; /* the bytes of the permutations */
     for (int64_t i = 0; i < n * count; i++)
         if (permutations[i] < 0 || permutations[i] >= n) return KX_E_ARGUMENT;
     const int64_t workers = ctx && ctx->workers > 1 ? (ctx->workers < count ? ctx->workers : count) : 1;

@@ -38,7 +38,9 @@ typedef struct kx_matrix_job {
 kx_status_t KX_KERNEL(kx_independence_check)(const kx_independence_points_t *x, int64_t n) {
     if (!x || n < 0 || x->dimension < 0 || (int)x->kind < KX_INDEPENDENCE_LINEAR || x->kind > KX_INDEPENDENCE_LAPLACE) return KX_E_ARGUMENT;
     if (!x->points && n > 0 && x->dimension > 0) return KX_E_ARGUMENT;
-    return x->kind == KX_INDEPENDENCE_POLYNOMIAL && x->degree < 0 ? KX_E_ARGUMENT : KX_OK;
+    if (x->kind == KX_INDEPENDENCE_POLYNOMIAL && x->degree < 0) return KX_E_ARGUMENT;
+    /* the bytes of a line of either, rounded up, are then a number */
+    return n > INT64_MAX / 1024 || x->dimension > INT64_MAX / 1024 ? KX_E_OVERFLOW : KX_OK;
 }
 
 #define KX_REAL float
@@ -70,14 +72,16 @@ kx_status_t KX_KERNEL(kx_independence_check)(const kx_independence_points_t *x, 
 
 void KX_KERNEL(KX_TYPED(kx_independence_pack))(const kx_independence_points_t *x, int64_t n, KX_REAL *packed) {
     const int64_t d = x->dimension;
+    if (d == 0) return; /* there may be no points to point to */
     for (int64_t base = 0; base < n; base += PANEL) {
         KX_REAL *panel = packed + base * d;
         for (int64_t r = 0; r < PANEL; r++) {
-            const KX_REAL *point = (const KX_REAL *)((const char *)x->points + (base + r) * x->row_stride);
-            if (base + r < n)
-                for (int64_t k = 0; k < d; k++) panel[k * PANEL + r] = point[k];
-            else
+            if (base + r >= n) {
                 for (int64_t k = 0; k < d; k++) panel[k * PANEL + r] = 0;
+                continue;
+            }
+            const KX_REAL *point = (const KX_REAL *)((const char *)x->points + (base + r) * x->row_stride);
+            for (int64_t k = 0; k < d; k++) panel[k * PANEL + r] = point[k];
         }
     }
 }
