@@ -31,14 +31,16 @@ static inline kx_f64v total_of(const total *t) {
 
 /* 2 KL of one dimension; D is the means' difference. */
 static inline kx_f64v kl_term(kx_f64v difference, kx_f64v p, kx_f64v q) {
-    const kx_f64v change = kx_f64v_sub(p, q);
-    if (kx_f64v_all_between(q, 1e-300, 1e300)) { /* a division is as long as everything else here */
-        const kx_f64v inverse = kx_f64v_div(kx_f64v_set(1), q);
-        const kx_f64v excess = kx_lanes_log1p_excess(kx_f64v_mul(change, inverse), kx_f64v_mul(p, inverse));
-        return kx_f64v_fma(kx_f64v_mul(difference, inverse), difference, excess);
+    /* A division is as long as everything else here; that by q is a product with 1 / q where that has all its digits. */
+    const kx_f64v change = kx_f64v_sub(p, q), inverse = kx_f64v_div(kx_f64v_set(1), q);
+    kx_f64v term = kx_f64v_fma(kx_f64v_mul(difference, inverse), difference,
+                               kx_lanes_log1p_excess(kx_f64v_mul(change, inverse), kx_f64v_mul(p, inverse)));
+    const unsigned ordinary = kx_f64m_bits(kx_f64v_less(kx_f64v_set(1e-300), q)) & kx_f64m_bits(kx_f64v_less(q, kx_f64v_set(1e300)));
+    if (ordinary != (1u << KX_F64_LANES) - 1) {
+        const kx_f64v excess = kx_lanes_log1p_excess(kx_f64v_div(change, q), kx_f64v_div(p, q));
+        term = kx_f64v_select(kx_f64m_from_bits(ordinary), term, kx_f64v_fma(kx_f64v_div(difference, q), difference, excess));
     }
-    const kx_f64v excess = kx_lanes_log1p_excess(kx_f64v_div(change, q), kx_f64v_div(p, q));
-    return kx_f64v_fma(kx_f64v_div(difference, q), difference, excess);
+    return term;
 }
 
 /* 4 BD of one dimension: D^2 / (p + q) + log(1 + (p - q)^2 / (4 p q)) */

@@ -255,9 +255,11 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_gradient)) KX_GRADIENT_PARAMETERS
         kx_layout_add(&work, is_wanted ? BLOCK : 0, (size_t)(side->stride + !d) * sizeof(double));
         size += (double)n * (double)n * (double)d;
     }
+    const int64_t blocks = (n + BLOCK - 1) / BLOCK, asked = ctx && ctx->workers > 1 ? ctx->workers : 1;
+    const int64_t workers = asked < blocks ? asked : blocks;
     const size_t works_at = layout.bytes;
     job.work_bytes = work.bytes;
-    for (int64_t w = 0; w < (ctx && ctx->workers > 1 ? ctx->workers : 1); w++) kx_layout_add(&layout, 1, job.work_bytes);
+    for (int64_t w = 0; w < workers; w++) kx_layout_add(&layout, 1, job.work_bytes);
     if (layout.overflow || work.overflow) return KX_E_OVERFLOW;
     char *block = kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
@@ -273,7 +275,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_gradient)) KX_GRADIENT_PARAMETERS
         side->offsets = padded;
     }
     job.works = block + works_at;
-    const int64_t blocks = (n + BLOCK - 1) / BLOCK;
     status = kx_parallel_for(ctx, blocks, size < KX_SERIAL_WORK ? blocks : 1, KX_TYPED(differentiate), &job);
     kx_release(ctx, block);
     return status;

@@ -139,6 +139,7 @@ static kx_status_t KX_TYPED(go_through)(kx_task_t *task, void *arg, int64_t begi
                     if (!found) counts[BINS] += kx_count_bits(below & pairs);
                     for (uint64_t rest = pairs & ~below & ~above; rest; rest &= rest - 1) {
                         const uint64_t bits = KX_TYPED(bits)(row[kx_lowest_bit(rest)]);
+                        if (bits - job->low >= job->high - job->low) continue; /* where a caller makes subnormal numbers 0 */
                         if (found) *found++ = bits;
                         else if (job->least) least = bits < least ? bits : least;
                         else counts[(bits - job->low) >> job->shift]++;
