@@ -239,6 +239,36 @@ static void test_far_away(void) {
     free_cloud(&x), free_cloud(&far);
 }
 
+/* exp itself: with gamma = 1 and squares that are exact, nothing else rounds. Down to 0, through the subnormal numbers. */
+static void test_exponential(void) {
+    enum { COUNT = 50000 };
+    cloud x = make_cloud(COUNT, 1, 0, 0), origin = make_cloud(1, 1, 0, 0);
+    double *wide = malloc(COUNT * sizeof *wide), worst[2] = {0, 0};
+    float *narrow = malloc(COUNT * sizeof *narrow);
+    origin.wide[0] = 0, origin.narrow[0] = 0;
+    for (int64_t i = 0; i < COUNT; i++) {
+        x.narrow[i] = (float)ldexp((double)(check_random() >> 53), i % 3 ? -8 : -7 - (int)(check_random() % 40)); /* 11 bits */
+        if (i % 3 == 0 && i % 2) x.narrow[i] *= 4;
+        x.wide[i] = (double)x.narrow[i];
+    }
+    for (int is_f32 = 0; is_f32 < 2; is_f32++) {
+        kx_independence_points_t points = points_of(&x, RBF, is_f32), zero = points_of(&origin, RBF, is_f32);
+        points.gamma = zero.gamma = 1;
+        const kx_status_t status = is_f32 ? kx_independence_matrix_f32(NULL, &points, &zero, COUNT, 1, narrow)
+                                          : kx_independence_matrix_f64(NULL, &points, &zero, COUNT, 1, wide);
+        CHECK(status == KX_OK, "status %d", (int)status);
+        for (int64_t i = 0; i < COUNT; i++) {
+            const long double exact = expl(-(long double)x.wide[i] * (long double)x.wide[i]);
+            const double ulps = is_f32 ? check_ulps((double)narrow[i], exact, 24, -125, (double)FLT_MAX) : check_ulps(wide[i], exact, 53, -1021, DBL_MAX);
+            worst[is_f32] = ulps > worst[is_f32] ? ulps : worst[is_f32];
+            CHECK(ulps <= 1.2, "exp(-%.17g^2): %g ulp", x.wide[i], ulps);
+        }
+    }
+    printf("exp: %.3f ulp, float32 %.3f\n", worst[0], worst[1]);
+    free(wide), free(narrow);
+    free_cloud(&x), free_cloud(&origin);
+}
+
 /* ---- permutations ---- */
 
 static void test_permutations(void) {
@@ -496,6 +526,7 @@ static void test_workers(void) {
 int main(void) {
     test_kernels();
     test_far_away();
+    test_exponential();
     test_permutations();
     test_median();
     test_median_of_halves();

@@ -152,7 +152,7 @@ void KX_KERNEL(KX_TYPED(kx_independence_tile))(const kx_independence_points_t *x
             V(store)(tile + i, KX_TYPED(power)(V(fma)(gamma, V(load)(tile + i), coef0), x->degree));
     } else {
         const KX_VECTOR rate = V(set)((KX_REAL)-x->gamma);
-        for (int64_t i = 0; i < size; i += KX_LANES) V(store)(tile + i, V(exp)(V(mul)(rate, V(load)(tile + i))));
+        for (int64_t i = 0; i < size; i += KX_LANES) V(store)(tile + i, V(exp_below)(V(mul)(rate, V(load)(tile + i))));
     }
 }
 
