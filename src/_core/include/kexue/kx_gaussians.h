@@ -2,8 +2,8 @@
 
    N(mean, cov) of dimension n. A batch has `items` of them; an operand is the same for all where its batch stride is 0.
    Strides are in bytes, of any sign; any alignment. What stands for cov is, by the form: the covariance matrix, of which only
-   the lower triangle is read; its lower triangular Cholesky factor L (cov = L L^T, diagonal > 0), of which only the lower
-   triangle is read; the n variances of a diagonal covariance. Formulas and symbols are those of kexue.fm post 8512.
+   the lower triangle is used; its lower triangular Cholesky factor L (cov = L L^T, diagonal > 0), of which only the lower
+   triangle is used (what is above may be loaded); the n variances of a diagonal covariance. Formulas and symbols are those of kexue.fm post 8512.
    Logarithms are natural; D = mean_p - mean_q.
 
    An item whose matrix is not positive definite (a pivot of its Cholesky factorisation is not > 0), or has a NaN there, is
@@ -14,7 +14,7 @@
    log-determinants and the last sums are float64; diagonal covariances are float64 throughout. Time O(items n^3), scratch for
    2 n^2 vectors of 64 bytes (KL), 6 n^2 (Bhattacharyya, Hellinger) or up to 12 n^2 (gradients), for diagonal ones O(items n)
    and none; the calls are serial. They fail with KX_E_ARGUMENT (a negative size, an unknown form), KX_E_OVERFLOW or
-   KX_E_MEMORY. Errors are at most some n eps times the condition numbers of the covariances, as of any method by Cholesky
+   KX_E_MEMORY, after which some outputs may be written. Errors are at most some n eps times the condition numbers of the covariances, as of any method by Cholesky
    factors. */
 #ifndef KX_GAUSSIANS_H
 #define KX_GAUSSIANS_H
