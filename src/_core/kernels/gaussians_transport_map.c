@@ -31,7 +31,7 @@ typedef struct task {
     const kx_batch_out_t *by_mean_p, *by_p, *by_mean_q, *by_q; /* by_p is the map, where that is asked for */
     kx_transport_side_t p, q;
     double *rows, *vectors, *map, *inverse, *scratch, *item_scratch, *squares, *panel;
-    double *near[4], *eigenvalues; /* of the gradient alone */
+    double *near[4], *difference, *eigenvalues; /* of the gradient alone */
 } task;
 
 static const kx_batch_out_t not_wanted = {NULL, 0, 0, 0};
@@ -112,9 +112,22 @@ static void measure(const double *a, int64_t size, double *most) {
     kx_f64v_store(most, largest);
 }
 
-/* difference = the covariances of `from` less those of `to`, of which the exponents are 0 */
-static void subtract_covariances(task *t, const kx_transport_side_t *from, const kx_transport_side_t *to, int64_t first,
-                                 int64_t count, double *difference) {
+/* t->difference = the covariances of p less those of q: before anything is written, for a gradient may take an operand's place. */
+static void subtract_covariances(task *t, int64_t first, int64_t count) {
+    const kx_batch_t *a = t->p.batch, *b = t->q.batch;
+    for (int64_t i = 0; i < t->n; i++)
+        for (int64_t j = 0; j <= i; j++)
+            for (int64_t l = 0; l < LANES; l++) {
+                const int64_t item = first + (l < count ? l : count - 1);
+                const char *place = (const char *)a->data + item * a->batch + i * a->row + j * a->column;
+                const char *other = (const char *)b->data + item * b->batch + i * b->row + j * b->column;
+                const double d = kx_transport_read(place, t->is_float) - kx_transport_read(other, t->is_float);
+                t->difference[(i * t->n + j) * LANES + l] = t->difference[(j * t->n + i) * LANES + l] = d;
+            }
+}
+
+/* right = the covariances of `from` less those of `to`, of which the exponents are 0 */
+static void take_difference(task *t, const kx_transport_side_t *from, const kx_transport_side_t *to, double *right) {
     const int64_t n = t->n;
     if (t->form == KX_GAUSSIAN_CHOLESKY) { /* (U V^T + V U^T) / 2, U the factors' difference and V their sum */
         double *u = t->near[1], *v = t->near[2];
@@ -123,24 +136,16 @@ static void subtract_covariances(task *t, const kx_transport_side_t *from, const
             kx_f64v_store(u + i, kx_f64v_mul(kx_f64v_set(0.5), kx_f64v_sub(l, other)));
             kx_f64v_store(v + i, kx_f64v_add(l, other));
         }
-        kx_lanes_multiply_f64(u, KX_LANES_TRIANGLE, v, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_FULL, 0, difference);
-        kx_lanes_multiply_f64(v, KX_LANES_TRIANGLE, u, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_FULL, 1, difference);
+        kx_lanes_multiply_f64(u, KX_LANES_TRIANGLE, v, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_FULL, 0, right);
+        kx_lanes_multiply_f64(v, KX_LANES_TRIANGLE, u, KX_LANES_TRIANGLE_TRANSPOSED, n, KX_LANES_FULL, 1, right);
         return;
     }
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j <= i; j++)
-            for (int64_t l = 0; l < LANES; l++) {
-                const int64_t item = first + (l < count ? l : count - 1);
-                const kx_batch_t *a = from->batch, *b = to->batch;
-                const char *place = (const char *)a->data + item * a->batch + i * a->row + j * a->column;
-                const char *other = (const char *)b->data + item * b->batch + i * b->row + j * b->column;
-                const double d = kx_transport_read(place, t->is_float) - kx_transport_read(other, t->is_float);
-                difference[(i * n + j) * LANES + l] = difference[(j * n + i) * LANES + l] = d;
-            }
+    const kx_f64v sign = kx_f64v_set(from == &t->p ? 1 : -1);
+    for (int64_t i = 0; i < n * n * LANES; i += LANES) kx_f64v_store(right + i, kx_f64v_mul(sign, kx_f64v_load(t->difference + i)));
 }
 
 /* G = I - T in t->inverse, of lanes in which it is small, from the equation above. */
-static void refine(task *t, const kx_transport_side_t *from, const kx_transport_side_t *to, int64_t first, int64_t count) {
+static void refine(task *t, const kx_transport_side_t *from, const kx_transport_side_t *to) {
     const int64_t n = t->n, size = n * n;
     const kx_f64v zero = kx_f64v_set(0), lowest = kx_f64v_set(1e-290);
     double *right = t->near[0], *vectors = t->near[1], *product = t->near[2], *other = t->near[3], most[LANES];
@@ -149,7 +154,7 @@ static void refine(task *t, const kx_transport_side_t *from, const kx_transport_
     for (int l = 0; l < LANES; l++)
         if (most[l] < NEAR && from->exponent[l] == 0 && to->exponent[l] == 0) near |= 1u << l;
     if (!near) return;
-    subtract_covariances(t, from, to, first, count, right);
+    take_difference(t, from, to, right);
     measure(right, size, most);
     for (int l = 0; l < LANES; l++)
         if (most[l] == 0) equal |= 1u << l;
@@ -195,7 +200,7 @@ static void write_gradient(task *t, const kx_transport_side_t *side, const kx_tr
             double *entry = t->inverse + (i * n + j) * LANES;
             kx_f64v_store(entry, kx_f64v_sub(kx_f64v_set(i == j ? 1 : 0), kx_f64v_load(entry)));
         }
-    refine(t, side, to, first, count);
+    refine(t, side, to);
     if (t->form == KX_GAUSSIAN_COVARIANCE) {
         unpack(t, t->inverse, first, count, KX_LANES_SYMMETRIC, bad, out);
         return;
@@ -222,6 +227,7 @@ static void run_groups(task *t) {
         const unsigned bad_p = p.indefinite | q.invalid, bad_q = q.indefinite | p.invalid;
         kx_lanes_multiply_f64(t->p.factor, KX_LANES_TRANSPOSED, t->q.factor, KX_LANES_PLAIN, n, KX_LANES_FULL, 0, t->rows);
         KX_KERNEL(kx_lanes_orthogonalize_rows)(t->rows, t->vectors, n, t->squares);
+        if (!t->is_map && t->form == KX_GAUSSIAN_COVARIANCE) subtract_covariances(t, first, count);
         if (t->by_p->data) {
             make_map(t, &t->p, &t->q, t->vectors, 1);
             if (t->is_map) unpack(t, t->inverse, first, count, KX_LANES_SYMMETRIC, bad_p, t->by_p);
@@ -238,18 +244,19 @@ static kx_status_t run_matrices(task *t) {
     const int64_t n = t->n;
     kx_layout_t layout = {0, 0};
     const int64_t near = t->is_map ? 0 : n;
-    size_t at[17];
+    size_t at[18];
     for (int k = 0; k < 7; k++) at[k] = kx_layout_add(&layout, n * n * LANES, sizeof(double));
     for (int k = 7; k < 10; k++) at[k] = kx_layout_add(&layout, n * LANES, sizeof(double));
     at[10] = kx_layout_add(&layout, KX_LANES_TILE * n * LANES, sizeof(double));
     at[11] = kx_layout_add(&layout, 4 * n * n + 2 * n, sizeof(double));
     for (int k = 12; k < 16; k++) at[k] = kx_layout_add(&layout, near * n * LANES, sizeof(double));
     at[16] = kx_layout_add(&layout, near * LANES, sizeof(double));
+    at[17] = kx_layout_add(&layout, near * n * LANES, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
     char *block = kx_allocate(t->ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
-    double *arrays[17];
-    for (int k = 0; k < 17; k++) arrays[k] = (double *)(void *)(block + at[k]);
+    double *arrays[18];
+    for (int k = 0; k < 18; k++) arrays[k] = (double *)(void *)(block + at[k]);
     t->p = (kx_transport_side_t){.batch = t->cov_p, .n = n, .form = t->form, .is_float = t->is_float, .factor = arrays[0],
                                  .inverse = arrays[7]};
     t->q = (kx_transport_side_t){.batch = t->cov_q, .n = n, .form = t->form, .is_float = t->is_float, .factor = arrays[1],
@@ -257,7 +264,7 @@ static kx_status_t run_matrices(task *t) {
     t->rows = arrays[2], t->vectors = arrays[3], t->map = arrays[4], t->inverse = arrays[5], t->scratch = arrays[6];
     t->squares = arrays[9], t->panel = arrays[10], t->item_scratch = arrays[11];
     for (int k = 0; k < 4; k++) t->near[k] = arrays[12 + k];
-    t->eigenvalues = arrays[16];
+    t->eigenvalues = arrays[16], t->difference = arrays[17];
     run_groups(t);
     kx_release(t->ctx, block);
     return KX_OK;
