@@ -269,8 +269,10 @@ class TestEmd:
         rng = np.random.default_rng(seed)
         a, b = (rng.integers(0, 4, size=size).astype(float) + (np.arange(size) == 0) for size in (m, n))
         a, b, costs = a / a.sum(), b / b.sum(), rng.normal(size=(m, n))
-        assert_alike(pot.emd(a, b, costs), ot.emd(a, b, costs), 1e-9)
-        assert_alike(pot.emd2(a, b, costs), ot.emd2(a, b, costs), 1e-9)
+        # POT calls one in a hundred of these small problems infeasible where costs are negative.
+        least = float(costs.min())
+        assert_alike(pot.emd(a, b, costs), ot.emd(a, b, costs - least), 1e-9)
+        assert_alike(pot.emd2(a, b, costs), ot.emd2(a, b, costs - least) + least, 1e-9)
 
 
 def changed(array, index, value):
