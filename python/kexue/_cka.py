@@ -15,7 +15,6 @@ from kexue._hsic import (
     FLOAT64_EPS,
     Estimator,
     PairSums,
-    _unit_scale,
     alignment,
     centred,
     feature_hsic,
@@ -23,8 +22,9 @@ from kexue._hsic import (
     require_estimator,
     require_spread,
     require_symmetric,
+    unit_scale,
 )
-from kexue._kernels import Bandwidth, Kernel, KernelLike, _require_use, as_points, make_kernel, with_room
+from kexue._kernels import Bandwidth, Kernel, KernelLike, as_points, make_kernel, require_use, with_room
 
 _TILE_ENTRIES = 1 << 22  # of all layers together: 32 MB
 
@@ -103,9 +103,9 @@ def cka_matrix(
     at_least = require_estimator(estimator)
     workers = count_workers(workers)
     options = {"kernel": kernel, "bandwidth": bandwidth, "gamma": gamma, "coef0": coef0, "degree": degree}
-    _require_use("gamma", gamma, gamma is not None, (kernel, kernel), ("rbf", "laplace", "polynomial"))
+    require_use("gamma", gamma, gamma is not None, (kernel, kernel), ("rbf", "laplace", "polynomial"))
     given = bandwidth is not None and not isinstance(bandwidth, str)
-    _require_use("bandwidth", bandwidth, given, (kernel, kernel), ("rbf", "laplace"))
+    require_use("bandwidth", bandwidth, given, (kernel, kernel), ("rbf", "laplace"))
     layers = _layers("layers_a", layers_a, options, workers)
     rows = len(layers)
     if layers_b is not None:
@@ -167,7 +167,7 @@ def _in_feature_space(
     layers: list[_Layer], rows: int, columns: range, estimator: Estimator, workers: int
 ) -> np.ndarray:
     def features(i: int) -> np.ndarray:
-        return _unit_scale(centred(layers[i].points, np.dtype(np.float64)))
+        return unit_scale(centred(layers[i].points, np.dtype(np.float64)))
 
     own = []
     for i, layer in enumerate(layers):
@@ -188,7 +188,7 @@ def _in_feature_space(
 
 def _in_tiles(layers: list[_Layer], rows: int, columns: range, estimator: Estimator, workers: int) -> np.ndarray:
     points = [
-        _unit_scale(prepared(layer.points, layer.kernel)) if layer.kernel.name == "linear"
+        unit_scale(prepared(layer.points, layer.kernel)) if layer.kernel.name == "linear"
         else prepared(layer.points, layer.kernel)
         for layer in layers
     ]  # fmt: skip

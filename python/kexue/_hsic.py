@@ -261,7 +261,7 @@ def unit_of(X: np.ndarray) -> float:
     return 1.0 if ordinary or largest == 0 else largest
 
 
-def _unit_scale(X: np.ndarray) -> np.ndarray:
+def unit_scale(X: np.ndarray) -> np.ndarray:
     unit = unit_of(X)
     return X if unit == 1 else X / unit
 
@@ -457,12 +457,12 @@ def cka(
         degree=degree,
     )
     if uses_features(X, Y, kernel_x, kernel_y):
-        X, Y = _unit_scale(centred(X, np.float64)), _unit_scale(centred(Y, np.float64))
+        X, Y = unit_scale(centred(X, np.float64)), unit_scale(centred(Y, np.float64))
         both, of_x, of_y = (feature_hsic(A, B, estimator) for A, B in ((X, Y), (X, X), (Y, Y)))
         size_x, size_y = (feature_hsic(A, A, "biased") for A in (X, Y)) if debiased else (of_x, of_y)
     else:
         X, Y = (
-            _unit_scale(prepared(A, kernel)) if kernel.name == "linear" else prepared(A, kernel)
+            unit_scale(prepared(A, kernel)) if kernel.name == "linear" else prepared(A, kernel)
             for A, kernel in ((X, kernel_x), (Y, kernel_y))
         )
         sums = pair_sums(X, Y, kernel_x, kernel_y, workers=workers)

@@ -25,7 +25,7 @@ from kexue._hsic import (
     require_spread,
 )
 from kexue._hsic_test import positive_integer
-from kexue._kernels import Kernel, _pair, as_paired_points, as_points, kernel_pair, row_blocks, with_room
+from kexue._kernels import Kernel, as_pair, as_paired_points, as_points, kernel_pair, row_blocks, with_room
 
 MEDIAN_ROWS = 2048  # 2 million distances: their median is within 1% or so of that of all points
 
@@ -450,7 +450,7 @@ def _kernels(
     X: np.ndarray, Y: np.ndarray, kernel: Any, workers: int, *, bandwidth: Any, gamma: Any, **options: Any
 ) -> tuple[Kernel, Kernel]:
     """The kernels of blocks, which have no median of their own."""
-    sides = zip("XY", _pair("kernel", kernel), _pair("bandwidth", bandwidth), _pair("gamma", gamma), strict=True)
+    sides = zip("XY", as_pair("kernel", kernel), as_pair("bandwidth", bandwidth), as_pair("gamma", gamma), strict=True)
     for name, one, length, factor in sides:
         if factor is None and isinstance(length, str) and isinstance(one, str) and one in ("rbf", "laplace"):
             raise KexueValueError(

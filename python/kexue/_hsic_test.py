@@ -17,7 +17,7 @@ from kexue import _independence
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
 from kexue._hsic import _finite, prepared, require_symmetric, unit_of
-from kexue._kernels import Kernel, _pair, as_paired_points, kernel_pair, row_blocks, with_room
+from kexue._kernels import Kernel, as_pair, as_paired_points, kernel_pair, row_blocks, with_room
 
 _MEMORY_LIMIT = 4 << 30
 _PERMUTATION_BYTES = 1 << 20  # stays in a cache
@@ -265,7 +265,7 @@ def _sides(
     X, Y = with_room(*as_paired_points(X, Y, 6 if method == "gamma" else 2))
     if method == "permutation":
         _require_memory(len(X), limit)
-    names = _pair("kernel", kernel)
+    names = as_pair("kernel", kernel)
     given = [isinstance(name, str) and name == "precomputed" for name in names]
     for name, matrix, precomputed in zip("XY", (X, Y), given, strict=True):
         if precomputed:

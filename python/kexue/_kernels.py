@@ -239,7 +239,7 @@ def _gamma_of(kernel: str, bandwidth: float) -> float:
     return gamma
 
 
-def _pair(name: str, option: Any) -> tuple[Any, Any]:
+def as_pair(name: str, option: Any) -> tuple[Any, Any]:
     if not isinstance(option, (tuple, list)):
         return option, option
     if len(option) != 2:
@@ -259,13 +259,13 @@ def kernel_pair(
     workers: int | None = None,
 ) -> tuple[Kernel, Kernel]:
     """The kernels of X and of Y; each option is one value for both or a pair."""
-    kernels, gammas, bandwidths = _pair("kernel", kernel), _pair("gamma", gamma), _pair("bandwidth", bandwidth)
-    coefs, degrees = _pair("coef0", coef0), _pair("degree", degree)
+    kernels, gammas, bandwidths = as_pair("kernel", kernel), as_pair("gamma", gamma), as_pair("bandwidth", bandwidth)
+    coefs, degrees = as_pair("coef0", coef0), as_pair("degree", degree)
     for one in kernels:
         require_kernel(one)
-    _require_use("gamma", gamma, any(g is not None for g in gammas), kernels, ("rbf", "laplace", "polynomial"))
+    require_use("gamma", gamma, any(g is not None for g in gammas), kernels, ("rbf", "laplace", "polynomial"))
     numeric = any(b is not None and not isinstance(b, str) for b in bandwidths)
-    _require_use("bandwidth", bandwidth, numeric, kernels, ("rbf", "laplace"))
+    require_use("bandwidth", bandwidth, numeric, kernels, ("rbf", "laplace"))
     first, second = (
         make_kernel(
             points,
@@ -282,7 +282,7 @@ def kernel_pair(
     return first, second
 
 
-def _require_use(name: str, option: Any, given: bool, kernels: tuple[Any, Any], users: tuple[str, ...]) -> None:
+def require_use(name: str, option: Any, given: bool, kernels: tuple[Any, Any], users: tuple[str, ...]) -> None:
     if given and not any(isinstance(kernel, str) and kernel in users for kernel in kernels):
         raise KexueValueError(f"{name} is {option!r}, but neither kernel has such a parameter")
 

@@ -8,25 +8,16 @@
 #ifndef KX_DISPATCH_PASS
 #include "kernels/gaussians_internal.h"
 #include "runtime/flags.h"
+#include "runtime/lane_sum.h"
 
 enum { BLOCK = 32 };
 static const double LEAST_f64 = 0x1p-1074;
 static const float LEAST_f32 = 0x1p-149f;
 
-typedef struct total {
-    kx_f64v sum, lost;
-} total;
-
-static inline void add_block(total *t, kx_f64v block) {
-    const kx_f64v sum = kx_f64v_add(t->sum, block), part = kx_f64v_sub(sum, t->sum);
-    const kx_f64v lost = kx_f64v_add(kx_f64v_sub(t->sum, kx_f64v_sub(sum, part)), kx_f64v_sub(block, part));
-    t->sum = sum;
-    t->lost = kx_f64v_add(t->lost, lost);
-}
 /* An infinite sum has lost a NaN. */
-static inline kx_f64v total_of(const total *t) {
-    const kx_f64m is_finite = kx_f64v_less(kx_f64v_abs(t->sum), kx_f64v_set((double)INFINITY));
-    return kx_f64v_add_where(is_finite, t->sum, t->lost);
+static inline kx_f64v total_of(const kx_lane_sum_t *t) {
+    const kx_f64m is_finite = kx_f64v_less(kx_f64v_abs(t->total), kx_f64v_set((double)INFINITY));
+    return kx_f64v_add_where(is_finite, t->total, t->lost);
 }
 
 /* 2 KL of one dimension; D is the means' difference. */
@@ -114,9 +105,9 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_diagonal_entropy))(const kx_batch_t *
     const int flags = kx_flags_begin();
     for (int64_t first = 0; first < items; first += KX_LANES) {
         const int64_t count = items - first < KX_LANES ? items - first : KX_LANES;
-        total totals[PARTS];
+        kx_lane_sum_t totals[PARTS];
         unsigned bad = 0;
-        for (int part = 0; part < PARTS; part++) totals[part].sum = totals[part].lost = kx_f64v_set(0);
+        for (int part = 0; part < PARTS; part++) totals[part].total = totals[part].lost = kx_f64v_set(0);
         for (int64_t begin = 0; begin < n; begin += BLOCK) {
             const int64_t width = n - begin < BLOCK ? n - begin : BLOCK;
             KX_REAL v[BLOCK * KX_LANES];
@@ -126,7 +117,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_diagonal_entropy))(const kx_batch_t *
                 kx_f64v sum = kx_f64v_set(0);
                 for (int64_t i = 0; i < width; i++)
                     sum = kx_f64v_add(sum, kx_f64v_log(WIDE(v + i * KX_LANES + part * KX_F64_LANES)));
-                add_block(totals + part, sum);
+                kx_lane_sum_add(totals + part, sum);
             }
         }
         double values[KX_LANES];
@@ -157,9 +148,9 @@ static void KX_TYPED(read_pairs)(const kx_gaussian_pairs_t *pairs, int64_t first
 /* KL or BD of a group; returns a bit for each lane that has none. */
 static unsigned KX_TYPED(group_values)(const kx_gaussian_pairs_t *pairs, int is_kl, int allow_zeros, int64_t first, int64_t count,
                                        double *values) {
-    total totals[PARTS];
+    kx_lane_sum_t totals[PARTS];
     unsigned bad = 0;
-    for (int part = 0; part < PARTS; part++) totals[part].sum = totals[part].lost = kx_f64v_set(0);
+    for (int part = 0; part < PARTS; part++) totals[part].total = totals[part].lost = kx_f64v_set(0);
     for (int64_t begin = 0; begin < pairs->n; begin += BLOCK) {
         const int64_t width = pairs->n - begin < BLOCK ? pairs->n - begin : BLOCK;
         KX_TYPED(block) b;
@@ -174,7 +165,7 @@ static unsigned KX_TYPED(group_values)(const kx_gaussian_pairs_t *pairs, int is_
                 const kx_f64v p = kx_f64v_add(WIDE(b.p + at), zero), q = kx_f64v_add(WIDE(b.q + at), zero);
                 sum = kx_f64v_add(sum, is_kl ? kl_term(difference, p, q) : bhattacharyya_term(difference, p, q));
             }
-            add_block(totals + part, sum);
+            kx_lane_sum_add(totals + part, sum);
         }
     }
     for (int part = 0; part < PARTS; part++)

@@ -31,6 +31,7 @@ KX_DISPATCH(kx_independence_centred_sums_f64, KX_CENTRED_PARAMETERS,
 
 #ifndef KX_DISPATCH_PASS
 #include "kernels/independence_internal.h"
+#include "runtime/lane_sum.h"
 
 enum { SUMS = 3, FLUSH_PANELS = 64 };
 
@@ -46,18 +47,7 @@ typedef struct kx_sums_job {
     double constants[2];
 } kx_sums_job_t;
 
-/* A sum by lanes, with what its additions lost (Knuth's two-sum). */
-typedef struct lane_sum {
-    kx_f64v total, lost;
-} lane_sum_t;
-
-static inline void add_lanes(lane_sum_t *sum, kx_f64v value) {
-    const kx_f64v total = kx_f64v_add(sum->total, value), part = kx_f64v_sub(total, sum->total);
-    sum->lost = kx_f64v_add(sum->lost, kx_f64v_add(kx_f64v_sub(sum->total, kx_f64v_sub(total, part)), kx_f64v_sub(value, part)));
-    sum->total = total;
-}
-
-static double add_up(const lane_sum_t *sum) {
+static double add_up(const kx_lane_sum_t *sum) {
     double total[KX_F64_LANES], lost[KX_F64_LANES], high = 0, low = 0;
     kx_f64v_store(total, sum->total);
     kx_f64v_store(lost, sum->lost);
@@ -96,7 +86,7 @@ enum { KX_TYPED(PARTS) = PANEL / KX_F64_LANES };
 typedef struct KX_TYPED(kx_sums_work) {
     _Alignas(64) KX_REAL tiles[2][BLOCK * PANEL];
     _Alignas(64) double row_lanes[2][BLOCK * KX_F64_LANES];
-    lane_sum_t sums[SUMS];
+    kx_lane_sum_t sums[SUMS];
 } KX_TYPED(kx_sums_work_t);
 
 /* Pairs that are not summed, in tiles on the diagonal and beyond the last column. */
@@ -128,8 +118,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(add_pairs)(KX_TYPED(kx_sums_work_t) *work,
     }
     for (int v = 0; v < sides; v++)
         for (int c = 0; c < PARTS; c++) kx_f64v_store(column_sums[v] + c * KX_F64_LANES, columns[v][c]);
-    if (sides == 2) add_lanes(work->sums, products);
-    for (int v = 0; v < sides; v++) add_lanes(work->sums + 1 + v, squares[v]);
+    if (sides == 2) kx_lane_sum_add(work->sums, products);
+    for (int v = 0; v < sides; v++) kx_lane_sum_add(work->sums + 1 + v, squares[v]);
 }
 
 static void KX_TYPED(add_rows)(KX_TYPED(kx_sums_work_t) *work, const kx_sums_job_t *job, int64_t i, int64_t rows) {
@@ -163,8 +153,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(add_centred)(KX_TYPED(kx_sums_work_t) *wor
             squares = kx_f64v_fma(product, product, squares);
         }
     }
-    add_lanes(work->sums, products);
-    add_lanes(work->sums + 1, squares);
+    kx_lane_sum_add(work->sums, products);
+    kx_lane_sum_add(work->sums + 1, squares);
 }
 
 static kx_status_t KX_TYPED(sum_strips)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
@@ -247,12 +237,12 @@ static kx_status_t KX_TYPED(sum_pairs)(const kx_ctx_t *ctx, kx_sums_job_t *job, 
     const kx_status_t status =
         kx_parallel_for(ctx, job->strips, work < KX_SERIAL_WORK ? job->strips : 1, KX_TYPED(sum_strips), job);
     if (status == KX_OK) {
-        lane_sum_t totals[SUMS];
+        kx_lane_sum_t totals[SUMS];
         for (int k = 0; k < SUMS; k++) totals[k].total = totals[k].lost = kx_f64v_set(0);
         for (int64_t strip = 0; strip < job->strips; strip++) {
             for (int k = 0; k < SUMS; k++) {
                 double lanes[KX_F64_LANES] = {job->strip_sums[strip][k]};
-                add_lanes(totals + k, kx_f64v_load(lanes));
+                kx_lane_sum_add(totals + k, kx_f64v_load(lanes));
             }
             for (int v = 0; keeps_sums && v < job->sides; v++) {
                 double *columns = job->column_sums + (strip * 2 + v) * job->stride;
