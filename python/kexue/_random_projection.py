@@ -420,13 +420,13 @@ class RandomProjectionMap:
         n = self.n_components
         result = np.empty((stop - start, n), dtype=dtype)
         if self.kind == "rademacher":
-            words = -(-n // 64)
-            step = max(1, _DRAWN // (64 * words))
-            for first in range(start, stop, step):
-                count = min(step, stop - first)
-                drawn = self._words(first * words, count * words).astype("<u8", copy=False).reshape(count, words)
-                bits = np.unpackbits(drawn.view(np.uint8), axis=1, count=n, bitorder="little")
-                result[first - start : first - start + count] = (1 - 2 * bits.astype(np.int8)) * self._scale
+            # 256 components share a counter of Philox: kx_projection.h has the layout.
+            for group in range(0, n, 256):
+                drawn = np.random.Philox(key=self._words_key, counter=[start, group // 256, 0, 0])
+                words = drawn.random_raw(4 * (stop - start)).astype("<u8", copy=False).reshape(-1, 4)
+                count = min(256, n - group)
+                bits = np.unpackbits(words.view(np.uint8), axis=1, count=count, bitorder="little")
+                result[:, group : group + count] = (1 - 2 * bits.astype(np.int8)) * self._scale
             return result
         for first in range(start, stop, _STREAM):
             generator = np.random.Generator(np.random.Philox(key=self._words_key, counter=[0, first // _STREAM, 0, 0]))
