@@ -147,8 +147,8 @@ class TestMatrix:
 
     @KINDS
     def test_a_million_columns(self, kind, rng):
-        columns = rng.choice(10**6, size=(5, 40), replace=False)
-        X = sparse.csr_array((rng.normal(size=200), columns.ravel(), np.arange(0, 201, 40)), shape=(5, 10**6))
+        columns = rng.choice(10**6, size=(5, 8), replace=False)
+        X = sparse.csr_array((rng.normal(size=40), columns.ravel(), np.arange(0, 41, 8)), shape=(5, 10**6))
         project = RandomProjectionMap.draw(10**6, 40, kind=kind, rng=0)
         Y = project(X)
         assert Y.shape == (5, 40)
@@ -230,7 +230,13 @@ class TestStructure:
         assert RandomProjectionMap.draw(3, 2) != RandomProjectionMap.draw(3, 2)
 
 
-GOLDEN = {}
+GOLDEN = {
+    "rademacher": [-1.5, -6.5, 15.5, -9.5],
+    "sparse": [-9.192388155425117, -7.778174593052022, -2.82842712474619, -1.414213562373095],
+    "srht": [4.5, -13.5, -0.5, 13.5],
+    "countsketch": [-8.0, -8.0, -4.0, -13.0],
+    "osnap": [11.31370849898476, -12.020815280171307, 4.242640687119285, -4.949747468305832],
+}
 
 
 class TestSameProjectionEverywhere:
@@ -387,7 +393,7 @@ class TestDistortion:
 
     N, BOUND = 256, largest_change(256, 1e-3 / 4950)
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def few(self):
         """Rows of 5 non-zeros, as short documents have."""
         rng = np.random.default_rng(8)
@@ -397,7 +403,7 @@ class TestDistortion:
         return X
 
     def test_bound(self):
-        assert 0.54 < self.BOUND < 0.58
+        assert 0.51 < self.BOUND < 0.52
 
     @KINDS
     @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
