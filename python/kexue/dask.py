@@ -782,17 +782,17 @@ def _columns(X: Any) -> tuple[int, np.dtype]:
         name = "X" if isinstance(X, Array) else f"X[{i}]"
         if _is_lazy(block):
             raise TypeError(
-                f"{name} is a {type(block).__name__}, whose columns are not known here: use dask.array.from_delayed"
+                f"{name} is lazy, and its shape and dtype are not known here: make a dask.array.from_delayed of it"
             )
         _require_rows(name, block)
         columns.append(block.shape[1])
+        if columns[i] != columns[i]:
+            raise KexueValueError(f"{name} has columns in chunks of unknown size: call its compute_chunk_sizes() first")
         if columns[i] != columns[0]:
             raise KexueValueError(f"{name} has {columns[i]} columns, but X[0] has {columns[0]}")
         dtypes.append(kexue.random_projection(np.empty((0, 1), dtype=block.dtype), 1).dtype)
     if not blocks:
         raise KexueValueError("X has no blocks")
-    if columns[0] != columns[0]:
-        raise KexueValueError("X has columns in chunks of unknown size: call its compute_chunk_sizes() first")
     if columns[0] == 0:
         raise KexueValueError(f"X has no columns: its shape is {blocks[0].shape}")
     return columns[0], np.result_type(*dtypes)

@@ -822,7 +822,7 @@ def test_errors_of_projections(scheduler, rng):
         ([], {}, KexueValueError, "X has no blocks"),
         ([np.ones((2, 3)), np.ones((2, 4))], {}, KexueValueError, r"X\[1\] has 4 columns, but X\[0\] has 3"),
         ([[1.0, 2.0]], {}, TypeError, r"X\[0\] must be an array, not list"),
-        ([dask.delayed(np.ones((2, 3)))], {}, TypeError, r"X\[0\] is a Delayed, .*from_delayed"),
+        ([dask.delayed(np.ones((2, 3)))], {}, TypeError, r"X\[0\] is lazy, .*from_delayed"),
         (da.ones((3, 0)), {}, KexueValueError, "X has no columns"),
         (da.ones((3, 4), dtype=complex), {}, TypeError, "X must hold real numbers"),
         (da.ones((3, 4))[:, da.ones(4) > 0], {}, KexueValueError, "X has columns in chunks of unknown size"),
