@@ -1,6 +1,6 @@
 # The C core as Cython sees it: extern declarations only, nothing to import at run time.
 from libc.stddef cimport ptrdiff_t, size_t
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 
 cdef extern from "kexue/kx_base.h" nogil:
@@ -919,3 +919,38 @@ cdef extern from "kexue/kx_gaussians.h" nogil:
     kx_status_t kx_gaussian_first_not_semidefinite_f64(
         const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
         double *value)
+
+cdef extern from "kexue/kx_walsh_hadamard.h" nogil:
+    kx_status_t kx_walsh_hadamard_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_walsh_hadamard_orthonormal_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_walsh_hadamard_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, double *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_walsh_hadamard_orthonormal_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, double *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    ctypedef struct kx_srht_t:
+        int64_t d
+        int64_t size
+        int64_t sampled
+        const uint64_t *signs
+        const int64_t *samples
+        double scale
+    kx_status_t kx_srht_f32(
+        const kx_ctx_t *ctx, const kx_srht_t *s, const float *x, int64_t n, ptrdiff_t x_row_stride, float *out)
+    kx_status_t kx_srht_csr_f32(
+        const kx_ctx_t *ctx, const kx_srht_t *s, int64_t n, const int64_t *indptr, const int64_t *indices, const float *data,
+        float *out)
+    kx_status_t kx_srht_adjoint_f32(
+        const kx_ctx_t *ctx, const kx_srht_t *s, const float *y, int64_t n, ptrdiff_t y_row_stride, float *out)
+    kx_status_t kx_srht_f64(
+        const kx_ctx_t *ctx, const kx_srht_t *s, const double *x, int64_t n, ptrdiff_t x_row_stride, double *out)
+    kx_status_t kx_srht_csr_f64(
+        const kx_ctx_t *ctx, const kx_srht_t *s, int64_t n, const int64_t *indptr, const int64_t *indices, const double *data,
+        double *out)
+    kx_status_t kx_srht_adjoint_f64(
+        const kx_ctx_t *ctx, const kx_srht_t *s, const double *y, int64_t n, ptrdiff_t y_row_stride, double *out)

@@ -16,5 +16,6 @@
 #include "kx_softmax.h"
 #include "kx_transport.h"
 #include "kx_vector_math.h"
+#include "kx_walsh_hadamard.h"
 
 #endif
