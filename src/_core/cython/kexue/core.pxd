@@ -1,6 +1,6 @@
 # The C core as Cython sees it: extern declarations only, nothing to import at run time.
 from libc.stddef cimport ptrdiff_t, size_t
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint64_t, uint8_t
 
 
 cdef extern from "kexue/kx_base.h" nogil:
@@ -919,3 +919,44 @@ cdef extern from "kexue/kx_gaussians.h" nogil:
     kx_status_t kx_gaussian_first_not_semidefinite_f64(
         const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
         double *value)
+
+cdef extern from "kexue/kx_random.h" nogil:
+    void kx_philox_words(const uint64_t *key, uint64_t first_word, int64_t count, uint64_t *words)
+
+cdef extern from "kexue/kx_projection.h" nogil:
+    ctypedef struct kx_projection_signs_t:
+        const int64_t *column_starts
+        const int32_t *targets
+        int64_t n_components
+        int64_t d
+
+    kx_status_t kx_projection_sketch_f32(
+        const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const float *x, int64_t rows, ptrdiff_t row_stride, double scale,
+        float *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_sketch_f64(
+        const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const double *x, int64_t rows, ptrdiff_t row_stride, double scale,
+        double *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_sketch_csr_f32(
+        const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const int64_t *row_starts, const int64_t *indices,
+        const float *data, int64_t rows, double scale, float *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_sketch_csr_f64(
+        const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const int64_t *row_starts, const int64_t *indices,
+        const double *data, int64_t rows, double scale, double *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_f32(
+        const kx_ctx_t *ctx, const uint64_t *key, const float *x, int64_t rows, int64_t d, ptrdiff_t row_stride,
+        int64_t n_components, double scale, float *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_f64(
+        const kx_ctx_t *ctx, const uint64_t *key, const double *x, int64_t rows, int64_t d, ptrdiff_t row_stride,
+        int64_t n_components, double scale, double *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_csr_f32(
+        const kx_ctx_t *ctx, const uint64_t *key, const int64_t *row_starts, const int64_t *indices, const float *data,
+        int64_t rows, int64_t d, int64_t n_components, double scale, float *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_csr_f64(
+        const kx_ctx_t *ctx, const uint64_t *key, const int64_t *row_starts, const int64_t *indices, const double *data,
+        int64_t rows, int64_t d, int64_t n_components, double scale, double *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_matrix_f32(
+        const kx_ctx_t *ctx, const uint64_t *key, int64_t n_components, int64_t first_column, int64_t d, double scale,
+        float *matrix, ptrdiff_t row_stride)
+    kx_status_t kx_projection_rademacher_matrix_f64(
+        const kx_ctx_t *ctx, const uint64_t *key, int64_t n_components, int64_t first_column, int64_t d, double scale,
+        double *matrix, ptrdiff_t row_stride)
