@@ -1,4 +1,5 @@
 """The generator behind implicit random matrices: bit for bit NumPy's, and the matrix of signs is its bits."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,7 +35,9 @@ def signs(key, n_components, d):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("n_components", "d"), [(1, 1), (64, 3), (65, 17), (256, 5), (257, 40), (700, 2), (0, 3), (3, 0)])
+@pytest.mark.parametrize(
+    ("n_components", "d"), [(1, 1), (64, 3), (65, 17), (256, 5), (257, 40), (700, 2), (0, 3), (3, 0)]
+)
 def test_rademacher_matrix_is_its_bits(n_components, d, dtype):
     key = np.array([3, 2**63 + 5], np.uint64)
     matrix = _projection.rademacher_matrix(key, n_components, d, dtype, 0.5)
