@@ -603,6 +603,15 @@ static inline void kx_prefetch(const void *p) {
 #endif
 }
 
+/* Into the second cache: for what is needed only after more than the first holds has been read */
+static inline void kx_prefetch_far(const void *p) {
+#if defined(_MSC_VER) && !defined(__clang__)
+    (void)p;
+#else
+    __builtin_prefetch(p, 0, 2);
+#endif
+}
+
 static inline int kx_count_bits(uint64_t bits) {
 #if defined(_MSC_VER) && !defined(__clang__)
     return (int)__popcnt64(bits);
