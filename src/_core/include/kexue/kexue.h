@@ -11,6 +11,8 @@
 #include "kx_gaussians.h"
 #include "kx_independence.h"
 #include "kx_independence_matrices.h"
+#include "kx_projection.h"
+#include "kx_random.h"
 #include "kx_sinkhorn.h"
 #include "kx_smoothing.h"
 #include "kx_softmax.h"
