@@ -215,9 +215,12 @@ static kx_status_t KX_TYPED(add_rows)(kx_task_t *task, void *arg, int64_t begin,
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         for (int64_t i = begin; i < end; i += TILE_ROWS) {
             const int64_t count = end - i < TILE_ROWS ? end - i : TILE_ROWS;
-            for (int64_t r = 0; r < TILE_ROWS; r++) /* beyond the last row: the last again */
-                KX_TYPED(fill_tables)((const KX_REAL *)((const char *)job->x + (r < count ? i + r : end - 1) * job->row_stride) + column,
-                                      job->d - column, groups, TILE_ROWS * TABLE, tables + r * TABLE);
+            for (int64_t r = 0; r < TILE_ROWS; r++) { /* beyond the last row: the last again */
+                const KX_REAL *x = (const KX_REAL *)((const char *)job->x + (r < count ? i + r : end - 1) * job->row_stride) + column;
+                for (int64_t k = 0; k < BLOCK_GROUPS * GROUP * (int64_t)sizeof *x; k += 64)
+                    kx_prefetch_far((const char *)(x + BLOCK_GROUPS * GROUP) + k);
+                KX_TYPED(fill_tables)(x, job->d - column, groups, TILE_ROWS * TABLE, tables + r * TABLE);
+            }
             for (int64_t c = 0; c < job->n_components; c += TILE) {
                 const KX_REAL *panel = (const KX_REAL *)job->panel + c * job->groups + base * TILE;
                 const size_t width = (size_t)(job->n_components - c < TILE ? job->n_components - c : TILE) * sizeof(KX_REAL);
