@@ -22,7 +22,8 @@ def fwht(
     Parameters
     ----------
     x : array_like, shape (..., n)
-        n is a power of two, up to 2**26 and beyond. float16 and float32 give float32; float64, integers and bool, float64.
+        n is a power of two, up to 2**26 and beyond. float16 and float32 give float32; float64, integers and bool,
+        float64.
     orthonormal : bool
         Divide by sqrt(n): the transform keeps lengths and is its own inverse.
     axis : int
@@ -35,8 +36,8 @@ def fwht(
     Returns
     -------
     ndarray, shape (..., n)
-        H x, H[i, j] = (-1)**popcount(i & j), or H x / sqrt(n). Each entry is within log2(n) eps of the sum of the absolute
-        values of its row; small integers come out exact. A NaN makes its row NaN.
+        H x, H[i, j] = (-1)**popcount(i & j), or H x / sqrt(n). Each entry is within log2(n) eps of the sum of the
+        absolute values of its row; small integers come out exact. A NaN makes its row NaN.
 
     Raises
     ------
@@ -51,8 +52,8 @@ def fwht(
 
     Notes
     -----
-    n log2(n) additions a row, in registers and in as few passes over memory as the caches allow; nothing is allocated if `x` and
-    `out` need no conversion. ``scipy.linalg.hadamard(n) @ x`` is the same.
+    n log2(n) additions a row, in registers and in as few passes over memory as the caches allow; nothing is
+    allocated if `x` and `out` need no conversion. ``scipy.linalg.hadamard(n) @ x`` is the same.
 
     References
     ----------
