@@ -162,7 +162,7 @@ static kx_status_t KX_TYPED(sketch_rows)(kx_task_t *task, void *arg, int64_t beg
 }
 
 /* Adds columns whose non-zeros are alone in them. */
-static KX_ALWAYS_INLINE void KX_TYPED(add_single)(const int32_t *targets, const KX_VECTOR *v, int count, const KX_REAL (*units)[KX_LANES],
+static KX_ALWAYS_INLINE void KX_TYPED(add_single)(const int32_t *targets, const KX_VECTOR *v, int count, KX_REAL (*units)[KX_LANES],
                                                   KX_REAL *sums) {
     for (int k = 0; k < count; k++) {
         const int32_t t = targets[k], is_minus = t >> 31;
