@@ -132,8 +132,8 @@ static int64_t rows_of_chunk(int64_t numbers_of_row) {
 
 static inline void KX_TYPED(add_column)(const kx_projection_signs_t *signs, int64_t j, KX_REAL value, KX_REAL *y) {
     for (int64_t e = signs->column_starts[j]; e < signs->column_starts[j + 1]; e++) {
-        const int32_t t = signs->targets[e];
-        y[t ^ (t >> 31)] += t < 0 ? -value : value;
+        const int32_t t = signs->targets[e], is_minus = t >> 31;
+        y[t ^ is_minus] += value * (KX_REAL)(1 | is_minus); /* a branch would be guessed wrong every other time */
     }
 }
 
@@ -319,7 +319,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_sketch)) KX_SKETCH_PARAMETERS(KX_RE
     kx_sketch_job_t job = {signs, x, NULL, NULL, rows, row_stride, y_stride, scale, y, NULL, 0, 0, NULL};
     const int64_t grain = rows_of_chunk(signs->d + signs->column_starts[signs->d] + signs->n_components);
     const int64_t vector_bytes = KX_LANES * (int64_t)sizeof(KX_REAL);
-    if (rows < KX_LANES / 2 || signs->n_components > ACCUMULATOR_BYTES / vector_bytes)
+    if (rows < KX_LANES / 4 || signs->n_components > ACCUMULATOR_BYTES / vector_bytes)
         return kx_parallel_for(ctx, rows, grain, KX_TYPED(sketch_rows), &job);
 
     const int64_t panel = signs->d < PANEL ? kx_round_up(signs->d, KX_LANES) : PANEL;
