@@ -120,6 +120,8 @@ _NAMES = {
     "projection": (
         "fwht",
         "pad_to_power_of_two",
+        "RandomProjectionMap",
+        "random_projection",
     ),
     "transport": (
         "TransportResult",

@@ -120,6 +120,8 @@ from kexue.independence import polynomial_kernel as polynomial_kernel
 from kexue.independence import rbf_kernel as rbf_kernel
 from kexue.projection import fwht as fwht
 from kexue.projection import pad_to_power_of_two as pad_to_power_of_two
+from kexue.projection import RandomProjectionMap as RandomProjectionMap
+from kexue.projection import random_projection as random_projection
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2

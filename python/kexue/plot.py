@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-__all__ = ["cka", "transport"]
+__all__ = ["cka", "distortion", "transport"]
 
 _BAR_WIDTH = 0.03  # of the distance between the outer edges of the two columns of bars
 _LINE_HEIGHT = 1.3  # of the font size
@@ -26,6 +26,8 @@ _LARGEST_SHARE_OF_LABELS = 0.75  # of the height; beyond, the font shrinks, so t
 _GAP = 0.25  # between words, of the height of a line
 _LONGEST_LABEL = 30
 _MOST_VALUES = 12  # rows or columns of a matrix whose values are written into it
+_ENTRIES_AT_ONCE = 1 << 22  # of the differences of rows
+_KINDS = ("gaussian", "rademacher", "srht", "osnap", "countsketch", "sparse")
 _SWEEPS = 12  # the order of 60 words seldom gets better after four
 # Families with Chinese, Japanese or Korean characters, as they are called on the common systems.
 _EAST_ASIAN_FONTS = (
@@ -343,6 +345,140 @@ def cka(
     return ax
 
 
+def distortion(
+    X: ArrayLike,
+    n_components: Sequence[int] | None = None,
+    *,
+    kinds: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
+    n_pairs: int = 1000,
+    quantile: float | None = 0.95,
+    confidence: float = 0.95,
+    rng: np.random.Generator | int | None = None,
+    workers: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how far random projections of your data change squared distances, against the dimension.
+
+    For pairs of rows, |y - y'|^2 / |x - x'|^2 - 1 should be near 0. For every kind of projection there is a line of the
+    largest such change and one of a quantile, and for all a line below which the largest is with some confidence
+    if the projection is "gaussian".
+
+    Parameters
+    ----------
+    X : array_like or sparse matrix, shape (m, d)
+        At least two different rows.
+    n_components : sequence of int, optional
+        Dimensions; by default seven from 16 to 1024, or to d if that is less.
+    kinds : sequence of str, or mapping from labels to options, optional
+        Kinds of `kexue.random_projection`, by default all. A mapping has options too:
+        ``{"4 non-zeros": {"kind": "osnap", "nonzeros": 4}}``.
+    n_pairs : int
+        How many pairs are drawn from X; all, if there are no more.
+    quantile : float or None
+        Which quantile, in [0, 1], is drawn beside the largest change; None draws none.
+    confidence : float
+        Of the bound, in (0, 1).
+    rng : numpy.random.Generator, int or None
+        Draws the pairs and the projections, through ``numpy.random.default_rng(rng)``.
+    workers : int, optional
+        As in `kexue.random_projection`.
+    ax : Axes, optional
+        Where to draw. By default a new figure of pyplot.
+
+    Returns
+    -------
+    Axes
+        ``ax.lines`` has for each kind the line of the largest changes, with its name as label, then that of the
+        quantile, with the name and the quantile; the last line is the bound. Their ``get_xydata()`` has the numbers.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    KexueValueError
+        If X is not two-dimensional, has no two different rows, or an entry that is NaN or infinite; if an option is
+        out of range, and as `kexue.random_projection`. Nothing is drawn then.
+    TypeError
+        If X does not hold real numbers.
+
+    See Also
+    --------
+    kexue.random_projection : what the kinds are.
+    kexue.jl_min_dim : the dimension for a distortion, without data.
+
+    Notes
+    -----
+    The bound is where the two tails of the chi-square law of |y - y'|^2, times the number of pairs, are 1 - confidence:
+    exact for one pair, and by the union bound for all. Each point of a line is one projection, drawn for itself.
+
+    Examples
+    --------
+    >>> import kexue.plot
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> X = np.random.default_rng(0).normal(size=(40, 500))
+    >>> ax = Figure(layout="constrained").subplots()
+    >>> ax = kexue.plot.distortion(X, [50, 200], kinds=["gaussian", "srht"], n_pairs=100, rng=0, ax=ax)
+    >>> [line.get_label() for line in ax.lines]
+    ['gaussian', '_gaussian, 95%', 'srht', '_srht, 95%', 'bound of "gaussian", 95%']
+    >>> largest, bound = ax.lines[0].get_ydata(), ax.lines[-1].get_ydata()
+    >>> bool((largest < bound).all())
+    True
+    """
+    require_matplotlib()
+    from scipy.sparse import issparse
+
+    for name, value, low in (("quantile", quantile, 0), ("confidence", confidence, None)):
+        if value is None and name == "quantile":
+            continue
+        if not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+        if not (0 < value < 1 or value in (0, 1) and low == 0):
+            raise KexueValueError(f"{name} must be between 0 and 1, got {value}")
+    rng = np.random.default_rng(rng)
+    rows = X.tocsr() if issparse(X) else np.asarray(X)
+    _require_matrix("X", rows)
+    first, second = _pairs(rows.shape[0], n_pairs, rng)
+    d = rows.shape[1]
+    if d == 0:
+        raise KexueValueError(f"X has no columns: its shape is {rows.shape}")
+    if n_components is None:
+        n_components = np.unique(np.geomspace(min(16, d), min(1024, d), 7).astype(int)).tolist()
+    dimensions = [n_components] if isinstance(n_components, (int, np.integer)) else list(n_components)
+    if not dimensions:
+        raise KexueValueError("n_components is empty")
+    if kinds is None:
+        kinds = _KINDS
+    if isinstance(kinds, str):
+        kinds = [kinds]
+    options = dict(kinds) if isinstance(kinds, Mapping) else {kind: {"kind": kind} for kind in kinds}
+    maps = {
+        label: [kexue.RandomProjectionMap.draw(d, n, rng=rng, **keywords) for n in dimensions]
+        for label, keywords in options.items()
+    }
+    changes, count = _changes(rows, first, second, maps, workers)
+
+    if ax is None:
+        from matplotlib import pyplot
+
+        _, ax = pyplot.subplots(layout="constrained")
+    for label, change in changes.items():
+        (line,) = ax.plot(dimensions, change.max(axis=1), marker="o", markersize=4, label=label)
+        if quantile is not None:
+            values = np.quantile(change, quantile, axis=1)
+            # matplotlib leaves labels with a leading underscore out of the legend.
+            ax.plot(dimensions, values, linestyle="--", color=line.get_color(), label=f"_{label}, {100 * quantile:g}%")
+    bound = [_largest_change(n, (1 - confidence) / count) for n in dimensions]
+    ax.plot(dimensions, bound, color="0.3", linestyle=":", label=f'bound of "gaussian", {100 * confidence:g}%')
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=min(bound) / 20)  # pairs that no entries meet in have changes of 0, up to rounding
+    ax.set_xlabel("dimension")
+    ax.set_ylabel("change of squared distances")
+    ax.legend(fontsize="small")
+    return ax
+
+
 def require_matplotlib() -> None:
     """Raise an ImportError that says what to install where matplotlib is missing."""
     try:
@@ -447,6 +583,87 @@ def _costs(cost: Any, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, i
     costs = matrix[rows, columns]
     _refuse("cost", ~np.isfinite(costs), rows, columns, costs, "is {}, and plan moves mass there")
     return costs
+
+
+# ---- distortion ----
+
+
+def _pairs(rows: int, count: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of pairs of different rows: all, or as many at random."""
+    if isinstance(count, (bool, np.bool_)) or not isinstance(count, (int, np.integer)):
+        raise TypeError(f"n_pairs must be an integer, not {type(count).__name__}")
+    if count < 1:
+        raise KexueValueError(f"n_pairs must be at least 1, got {count}")
+    if rows < 2:
+        raise KexueValueError(f"X must have at least two rows, but it has {rows}")
+    if rows * (rows - 1) // 2 <= count:
+        return np.triu_indices(rows, 1)
+    first = rng.integers(rows, size=count)
+    second = rng.integers(rows - 1, size=count)
+    return first, second + (second >= first)
+
+
+def _changes(
+    X: Any, first: np.ndarray, second: np.ndarray, maps: Mapping[str, list[Any]], workers: int | None
+) -> tuple[dict[str, np.ndarray], int]:
+    """| |y|^2 / |x|^2 - 1 | for the differences x of pairs, by label, a row for each map; and how many differences."""
+    parts: dict[str, list[np.ndarray]] = {label: [] for label in maps}
+    step, count = max(1, _ENTRIES_AT_ONCE // X.shape[1]), 0
+    for start in range(0, len(first), step):
+        sides = [_finite_rows(X, side[start : start + step]) for side in (first, second)]
+        # By the largest entry first: squares of very large or small ones would leave the range.
+        difference = _divided(sides[0] - sides[1], lambda entries: abs(entries).max(axis=1))
+        difference = _divided(difference, lambda entries: np.sqrt((entries * entries).sum(axis=1)))
+        count += difference.shape[0]
+        for label, projections in maps.items():
+            images = [project(difference, workers=workers) for project in projections]
+            parts[label].append(np.array([abs(np.einsum("ij,ij->i", Y, Y) - 1) for Y in images]))
+    if count == 0:
+        raise KexueValueError("X has no two different rows among the pairs")
+    return {label: np.concatenate(values, axis=1) for label, values in parts.items()}, count
+
+
+def _finite_rows(X: Any, numbers: np.ndarray) -> Any:
+    from scipy.sparse import csr_array, issparse
+
+    rows = X[numbers].astype(np.float64)
+    if issparse(rows):
+        rows = csr_array(rows)
+        rows.sum_duplicates()
+        place = np.repeat(np.arange(len(numbers)), np.diff(rows.indptr)), rows.indices
+    else:
+        place = np.divmod(np.arange(rows.size), max(1, rows.shape[1]))
+    values = rows.data if issparse(rows) else rows.ravel()
+    _refuse("X", ~np.isfinite(values), numbers[place[0]], place[1], values, "is {}")
+    return rows
+
+
+def _divided(rows: Any, size: Any) -> Any:
+    """Rows over their size, without those of size 0."""
+    from scipy.sparse import csr_array, issparse
+
+    sizes = size(rows)
+    sizes = np.ravel(sizes.toarray() if issparse(sizes) else sizes)
+    kept, factors = sizes > 0, 1 / sizes[sizes > 0]
+    if issparse(rows):
+        return csr_array(rows[kept].multiply(factors[:, None]))
+    return rows[kept] * factors[:, None]
+
+
+def _largest_change(n: int, probability: float) -> float:
+    """Where the two tails of |y|^2 - 1, y of n normal components of variance 1/n, have this probability."""
+
+    from scipy.optimize import brentq
+    from scipy.special import gammainc, gammaincc
+
+    def excess(change: float) -> float:
+        upper, lower = gammaincc(n / 2, n * (1 + change) / 2), gammainc(n / 2, n * max(1 - change, 0) / 2)
+        return upper + lower - probability
+
+    high = 1.0
+    while excess(high) > 0:
+        high *= 2
+    return brentq(excess, 0, high, xtol=1e-12)
 
 
 # ---- layout ----

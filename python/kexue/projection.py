@@ -5,4 +5,11 @@ from kexue._hadamard import fwht, pad_to_power_of_two
 __all__ = [
     "fwht",
     "pad_to_power_of_two",
+"""Projection to fewer dimensions: random maps that keep distances."""
+
+from kexue._random_projection import RandomProjectionMap, random_projection
+
+__all__ = [
+    "RandomProjectionMap",
+    "random_projection",
 ]

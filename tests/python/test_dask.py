@@ -1,4 +1,5 @@
-"""Over Dask, documents in blocks have the distances and neighbours of one piece, to the bit; points have its HSIC."""
+"""Over Dask, documents in blocks have the distances and neighbours of one piece, to the bit; points have its HSIC,
+rows its random projection."""
 
 import asyncio
 import itertools
@@ -733,6 +734,117 @@ def test_without_distributed(queries, blocks, vectors, monkeypatch):
     assert_same_neighbours(result, nearest(together(queries), together(blocks), vectors, 3))
 
 
+# ---- random projection ----
+
+KINDS = pytest.mark.parametrize("kind", ["gaussian", "rademacher", "sparse", "srht", "countsketch", "osnap"])
+
+
+def rows_in_chunks(X):
+    return da.from_array(X, chunks=(7, X.shape[1]))
+
+
+def rows_in_chunks_of_columns(X):
+    return da.from_array(X, chunks=((1, 20, 9), 13))
+
+
+def rows_in_sparse_chunks(X):
+    return da.from_array(X, chunks=(11, 13)).map_blocks(sparse.csr_array)
+
+
+def rows_in_chunks_of_unknown_length(X):
+    return da.from_array(X, chunks=(7, X.shape[1]))[da.from_array(X[:, 0], chunks=7) < np.inf]
+
+
+def rows_in_list(X):
+    return [X[:4], sparse.csr_array(X[4:5]), X[5:5], X[5:]]
+
+
+def rows_in_one(X):
+    return X
+
+
+ROWS = [rows_in_chunks, rows_in_chunks_of_columns, rows_in_sparse_chunks, rows_in_chunks_of_unknown_length]
+
+
+@KINDS
+@pytest.mark.parametrize("form", [*ROWS, rows_in_list, rows_in_one])
+def test_projection_is_that_of_one_piece(kind, form, scheduler, dtype, rng):
+    X = rng.normal(size=(30, 40)).astype(dtype)
+    lazy = kexue.dask.random_projection(form(X), 6, kind=kind, rng=3)
+    assert isinstance(lazy, da.Array)
+    assert (lazy.shape[1], lazy.dtype) == (6, dtype)
+    expected = kexue.random_projection(X, 6, kind=kind, rng=3)
+    result = lazy.compute()
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, expected, atol=1e-12 if dtype == np.float64 else 1e-5)
+    if kind != "gaussian" and form is rows_in_chunks:
+        assert_same(result, expected)
+    again = kexue.dask.random_projection(form(X), 6, kind=kind, rng=3, compute=True, workers=2)
+    assert isinstance(again, np.ndarray)
+    assert_same(again, result)
+
+
+def test_chunks_and_dtypes_of_a_projection(rng):
+    X = rng.integers(0, 9, size=(30, 40))
+    lazy = kexue.dask.random_projection(rows_in_chunks_of_columns(X), 5, rng=0)
+    assert lazy.chunks == ((1, 20, 9), (5,)) and lazy.dtype == np.float64
+    np.testing.assert_allclose(lazy[3:9, 2].compute(), kexue.random_projection(X, 5, rng=0)[3:9, 2])
+    assert kexue.dask.random_projection(rows_in_chunks(X.astype(np.float16)), 5).dtype == np.float32
+    mixed = [X[:10].astype(np.float32), X[10:].astype(np.float64)]
+    assert kexue.dask.random_projection(mixed, 5, compute=True).dtype == np.float64
+    assert kexue.dask.random_projection(da.ones((40, 2000), chunks=10), "auto", eps=0.4).shape == (
+        40,
+        kexue.jl_min_dim(40, 0.4),
+    )
+
+
+def test_a_projection_sends_its_key_and_no_matrix(rng):
+    X = da.zeros((100, 2**40), chunks=(1, 2**40))
+    lazy = kexue.dask.random_projection(X, 2**20, kind="srht")
+    assert lazy.shape == (100, 2**20)
+    assert len(cloudpickle.dumps(dict(lazy.__dask_graph__()))) < 400_000
+
+
+def test_errors_of_projections(scheduler, rng):
+    X = rng.normal(size=(30, 40))
+    X[17, 3] = np.nan
+    with pytest.raises(KexueValueError, match=r"^block 2 of X: X\[3, 3\] is nan"):
+        kexue.dask.random_projection(rows_in_chunks(X), 5).compute()
+    with pytest.raises(KexueValueError, match="'normal'"):
+        kexue.dask.random_projection(rows_in_chunks(X), 5, kind="normal")
+
+
+@pytest.mark.parametrize(
+    ("X", "options", "error", "message"),
+    [
+        (np.ones(5), {}, KexueValueError, r"X\[0\] must have 2 dimensions, but its shape is \(5,\)"),
+        (da.ones(5), {}, KexueValueError, r"X must have 2 dimensions, but its shape is \(5,\)"),
+        ([], {}, KexueValueError, "X has no blocks"),
+        ([np.ones((2, 3)), np.ones((2, 4))], {}, KexueValueError, r"X\[1\] has 4 columns, but X\[0\] has 3"),
+        ([[1.0, 2.0]], {}, TypeError, r"X\[0\] must be an array, not list"),
+        ([dask.delayed(np.ones((2, 3)))], {}, TypeError, r"X\[0\] is lazy, .*from_delayed"),
+        (da.ones((3, 0)), {}, KexueValueError, "X has no columns"),
+        (da.ones((3, 4), dtype=complex), {}, TypeError, "X must hold real numbers"),
+        (da.ones((3, 4))[:, da.ones(4) > 0], {}, KexueValueError, "X has columns in chunks of unknown size"),
+        (da.ones((3, 4)), {"n_components": 0}, KexueValueError, "n_components must be at least 1"),
+        (da.ones((3, 4)), {"n_components": "auto"}, KexueValueError, 'n_components="auto" is .* the 4 columns of X'),
+        (da.ones((3, 4)), {"n_components": "all"}, KexueValueError, "n_components must be an integer or"),
+        (da.ones((3, 4))[da.ones(3) > 0], {"n_components": "auto"}, KexueValueError, "their number to be known"),
+        (da.ones((3, 4)), {"workers": 0}, KexueValueError, "workers"),
+    ],
+)
+def test_errors_of_projections_that_need_no_task(X, options, error, message):
+    with pytest.raises(error, match=message):
+        kexue.dask.random_projection(X, **{"n_components": 2, **options})
+
+
+def test_projection_without_dask(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask", None)
+    monkeypatch.delitem(sys.modules, "dask.array")
+    with pytest.raises(ImportError, match=r'pip install "kexue\[dask\]"'):
+        kexue.dask.random_projection(np.ones((2, 3)), 2)
+
+
 # ---- on two worker processes ----
 
 
@@ -792,6 +904,15 @@ def test_hsic_on_a_cluster(client, points):
     futures = [client.scatter(blocks) for blocks in in_lists(points)]
     assert kexue.dask.hsic(*futures, compute=True) == pytest.approx(expected, rel=1e-11)
     check_errors_of_hsic(points)
+
+
+@KINDS
+def test_projection_on_a_cluster(kind, client, rng):
+    X = rng.normal(size=(30, 40))
+    expected = kexue.random_projection(X, 6, kind=kind, rng=3)
+    for form in (rows_in_chunks, rows_in_sparse_chunks, rows_in_list):
+        result = kexue.dask.random_projection(form(X), 6, kind=kind, rng=3, compute=True)
+        np.testing.assert_allclose(result, expected, atol=1e-12)
 
 
 def test_asynchronous_client(cluster, queries, blocks, vectors):

@@ -462,6 +462,102 @@ class TestCKA:
             plot.cka(MATRIX)
 
 
+class TestDistortion:
+    """The lines are what random_projection does to the pairs."""
+
+    @staticmethod
+    def draw(X, *arguments, **options):
+        axes = Figure(layout="constrained").subplots()
+        assert plot.distortion(X, *arguments, ax=axes, **options) is axes
+        return {line.get_label(): line for line in axes.lines}
+
+    def test_lines_and_labels(self, rng):
+        lines = self.draw(rng.normal(size=(30, 200)), [10, 40], n_pairs=50, rng=0)
+        kinds = ["gaussian", "rademacher", "srht", "osnap", "countsketch", "sparse"]
+        labels = [label for kind in kinds for label in (kind, f"_{kind}, 95%")]
+        assert list(lines) == [*labels, 'bound of "gaussian", 95%']
+        for line in lines.values():
+            assert line.get_xdata().tolist() == [10, 40]
+        for kind in kinds:
+            assert (lines[kind].get_ydata() >= lines[f"_{kind}, 95%"].get_ydata()).all()
+            assert lines[kind].get_color() == lines[f"_{kind}, 95%"].get_color()
+
+    @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, sparse.coo_matrix, lambda X: X.astype(np.float32)])
+    def test_numbers(self, form, rng):
+        X = rng.normal(size=(12, 64)) * (rng.random((12, 64)) < 0.3)
+        kinds = {"mine": {"kind": "osnap", "nonzeros": 3}}
+        lines = self.draw(form(X), [5, 20], kinds=kinds, quantile=0.5, rng=4)  # all 66 pairs
+        generator = np.random.default_rng(4)
+        i, j = np.triu_indices(12, 1)
+        for k, n in enumerate((5, 20)):
+            Y = kexue.RandomProjectionMap.draw(64, n, kind="osnap", nonzeros=3, rng=generator)(X)
+            ratio = ((Y[i] - Y[j]) ** 2).sum(axis=1) / ((X[i] - X[j]) ** 2).sum(axis=1)
+            assert lines["mine"].get_ydata()[k] == pytest.approx(abs(ratio - 1).max(), rel=1e-5)
+            assert lines["_mine, 50%"].get_ydata()[k] == pytest.approx(np.median(abs(ratio - 1)), rel=1e-5)
+
+    def test_bound_is_the_chi_square_law(self, rng):
+        lines = self.draw(rng.normal(size=(2, 30)), [8, 300], kinds="gaussian", confidence=0.8, quantile=None)
+        assert list(lines) == ["gaussian", 'bound of "gaussian", 80%']
+        for n, bound in lines['bound of "gaussian", 80%'].get_xydata():
+            squares = rng.normal(size=(20000, int(n))) ** 2
+            exceeded = (abs(squares.mean(axis=1) - 1) > bound).mean()
+            assert abs(exceeded - 0.2) < 5 * np.sqrt(0.16 / 20000)
+
+    def test_scales_and_equal_rows_do_not_matter(self, rng):
+        X = rng.normal(size=(10, 40))
+        expected = self.draw(X, [8], kinds=["srht"], rng=1)["srht"].get_ydata()
+        for factor in (1e-200, 1e200):
+            np.testing.assert_allclose(self.draw(X * factor, [8], kinds=["srht"], rng=1)["srht"].get_ydata(), expected)
+        twice = self.draw(np.concatenate([X, X]), [8], kinds=["srht"], rng=1)["srht"].get_ydata()
+        np.testing.assert_allclose(twice, expected)
+
+    def test_by_default(self, rng):
+        figures = pyplot.get_fignums()
+        axes = plot.distortion(rng.normal(size=(80, 50)), kinds=["gaussian"], n_pairs=30)
+        assert axes.lines[0].get_xdata().tolist() == [16, 19, 23, 28, 34, 41, 50]
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("dimension", "change of squared distances")
+        (new,) = set(pyplot.get_fignums()) - set(figures)
+        pyplot.close(new)
+        assert self.draw([[1.0], [2.0]], kinds=["gaussian"])["gaussian"].get_xdata().tolist() == [1]
+
+    def test_many_columns(self, rng):
+        X = sparse.random_array((50, 10**6), density=1e-5, rng=rng, format="csr")
+        lines = self.draw(X, [32], kinds=["countsketch", "osnap"], n_pairs=40, rng=0)
+        assert 0 < lines["osnap"].get_ydata()[0] < 3
+
+    @pytest.mark.parametrize(
+        ("X", "options", "error", "message"),
+        [
+            (np.ones(3), {}, KexueValueError, "X must have 2 dimensions"),
+            (np.ones((1, 3)), {}, KexueValueError, "X must have at least two rows, but it has 1"),
+            (np.ones((4, 3)), {}, KexueValueError, "X has no two different rows"),
+            (np.ones((4, 0)), {}, KexueValueError, "X has no columns: its shape is (4, 0)"),
+            ([[1.0, 2.0], [3.0, np.nan]], {}, KexueValueError, "X[1, 1] is nan"),
+            (sparse.csr_array([[1.0, 0.0], [3.0, np.inf]]), {}, KexueValueError, "X[1, 1] is inf"),
+            ([["a"], ["b"]], {}, TypeError, "X must hold real numbers"),
+            (PLAN, {"n_components": []}, KexueValueError, "n_components is empty"),
+            (PLAN, {"n_components": [0]}, KexueValueError, "n_components must be at least 1"),
+            (PLAN, {"n_components": [5], "kinds": ["srht"]}, KexueValueError, "n_components must be at most 4"),
+            (PLAN, {"kinds": ["normal"]}, KexueValueError, "got 'normal'"),
+            (PLAN, {"n_pairs": 0}, KexueValueError, "n_pairs must be at least 1"),
+            (PLAN, {"n_pairs": 1.5}, TypeError, "n_pairs must be an integer"),
+            (PLAN, {"confidence": 1.0}, KexueValueError, "confidence must be between 0 and 1, got 1.0"),
+            (PLAN, {"confidence": None}, TypeError, "confidence must be a number"),
+            (PLAN, {"quantile": -0.1}, KexueValueError, "quantile must be between 0 and 1, got -0.1"),
+        ],
+    )
+    def test_errors(self, X, options, error, message):
+        before = pyplot.get_fignums()
+        with pytest.raises(error, match=re.escape(message)):
+            plot.distortion(X, **options)
+        assert pyplot.get_fignums() == before
+
+    def test_without_matplotlib(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        with pytest.raises(ImportError, match=re.escape('kexue.plot needs matplotlib: pip install "kexue[plot]"')):
+            plot.distortion(PLAN)
+
+
 def test_import_loads_no_matplotlib():
     code = "import sys, kexue.plot; sys.exit('matplotlib' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csr_array, csr_matrix, issparse
 
 import kexue
 from kexue import KexueValueError, WordVectors
@@ -24,7 +24,7 @@ pytest.importorskip("sklearn")
 
 from sklearn import config_context  # noqa: E402
 from sklearn.base import clone  # noqa: E402
-from sklearn.exceptions import NotFittedError  # noqa: E402
+from sklearn.exceptions import DataDimensionalityWarning, NotFittedError  # noqa: E402
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer  # noqa: E402
 from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors  # noqa: E402
@@ -32,7 +32,7 @@ from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import FunctionTransformer  # noqa: E402
 from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 
-from kexue.sklearn import EntropyNormalizer, WMDNeighbors, WMDNeighborsRegressor  # noqa: E402
+from kexue.sklearn import EntropyNormalizer, RandomProjection, WMDNeighbors, WMDNeighborsRegressor  # noqa: E402
 
 ESTIMATORS = pytest.mark.parametrize("estimator", [WMDNeighbors, WMDNeighborsRegressor])
 METRICS = pytest.mark.parametrize("metric", ["wmd", "wrd"])
@@ -511,3 +511,107 @@ class TestEntropyNormalizer:
             assert reached.shape == (3, 3)
         with pytest.raises(ValueError, match="on_unreachable"):
             EntropyNormalizer(on_unreachable="x").fit_transform(X[1:2])
+
+
+class TestRandomProjection:
+    KINDS = pytest.mark.parametrize("kind", ["gaussian", "rademacher", "sparse", "srht", "countsketch", "osnap"])
+
+    @pytest.mark.parametrize("options", [{}, {"compute_inverse_components": True, "n_jobs": 2}], ids=str)
+    @KINDS
+    def test_check_estimator(self, kind, options):
+        results = check_estimator(RandomProjection(2, kind=kind, **options), on_skip=None)
+        assert sum(result["status"] == "passed" for result in results) > 40
+
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataDimensionalityWarning")
+    def test_check_estimator_by_default(self):
+        results = check_estimator(RandomProjection(), on_skip=None)
+        assert sum(result["status"] == "passed" for result in results) > 40
+
+    @KINDS
+    @pytest.mark.parametrize("form", [np.asarray, csr_array, csr_matrix, coo_array])
+    def test_is_the_function(self, kind, form, dtype, rng):
+        X = (rng.normal(size=(20, 50)) * (rng.random((20, 50)) < 0.3)).astype(dtype)
+        expected = kexue.random_projection(X, 7, kind=kind, rng=5)
+        for n_jobs in (None, 1, 2, -1, -2):
+            model = RandomProjection(7, kind=kind, random_state=5, n_jobs=n_jobs).fit(form(X))
+            Y = model.transform(form(X))
+            assert isinstance(Y, np.ndarray) and Y.dtype == dtype
+            np.testing.assert_allclose(Y, expected, atol=1e-12 if dtype == np.float64 else 1e-4)
+        assert model.n_components_ == 7
+        assert issparse(model.components_) == (kind in ("sparse", "countsketch", "osnap"))
+        np.testing.assert_allclose(X @ model.components_.T, expected, atol=1e-12 if dtype == np.float64 else 1e-4)
+
+    @KINDS
+    @pytest.mark.parametrize("n", [7, 60])
+    def test_inverse(self, kind, n, dtype, rng):
+        X = rng.normal(size=(20, 50)).astype(dtype)
+        models = [
+            RandomProjection(n, kind=kind, random_state=0, compute_inverse_components=stored).fit(X)
+            for stored in (False, True)
+        ]
+        assert not hasattr(models[0], "inverse_components_")
+        assert models[1].inverse_components_.shape == (50, n)
+        Y = models[0].transform(X)
+        back = [model.inverse_transform(Y) for model in models]
+        assert back[0].dtype == back[1].dtype == dtype
+        tolerance = 1e-8 if dtype == np.float64 else 1e-3
+        np.testing.assert_allclose(back[0], back[1], atol=tolerance)
+        np.testing.assert_allclose(models[0].transform(back[0]), Y, atol=tolerance)
+        for model in models:
+            with pytest.raises(KexueValueError, match=f"{n} co"):
+                model.inverse_transform(Y[:, :-1])
+        models[1].set_params(compute_inverse_components=False).fit(X)
+        assert not hasattr(models[1], "inverse_components_")
+
+    def test_automatic_dimension(self, rng):
+        X = rng.normal(size=(30, 900))
+        assert RandomProjection(eps=0.4).fit(X).n_components_ == kexue.jl_min_dim(30, 0.4) < 900
+        with pytest.warns(DataDimensionalityWarning, match=r'"auto" is \d+ for 30 rows and eps=0.1, more than the 900'):
+            assert RandomProjection().fit(X).n_components_ == 900
+
+    @pytest.mark.parametrize(
+        ("options", "error", "message"),
+        [
+            ({"n_components": 0}, KexueValueError, "n_components must be at least 1"),
+            ({"n_components": 1.5}, TypeError, "n_components must be an integer"),
+            ({"n_components": "all"}, KexueValueError, 'n_components must be an integer or "auto"'),
+            ({"eps": 2.0}, KexueValueError, "eps"),
+            ({"n_components": 2, "kind": "normal"}, KexueValueError, "kind must be one of"),
+            ({"n_components": 9, "kind": "srht"}, KexueValueError, "n_components must be at most 4"),
+            ({"n_components": 2, "density": 0.5}, KexueValueError, "density is for kind='sparse'"),
+        ],
+    )
+    def test_errors(self, options, error, message):
+        with pytest.raises(error, match=message):
+            RandomProjection(**options).fit(np.ones((5, 4)))
+
+    def test_not_fitted(self):
+        model = RandomProjection(2)
+        for method in (model.transform, model.inverse_transform):
+            with pytest.raises(NotFittedError):
+                method([[1.0, 2.0]])
+        assert not hasattr(model, "components_")
+
+    def test_random_state(self, rng):
+        X = rng.normal(size=(5, 20))
+        first, second = (RandomProjection(3, random_state=np.random.RandomState(0)).fit_transform(X) for _ in range(2))
+        np.testing.assert_array_equal(first, second)
+        generators = (np.random.default_rng(1), 1)
+        first, second = (RandomProjection(3, random_state=state).fit_transform(X) for state in generators)
+        np.testing.assert_array_equal(first, second)
+        assert (RandomProjection(3).fit_transform(X) != RandomProjection(3).fit_transform(X)).any()
+        model = RandomProjection(3, kind="srht").fit(X)
+        np.testing.assert_array_equal(model.transform(X), pickle.loads(pickle.dumps(model)).transform(X))
+        assert clone(model).get_params() == model.get_params()
+
+    def test_names(self, rng):
+        model = RandomProjection(2, random_state=0).set_output(transform="default").fit(rng.normal(size=(5, 4)))
+        assert model.n_features_in_ == 4
+        assert model.get_feature_names_out().tolist() == ["randomprojection0", "randomprojection1"]
+
+    def test_pipeline(self):
+        project = RandomProjection(300, kind="osnap", random_state=0)
+        models = [make_pipeline(TfidfVectorizer(), *steps, KNeighborsClassifier(3)) for steps in ([], [project])]
+        scores = [cross_val_score(model, TEXTS, TOPICS, cv=3).mean() for model in models]
+        assert scores[0] > 0.8
+        assert scores[1] > scores[0] - 0.05

@@ -9,5 +9,6 @@ except ImportError as error:
 
 from kexue.sklearn._entropy_normalizer import EntropyNormalizer
 from kexue.sklearn._neighbors import WMDNeighbors, WMDNeighborsRegressor
+from kexue.sklearn._random_projection import RandomProjection
 
-__all__ = ["EntropyNormalizer", "WMDNeighbors", "WMDNeighborsRegressor"]
+__all__ = ["EntropyNormalizer", "RandomProjection", "WMDNeighbors", "WMDNeighborsRegressor"]
