@@ -1,6 +1,6 @@
 # The C core as Cython sees it: extern declarations only, nothing to import at run time.
 from libc.stddef cimport ptrdiff_t, size_t
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 
 cdef extern from "kexue/kx_base.h" nogil:
@@ -919,3 +919,18 @@ cdef extern from "kexue/kx_gaussians.h" nogil:
     kx_status_t kx_gaussian_first_not_semidefinite_f64(
         const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
         double *value)
+
+cdef extern from "kexue/kx_hamming.h" nogil:
+    int KX_HAMMING_MAX_WORDS
+    kx_status_t kx_hamming_pack_f32(
+        const float *x, int64_t rows, int64_t columns, ptrdiff_t x_row_stride, ptrdiff_t x_stride, uint64_t *codes,
+        ptrdiff_t code_stride)
+    kx_status_t kx_hamming_pack_f64(
+        const double *x, int64_t rows, int64_t columns, ptrdiff_t x_row_stride, ptrdiff_t x_stride, uint64_t *codes,
+        ptrdiff_t code_stride)
+    kx_status_t kx_hamming_distances(
+        const kx_ctx_t *ctx, const uint64_t *queries, int64_t query_count, const uint64_t *codes, int64_t code_count,
+        int64_t words, int32_t *distances)
+    kx_status_t kx_hamming_neighbors(
+        const kx_ctx_t *ctx, const uint64_t *queries, int64_t query_count, const uint64_t *codes, int64_t code_count,
+        int64_t words, int64_t k, int32_t *distances, int64_t *indices)
