@@ -117,6 +117,15 @@ _NAMES = {
         "polynomial_kernel",
         "rbf_kernel",
     ),
+    "projection": (
+        "SignHash",
+        "SignHashIndex",
+        "angle_from_hamming",
+        "cosine_from_hamming",
+        "hamming_distances",
+        "hamming_neighbors",
+        "sign_hash",
+    ),
     "transport": (
         "TransportResult",
         "emd",
@@ -141,6 +150,7 @@ _MODULES = (
     "gaussians",
     "independence",
     "plot",
+    "projection",
     "sklearn",
     "transport",
     "ufuncs",

@@ -6,6 +6,7 @@ from kexue import documents as documents
 from kexue import gaussians as gaussians
 from kexue import independence as independence
 from kexue import plot as plot
+from kexue import projection as projection
 from kexue import sklearn as sklearn
 from kexue import transport as transport
 from kexue import ufuncs as ufuncs
@@ -117,6 +118,13 @@ from kexue.independence import median_bandwidth as median_bandwidth
 from kexue.independence import normalized_hsic as normalized_hsic
 from kexue.independence import polynomial_kernel as polynomial_kernel
 from kexue.independence import rbf_kernel as rbf_kernel
+from kexue.projection import SignHash as SignHash
+from kexue.projection import SignHashIndex as SignHashIndex
+from kexue.projection import angle_from_hamming as angle_from_hamming
+from kexue.projection import cosine_from_hamming as cosine_from_hamming
+from kexue.projection import hamming_distances as hamming_distances
+from kexue.projection import hamming_neighbors as hamming_neighbors
+from kexue.projection import sign_hash as sign_hash
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2
