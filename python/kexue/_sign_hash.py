@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from numbers import Integral
@@ -19,6 +19,7 @@ from kexue._context import count_workers
 from kexue._errors import KexueValueError, first_bad, require_finite
 
 HashKind: TypeAlias = Literal["gaussian", "srht"]
+_Take: TypeAlias = Callable[[int, int, np.ndarray], None]
 
 KINDS = ("gaussian", "srht")
 _WORD = 64
@@ -168,6 +169,32 @@ class SignHash:
         """The two numbers that all random ones follow from."""
         return np.array(self._key, dtype=np.uint64)
 
+    def fingerprint(self) -> int:
+        """A number that tells whether the same random numbers follow from `key` elsewhere.
+
+        Bits are NumPy's promise, normal numbers are not: the next version may draw them in another way.
+
+        Returns
+        -------
+        int
+
+        Examples
+        --------
+        >>> import kexue
+        >>> kexue.SignHash(3, 64, rng=0).fingerprint() == kexue.SignHash(5, 64, rng=0).fingerprint()
+        True
+        """
+        generator = self._generator(0)
+        if self._kind == "srht":
+            return zlib.crc32(generator.random_raw(_WORD).astype("<u8"))
+        numbers = np.random.Generator(generator).standard_normal(1 << 12)
+        return zlib.crc32(
+            np.rint(1000 * numbers).astype("<i4")
+        )  # not of what the last digits may be on another machine
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SignHash.from_key, (self._n_features, self._n_bits, self._kind, self.key)
+
     def __repr__(self) -> str:
         return f"SignHash({self._n_features} features, {self._n_bits} bits, {self._kind})"
 
@@ -198,16 +225,17 @@ class SignHash:
         --------
         >>> import kexue
         >>> kexue.SignHash(2, 8, rng=0).transform([[1.0, 0.0], [0.0, 0.0]])
-        array([[123],
+        array([[163],
                [255]], dtype=uint64)
         """
         rows = as_vectors("X", X, self._n_features)
         codes = np.empty((rows.shape[0], words_of(self._n_bits)), dtype=np.uint64)
 
-        def fill(begin: int, end: int) -> None:
-            _hamming.pack(self._projected(rows[begin:end]), codes[begin:end])
+        def take(begin: int, first: int, values: np.ndarray) -> None:
+            word = first // _WORD
+            _hamming.pack(values, codes[begin : begin + len(values), word : word + words_of(values.shape[1])])
 
-        self._for_blocks(rows.shape[0], fill, workers)
+        self._run(rows, take, workers)
         return codes
 
     def project(self, X: ArrayLike, *, workers: int | None = None) -> np.ndarray:
@@ -234,76 +262,75 @@ class SignHash:
         rows = as_vectors("X", X, self._n_features)
         projections = np.empty((rows.shape[0], self._n_bits), dtype=rows.dtype)
 
-        def fill(begin: int, end: int) -> None:
-            projections[begin:end] = self._projected(rows[begin:end])
+        def take(begin: int, first: int, values: np.ndarray) -> None:
+            projections[begin : begin + len(values), first : first + values.shape[1]] = values
 
-        self._for_blocks(rows.shape[0], fill, workers)
+        self._run(rows, take, workers)
         return projections
 
-    def _for_blocks(self, n: int, fill: Any, workers: int | None) -> None:
-        size = max(self._n_features, self._n_bits)
+    def _run(self, rows: Any, take: _Take, workers: int | None) -> None:
+        """Call `take` with the first row, the first bit and the projections of each piece of the result."""
+        rows = _of_moderate_size(rows)
+        if self._kind == "gaussian":
+            step = max(1, _BLOCK_ENTRIES // (_WORD if self._kept_directions is None else self._n_bits))
+            for first, directions in self._directions(rows.dtype):
+                for begin in range(0, rows.shape[0], step):
+                    take(begin, first, rows[begin : begin + step] @ directions)
+            return
+        size = max(_LEAST_SIZE, 1 << (self._n_features - 1).bit_length())
+        signs = [self._signs(block, size, rows.dtype) for block in range(-(-self._n_bits // size))]
         step = max(1, _BLOCK_ENTRIES // size)
-        blocks = [(begin, min(begin + step, n)) for begin in range(0, n, step)]
-        threads = min(count_workers(workers), len(blocks)) if self._kind == "srht" else 1
+
+        def transform(begin: int) -> None:
+            part = rows[begin : begin + step]
+            padded = np.zeros((part.shape[0], size), dtype=rows.dtype)
+            padded[:, : self._n_features] = part.toarray() if hasattr(part, "toarray") else part
+            for block, rounds in enumerate(signs):
+                values = padded.copy() if block + 1 < len(signs) else padded
+                for row in rounds:
+                    values *= row
+                    kexue.fwht(values, orthonormal=True, out=values)
+                take(begin, block * size, values[:, : self._n_bits - block * size])
+
+        begins = range(0, rows.shape[0], step)
+        threads = min(count_workers(workers), len(begins))
         if threads > 1:
             with ThreadPoolExecutor(threads) as pool:
-                for done in [pool.submit(fill, *block) for block in blocks]:
+                for done in [pool.submit(transform, begin) for begin in begins]:
                     done.result()
         else:
-            for block in blocks:
-                fill(*block)
-
-    def _projected(self, rows: Any) -> np.ndarray:
-        rows = _of_moderate_size(rows)
-        parts = self._gaussian(rows) if self._kind == "gaussian" else self._hadamard(rows)
-        out = np.empty((rows.shape[0], self._n_bits), dtype=rows.dtype)
-        begin = 0
-        for part in parts:
-            end = min(begin + part.shape[1], self._n_bits)
-            out[:, begin:end] = part[:, : end - begin]
-            begin = end
-        return out
-
-    # ---- Gaussian directions ----
+            for begin in begins:
+                transform(begin)
 
     def _generator(self, block: int) -> np.random.Philox:
         """Random numbers of a block of directions, its own ones however many others there are."""
         return np.random.Philox(key=self.key, counter=np.array([0, 0, 0, block], dtype=np.uint64))
 
-    def _directions(self, block: int) -> np.ndarray:
-        return np.random.Generator(self._generator(block)).standard_normal((_WORD, self._n_features))
+    def _normal(self, block: int) -> np.ndarray:
+        """64 directions, (n_features, 64). Rounded to float32 for float64 vectors too: one is as good as the next."""
+        normal = np.random.Generator(self._generator(block)).standard_normal((_WORD, self._n_features))
+        return np.ascontiguousarray(normal.T, dtype=np.float32)
 
     @cached_property
     def _kept_directions(self) -> np.ndarray | None:
-        """Those of all bits, (n_bits, n_features) in float32, or None if they are too many."""
+        """Those of all bits, (n_features, n_bits), or None if they are too many."""
         if self._n_bits * self._n_features > _KEPT_ENTRIES:
             return None
-        blocks = [self._directions(block).astype(np.float32) for block in range(words_of(self._n_bits))]
-        return np.concatenate(blocks)[: self._n_bits]
+        return np.concatenate([self._normal(block) for block in range(words_of(self._n_bits))], axis=1)[
+            :, : self._n_bits
+        ]
 
-    def _gaussian(self, rows: Any) -> Iterator[np.ndarray]:
-        # Rounded to float32 for float64 vectors too: a direction is as good as the next one.
+    def _directions(self, dtype: np.dtype) -> Iterator[tuple[int, np.ndarray]]:
+        """The first bit and the directions, as columns, of each group of bits."""
         kept = self._kept_directions
-        blocks = words_of(self._n_bits) if kept is None else 1
-        for block in range(blocks):
-            directions = self._directions(block).astype(np.float32) if kept is None else kept
-            yield rows @ directions.astype(rows.dtype, copy=False).T
-
-    # ---- Hadamard transforms ----
-
-    def _hadamard(self, rows: Any) -> Iterator[np.ndarray]:
-        size = max(_LEAST_SIZE, 1 << (self._n_features - 1).bit_length())
-        padded = np.zeros((rows.shape[0], size), dtype=rows.dtype)
-        padded[:, : self._n_features] = rows.toarray() if hasattr(rows, "toarray") else rows
-        for block in range(-(-self._n_bits // size)):
-            last = block == (self._n_bits - 1) // size
-            values = padded if last else padded.copy()
-            for signs in self._signs(block, size, rows.dtype):
-                values *= signs
-                kexue.fwht(values, orthonormal=True, out=values)
-            yield values
+        if kept is not None:
+            yield 0, kept.astype(dtype, order="C", copy=False)
+            return
+        for first in range(0, self._n_bits, _WORD):
+            yield first, self._normal(first // _WORD)[:, : self._n_bits - first].astype(dtype, order="C", copy=False)
 
     def _signs(self, block: int, size: int, dtype: np.dtype) -> np.ndarray:
+        """The diagonals of D1, D2 and D3."""
         raw = self._generator(block).random_raw(-(-_ROUNDS * size // _WORD))
         bits = np.unpackbits(raw.astype("<u8").view(np.uint8), count=_ROUNDS * size, bitorder="little")
         return (1 - 2 * bits.astype(np.int8)).astype(dtype).reshape(_ROUNDS, size)
@@ -492,7 +519,8 @@ def hamming_neighbors(
     wanted, known = as_codes("queries", queries), as_codes("codes", codes)
     if wanted.shape[1] != known.shape[1]:
         raise KexueValueError(
-            f"queries has codes of {wanted.shape[1]} words (shape {wanted.shape}), codes of {known.shape[1]} ({known.shape})"
+            f"queries has codes of {wanted.shape[1]} words (shape {wanted.shape}), "
+            f"codes of {known.shape[1]} ({known.shape})"
         )
     k = check_integer("k", k, 1)
     if k > len(known):

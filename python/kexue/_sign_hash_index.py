@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal, Self
@@ -43,6 +42,7 @@ _FIELDS = {
 }
 _LAYOUTS = (None, "dense", "sparse")  # no vectors yet, an array, CSR
 _MOST_BUCKET_BITS = 24  # a table of 2^24 buckets has 128 MB of bounds
+_MOST_PROBES = 1024
 _BUCKET_SIZE = 16  # wanted vectors in a bucket
 _QUERIES = 256  # that are worked at together: bounds memory
 
@@ -251,7 +251,7 @@ class SignHashIndex:
         """
         if self._hash is None:
             return self.fit(X, workers=workers)
-        units = _unit(self._as_queries(X))
+        units = self._as_units(X)
         codes = self._hash.transform(units, workers=workers)
         if _is_sparse(units):
             from scipy.sparse import vstack
@@ -263,9 +263,9 @@ class SignHashIndex:
         self._tables = None
         return self
 
-    def _as_queries(self, X: ArrayLike) -> Any:
+    def _as_units(self, X: ArrayLike) -> Any:
         assert self._hash is not None
-        rows = as_vectors("X", X, self._hash.n_features)
+        rows = _unit(as_vectors("X", X, self._hash.n_features))
         if _is_sparse(rows) != _is_sparse(self._vectors):
             there = "sparse" if _is_sparse(self._vectors) else "dense"
             raise TypeError(f"X must be {there}, as the vectors of the index are")
@@ -300,8 +300,8 @@ class SignHashIndex:
             Vectors whose cosines are computed, for each query; by default 10 for each neighbour, at least 100. All
             vectors make the search exact.
         n_probes : int, optional
-            Buckets of each table that "probe" looks into. Where they have fewer vectors than `n_neighbors`, the query
-            is scanned.
+            Buckets of each table that "probe" looks into, at most 1024. Where they have fewer vectors than
+            `n_neighbors`, the query is scanned.
         workers : int, optional
             Threads of the scan, by the rules of `kexue.threads`.
 
@@ -339,8 +339,8 @@ class SignHashIndex:
         elif check_integer("n_candidates", n_candidates, 1) < k:
             raise KexueValueError(f"n_candidates is {n_candidates}, less than n_neighbors = {k}")
         count = min(int(n_candidates), len(self))
-        n_probes = check_integer("n_probes", n_probes, 1)
-        queries = _unit(self._as_queries(X))
+        n_probes = check_integer("n_probes", n_probes, 1, _MOST_PROBES)
+        queries = self._as_units(X)
         distances = np.empty((queries.shape[0], k), dtype=queries.dtype)
         indices = np.empty((queries.shape[0], k), dtype=np.int64)
         for begin in range(0, queries.shape[0], _QUERIES):
@@ -412,7 +412,7 @@ class SignHashIndex:
             "key": [int(part) for part in self._key],
             "features": self.n_features,
             "vectors": None if self._vectors is None else "sparse" if _is_sparse(self._vectors) else "dense",
-            "directions": None if self._hash is None else _fingerprint(self._hash),
+            "directions": None if self._hash is None else self._hash.fingerprint(),
         }
         text = np.frombuffer(json.dumps(description, sort_keys=True).encode(), dtype=np.uint8)
         _npz.save_npz(path, {"index": text, "codes": self._codes, **_parts(self._vectors)})
@@ -458,9 +458,10 @@ class SignHashIndex:
         if fields["vectors"] is None:
             return index
         index._hash = SignHash.from_key(fields["features"], index._n_bits, index._kind, index._key)
-        if _fingerprint(index._hash) != fields["directions"]:
+        if index._hash.fingerprint() != fields["directions"]:
             raise KexueValueError(
-                f"{os.fspath(path)}: NumPy {np.__version__} makes other random numbers than the one that the index was made with"
+                f"{os.fspath(path)}: NumPy {np.__version__} makes other random numbers of the index's key than the "
+                "version that it was made with"
             )
         index._codes = arrays["codes"]
         if fields["vectors"] == "dense":
@@ -494,7 +495,7 @@ class _Tables:
         return (numbers & np.uint64((1 << self.bits) - 1)).astype(np.int64)
 
     def lookup(self, codes: np.ndarray, projections: np.ndarray, n_probes: int) -> list[np.ndarray]:
-        """What is in the `n_probes` buckets of each table that a query's neighbours are likeliest in, for each query."""
+        """For each query, what is in the `n_probes` buckets of each table that its neighbours are likeliest in."""
         members = _subsets(self.bits, n_probes)
         starts, ends = [], []
         for table in range(self.n_tables):
@@ -517,30 +518,31 @@ class _Tables:
 
 @lru_cache(maxsize=32)
 def _subsets(bits: int, count: int) -> np.ndarray:
-    """Sets of bits among which the `count` cheapest are, whatever the costs, if bit 0 is the cheapest to flip and so on: (bits, sets) of 0 and 1.
+    """Sets of bits among which are the `count` cheapest of all, whatever it costs to flip a bit, if bit 0 costs least and so on.
 
-    A set is never cheaper than one that has for each of its bits another as cheap. It is left out if there are
-    `count` of those.
+    A set costs no less than one that has for each of its bits another that costs no more. It is left out if there are
+    `count` of those. The result is (bits, sets), of 0 and 1.
     """
-    kept: list[
-        np.ndarray
-    ] = []  # of each set, how many of its bits are among i, i + 1, ...: the less everywhere, the cheaper
+    tails = np.empty((64, bits), dtype=np.int64)  # of each set, how many of its bits are among i, i + 1, ...
+    kept = 0
     level = {()}
     while level:
         following = set()
         for members in sorted(level):
-            tail = np.array([sum(member >= i for member in members) for i in range(bits)])
-            if kept and (np.array(kept) <= tail).all(axis=1).sum() >= count:
+            tail = (np.array(members, dtype=np.int64)[:, None] >= np.arange(bits)).sum(axis=0)
+            if (tails[:kept] <= tail).all(axis=1).sum() >= count:
                 continue
-            kept.append(tail)
+            if kept == len(tails):
+                tails = np.concatenate([tails, np.empty_like(tails)])
+            tails[kept] = tail
+            kept += 1
             if 0 not in members:
                 following.add((0, *members))
             for i, member in enumerate(members):
                 if member + 1 < bits and member + 1 not in members:
                     following.add((*members[:i], member + 1, *members[i + 1 :]))
         level = following
-    tails = np.array(kept).T
-    return tails - np.vstack([tails[1:], np.zeros((1, tails.shape[1]), dtype=tails.dtype)])
+    return -np.diff(tails[:kept].T, axis=0, append=0)
 
 
 def _bucket_bits(n: int, most: int) -> int:
@@ -562,7 +564,7 @@ def _unit(rows: Any) -> Any:
         np.maximum.at(largest, number, np.abs(rows.data))
     else:
         largest = np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0))
-    # By a power of two first: squares neither overflow nor vanish then, and scaled rows have the same unit vector to the bit.
+    # By a power of two first: squares neither overflow nor vanish then.
     exponents = -np.frexp(largest)[1]
     if sparse:
         rows.data = np.ldexp(rows.data, exponents[number])
@@ -600,15 +602,6 @@ def _parts(vectors: Any) -> dict[str, np.ndarray]:
         "columns": vectors.indices.astype(np.int64, copy=False),
         "offsets": vectors.indptr.astype(np.int64, copy=False),
     }
-
-
-def _fingerprint(hashing: SignHash) -> int:
-    """Of the code of a fixed vector: another one means other random numbers."""
-    probe = np.zeros((1, hashing.n_features), dtype=np.float64)
-    probe[0, : 1 << 12] = 1 / np.arange(1, min(hashing.n_features, 1 << 12) + 1)
-    return zlib.crc32(
-        SignHash.from_key(hashing.n_features, min(hashing.n_bits, 64), hashing.kind, hashing.key).transform(probe)
-    )
 
 
 def _description(arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
