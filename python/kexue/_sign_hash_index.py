@@ -518,7 +518,7 @@ class _Tables:
 
 @lru_cache(maxsize=32)
 def _subsets(bits: int, count: int) -> np.ndarray:
-    """Sets of bits among which are the `count` cheapest of all, whatever it costs to flip a bit, if bit 0 costs least and so on.
+    """Sets of bits among which the `count` cheapest are, whatever bits cost, if bit 0 costs least, then 1 and so on.
 
     A set costs no less than one that has for each of its bits another that costs no more. It is left out if there are
     `count` of those. The result is (bits, sets), of 0 and 1.
