@@ -212,7 +212,7 @@ class SignHashIndex:
         """
         rows = as_vectors("X", X, None)
         hashing = SignHash.from_key(rows.shape[1], self._n_bits, self._kind, self._key)
-        units = _unit(rows)
+        units = _unit(rows, rows.dtype)
         codes = hashing.transform(units, workers=workers)
         self._clear()
         self._hash, self._vectors, self._codes = hashing, units, codes
@@ -265,11 +265,11 @@ class SignHashIndex:
 
     def _as_units(self, X: ArrayLike) -> Any:
         assert self._hash is not None
-        rows = _unit(as_vectors("X", X, self._hash.n_features))
+        rows = as_vectors("X", X, self._hash.n_features)
         if _is_sparse(rows) != _is_sparse(self._vectors):
             there = "sparse" if _is_sparse(self._vectors) else "dense"
             raise TypeError(f"X must be {there}, as the vectors of the index are")
-        return rows.astype(self._vectors.dtype, copy=False)
+        return _unit(rows, self._vectors.dtype)
 
     # ---- searching ----
 
@@ -553,8 +553,8 @@ def _is_sparse(rows: Any) -> bool:
     return not isinstance(rows, np.ndarray)
 
 
-def _unit(rows: Any) -> Any:
-    """Rows of norm 1, or 0; a copy."""
+def _unit(rows: Any, dtype: np.dtype) -> Any:
+    """Rows of norm 1, or 0, of this type; a copy."""
     sparse = _is_sparse(rows)
     if sparse:
         rows = rows.copy()
@@ -564,16 +564,16 @@ def _unit(rows: Any) -> Any:
         np.maximum.at(largest, number, np.abs(rows.data))
     else:
         largest = np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0))
-    # By a power of two first: squares neither overflow nor vanish then.
+    # By a power of two first: squares neither overflow nor vanish then, nor does float64 as float32.
     exponents = -np.frexp(largest)[1]
     if sparse:
-        rows.data = np.ldexp(rows.data, exponents[number])
+        rows.data = np.ldexp(rows.data, exponents[number]).astype(dtype, copy=False)
         norms = np.sqrt(np.bincount(number, weights=rows.data.astype(np.float64) ** 2, minlength=rows.shape[0]))
-        rows.data /= norms[number].astype(rows.dtype)
+        rows.data /= np.where(norms == 0, 1, norms)[number].astype(dtype)
         return rows
-    rows = np.ldexp(rows, exponents[:, None])
+    rows = np.ldexp(rows, exponents[:, None]).astype(dtype, copy=False)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-    rows /= np.where(norms == 0, 1, norms)[:, None].astype(rows.dtype)
+    rows /= np.where(norms == 0, 1, norms)[:, None].astype(dtype)
     return rows
 
 
