@@ -89,12 +89,13 @@ class SignHashIndex:
 
     Notes
     -----
-    **Search.** ``method="scan"`` compares the query's code with all codes: n / 64 operations a word, a million codes
-    of 256 bits in 0.1 ms for each of many queries. ``method="probe"`` looks into buckets: in each table the query's
-    own, and those whose numbers differ in bits that would flip most easily, in the order of the sums of squared
-    projections (query-directed probing [2]_), which takes O(probes) instead of O(n); it pays from some million
-    vectors on. Candidates of either are cut to `n_candidates` by the Hamming distance and put in the order of their
-    distance 1 - cos, computed as ``|u - v|^2 / 2`` of unit vectors for dense ones.
+    **Search.** ``method="scan"`` compares the query's code with all codes, at the speed of memory for one query and
+    some 0.1 ms a million codes of 256 bits for each of many. ``method="probe"`` looks into buckets: in each table the
+    query's own, and those whose numbers differ in the bits that would flip most easily, in the order of the sums of
+    squared projections (query-directed probing [2]_), which takes O(probes) in place of O(n). It pays for queries
+    that come one by one, from some million vectors on, and finds less. Candidates of either are cut to `n_candidates`
+    by the Hamming distance and put in the order of their distance 1 - cos, computed as ``|u - v|^2 / 2`` of unit
+    vectors where dense ones are near.
 
     **Memory.** The vectors, scaled to norm 1, n_bits / 8 bytes for each code, and for each table 8 bytes for each
     vector, made at the first search that probes.
@@ -368,7 +369,7 @@ class SignHashIndex:
         for i, candidates in enumerate(found):
             whole = len(candidates) < k
             if whole or len(candidates) > count:
-                among = self._codes if whole else self._codes[candidates]
+                among = self._codes if whole else np.take(self._codes, candidates, axis=0)
                 nearest = hamming_neighbors(codes[i : i + 1], among, count, workers=workers)[1][0]
                 found[i] = nearest if whole else candidates[nearest]
         return found
@@ -512,7 +513,8 @@ class _Tables:
         for first, last in zip(np.concatenate(starts, axis=1), np.concatenate(ends, axis=1), strict=True):
             counts = last - first
             places = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
-            found.append(np.unique(flat[places]))
+            ids = np.sort(flat[places])  # ten times as fast as np.unique, which hashes
+            found.append(ids[np.concatenate([ids[:1] >= 0, ids[1:] != ids[:-1]])])
         return found
 
 
@@ -582,7 +584,7 @@ def _distances(vectors: Any, chosen: np.ndarray, query: Any) -> np.ndarray:
     if _is_sparse(vectors):
         cosines = (vectors[chosen] @ query.T).toarray().ravel()
         return np.maximum(1 - cosines, 0).astype(vectors.dtype)
-    rows = vectors[chosen]
+    rows = np.take(vectors, chosen, axis=0)
     cosines = rows @ query[0]
     far = 1 - cosines
     # 1 - cos cancels where vectors are near; |u - v|^2 / 2 does not.
