@@ -122,6 +122,13 @@ _NAMES = {
         "pad_to_power_of_two",
         "RandomProjectionMap",
         "random_projection",
+        "SignHash",
+        "SignHashIndex",
+        "angle_from_hamming",
+        "cosine_from_hamming",
+        "hamming_distances",
+        "hamming_neighbors",
+        "sign_hash",
     ),
     "transport": (
         "TransportResult",

@@ -9,6 +9,7 @@
 #include "kx_documents.h"
 #include "kx_entropy.h"
 #include "kx_gaussians.h"
+#include "kx_hamming.h"
 #include "kx_independence.h"
 #include "kx_independence_matrices.h"
 #include "kx_projection.h"
