@@ -162,7 +162,9 @@ def inner_product_bound(
 
 def _log_norm_exact(n: np.ndarray, eps: np.ndarray) -> np.ndarray:
     a = n / 2
-    return np.logaddexp(_log_gamma_tail(a, eps), _log_gamma_tail(a, -eps))
+    return np.logaddexp(
+        _log_gamma_tail(a, eps, gammaincc, _upper_fraction), _log_gamma_tail(a, -eps, gammainc, _lower_fraction)
+    )
 
 
 def _log_norm_chernoff(n: np.ndarray, eps: np.ndarray) -> np.ndarray:
@@ -198,21 +200,20 @@ def _excess(x: np.ndarray) -> np.ndarray:
     return np.where(np.abs(x) < 0.5, r * (x - 2 * series), x - np.log1p(x))
 
 
-def _log_gamma_tail(a: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """log of Q(a, a (1 + x)) for x > 0, of P(a, a (1 + x)) for x < 0."""
+def _log_gamma_tail(a: np.ndarray, x: np.ndarray, tail: _Bound, fraction: _Bound) -> np.ndarray:
+    """log of the upper tail Q(a, a (1 + x)), x > 0, or the lower one P(a, a (1 + x)), x < 0."""
     a, x = np.broadcast_arrays(a, x)
     exponent = a * _excess(x)
     at = a * (1 + x)
     with np.errstate(divide="ignore", under="ignore"):
-        result = np.log(np.where(x > 0, gammaincc(a, at), gammainc(a, at)))
+        result = np.log(tail(a, at))
     # a (1 + x) was rounded, of which a times is felt: to first order, what the rounding did to the exponent.
     result = np.asarray(result + a * _excess((at - a) / a) - exponent)
     far = exponent > np.where(a > _LARGE, _FAR_OF_LARGE, _FAR)
     if far.any():
         a, x, exponent = a[far], x[far], exponent[far]
         stirling = 1 / (12 * a) - 1 / (360 * a**3) + 1 / (1260 * a**5)
-        fraction = np.where(x > 0, _upper_fraction(a, x), _lower_fraction(a, x))
-        result[far] = 0.5 * np.log(a / (2 * math.pi)) - stirling - exponent - np.log(fraction)
+        result[far] = 0.5 * np.log(a / (2 * math.pi)) - stirling - exponent - np.log(fraction(a, x))
     return result
 
 
@@ -349,8 +350,8 @@ def jl_min_dim(
     The dimension of the points has no say. Random signs are within the bound of "dasgupta-gupta" too (Achlioptas), the
     other rules are of Gaussian matrices. A probability of 1/N is what the proofs of two rules give, which is next to
     nothing; by the exact law, 331 dimensions for 1000 points and eps = 0.5 do it with a probability of 0.995, see
-    `jl_success_probability`. The search is a bisection: the probability falls as the dimension grows. Some 50 evaluations of
-    it, whatever the arguments.
+    `jl_success_probability`. The search is a bisection: the probability falls as the dimension grows. Some 50
+    evaluations of it, whatever the arguments.
 
     References
     ----------
@@ -384,7 +385,9 @@ def jl_min_dim(
         found = _least(_NORM["chernoff"], goal, distortions, _chernoff_limit(goal, distortions))
         if rule == "exact":
             found = _least(_NORM["exact"], goal, distortions, found)
-    return _as_int(np.maximum(found, 1), "eps")
+    if (found > _LARGEST).any():
+        raise OverflowError("eps is so small that the dimension is beyond 2^53")
+    return _as_int(np.maximum(found, 1))
 
 
 _CLOSED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -474,7 +477,7 @@ def embedding_dim(n_items: ArrayLike, *, method: Literal["exact", "asymptotic", 
     52
     """
     items = _whole("n_items", n_items)
-    return _as_int(_choose("method", method, _EMBEDDING)(items), "n_items")
+    return _as_int(_choose("method", method, _EMBEDDING)(items))
 
 
 def attention_head_dim(
@@ -523,7 +526,7 @@ def attention_head_dim(
     52
     """
     positions = _whole("length", length)
-    return _as_int(_choose("method", method, _EMBEDDING)(positions), "length")
+    return _as_int(_choose("method", method, _EMBEDDING)(positions))
 
 
 def _embedding_exact(items: np.ndarray) -> np.ndarray:
@@ -593,6 +596,5 @@ def _finished(logarithm: np.ndarray, log: bool, eps: ArrayLike) -> np.ndarray | 
         return result.astype(result_dtype(eps), copy=False)[()]
 
 
-def _as_int(values: np.ndarray, name: str) -> int | np.ndarray:
-    first_bad(name, values, lambda entries: entries > _LARGEST)
+def _as_int(values: np.ndarray) -> int | np.ndarray:
     return int(values) if values.ndim == 0 else values.astype(np.int64)

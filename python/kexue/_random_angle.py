@@ -327,11 +327,11 @@ class RandomAngle:
         if self.n == 2:
             return math.pi * p, np.sin(math.pi * (0.5 - p))
         if self.n == 3:
-            return 2 * np.arcsin(np.sqrt(p)), 1 - 2 * p
+            return np.arctan2(2 * np.sqrt(p * (1 - p)), 1 - 2 * p), 1 - 2 * p
         goal = np.log(p)
         s = np.minimum(-ndtri(p) / math.sqrt(self.n - 1), 1 - goal / (self.n - 1))
         s[p == 0] = np.inf
-        going = np.flatnonzero(p > 0)
+        going = np.flatnonzero((p > 0) & (p < 0.5))
         # log P is concave in s: Newton's steps come from the right after the first, and cannot miss.
         while going.size:
             at = s[going]
@@ -392,9 +392,10 @@ def random_angle(n: int) -> RandomAngle:
     -------
     RandomAngle
         Of the angle: ``pdf``, ``logpdf``, ``cdf``, ``sf``, ``logcdf``, ``logsf``, ``ppf``, ``isf``, ``mean``,
-        ``median``, ``var``, ``std``, ``kurtosis``, ``cumulant``, ``moment``, ``central_moment``, ``entropy``, ``support``,
-        ``rvs(size, rng=)``. Of its cosine: ``cosine_pdf``, ``cosine_logpdf``, ``cosine_cdf``, ``cosine_sf``,
-        ``cosine_logcdf``, ``cosine_logsf``, ``cosine_ppf``, ``cosine_isf``, ``cosine_moment``, ``cosine_abs_moment``.
+        ``median``, ``var``, ``std``, ``kurtosis``, ``cumulant``, ``moment``, ``central_moment``, ``entropy``,
+        ``support``, ``rvs(size, rng=)``. Of its cosine: ``cosine_pdf``, ``cosine_logpdf``, ``cosine_cdf``,
+        ``cosine_sf``, ``cosine_logcdf``, ``cosine_logsf``, ``cosine_ppf``, ``cosine_isf``, ``cosine_moment``,
+        ``cosine_abs_moment``.
 
     Raises
     ------
@@ -415,7 +416,7 @@ def random_angle(n: int) -> RandomAngle:
     uniform for n = 2, its cosine for n = 3.
 
     Methods take arrays: float32 gives float32, anything else float64, nan gives nan. In float64, densities and both
-    tails, however small, are good to 1e-12 relative of the number as it is given, for n up to 1e6 and far beyond; so are
+    tails, however small, are good to 1e-12 relative at the number as it is given, for n up to 1e6 and beyond; so are
     quantiles, but for the rounding of angles near pi and of cosines near 0. A probability costs the time of 64 exp and
     as many log1p, a quantile some six times that, whatever n is.
 
