@@ -129,6 +129,14 @@ from kexue.projection import cosine_from_hamming as cosine_from_hamming
 from kexue.projection import hamming_distances as hamming_distances
 from kexue.projection import hamming_neighbors as hamming_neighbors
 from kexue.projection import sign_hash as sign_hash
+from kexue.projection import RandomAngle as RandomAngle
+from kexue.projection import attention_head_dim as attention_head_dim
+from kexue.projection import embedding_dim as embedding_dim
+from kexue.projection import inner_product_bound as inner_product_bound
+from kexue.projection import jl_min_dim as jl_min_dim
+from kexue.projection import jl_success_probability as jl_success_probability
+from kexue.projection import norm_concentration_bound as norm_concentration_bound
+from kexue.projection import random_angle as random_angle
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2
