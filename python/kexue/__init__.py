@@ -117,6 +117,10 @@ _NAMES = {
         "polynomial_kernel",
         "rbf_kernel",
     ),
+    "projection": (
+        "RandomizedSVDResult",
+        "randomized_svd",
+    ),
     "transport": (
         "TransportResult",
         "emd",
@@ -141,6 +145,7 @@ _MODULES = (
     "gaussians",
     "independence",
     "plot",
+    "projection",
     "sklearn",
     "transport",
     "ufuncs",

@@ -6,6 +6,7 @@ from kexue import documents as documents
 from kexue import gaussians as gaussians
 from kexue import independence as independence
 from kexue import plot as plot
+from kexue import projection as projection
 from kexue import sklearn as sklearn
 from kexue import transport as transport
 from kexue import ufuncs as ufuncs
@@ -117,6 +118,8 @@ from kexue.independence import median_bandwidth as median_bandwidth
 from kexue.independence import normalized_hsic as normalized_hsic
 from kexue.independence import polynomial_kernel as polynomial_kernel
 from kexue.independence import rbf_kernel as rbf_kernel
+from kexue.projection import RandomizedSVDResult as RandomizedSVDResult
+from kexue.projection import randomized_svd as randomized_svd
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2
