@@ -29,6 +29,8 @@ _FLOAT64 = np.dtype(np.float64)
 # Rounding of float32 turns a singular direction by eps sigma_1 / sigma_i. Where the last one kept is below this share
 # of the first, passes in float32 do not find it well enough for the float64 finish.
 _FLOAT32_RANGE = 1e-4
+# And from this share on, images in float32 will do: values are off by the square of that angle, 1e-10 at most.
+_FLOAT32_IMAGE = 1e-2
 _FLOAT32_RANGE_OF_FIRST_BLOCK = 5e-6  # a random block underestimates the last one, some 10 times
 _FLOAT32_TOL = 1e-5
 # Norms between 2**-_SAFE and 2**_SAFE have squares, and squares of their small parts, that neither over- nor underflow.
@@ -37,6 +39,7 @@ _NEARLY = 0.1  # of the norm of Q^T Q - 1 after the first of two Cholesky decomp
 _ENTRIES_AT_ONCE = 1 << 18  # 2 MB of float64, which stay in the cache
 _SPARSE_COLUMNS = 16  # of a dense block beside a sparse matrix: more fall out of the cache
 _PROBES = 6
+_FOLLOWED = 4  # directions of the residual that are known, to begin with
 _MISSED = 1e-6  # of the first singular value: an error below is rounding, not a singular value that was missed
 # Below this share of ||A||^2 the difference of ||A||^2 and the squares of S has lost its digits.
 _CANCELLED = {_FLOAT32: 1e-3, _FLOAT64: 1e-10}
@@ -119,8 +122,8 @@ def randomized_svd(
         - "krylov": the best approximation from all blocks that the iteration went through (block Krylov). The passes
           over a float64 array or sparse matrix run in float32 where that is enough, and a finish in float64 follows.
         - "subspace": the same from the last block alone, normalised by LU; all in the precision of A.
-        - "random_rows": project the rows of A onto random directions, without looking at A. This is only accurate
-          if these span the row space of A, so k + oversample must be its rank at least, and warns where they do not.
+        - "random_rows": project the rows of A onto k + oversample random directions, without looking at A. This is only
+          accurate if they span the row space of A, for which it nearly takes n of them; a warning says what they miss.
     n_iter : int, optional
         How often to multiply with A A^T after the first product, 3 by default; with `tol` the limit, 20 by default.
     block_size : int, optional
@@ -221,7 +224,7 @@ def randomized_svd(
             matrix.transpose()
         kept = min(k + oversample, short)
         n, change = 0, 0.0
-        if 2 * kept > short:
+        if 2 * kept > short and method != "random_rows":
             U, S, V = matrix.svd()
             errors = math.sqrt(float(np.square(S[k:]).sum())), float(S[k]) if k < short else 0.0
         else:
@@ -553,7 +556,9 @@ def _krylov_passes(
         return None
     rotation = rotation[:, :kept]
     V = _orthonormal((basis[:, :filled] @ rotation.astype(matrix.dtype)).astype(np.float64))
-    image = None if needed else np.concatenate([part @ rotation for part in _side_by_side(images)])
+    image = None
+    if not needed or values[kept - 1] > _FLOAT32_IMAGE * values[0]:
+        image = np.concatenate([part @ rotation for part in _side_by_side(images)])
     return _Subspace(V, image, len(images) - 1, 0.0 if filled == matrix.shape[1] or tol is None else change)
 
 
@@ -611,13 +616,13 @@ def _errors(
     """
     probes = generator.standard_normal((len(V), _PROBES))
     probes -= V @ (V.T @ probes)
-    block = np.hstack((V[:, k:], probes))
+    block = np.hstack((probes, V[:, k : k + _FOLLOWED]))
     U, V = U[:, :k], V[:, :k]
-    scaled = np.ldexp(S[:k], working.shift - matrix.shift)
-    image = working.forward(block) - U @ (scaled[:, np.newaxis] * (V.T @ block))
+    scaled = np.ldexp(S[:k, np.newaxis], working.shift - matrix.shift)
+    image = working.forward(block) - U @ (scaled * (V.T @ block))
     left = _orthonormal(image)
-    back = working.backward(left) - V @ (scaled[:, np.newaxis] * (U.T @ left))
-    spectral = float(np.ldexp(np.linalg.norm(back.astype(np.float64), 2), matrix.shift - working.shift))
+    back = working.backward(left) - V @ (scaled * (U.T @ left))
+    spectral = math.ldexp(float(np.linalg.norm(back.astype(np.float64), 2)), matrix.shift - working.shift)
 
     if matrix.norm is not None:
         squared = matrix.norm**2 - float(np.square(S[:k]).sum())
@@ -626,9 +631,8 @@ def _errors(
         frobenius = matrix.residual(U, S[:k], V)
         if frobenius is not None:
             return frobenius, spectral
-    squares = np.square(image, dtype=np.float64).sum(axis=0)
-    estimate = math.sqrt(float(squares[:-_PROBES].sum() + squares[-_PROBES:].mean()))
-    return math.ldexp(estimate, matrix.shift - working.shift), spectral
+    unknown = math.ldexp(float(np.linalg.norm(image[:, :_PROBES])), matrix.shift - working.shift)
+    return math.sqrt(unknown**2 / _PROBES + float(np.square(S[k:]).sum())), spectral
 
 
 def _result(
