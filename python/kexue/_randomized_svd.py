@@ -31,7 +31,7 @@ _FLOAT64 = np.dtype(np.float64)
 _FLOAT32_RANGE = 1e-4
 # And from this share on, images in float32 will do: values are off by the square of that angle, 1e-10 at most.
 _FLOAT32_IMAGE = 1e-2
-_FLOAT32_RANGE_OF_FIRST_BLOCK = 5e-6  # a random block underestimates the last one, some 10 times
+_FLOAT32_RANGE_OF_FIRST_BLOCK = 1e-5  # which underestimates the last one
 _FLOAT32_TOL = 1e-5
 # Norms between 2**-_SAFE and 2**_SAFE have squares, and squares of their small parts, that neither over- nor underflow.
 _SAFE = {_FLOAT32: 30, _FLOAT64: 300}
@@ -235,7 +235,7 @@ def randomized_svd(
                 if wide:
                     U, V = V, U
             else:
-                start = _orthonormal(generator.standard_normal((short, min(width, short))))
+                start = generator.standard_normal((matrix.shape[0], min(width, short)), dtype=_FLOAT32)
                 if method == "subspace":
                     found = _subspace(matrix, start, k, limit, tol)
                 else:
@@ -522,18 +522,19 @@ def _krylov(
 
 
 def _krylov_passes(
-    matrix: _Matrix, block: np.ndarray, k: int, kept: int, limit: int, tol: float | None, *, needed: float
+    matrix: _Matrix, start: np.ndarray, k: int, kept: int, limit: int, tol: float | None, *, needed: float
 ) -> _Subspace | None:
     """Block Krylov iteration with A^T A (Musco & Musco 2015, algorithm 2).
 
     None if the last singular value kept is less than `needed` of the first.
     """
-    size = block.shape[1]
+    size = start.shape[1]
     # As many blocks as will do, but never less than what is kept.
     width = min(max(limit + 1, -(-kept // size)) * size, matrix.shape[1])
     basis = np.empty((matrix.shape[1], width), dtype=matrix.dtype, order="F")
     images: list[np.ndarray] = []
     filled, change, values = 0, math.inf, np.empty(0)
+    block = _orthonormal(matrix.backward(start))
     while True:
         basis[:, filled : filled + block.shape[1]] = block
         images.append(matrix.forward(block))
@@ -562,10 +563,11 @@ def _krylov_passes(
     return _Subspace(V, image, len(images) - 1, 0.0 if filled == matrix.shape[1] or tol is None else change)
 
 
-def _subspace(matrix: _Matrix, block: np.ndarray, k: int, limit: int, tol: float | None) -> _Subspace:
+def _subspace(matrix: _Matrix, start: np.ndarray, k: int, limit: int, tol: float | None) -> _Subspace:
     """Subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4), normalised by LU, by QR where values count."""
     change, values = math.inf, np.empty(0)
     n = 0
+    block = (_normalized if tol is None and limit else _orthonormal)(matrix.backward(start))
     while True:
         image = matrix.forward(block)
         if tol is not None:
@@ -575,8 +577,7 @@ def _subspace(matrix: _Matrix, block: np.ndarray, k: int, limit: int, tol: float
             break
         n += 1
         block = matrix.backward(_normalized(image))
-        last = tol is not None or n == limit
-        block = (_orthonormal if last else _normalized)(block)
+        block = (_normalized if tol is None and n < limit else _orthonormal)(block)
     return _Subspace(block.astype(np.float64), image, n, 0.0 if tol is None else change)
 
 
