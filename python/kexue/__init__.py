@@ -137,6 +137,8 @@ _NAMES = {
         "jl_success_probability",
         "norm_concentration_bound",
         "random_angle",
+        "RandomizedSVDResult",
+        "randomized_svd",
     ),
     "transport": (
         "TransportResult",

@@ -137,6 +137,8 @@ from kexue.projection import jl_min_dim as jl_min_dim
 from kexue.projection import jl_success_probability as jl_success_probability
 from kexue.projection import norm_concentration_bound as norm_concentration_bound
 from kexue.projection import random_angle as random_angle
+from kexue.projection import RandomizedSVDResult as RandomizedSVDResult
+from kexue.projection import randomized_svd as randomized_svd
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2

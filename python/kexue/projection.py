@@ -53,4 +53,11 @@ __all__ = [
     "jl_success_probability",
     "norm_concentration_bound",
     "random_angle",
+"""Random projection, sign hashes, and what rests on them."""
+
+from kexue._randomized_svd import RandomizedSVDResult, randomized_svd
+
+__all__ = [
+    "RandomizedSVDResult",
+    "randomized_svd",
 ]
