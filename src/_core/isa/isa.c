@@ -56,8 +56,15 @@ static int processor_level(void) {
     if ((state & 0xe6) == 0xe6 && has_bits(leaf7, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31)) return KX_LEVEL_V4;
     return KX_LEVEL_V3;
 }
+
+static int processor_extensions(void) {
+    unsigned r[4];
+    cpuid(7, 0, r);
+    return has_bits(r[2], 1u << 14) ? KX_EXTENSION_VPOPCNTDQ : 0;
+}
 #else
 static int processor_level(void) { return KX_LEVEL_BASELINE; }
+static int processor_extensions(void) { return 0; }
 #endif
 
 static int compiled_level(void) {
@@ -72,14 +79,20 @@ static int compiled_level(void) {
 
 static const char *const level_names[] = {"baseline", "v3", "v4"};
 
-static int choose_level(void) {
-    int level = processor_level();
-    if (level > compiled_level()) level = compiled_level();
+/* The level that KEXUE_ISA names, or -1. */
+static int wanted_level(void) {
     const char *wanted = getenv("KEXUE_ISA");
     if (wanted)
         for (int i = 0; i < 3; i++)
-            if (strcmp(wanted, level_names[i]) == 0 && i < level) level = i;
-    return level;
+            if (strcmp(wanted, level_names[i]) == 0) return i;
+    return -1;
+}
+
+static int choose_level(void) {
+    int level = processor_level();
+    if (level > compiled_level()) level = compiled_level();
+    const int wanted = wanted_level();
+    return wanted >= 0 && wanted < level ? wanted : level;
 }
 
 int kx_isa_level(void) {
@@ -90,6 +103,16 @@ int kx_isa_level(void) {
         kx_atomic_store(&chosen, level);
     }
     return level;
+}
+
+int kx_isa_extensions(void) {
+    static kx_atomic_int chosen = KX_ATOMIC_INIT(-1);
+    int extensions = kx_atomic_load(&chosen);
+    if (extensions < 0) {
+        extensions = kx_isa_level() == KX_LEVEL_V4 && wanted_level() < 0 ? processor_extensions() : 0;
+        kx_atomic_store(&chosen, extensions);
+    }
+    return extensions;
 }
 
 const char *kx_isa_name(void) { return level_names[kx_isa_level()]; }

@@ -45,7 +45,8 @@ const char *kx_status_text(kx_status_t status);
 const char *kx_version(void);
 
 /* The instruction set that the kernels of this process use: "baseline", "v3" (AVX2 and FMA) or "v4" (AVX-512). It is
-   the best that was compiled and that the processor has, unless the environment variable KEXUE_ISA names a lower one. */
+   the best that was compiled and that the processor has, unless the environment variable KEXUE_ISA names a lower one. Some kernels
+   use what the processor has beyond v4 too (AVX512_VPOPCNTDQ), where KEXUE_ISA names nothing. */
 const char *kx_isa_name(void);
 
 #ifdef __cplusplus
