@@ -242,7 +242,7 @@ GOLDEN = {
 class TestSameProjectionEverywhere:
     @KINDS
     def test_pickle_is_small_and_equal(self, kind, rng):
-        project = RandomProjectionMap.draw(3000, 500, kind=kind, rng=0)
+        project = RandomProjectionMap.draw(3000, 60, kind=kind, rng=0)
         X = rng.normal(size=(3, 3000))
         Y = project(X)
         project.inverse(Y)
