@@ -406,14 +406,16 @@ static void T(test_statuses)(void) {
     CHECK(T(kx_projection_rademacher_matrix)(NULL, KEY, N, -1, D, 1, y.first, 0) == KX_E_ARGUMENT, "a negative column");
     CHECK(T(kx_projection_rademacher_matrix)(NULL, KEY, N, INT64_MAX, 1, 1, y.first, 0) == KX_E_ARGUMENT, "columns beyond all");
 
-    for (int which = 0; which < 3; which++) {
+    for (int which = 0; which < 4; which++) {
         kx_projection_signs_t used = make_signs(N, D, which == 0 ? SINGLE : FEW);
         watch w = {-1, 0, 0, 0};
         kx_ctx_t ctx = with_workers(1);
         ctx.allocator = (kx_allocator_t){watching_allocate, watching_release, &w};
         for (int fail_at = 0, ended = 0; !ended; fail_at++) {
             w = (watch){fail_at, 0, 0, 0};
-            const kx_status_t status = which == 2 ? RADEMACHER(&ctx, KEY, x.first, ROWS, D, N, y.first) : SKETCH(&ctx, &used, ROWS);
+            const kx_status_t status = which == 3   ? T(kx_projection_rademacher_csr)(&ctx, KEY, s.starts, s.indices, s.data, ROWS, D, N, 1, y.first, y.stride)
+                                       : which == 2 ? RADEMACHER(&ctx, KEY, x.first, ROWS, D, N, y.first)
+                                                    : SKETCH(&ctx, &used, ROWS);
             ended = status == KX_OK;
             CHECK(w.live == 0, "a leak of %d", w.live);
             CHECK(ended ? w.made <= fail_at && fail_at > 0 : status == KX_E_MEMORY, "allocation %d: status %d", fail_at, (int)status);

@@ -49,6 +49,7 @@ enum {
     BLOCK_GROUPS = 32,         /* of columns, whose tables stay in the first cache */
     CHUNK_ROWS = 48,           /* a multiple of every TILE_ROWS */
     PANEL_BYTES = 1 << 24,     /* of indices */
+    BATCH = 4,                 /* entries of a CSR row for which sums are read and written once */
     CHUNK_ENTRIES = 1 << 18    /* of R times one number, that a chunk of CSR rows adds: about 20 us */
 };
 
@@ -63,7 +64,17 @@ typedef struct kx_rademacher_job {
     /* the panel: columns from first_column, groups of them, index vectors of components rounded up to whole streams */
     int64_t first_column, groups;
     void *panel;
+    uint64_t *blocks; /* of CSR: Philox's, for all columns of each stream, or NULL where they are made as they are needed */
 } kx_rademacher_job_t;
+
+static kx_status_t fill_blocks(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
+    const kx_rademacher_job_t *job = arg;
+    for (int64_t i = begin; i < end; i++) {
+        if (i % STREAM == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
+        kx_philox_block(job->key, (uint64_t)(i % job->d) + 1, (uint64_t)(i / job->d), job->blocks + 4 * i);
+    }
+    return KX_OK;
+}
 
 static int sizes_fit(const uint64_t *key, int64_t rows, int64_t d, int64_t n_components) {
     return key && rows >= 0 && d >= 0 && n_components >= 0;
@@ -265,7 +276,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher)) KX_RADEMACHER_PARAMETE
     if (layout.overflow) return KX_E_OVERFLOW;
     KX_REAL *panel = kx_allocate(ctx, layout.bytes);
     if (!panel) return KX_E_MEMORY;
-    kx_rademacher_job_t job = {{key[0], key[1]}, x, NULL, NULL, rows, d, n_components, row_stride, y_stride, scale, y, 0, 0, panel};
+    kx_rademacher_job_t job = {{key[0], key[1]}, x, NULL, NULL, rows, d, n_components, row_stride, y_stride, scale, y, 0, 0, panel, NULL};
     kx_status_t status = KX_OK;
     for (int64_t first = 0; status == KX_OK && first < all_groups; first += groups) {
         job.first_column = first * GROUP;
@@ -287,16 +298,26 @@ static kx_status_t KX_TYPED(add_entries)(kx_task_t *task, void *arg, int64_t beg
             if (kx_task_should_stop(task)) return KX_E_CANCELLED;
             const int64_t left = job->n_components - stream * STREAM, width = left < STREAM ? left : STREAM;
             memset(sums, 0, sizeof sums);
-            for (int64_t e = job->row_starts[i]; e < job->row_starts[i + 1]; e++) {
-                const int64_t j = job->indices[e];
-                if (j < 0 || j >= job->d) return KX_E_ARGUMENT;
-                uint64_t words[4];
-                kx_philox_block(job->key, (uint64_t)j + 1, (uint64_t)stream, words);
-                const KX_VECTOR plus = V(set)(data[e]), minus = V(set)(-data[e]);
+            for (int64_t e = job->row_starts[i]; e < job->row_starts[i + 1]; e += BATCH) {
+                uint64_t words[BATCH][4] = {{0}};
+                KX_VECTOR plus[BATCH], minus[BATCH];
+                for (int b = 0; b < BATCH; b++) {
+                    const int is_entry = e + b < job->row_starts[i + 1];
+                    const KX_REAL value = is_entry ? data[e + b] : 0;
+                    plus[b] = V(set)(value);
+                    minus[b] = V(set)(-value);
+                    if (!is_entry) continue;
+                    const int64_t j = job->indices[e + b];
+                    if (job->blocks) memcpy(words[b], job->blocks + (stream * job->d + j) * 4, sizeof words[b]);
+                    else kx_philox_block(job->key, (uint64_t)j + 1, (uint64_t)stream, words[b]);
+                }
                 for (int64_t c = 0; c < width; c += KX_LANES) {
-                    const unsigned bits = (unsigned)(words[c / 64] >> (c % 64)) & ((1u << KX_LANES) - 1);
-                    const KX_MASK is_minus = KX_PASTE(KX_MASK, _from_bits)(bits);
-                    V(store)(sums + c, V(add)(V(load)(sums + c), V(select)(is_minus, minus, plus)));
+                    KX_VECTOR sum = V(load)(sums + c);
+                    for (int b = 0; b < BATCH; b++) {
+                        const unsigned bits = (unsigned)(words[b][c / 64] >> (c % 64)) & ((1u << KX_LANES) - 1);
+                        sum = V(add)(sum, V(select)(KX_PASTE(KX_MASK, _from_bits)(bits), minus[b], plus[b]));
+                    }
+                    V(store)(sums + c, sum);
                 }
             }
             for (int64_t c = 0; c < width; c += KX_LANES) V(store)(sums + c, V(mul)(V(load)(sums + c), scale));
@@ -314,9 +335,25 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher_csr)) KX_RADEMACHER_CSR_
         if (row_starts[i + 1] < row_starts[i]) return KX_E_ARGUMENT;
     const int64_t entries = row_starts[rows] - row_starts[0];
     if (entries > 0 && (!indices || !data)) return KX_E_ARGUMENT;
-    kx_rademacher_job_t job = {{key[0], key[1]}, data, row_starts, indices, rows, d, n_components, 0, y_stride, scale, y, 0, 0, NULL};
+    if (n_components > INT64_MAX / 4096) return KX_E_OVERFLOW;
+    int64_t columns = 0;
+    for (int64_t e = row_starts[0]; e < row_starts[rows]; e++) {
+        if (indices[e] < 0 || indices[e] >= d) return KX_E_ARGUMENT;
+        columns = indices[e] >= columns ? indices[e] + 1 : columns;
+    }
+    kx_rademacher_job_t job = {{key[0], key[1]}, data, row_starts, indices, rows, columns, n_components, 0, y_stride, scale, y, 0, 0, NULL, NULL};
+    const int64_t streams = (n_components - 1) / STREAM + 1, most = PANEL_BYTES / 4 / (int64_t)sizeof *job.blocks;
+    kx_status_t status = KX_OK;
+    if (columns <= entries / 2 && columns > 0 && columns <= most / streams) {
+        job.blocks = kx_allocate(ctx, (size_t)(columns * streams) * 4 * sizeof *job.blocks);
+        if (!job.blocks) return KX_E_MEMORY;
+        status = kx_parallel_for(ctx, columns * streams, 16 * STREAM, fill_blocks, &job);
+    }
     const double work = ((double)entries / (double)rows + 1) * (double)kx_round_up(n_components, STREAM);
-    return kx_parallel_for(ctx, rows, work < CHUNK_ENTRIES ? (int64_t)(CHUNK_ENTRIES / work) : 1, KX_TYPED(add_entries), &job);
+    if (status == KX_OK)
+        status = kx_parallel_for(ctx, rows, work < CHUNK_ENTRIES ? (int64_t)(CHUNK_ENTRIES / work) : 1, KX_TYPED(add_entries), &job);
+    kx_release(ctx, job.blocks);
+    return status;
 }
 
 static kx_status_t KX_TYPED(write_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
@@ -340,7 +377,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher_matrix)) KX_RADEMACHER_M
     if (!sizes_fit(key, first_column, d, n_components) || first_column > INT64_MAX - d) return KX_E_ARGUMENT;
     if (d == 0 || n_components == 0) return KX_OK;
     if (!matrix) return KX_E_ARGUMENT;
-    kx_rademacher_job_t job = {{key[0], key[1]}, NULL, NULL, NULL, 0, d, n_components, 0, row_stride, scale, matrix, first_column, 0, NULL};
+    kx_rademacher_job_t job = {{key[0], key[1]}, NULL, NULL, NULL, 0, d, n_components, 0, row_stride, scale, matrix, first_column, 0, NULL, NULL};
     return kx_parallel_for(ctx, (n_components - 1) / STREAM + 1, 1, KX_TYPED(write_rows), &job);
 }
 #undef V
