@@ -122,8 +122,10 @@ _NAMES = {
         "SignHashIndex",
         "angle_from_hamming",
         "cosine_from_hamming",
+        "fwht",
         "hamming_distances",
         "hamming_neighbors",
+        "pad_to_power_of_two",
         "sign_hash",
     ),
     "transport": (

@@ -122,8 +122,10 @@ from kexue.projection import SignHash as SignHash
 from kexue.projection import SignHashIndex as SignHashIndex
 from kexue.projection import angle_from_hamming as angle_from_hamming
 from kexue.projection import cosine_from_hamming as cosine_from_hamming
+from kexue.projection import fwht as fwht
 from kexue.projection import hamming_distances as hamming_distances
 from kexue.projection import hamming_neighbors as hamming_neighbors
+from kexue.projection import pad_to_power_of_two as pad_to_power_of_two
 from kexue.projection import sign_hash as sign_hash
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd

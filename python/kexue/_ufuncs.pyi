@@ -10,6 +10,8 @@ _taylor_softmax_vjp: np.ufunc
 entropy: np.ufunc
 exp_taylor: np.ufunc
 exp_taylor_grad: np.ufunc
+fwht: np.ufunc
+fwht_orthonormal: np.ufunc
 gaussian_bhattacharyya_cholesky: np.ufunc
 gaussian_bhattacharyya_covariance: np.ufunc
 gaussian_bhattacharyya_diagonal: np.ufunc

@@ -1,5 +1,6 @@
-"""Random projections, and what follows from them: hashing, nearest neighbours, low rank."""
+"""Random projection and what belongs to it: Hadamard transforms, hashes, theory, randomized SVD."""
 
+from kexue._hadamard import fwht, pad_to_power_of_two
 from kexue._sign_hash import (
     SignHash,
     angle_from_hamming,
@@ -15,7 +16,9 @@ __all__ = [
     "SignHashIndex",
     "angle_from_hamming",
     "cosine_from_hamming",
+    "fwht",
     "hamming_distances",
     "hamming_neighbors",
+    "pad_to_power_of_two",
     "sign_hash",
 ]

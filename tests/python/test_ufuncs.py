@@ -70,7 +70,8 @@ def all_cores(ufunc):
     """The core shapes of the operands and of the results."""
     if ufunc.signature is None:
         return [()] * ufunc.nin, [()] * ufunc.nout
-    shapes = [(CORE,) * len(re.findall(r"\w+", part)) for part in re.findall(r"\(([^)]*)\)", ufunc.signature)]
+    length = 8 if ufunc.__name__.startswith("fwht") else CORE  # a power of two
+    shapes = [(length,) * len(re.findall(r"\w+", part)) for part in re.findall(r"\(([^)]*)\)", ufunc.signature)]
     return shapes[: ufunc.nin], shapes[ufunc.nin :]
 
 
@@ -126,7 +127,7 @@ def assert_same(ufunc, result, expected):
 def test_the_families_are_there():
     assert {"squareplus", "squareplus_grad", "squareplus_grad_b", "squareplus_inverse"} <= set(ELEMENTWISE)
     assert {"gaussian_kl_covariance", "gaussian_ot_map_cholesky"} <= set(MATRICES)
-    assert {"gaussian_kl_diagonal", "softmax"} <= set(ROWS)
+    assert {"fwht", "fwht_orthonormal", "gaussian_kl_diagonal", "softmax"} <= set(ROWS)
     assert {"gaussian_kl_grad_covariance", "gaussian_kl_grad_diagonal"} <= set(SEVERAL)
 
 

@@ -170,10 +170,14 @@ static inline kx_f64v kx_f64v_clamp_magnitude(kx_f64v a, double limit) {
     return _mm512_castsi512_pd(_mm512_mask_mov_epi64(bits, outside, _mm512_ternarylogic_epi64(sign, bits, limits, 0xca)));
 }
 static inline kx_f64v kx_f64v_scale(kx_f64v a, kx_f64v n) { return _mm512_scalef_pd(a, n); }
-/* AVX-512 only: a 2^floor(n); and of 16 numbers that of the lowest four bits of each lane of `index`. */
+/* AVX-512 only: a 2^floor(n); and of 16 numbers that of the lowest four bits of each lane of `index`,
+   of 32 floats that of the lowest five. */
 static inline kx_f64v kx_f64v_scale_floor(kx_f64v a, kx_f64v n) { return _mm512_scalef_pd(a, n); }
 static inline kx_f64v kx_f64v_lookup16(const double *table, kx_f64v index) {
     return _mm512_permutex2var_pd(_mm512_loadu_pd(table), _mm512_castpd_si512(index), _mm512_loadu_pd(table + 8));
+}
+static inline kx_f32v kx_f32v_lookup32(const float *table, kx_f32v index) {
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(table), _mm512_castps_si512(index), _mm512_loadu_ps(table + 16));
 }
 static inline kx_f64v kx_f64v_split(kx_f64v a, kx_f64v *exponent) {
     kx_f64v m = _mm512_getmant_pd(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_nan);
@@ -596,6 +600,15 @@ static inline void kx_prefetch(const void *p) {
     (void)p;
 #else
     __builtin_prefetch(p);
+#endif
+}
+
+/* Into the second cache: for what is needed only after more than the first holds has been read */
+static inline void kx_prefetch_far(const void *p) {
+#if defined(_MSC_VER) && !defined(__clang__)
+    (void)p;
+#else
+    __builtin_prefetch(p, 0, 2);
 #endif
 }
 

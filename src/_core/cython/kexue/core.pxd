@@ -934,3 +934,79 @@ cdef extern from "kexue/kx_hamming.h" nogil:
     kx_status_t kx_hamming_neighbors(
         const kx_ctx_t *ctx, const uint64_t *queries, int64_t query_count, const uint64_t *codes, int64_t code_count,
         int64_t words, int64_t k, int32_t *distances, int64_t *indices)
+
+cdef extern from "kexue/kx_walsh_hadamard.h" nogil:
+    kx_status_t kx_walsh_hadamard_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_walsh_hadamard_orthonormal_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_walsh_hadamard_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, double *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    kx_status_t kx_walsh_hadamard_orthonormal_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, double *out,
+        ptrdiff_t out_row_stride, ptrdiff_t out_stride)
+    ctypedef struct kx_srht_t:
+        int64_t d
+        int64_t size
+        int64_t sampled
+        const uint64_t *signs
+        const int64_t *samples
+        double scale
+    kx_status_t kx_srht_f32(
+        const kx_ctx_t *ctx, const kx_srht_t *s, const float *x, int64_t n, ptrdiff_t x_row_stride, float *out)
+    kx_status_t kx_srht_csr_f32(
+        const kx_ctx_t *ctx, const kx_srht_t *s, int64_t n, const int64_t *indptr, const int64_t *indices, const float *data,
+        float *out)
+    kx_status_t kx_srht_adjoint_f32(
+        const kx_ctx_t *ctx, const kx_srht_t *s, const float *y, int64_t n, ptrdiff_t y_row_stride, float *out)
+    kx_status_t kx_srht_f64(
+        const kx_ctx_t *ctx, const kx_srht_t *s, const double *x, int64_t n, ptrdiff_t x_row_stride, double *out)
+    kx_status_t kx_srht_csr_f64(
+        const kx_ctx_t *ctx, const kx_srht_t *s, int64_t n, const int64_t *indptr, const int64_t *indices, const double *data,
+        double *out)
+    kx_status_t kx_srht_adjoint_f64(
+        const kx_ctx_t *ctx, const kx_srht_t *s, const double *y, int64_t n, ptrdiff_t y_row_stride, double *out)
+
+cdef extern from "kexue/kx_random.h" nogil:
+    void kx_philox_words(const uint64_t *key, uint64_t first_word, int64_t count, uint64_t *words)
+
+cdef extern from "kexue/kx_projection.h" nogil:
+    ctypedef struct kx_projection_signs_t:
+        const int64_t *column_starts
+        const int32_t *targets
+        int64_t n_components
+        int64_t d
+
+    kx_status_t kx_projection_sketch_f32(
+        const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const float *x, int64_t rows, ptrdiff_t row_stride, double scale,
+        float *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_sketch_f64(
+        const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const double *x, int64_t rows, ptrdiff_t row_stride, double scale,
+        double *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_sketch_csr_f32(
+        const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const int64_t *row_starts, const int64_t *indices,
+        const float *data, int64_t rows, double scale, float *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_sketch_csr_f64(
+        const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const int64_t *row_starts, const int64_t *indices,
+        const double *data, int64_t rows, double scale, double *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_f32(
+        const kx_ctx_t *ctx, const uint64_t *key, const float *x, int64_t rows, int64_t d, ptrdiff_t row_stride,
+        int64_t n_components, double scale, float *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_f64(
+        const kx_ctx_t *ctx, const uint64_t *key, const double *x, int64_t rows, int64_t d, ptrdiff_t row_stride,
+        int64_t n_components, double scale, double *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_csr_f32(
+        const kx_ctx_t *ctx, const uint64_t *key, const int64_t *row_starts, const int64_t *indices, const float *data,
+        int64_t rows, int64_t d, int64_t n_components, double scale, float *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_csr_f64(
+        const kx_ctx_t *ctx, const uint64_t *key, const int64_t *row_starts, const int64_t *indices, const double *data,
+        int64_t rows, int64_t d, int64_t n_components, double scale, double *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_matrix_f32(
+        const kx_ctx_t *ctx, const uint64_t *key, int64_t n_components, int64_t first_column, int64_t d, double scale,
+        float *matrix, ptrdiff_t row_stride)
+    kx_status_t kx_projection_rademacher_matrix_f64(
+        const kx_ctx_t *ctx, const uint64_t *key, int64_t n_components, int64_t first_column, int64_t d, double scale,
+        double *matrix, ptrdiff_t row_stride)

@@ -12,10 +12,13 @@
 #include "kx_hamming.h"
 #include "kx_independence.h"
 #include "kx_independence_matrices.h"
+#include "kx_projection.h"
+#include "kx_random.h"
 #include "kx_sinkhorn.h"
 #include "kx_smoothing.h"
 #include "kx_softmax.h"
 #include "kx_transport.h"
 #include "kx_vector_math.h"
+#include "kx_walsh_hadamard.h"
 
 #endif
