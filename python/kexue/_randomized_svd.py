@@ -23,6 +23,10 @@ Method = Literal["krylov", "subspace", "random_rows"]
 
 _OPTIONS = {"krylov": ("n_iter", "block_size", "tol"), "subspace": ("n_iter", "tol"), "random_rows": ()}
 _N_ITER = 3  # at which the errors on flat spectra are below those of seven iterations of "subspace"
+# Fewer iterations will do where they damp what lies beyond the kept directions to 1 / _DAMPING of the last one wanted,
+# more where there is more of it than its largest part.
+_DAMPING = 18.0
+_DAMPING_OF_TAIL = 2.4
 _N_ITER_WITH_TOL = 20
 _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
@@ -40,7 +44,8 @@ _ENTRIES_AT_ONCE = 1 << 18  # 2 MB of float64, which stay in the cache
 _SPARSE_COLUMNS = 16  # of a dense block beside a sparse matrix: more fall out of the cache
 _PROBES = 6
 _FOLLOWED = 4  # directions of the residual that are known, to begin with
-_MISSED = 1e-6  # of the first singular value: an error below is rounding, not a singular value that was missed
+# Of the first singular value: what is left below it is rounding, not a singular value that was missed.
+_MISSED = {_FLOAT32: 1e-4, _FLOAT64: 1e-10}
 # Below this share of ||A||^2 the difference of ||A||^2 and the squares of S has lost its digits.
 _CANCELLED = {_FLOAT32: 1e-3, _FLOAT64: 1e-10}
 
@@ -205,7 +210,9 @@ def randomized_svd(
             raise KexueValueError(f'{name} is no option of method="{method}"')
     if tol is not None and (isinstance(tol, bool) or not isinstance(tol, Real) or not 0 < tol < math.inf):
         raise KexueValueError(f"tol must be a finite number above 0, got {tol!r}")
-    limit = _integer("n_iter", n_iter, 0) if n_iter is not None else _N_ITER if tol is None else _N_ITER_WITH_TOL
+    limit = None if n_iter is None else _integer("n_iter", n_iter, 0)
+    if tol is not None and limit is None:
+        limit = _N_ITER_WITH_TOL
     width = _integer("block_size", block_size, 1) if block_size is not None else k + oversample
     generator = np.random.default_rng(rng)
 
@@ -237,9 +244,9 @@ def randomized_svd(
             else:
                 start = generator.standard_normal((matrix.shape[0], min(width, short)), dtype=_FLOAT32)
                 if method == "subspace":
-                    found = _subspace(matrix, start, k, limit, tol)
+                    found = _subspace(matrix, start, k, _N_ITER if limit is None else limit, tol)
                 else:
-                    found, working = _krylov(matrix, start, k, kept, limit, tol)
+                    found, working = _krylov(matrix, start, k, kept, limit, tol, generator)
                 n, change = found.n_iter, found.change
                 U, S, V = _finish(matrix, found)
             U, V = U.astype(matrix.dtype, copy=False), V.astype(matrix.dtype, copy=False)
@@ -253,7 +260,7 @@ def randomized_svd(
             f'method="random_rows" is only accurate if the random directions span the row space of A: {outside:.2g} of '
             f"its squared norm is outside of these {kept}"
         )
-    elif method != "random_rows" and errors[1] > max(2 * S[k - 1], _MISSED * S[0]):
+    elif method != "random_rows" and errors[1] > max(2 * S[k - 1], _MISSED[matrix.dtype] * S[0]):
         warn_convergence(
             f"a singular value of at least {result.spectral_error:.3g} was missed, where k={k} ends with "
             f"{result.S[-1]:.3g}; use a larger block_size or n_iter"
@@ -335,7 +342,7 @@ class _Dense(_Matrix):
         copy = np.empty(rows.shape, dtype=np.float32)
         for part in _row_blocks(*rows.shape):
             copy[part] = _small(rows[part] * 2.0**shift)
-        single = _Dense(copy if rows is self.array else copy.T, 1.0, self.shift + shift)
+        single = _Dense(copy if rows is self.array else copy.T, math.ldexp(self.norm, shift), self.shift + shift)
         single.counter = self.counter
         return single
 
@@ -374,7 +381,7 @@ class _Sparse(_Matrix):
             sparse.csr_array((_small(half.data * 2.0**shift), half.indices, half.indptr), shape=half.shape)
             for half in (self.rows, self.columns)
         )
-        single = _Sparse(*both, 1.0, self.shift + shift)
+        single = _Sparse(*both, math.ldexp(self.norm, shift), self.shift + shift)
         single.counter = self.counter
         return single
 
@@ -510,28 +517,44 @@ class _Subspace(NamedTuple):
 
 
 def _krylov(
-    matrix: _Matrix, start: np.ndarray, k: int, kept: int, limit: int, tol: float | None
+    matrix: _Matrix,
+    start: np.ndarray,
+    k: int,
+    kept: int,
+    limit: int | None,
+    tol: float | None,
+    generator: np.random.Generator,
 ) -> tuple[_Subspace, _Matrix]:
     """The best `kept` directions, and the matrix that the passes used: a float32 copy where that is good enough."""
     if matrix.dtype == _FLOAT64 and (tol is None or tol >= _FLOAT32_TOL):
         single = matrix.as_float32()
-        found = single and _krylov_passes(single, start, k, kept, limit, tol, needed=_FLOAT32_RANGE)
+        found = single and _krylov_passes(single, start, k, kept, limit, tol, generator, needed=_FLOAT32_RANGE)
         if found:
             return found, single
-    return _krylov_passes(matrix, start, k, kept, limit, tol, needed=0.0), matrix
+    return _krylov_passes(matrix, start, k, kept, limit, tol, generator, needed=0.0), matrix
 
 
 def _krylov_passes(
-    matrix: _Matrix, start: np.ndarray, k: int, kept: int, limit: int, tol: float | None, *, needed: float
+    matrix: _Matrix,
+    start: np.ndarray,
+    k: int,
+    kept: int,
+    limit: int | None,
+    tol: float | None,
+    generator: np.random.Generator,
+    *,
+    needed: float,
 ) -> _Subspace | None:
     """Block Krylov iteration with A^T A (Musco & Musco 2015, algorithm 2).
 
     None if the last singular value kept is less than `needed` of the first.
     """
-    size = start.shape[1]
+    size, short = start.shape[1], matrix.shape[1]
     # As many blocks as will do, but never less than what is kept.
-    width = min(max(limit + 1, -(-kept // size)) * size, matrix.shape[1])
-    basis = np.empty((matrix.shape[1], width), dtype=matrix.dtype, order="F")
+    most = target = max((_N_ITER if limit is None else limit) + 1, -(-kept // size))
+    adaptive = limit is None and size >= kept and matrix.norm is not None
+    width = min(most * size, short)
+    basis = np.empty((short, width), dtype=matrix.dtype, order="F")
     images: list[np.ndarray] = []
     filled, change, values = 0, math.inf, np.empty(0)
     block = _orthonormal(matrix.backward(start))
@@ -539,20 +562,19 @@ def _krylov_passes(
         basis[:, filled : filled + block.shape[1]] = block
         images.append(matrix.forward(block))
         filled += block.shape[1]
-        if len(images) == 1 and needed:
-            first, _ = _principal(images)
-            if first[-1] < _FLOAT32_RANGE_OF_FIRST_BLOCK * first[0]:
+        first = len(images) == 1
+        if first or tol is not None or len(images) >= target or filled == width:
+            before = values
+            values, rotation = _principal(images)
+            if first and needed and values[-1] < _FLOAT32_RANGE_OF_FIRST_BLOCK * values[0]:
                 return None
-        if tol is not None:
-            before, values = values, _principal(images)[0][:k]
-            change = _change(before, values, matrix.dtype, k)
-        if filled == width or change <= (tol or 0.0):
-            break
-        block = matrix.backward(images[-1])[:, : width - filled]
-        earlier = basis[:, :filled]
-        for _ in range(2):  # once leaves the rounding of what was cancelled
-            block = _orthonormal(block - earlier @ (earlier.T @ block)).astype(matrix.dtype)
-    values, rotation = _principal(images)
+            if adaptive:
+                target = min(_blocks_needed(values, k, kept, matrix.norm), most)
+            if tol is not None:
+                change = _change(before[:k], values[:k], matrix.dtype, k)
+            if len(images) >= target or filled == width or (tol is not None and change <= tol):
+                break
+        block = _next_block(matrix.backward(images[-1])[:, : width - filled], basis[:, :filled], generator)
     if values[kept - 1] < needed * values[0]:
         return None
     rotation = rotation[:, :kept]
@@ -560,7 +582,32 @@ def _krylov_passes(
     image = None
     if not needed or values[kept - 1] > _FLOAT32_IMAGE * values[0]:
         image = np.concatenate([part @ rotation for part in _side_by_side(images)])
-    return _Subspace(V, image, len(images) - 1, 0.0 if filled == matrix.shape[1] or tol is None else change)
+    return _Subspace(V, image, len(images) - 1, 0.0 if filled == short or tol is None else change)
+
+
+def _blocks_needed(values: np.ndarray, k: int, kept: int, norm: float) -> int:
+    """After how many blocks Chebyshev's polynomial, which the iteration outdoes, separates wanted from unwanted."""
+    last = max(float(values[kept - 1]), np.finfo(np.float64).eps * float(values[0]))
+    tail = math.sqrt(max(norm**2 - float(np.square(values[:kept]).sum()), 0.0))
+    damping = max(_DAMPING, _DAMPING_OF_TAIL * tail / last)
+    ratio = float(values[k - 1]) / last
+    if not ratio > 1:
+        return _N_ITER + 1
+    return max(math.ceil(min(math.acosh(damping) / (2 * math.acosh(ratio)), _N_ITER + 1)), 1)
+
+
+def _next_block(block: np.ndarray, earlier: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Orthonormal columns in the range of a block, without what is in the span of the earlier ones."""
+    rest = _orthonormal(block - earlier @ (earlier.T @ block)).astype(block.dtype)
+    overlap = earlier.T @ rest
+    # Of columns that were cancelled to the last digit, only rounding is left: the rank is used up, or that of the
+    # start in a multiple singular value. Other random directions take their place.
+    spent = np.abs(overlap).max(axis=0) > _NEARLY
+    if spent.any():
+        rest[:, spent] = generator.standard_normal((len(rest), int(spent.sum())))
+        rest = _orthonormal(rest - earlier @ (earlier.T @ rest)).astype(block.dtype)
+        overlap = earlier.T @ rest
+    return _orthonormal(rest - earlier @ overlap)
 
 
 def _subspace(matrix: _Matrix, start: np.ndarray, k: int, limit: int, tol: float | None) -> _Subspace:
