@@ -226,7 +226,7 @@ def randomized_svd(
             zeros = np.zeros(k, dtype=matrix.dtype)
             U, Vh = np.eye(rows, k, dtype=matrix.dtype), np.eye(k, columns, dtype=matrix.dtype)
             return RandomizedSVDResult(U, zeros, Vh, 0.0, 0.0, 0, 0)
-        wide = rows < columns
+        wide = rows < columns and method != "random_rows"
         if wide:
             matrix.transpose()
         kept = min(k + oversample, short)
@@ -238,9 +238,7 @@ def randomized_svd(
             working = matrix
             if method == "random_rows":
                 directions = _orthonormal(generator.standard_normal((columns, kept)))
-                U, S, V = _project_rows(matrix.backward if wide else matrix.forward, directions)
-                if wide:
-                    U, V = V, U
+                U, S, V = _project_rows(matrix, directions)
             else:
                 start = generator.standard_normal((matrix.shape[0], min(width, short)), dtype=_FLOAT32)
                 if method == "subspace":
@@ -253,14 +251,15 @@ def randomized_svd(
             errors = _errors(matrix, working, U, S, V, k, generator)
         result = _result(matrix, U[:, :k], S[:k], V[:, :k], wide, errors, n)
 
-    # Of all kept directions, those of "random_rows" are what must span the row space, whatever is cut off after them.
-    outside = (errors[0] ** 2 - float(np.square(S[k:]).sum())) / (errors[0] ** 2 + float(np.square(S[:k]).sum()))
-    if method == "random_rows" and outside > _CANCELLED[matrix.dtype]:
-        warn_convergence(
-            f'method="random_rows" is only accurate if the random directions span the row space of A: {outside:.2g} of '
-            f"its squared norm is outside of these {kept}"
-        )
-    elif method != "random_rows" and errors[1] > max(2 * S[k - 1], _MISSED[matrix.dtype] * S[0]):
+    if method == "random_rows":
+        # Of what is left of A, that part which no kept direction knows.
+        outside, whole = errors[0] ** 2 - float(np.square(S[k:]).sum()), errors[0] ** 2 + float(np.square(S[:k]).sum())
+        if outside > _CANCELLED[matrix.dtype] * whole:
+            warn_convergence(
+                f'method="random_rows" is only accurate if the random directions span the row space of A: '
+                f"{outside / whole:.2g} of its squared norm is outside of these {kept}"
+            )
+    elif errors[1] > max(2 * S[k - 1], _MISSED[matrix.dtype] * S[0]):
         warn_convergence(
             f"a singular value of at least {result.spectral_error:.3g} was missed, where k={k} ends with "
             f"{result.S[-1]:.3g}; use a larger block_size or n_iter"
@@ -397,8 +396,8 @@ class _Implicit(_Matrix):
     def _times(self, block: np.ndarray, transposed: bool) -> np.ndarray:
         try:
             product = np.asarray(self.products[transposed](block))
-        except NotImplementedError:
-            raise TypeError(f"A, a LinearOperator, has no product {self.names[transposed]}") from None
+        except (NotImplementedError, TypeError) as error:  # SciPy calls None where there is no rmatvec
+            raise TypeError(f"A has no product {self.names[transposed]} with a block X: {error}") from error
         if product.shape != (self.shape[transposed], block.shape[1]):
             raise KexueValueError(
                 f"{self.names[transposed]} has shape {product.shape} for X of shape {block.shape}, but A {self.shape}"
@@ -550,6 +549,7 @@ def _krylov_passes(
     None if the last singular value kept is less than `needed` of the first.
     """
     size, short = start.shape[1], matrix.shape[1]
+    finish = needed > 0 or matrix.dtype == _FLOAT64
     # As many blocks as will do, but never less than what is kept.
     most = target = max((_N_ITER if limit is None else limit) + 1, -(-kept // size))
     adaptive = limit is None and size >= kept and matrix.norm is not None
@@ -569,7 +569,7 @@ def _krylov_passes(
             if first and needed and values[-1] < _FLOAT32_RANGE_OF_FIRST_BLOCK * values[0]:
                 return None
             if adaptive:
-                target = min(_blocks_needed(values, k, kept, matrix.norm), most)
+                target = min(_blocks_needed(values, k, kept, matrix.norm) + (not finish), most)
             if tol is not None:
                 change = _change(before[:k], values[:k], matrix.dtype, k)
             if len(images) >= target or filled == width or (tol is not None and change <= tol):
@@ -604,8 +604,8 @@ def _next_block(block: np.ndarray, earlier: np.ndarray, generator: np.random.Gen
     # start in a multiple singular value. Other random directions take their place.
     spent = np.abs(overlap).max(axis=0) > _NEARLY
     if spent.any():
-        rest[:, spent] = generator.standard_normal((len(rest), int(spent.sum())))
-        rest = _orthonormal(rest - earlier @ (earlier.T @ rest)).astype(block.dtype)
+        block[:, spent] = generator.standard_normal((len(block), int(spent.sum())))
+        rest = _orthonormal(block - earlier @ (earlier.T @ block)).astype(block.dtype)
         overlap = earlier.T @ rest
     return _orthonormal(rest - earlier @ overlap)
 
@@ -628,10 +628,9 @@ def _subspace(matrix: _Matrix, start: np.ndarray, k: int, limit: int, tol: float
     return _Subspace(block.astype(np.float64), image, n, 0.0 if tol is None else change)
 
 
-def _project_rows(
-    project: Callable[[np.ndarray], np.ndarray], directions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    U, S, Wh = np.linalg.svd(project(directions).astype(np.float64, copy=False), full_matrices=False)
+def _project_rows(matrix: _Matrix, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    image = matrix.forward(directions).astype(np.float64, copy=False)
+    U, S, Wh = np.linalg.svd(image, full_matrices=False)
     return U, S, directions @ Wh.T
 
 
