@@ -66,8 +66,8 @@ class RandomizedSVDResult:
         ||A - U S Vh|| in the Frobenius norm. Of a `LinearOperator`, and of a sparse matrix that the result reproduces
         to six digits, an estimate from random vectors.
     spectral_error : float
-        An estimate from below of ||A - U S Vh|| in the spectral norm, within a few percent as a rule; exact where the
-        decomposition is.
+        An estimate from below of ||A - U S Vh|| in the spectral norm, by 10 % at most as a rule, and by far less where
+        the singular values decay; exact where the decomposition is.
     n_iter : int
         Multiplications with A A^T that went into the subspace, after the first product.
     n_products : int
@@ -130,7 +130,8 @@ def randomized_svd(
         - "random_rows": project the rows of A onto k + oversample random directions, without looking at A. This is only
           accurate if they span the row space of A, for which it nearly takes n of them; a warning says what they miss.
     n_iter : int, optional
-        How often to multiply with A A^T after the first product, 3 by default; with `tol` the limit, 20 by default.
+        How often to multiply with A A^T after the first product. 3 by default; "krylov" then ends sooner where the
+        singular values fall so fast that less will do. With `tol` it is the limit, 20 by default.
     block_size : int, optional
         Of "krylov": vectors that are multiplied at a time, k + oversample by default. Smaller blocks and more
         iterations get more out of as many products if the singular values are distinct, but miss copies of a multiple
@@ -167,15 +168,14 @@ def randomized_svd(
     Notes
     -----
     With b = k + oversample and q iterations: O(m n b q) for dense A, O(nnz b q) for sparse A; memory for
-    (q + 1) b vectors and the float32 copy. Products use the threads of NumPy's BLAS. Where b is more than half of
-    min(m, n) the result is that of `numpy.linalg.svd`.
+    (q + 1) (m + n) b numbers and the float32 copy. Products use the threads of NumPy's BLAS. Where b is more than half
+    of min(m, n) the result is that of `numpy.linalg.svd`.
 
-    From A in float64, U and Vh are orthonormal to 1e-14, and S and the errors are those of the subspace to 1e-14 S[0].
-    How good the subspace is depends on the spectrum: the errors are 1.05 times the least possible ones at most, and
-    rarely more than 1.01 times, on spectra that decay as a power, exponentially, or not at all. Singular values
-    below some 1e-6 S[0] (float32) or 1e-14 S[0] (float64) are rounding.
-
-    Of the last block, the finish makes one more iteration in float64 [2]_.
+    How good the subspace is depends on the spectrum. On spectra that decay as a power, exponentially, or not at all, the
+    errors are at most 1.05 times the least possible ones, and mostly 1.001 times. Of A in float64, S are the singular
+    values of A in that subspace to 1e-14 S[0], and the passes in float32 put the subspace off by so little that
+    values lose 1e-10 of themselves; U and Vh are orthonormal to 1e-14 (float32: 1e-6). Singular values below some
+    1e-14 S[0], or 1e-6 S[0] for A in float32, are rounding.
 
     References
     ----------
