@@ -31,6 +31,7 @@ import workloads_density
 import workloads_entropy
 import workloads_gaussians
 import workloads_independence
+import workloads_projection
 from workloads import Workload, machine, pinned_threads
 
 
@@ -229,6 +230,69 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         for dtype in ("float64", "float32")
     ),
     (partial(workloads_independence.median_bandwidth, 2000), {"SciPy and NumPy": Goal()}),
+    (
+        partial(workloads_projection.random_projection, "srht"),
+        {"X @ R.T": Goal(18, 25), "scikit-learn Sparse": Goal(35, 45), "reading X": Goal()},
+    ),
+    (
+        partial(workloads_projection.random_projection, "countsketch"),
+        {"SciPy's clarkson_woodruff": Goal(80, 120), "X @ R.T": Goal(), "reading X": Goal()},
+    ),
+    *(
+        (
+            partial(workloads_projection.random_projection, kind),
+            {"X @ R.T": Goal(), "scikit-learn Sparse": Goal()},
+        )
+        for kind in ("osnap", "sparse", "rademacher")
+    ),
+    (
+        partial(workloads_projection.random_projection, "gaussian"),
+        {"X @ R.T": Goal(), "scikit-learn Gaussian": Goal()},
+    ),
+    *(
+        (
+            partial(workloads_projection.random_projection_csr, kind),
+            {"scikit-learn Sparse": Goal(), "scikit-learn, dense": Goal()},
+        )
+        for kind in ("osnap", "countsketch", "sparse")
+    ),
+    *(
+        (
+            partial(workloads_projection.fwht, count, dtype=dtype),
+            {
+                "NumPy butterfly": Goal(required=25) if dtype == "float32" else Goal(),
+                "NumPy in place": Goal(),
+                "NumPy Kronecker": Goal(),
+                "a copy": Goal(),
+            },
+        )
+        for dtype in ("float32", "float64")
+        for count in (16, 4096)
+    ),
+    (
+        partial(workloads_projection.hamming_neighbors),
+        {"faiss": Goal(3, 4), "NumPy": Goal()},
+    ),
+    (partial(workloads_projection.hamming_neighbors, queries=1), {"faiss": Goal()}),
+    *(
+        (partial(workloads_projection.sign_hash, kind), {"NumPy": Goal(), "faiss": Goal()})
+        for kind in ("gaussian", "srht")
+    ),
+    *(
+        (partial(workloads_projection.randomized_svd, spectrum), {"scikit-learn": Goal(2, 4)})
+        for spectrum in ("1/i", "exp(-i/20)", "flat")
+    ),
+    *(
+        (partial(workloads_projection.random_angle, method, n), {"SciPy's beta": Goal()})
+        for n in (100, 10_000)
+        for method in ("pdf", "cdf", "ppf")
+    ),
+    (
+        partial(workloads_projection.random_angle, "rvs", 100),
+        {"normal vectors": Goal(), "SciPy's beta": Goal()},
+    ),
+    (partial(workloads_projection.jl_min_dim, "exact"), {"SciPy's chi2": Goal()}),
+    (partial(workloads_projection.embedding_dim, "embedding_dim"), {"SciPy's ive": Goal()}),
     *(
         (
             partial(workloads_gaussians.gaussian_kl, d, dtype),
@@ -286,6 +350,7 @@ class Line:
     ratio_of_minima: float
     required: float | None
     target: float | None
+    bytes_moved: int = 0
 
     def reaches(self, goal: float | None) -> bool | None:
         return None if goal is None else min(self.median_ratio, self.ratio_of_minima) >= goal
@@ -339,6 +404,7 @@ def measure(build: partial[Workload], goals: dict[str, Goal], rounds: int, least
             min(times[peer]) / min(kexue),
             goal.required,
             goal.target,
+            workload.bytes_moved,
         )
         for peer, goal in goals.items()
     ]
@@ -364,11 +430,12 @@ def limits() -> dict[str, float]:
     return {name: round(value, 2) for name, value in result.items()}
 
 
-def told(seconds: float) -> str:
+def told(seconds: float, bytes_moved: int = 0) -> str:
     unit, factor = next(
         (unit, factor) for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)) if seconds * factor >= 1
     )
-    return f"{seconds * factor:.3g} {unit}"
+    bandwidth = f", {bytes_moved / seconds / 1e9:.3g} GB/s" if bytes_moved else ""
+    return f"{seconds * factor:.3g} {unit}{bandwidth}"
 
 
 HEADER = ("case", "kexue", "peer", "its time", "ratio", "of minima", "required", "target", "met")
@@ -380,7 +447,7 @@ def row(line: Line) -> tuple[str, ...]:
     if reached is not None:
         verdict += (", " if verdict else "") + ("target reached" if reached else "target not reached")
     goals = ["" if goal is None else f"{goal:g}" for goal in (line.required, line.target)]
-    times = told(line.kexue_seconds), line.peer, told(line.peer_seconds)
+    times = told(line.kexue_seconds, line.bytes_moved), line.peer, told(line.peer_seconds, line.bytes_moved)
     return line.workload, *times, f"{line.median_ratio:.1f}", f"{line.ratio_of_minima:.1f}", *goals, verdict
 
 

@@ -55,7 +55,8 @@ class Side:
 class Workload:
     """The sides of a comparison, "kexue" among them, and how closely their results must agree.
 
-    `absent` tells why a side is missing that could be there.
+    `absent` tells why a side is missing that could be there. `bytes_moved` is what a call reads and writes at
+    least, where bandwidth is of interest.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Workload:
     rtol: float = 1e-10
     atol: float = 0.0
     absent: dict[str, str] = field(default_factory=dict)
+    bytes_moved: int = 0
     _results: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def check(self, name: str, result: Any) -> None:
@@ -110,6 +112,7 @@ def machine() -> dict[str, Any]:
         "platform": sys.platform,
         **{name: version(name) for name in ("POT", "gensim", "scikit-learn")},
         **{name: version(name) for name in ("torch", "openTSNE", "hyppo") if find_spec(name) is not None},
+        **({"faiss": version("faiss-cpu")} if find_spec("faiss") is not None else {}),
     }
 
 

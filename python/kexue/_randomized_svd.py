@@ -23,6 +23,10 @@ Method = Literal["krylov", "subspace", "random_rows"]
 
 _OPTIONS = {"krylov": ("n_iter", "block_size", "tol"), "subspace": ("n_iter", "tol"), "random_rows": ()}
 _N_ITER = 3  # at which the errors on flat spectra are below those of seven iterations of "subspace"
+# Fewer iterations will do where they damp what lies beyond the kept directions to 1 / _DAMPING of the last one wanted,
+# more where there is more of it than its largest part.
+_DAMPING = 18.0
+_DAMPING_OF_TAIL = 2.4
 _N_ITER_WITH_TOL = 20
 _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
@@ -40,7 +44,8 @@ _ENTRIES_AT_ONCE = 1 << 18  # 2 MB of float64, which stay in the cache
 _SPARSE_COLUMNS = 16  # of a dense block beside a sparse matrix: more fall out of the cache
 _PROBES = 6
 _FOLLOWED = 4  # directions of the residual that are known, to begin with
-_MISSED = 1e-6  # of the first singular value: an error below is rounding, not a singular value that was missed
+# Of the first singular value: what is left below it is rounding, not a singular value that was missed.
+_MISSED = {_FLOAT32: 1e-4, _FLOAT64: 1e-10}
 # Below this share of ||A||^2 the difference of ||A||^2 and the squares of S has lost its digits.
 _CANCELLED = {_FLOAT32: 1e-3, _FLOAT64: 1e-10}
 
@@ -61,8 +66,8 @@ class RandomizedSVDResult:
         ||A - U S Vh|| in the Frobenius norm. Of a `LinearOperator`, and of a sparse matrix that the result reproduces
         to six digits, an estimate from random vectors.
     spectral_error : float
-        An estimate from below of ||A - U S Vh|| in the spectral norm, within a few percent as a rule; exact where the
-        decomposition is.
+        An estimate from below of ||A - U S Vh|| in the spectral norm, by 10 % at most as a rule, and by far less where
+        the singular values decay; exact where the decomposition is.
     n_iter : int
         Multiplications with A A^T that went into the subspace, after the first product.
     n_products : int
@@ -125,7 +130,8 @@ def randomized_svd(
         - "random_rows": project the rows of A onto k + oversample random directions, without looking at A. This is only
           accurate if they span the row space of A, for which it nearly takes n of them; a warning says what they miss.
     n_iter : int, optional
-        How often to multiply with A A^T after the first product, 3 by default; with `tol` the limit, 20 by default.
+        How often to multiply with A A^T after the first product. 3 by default; "krylov" then ends sooner where the
+        singular values fall so fast that less will do. With `tol` it is the limit, 20 by default.
     block_size : int, optional
         Of "krylov": vectors that are multiplied at a time, k + oversample by default. Smaller blocks and more
         iterations get more out of as many products if the singular values are distinct, but miss copies of a multiple
@@ -162,15 +168,14 @@ def randomized_svd(
     Notes
     -----
     With b = k + oversample and q iterations: O(m n b q) for dense A, O(nnz b q) for sparse A; memory for
-    (q + 1) b vectors and the float32 copy. Products use the threads of NumPy's BLAS. Where b is more than half of
-    min(m, n) the result is that of `numpy.linalg.svd`.
+    (q + 1) (m + n) b numbers and the float32 copy. Products use the threads of NumPy's BLAS. Where b is more than half
+    of min(m, n) the result is that of `numpy.linalg.svd`.
 
-    From A in float64, U and Vh are orthonormal to 1e-14, and S and the errors are those of the subspace to 1e-14 S[0].
-    How good the subspace is depends on the spectrum: the errors are 1.05 times the least possible ones at most, and
-    rarely more than 1.01 times, on spectra that decay as a power, exponentially, or not at all. Singular values
-    below some 1e-6 S[0] (float32) or 1e-14 S[0] (float64) are rounding.
-
-    Of the last block, the finish makes one more iteration in float64 [2]_.
+    How good the subspace is depends on the spectrum. On spectra that decay as a power, exponentially, or not at all, the
+    errors are at most 1.05 times the least possible ones, and mostly 1.001 times. Of A in float64, S are the singular
+    values of A in that subspace to 1e-14 S[0], and the passes in float32 put the subspace off by so little that
+    values lose 1e-10 of themselves; U and Vh are orthonormal to 1e-14 (float32: 1e-6). Singular values below some
+    1e-14 S[0], or 1e-6 S[0] for A in float32, are rounding.
 
     References
     ----------
@@ -205,7 +210,9 @@ def randomized_svd(
             raise KexueValueError(f'{name} is no option of method="{method}"')
     if tol is not None and (isinstance(tol, bool) or not isinstance(tol, Real) or not 0 < tol < math.inf):
         raise KexueValueError(f"tol must be a finite number above 0, got {tol!r}")
-    limit = _integer("n_iter", n_iter, 0) if n_iter is not None else _N_ITER if tol is None else _N_ITER_WITH_TOL
+    limit = None if n_iter is None else _integer("n_iter", n_iter, 0)
+    if tol is not None and limit is None:
+        limit = _N_ITER_WITH_TOL
     width = _integer("block_size", block_size, 1) if block_size is not None else k + oversample
     generator = np.random.default_rng(rng)
 
@@ -219,7 +226,7 @@ def randomized_svd(
             zeros = np.zeros(k, dtype=matrix.dtype)
             U, Vh = np.eye(rows, k, dtype=matrix.dtype), np.eye(k, columns, dtype=matrix.dtype)
             return RandomizedSVDResult(U, zeros, Vh, 0.0, 0.0, 0, 0)
-        wide = rows < columns
+        wide = rows < columns and method != "random_rows"
         if wide:
             matrix.transpose()
         kept = min(k + oversample, short)
@@ -231,29 +238,28 @@ def randomized_svd(
             working = matrix
             if method == "random_rows":
                 directions = _orthonormal(generator.standard_normal((columns, kept)))
-                U, S, V = _project_rows(matrix.backward if wide else matrix.forward, directions)
-                if wide:
-                    U, V = V, U
+                U, S, V = _project_rows(matrix, directions)
             else:
                 start = generator.standard_normal((matrix.shape[0], min(width, short)), dtype=_FLOAT32)
                 if method == "subspace":
-                    found = _subspace(matrix, start, k, limit, tol)
+                    found = _subspace(matrix, start, k, _N_ITER if limit is None else limit, tol)
                 else:
-                    found, working = _krylov(matrix, start, k, kept, limit, tol)
+                    found, working = _krylov(matrix, start, k, kept, limit, tol, generator)
                 n, change = found.n_iter, found.change
                 U, S, V = _finish(matrix, found)
             U, V = U.astype(matrix.dtype, copy=False), V.astype(matrix.dtype, copy=False)
             errors = _errors(matrix, working, U, S, V, k, generator)
         result = _result(matrix, U[:, :k], S[:k], V[:, :k], wide, errors, n)
 
-    # Of all kept directions, those of "random_rows" are what must span the row space, whatever is cut off after them.
-    outside = (errors[0] ** 2 - float(np.square(S[k:]).sum())) / (errors[0] ** 2 + float(np.square(S[:k]).sum()))
-    if method == "random_rows" and outside > _CANCELLED[matrix.dtype]:
-        warn_convergence(
-            f'method="random_rows" is only accurate if the random directions span the row space of A: {outside:.2g} of '
-            f"its squared norm is outside of these {kept}"
-        )
-    elif method != "random_rows" and errors[1] > max(2 * S[k - 1], _MISSED * S[0]):
+    if method == "random_rows":
+        # Of what is left of A, that part which no kept direction knows.
+        outside, whole = errors[0] ** 2 - float(np.square(S[k:]).sum()), errors[0] ** 2 + float(np.square(S[:k]).sum())
+        if outside > _CANCELLED[matrix.dtype] * whole:
+            warn_convergence(
+                f'method="random_rows" is only accurate if the random directions span the row space of A: '
+                f"{outside / whole:.2g} of its squared norm is outside of these {kept}"
+            )
+    elif errors[1] > max(2 * S[k - 1], _MISSED[matrix.dtype] * S[0]):
         warn_convergence(
             f"a singular value of at least {result.spectral_error:.3g} was missed, where k={k} ends with "
             f"{result.S[-1]:.3g}; use a larger block_size or n_iter"
@@ -335,7 +341,7 @@ class _Dense(_Matrix):
         copy = np.empty(rows.shape, dtype=np.float32)
         for part in _row_blocks(*rows.shape):
             copy[part] = _small(rows[part] * 2.0**shift)
-        single = _Dense(copy if rows is self.array else copy.T, 1.0, self.shift + shift)
+        single = _Dense(copy if rows is self.array else copy.T, math.ldexp(self.norm, shift), self.shift + shift)
         single.counter = self.counter
         return single
 
@@ -374,7 +380,7 @@ class _Sparse(_Matrix):
             sparse.csr_array((_small(half.data * 2.0**shift), half.indices, half.indptr), shape=half.shape)
             for half in (self.rows, self.columns)
         )
-        single = _Sparse(*both, 1.0, self.shift + shift)
+        single = _Sparse(*both, math.ldexp(self.norm, shift), self.shift + shift)
         single.counter = self.counter
         return single
 
@@ -390,8 +396,8 @@ class _Implicit(_Matrix):
     def _times(self, block: np.ndarray, transposed: bool) -> np.ndarray:
         try:
             product = np.asarray(self.products[transposed](block))
-        except NotImplementedError:
-            raise TypeError(f"A, a LinearOperator, has no product {self.names[transposed]}") from None
+        except (NotImplementedError, TypeError) as error:  # SciPy calls None where there is no rmatvec
+            raise TypeError(f"A has no product {self.names[transposed]} with a block X: {error}") from error
         if product.shape != (self.shape[transposed], block.shape[1]):
             raise KexueValueError(
                 f"{self.names[transposed]} has shape {product.shape} for X of shape {block.shape}, but A {self.shape}"
@@ -510,28 +516,45 @@ class _Subspace(NamedTuple):
 
 
 def _krylov(
-    matrix: _Matrix, start: np.ndarray, k: int, kept: int, limit: int, tol: float | None
+    matrix: _Matrix,
+    start: np.ndarray,
+    k: int,
+    kept: int,
+    limit: int | None,
+    tol: float | None,
+    generator: np.random.Generator,
 ) -> tuple[_Subspace, _Matrix]:
     """The best `kept` directions, and the matrix that the passes used: a float32 copy where that is good enough."""
     if matrix.dtype == _FLOAT64 and (tol is None or tol >= _FLOAT32_TOL):
         single = matrix.as_float32()
-        found = single and _krylov_passes(single, start, k, kept, limit, tol, needed=_FLOAT32_RANGE)
+        found = single and _krylov_passes(single, start, k, kept, limit, tol, generator, needed=_FLOAT32_RANGE)
         if found:
             return found, single
-    return _krylov_passes(matrix, start, k, kept, limit, tol, needed=0.0), matrix
+    return _krylov_passes(matrix, start, k, kept, limit, tol, generator, needed=0.0), matrix
 
 
 def _krylov_passes(
-    matrix: _Matrix, start: np.ndarray, k: int, kept: int, limit: int, tol: float | None, *, needed: float
+    matrix: _Matrix,
+    start: np.ndarray,
+    k: int,
+    kept: int,
+    limit: int | None,
+    tol: float | None,
+    generator: np.random.Generator,
+    *,
+    needed: float,
 ) -> _Subspace | None:
     """Block Krylov iteration with A^T A (Musco & Musco 2015, algorithm 2).
 
     None if the last singular value kept is less than `needed` of the first.
     """
-    size = start.shape[1]
+    size, short = start.shape[1], matrix.shape[1]
+    finish = needed > 0 or matrix.dtype == _FLOAT64
     # As many blocks as will do, but never less than what is kept.
-    width = min(max(limit + 1, -(-kept // size)) * size, matrix.shape[1])
-    basis = np.empty((matrix.shape[1], width), dtype=matrix.dtype, order="F")
+    most = target = max((_N_ITER if limit is None else limit) + 1, -(-kept // size))
+    adaptive = limit is None and size >= kept and matrix.norm is not None
+    width = min(most * size, short)
+    basis = np.empty((short, width), dtype=matrix.dtype, order="F")
     images: list[np.ndarray] = []
     filled, change, values = 0, math.inf, np.empty(0)
     block = _orthonormal(matrix.backward(start))
@@ -539,20 +562,19 @@ def _krylov_passes(
         basis[:, filled : filled + block.shape[1]] = block
         images.append(matrix.forward(block))
         filled += block.shape[1]
-        if len(images) == 1 and needed:
-            first, _ = _principal(images)
-            if first[-1] < _FLOAT32_RANGE_OF_FIRST_BLOCK * first[0]:
+        first = len(images) == 1
+        if first or tol is not None or len(images) >= target or filled == width:
+            before = values
+            values, rotation = _principal(images)
+            if first and needed and values[-1] < _FLOAT32_RANGE_OF_FIRST_BLOCK * values[0]:
                 return None
-        if tol is not None:
-            before, values = values, _principal(images)[0][:k]
-            change = _change(before, values, matrix.dtype, k)
-        if filled == width or change <= (tol or 0.0):
-            break
-        block = matrix.backward(images[-1])[:, : width - filled]
-        earlier = basis[:, :filled]
-        for _ in range(2):  # once leaves the rounding of what was cancelled
-            block = _orthonormal(block - earlier @ (earlier.T @ block)).astype(matrix.dtype)
-    values, rotation = _principal(images)
+            if adaptive:
+                target = min(_blocks_needed(values, k, kept, matrix.norm) + (not finish), most)
+            if tol is not None:
+                change = _change(before[:k], values[:k], matrix.dtype, k)
+            if len(images) >= target or filled == width or (tol is not None and change <= tol):
+                break
+        block = _next_block(matrix.backward(images[-1])[:, : width - filled], basis[:, :filled], generator)
     if values[kept - 1] < needed * values[0]:
         return None
     rotation = rotation[:, :kept]
@@ -560,7 +582,32 @@ def _krylov_passes(
     image = None
     if not needed or values[kept - 1] > _FLOAT32_IMAGE * values[0]:
         image = np.concatenate([part @ rotation for part in _side_by_side(images)])
-    return _Subspace(V, image, len(images) - 1, 0.0 if filled == matrix.shape[1] or tol is None else change)
+    return _Subspace(V, image, len(images) - 1, 0.0 if filled == short or tol is None else change)
+
+
+def _blocks_needed(values: np.ndarray, k: int, kept: int, norm: float) -> int:
+    """After how many blocks Chebyshev's polynomial, which the iteration outdoes, separates wanted from unwanted."""
+    last = max(float(values[kept - 1]), np.finfo(np.float64).eps * float(values[0]))
+    tail = math.sqrt(max(norm**2 - float(np.square(values[:kept]).sum()), 0.0))
+    damping = max(_DAMPING, _DAMPING_OF_TAIL * tail / last)
+    ratio = float(values[k - 1]) / last
+    if not ratio > 1:
+        return _N_ITER + 1
+    return max(math.ceil(min(math.acosh(damping) / (2 * math.acosh(ratio)), _N_ITER + 1)), 1)
+
+
+def _next_block(block: np.ndarray, earlier: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Orthonormal columns in the range of a block, without what is in the span of the earlier ones."""
+    rest = _orthonormal(block - earlier @ (earlier.T @ block)).astype(block.dtype)
+    overlap = earlier.T @ rest
+    # Of columns that were cancelled to the last digit, only rounding is left: the rank is used up, or that of the
+    # start in a multiple singular value. Other random directions take their place.
+    spent = np.abs(overlap).max(axis=0) > _NEARLY
+    if spent.any():
+        block[:, spent] = generator.standard_normal((len(block), int(spent.sum())))
+        rest = _orthonormal(block - earlier @ (earlier.T @ block)).astype(block.dtype)
+        overlap = earlier.T @ rest
+    return _orthonormal(rest - earlier @ overlap)
 
 
 def _subspace(matrix: _Matrix, start: np.ndarray, k: int, limit: int, tol: float | None) -> _Subspace:
@@ -581,10 +628,9 @@ def _subspace(matrix: _Matrix, start: np.ndarray, k: int, limit: int, tol: float
     return _Subspace(block.astype(np.float64), image, n, 0.0 if tol is None else change)
 
 
-def _project_rows(
-    project: Callable[[np.ndarray], np.ndarray], directions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    U, S, Wh = np.linalg.svd(project(directions).astype(np.float64, copy=False), full_matrices=False)
+def _project_rows(matrix: _Matrix, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    image = matrix.forward(directions).astype(np.float64, copy=False)
+    U, S, Wh = np.linalg.svd(image, full_matrices=False)
     return U, S, directions @ Wh.T
 
 

@@ -367,6 +367,16 @@ class TestTruncatedSvd:
         np.testing.assert_allclose(singular, np.linalg.svd(matrix, compute_uv=False)[:4], rtol=1e-4)
         np.testing.assert_allclose(left @ (left.T @ matrix), matrix, atol=1e-3 * np.abs(matrix).max())
 
+    def test_multiple_singular_values(self):
+        # 40 pairs of words that only occur with each other, which a block of 16 columns cannot tell apart.
+        matrix = np.zeros((700, 700))
+        for first in range(0, 80, 2):
+            matrix[first, first + 1] = matrix[first + 1, first] = 1
+        matrix[80:, 80:] = 0.01 * np.random.default_rng(0).random((620, 620)) / 620
+        left, singular = _truncated_svd(scipy_csr(matrix), 90, np.random.default_rng(0))
+        np.testing.assert_allclose(singular[:80], 1, rtol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(left[:80, :80], axis=1), 1, atol=1e-4)
+
     def test_rank_one_large_matrix(self):
         matrix = np.outer(np.arange(1.0, 601), np.ones(600))
         left, singular = _truncated_svd(scipy_csr(matrix), 10, np.random.default_rng(0))

@@ -12,6 +12,9 @@
 #define KX_RADEMACHER_PARAMETERS(REAL)                                                                                       \
     (const kx_ctx_t *ctx, const uint64_t key[2], const REAL *x, int64_t rows, int64_t d, ptrdiff_t row_stride, int64_t n_components,   \
      double scale, REAL *y, ptrdiff_t y_stride)
+#define KX_RADEMACHER_ADJOINT_PARAMETERS(REAL)                                                                               \
+    (const kx_ctx_t *ctx, const uint64_t key[2], const REAL *y, int64_t rows, int64_t n_components, ptrdiff_t y_stride, int64_t d,     \
+     double scale, REAL *z, ptrdiff_t z_stride)
 #define KX_RADEMACHER_CSR_PARAMETERS(REAL)                                                                                   \
     (const kx_ctx_t *ctx, const uint64_t key[2], const int64_t *row_starts, const int64_t *indices, const REAL *data, int64_t rows,    \
      int64_t d, int64_t n_components, double scale, REAL *y, ptrdiff_t y_stride)
@@ -23,6 +26,10 @@ KX_DISPATCH(kx_projection_rademacher_f32, KX_RADEMACHER_PARAMETERS(float),
             (ctx, key, x, rows, d, row_stride, n_components, scale, y, y_stride))
 KX_DISPATCH(kx_projection_rademacher_f64, KX_RADEMACHER_PARAMETERS(double),
             (ctx, key, x, rows, d, row_stride, n_components, scale, y, y_stride))
+KX_DISPATCH(kx_projection_rademacher_adjoint_f32, KX_RADEMACHER_ADJOINT_PARAMETERS(float),
+            (ctx, key, y, rows, n_components, y_stride, d, scale, z, z_stride))
+KX_DISPATCH(kx_projection_rademacher_adjoint_f64, KX_RADEMACHER_ADJOINT_PARAMETERS(double),
+            (ctx, key, y, rows, n_components, y_stride, d, scale, z, z_stride))
 KX_DISPATCH(kx_projection_rademacher_csr_f32, KX_RADEMACHER_CSR_PARAMETERS(float),
             (ctx, key, row_starts, indices, data, rows, d, n_components, scale, y, y_stride))
 KX_DISPATCH(kx_projection_rademacher_csr_f64, KX_RADEMACHER_CSR_PARAMETERS(double),
@@ -49,6 +56,8 @@ enum {
     BLOCK_GROUPS = 32,         /* of columns, whose tables stay in the first cache */
     CHUNK_ROWS = 48,           /* a multiple of every TILE_ROWS */
     PANEL_BYTES = 1 << 24,     /* of indices */
+    SLAB = 1 << 15,            /* outputs of a panel: at least BLOCK_GROUPS of groups fit it */
+    BATCH = 4,                 /* entries of a CSR row for which sums are read and written once */
     CHUNK_ENTRIES = 1 << 18    /* of R times one number, that a chunk of CSR rows adds: about 20 us */
 };
 
@@ -56,17 +65,28 @@ typedef struct kx_rademacher_job {
     uint64_t key[2];
     const void *x;
     const int64_t *row_starts, *indices;
-    int64_t rows, d, n_components;
+    int64_t rows, inputs, outputs; /* d and n_components, or the other way round */
     ptrdiff_t row_stride, y_stride;
     double scale;
     void *y;
-    /* the panel: columns from first_column, groups of them, index vectors of components rounded up to whole streams */
-    int64_t first_column, groups;
+    /* the panel: index vectors of groups of inputs from first_input, for outputs from first_output, rounded up to whole streams */
+    int64_t first_input, first_output, groups;
     void *panel;
+    uint64_t *blocks; /* of CSR: Philox's, for all columns of each stream, or NULL where they are made as they are needed */
 } kx_rademacher_job_t;
 
+static kx_status_t fill_blocks(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
+    const kx_rademacher_job_t *job = arg;
+    for (int64_t i = begin; i < end; i++) {
+        if (i % STREAM == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
+        kx_philox_block(job->key, (uint64_t)(i % job->inputs) + 1, (uint64_t)(i / job->inputs), job->blocks + 4 * i);
+    }
+    return KX_OK;
+}
+
+/* with room to round up */
 static int sizes_fit(const uint64_t *key, int64_t rows, int64_t d, int64_t n_components) {
-    return key && rows >= 0 && d >= 0 && n_components >= 0;
+    return key && rows >= 0 && d >= 0 && n_components >= 0 && d <= INT64_MAX - 4096 && n_components <= INT64_MAX - 4096;
 }
 
 #define KX_REAL float
@@ -142,12 +162,39 @@ static kx_status_t KX_TYPED(fill_panel)(kx_task_t *task, void *arg, int64_t begi
     const kx_rademacher_job_t *job = arg;
     uint64_t words[GROUP][4];
     for (int64_t i = begin; i < end; i++) {
-        const int64_t stream = i / job->groups, g = i % job->groups;
+        const int64_t part = i / job->groups, g = i % job->groups, stream = job->first_output / STREAM + part;
         if (g % BLOCK_GROUPS == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
         for (int b = 0; b < GROUP; b++)
-            kx_philox_block(job->key, (uint64_t)(job->first_column + g * GROUP + b) + 1, (uint64_t)stream, words[b]);
-        KX_TYPED(fill_indices)((const uint64_t(*)[4])words, (KX_REAL *)job->panel + stream * STREAM * job->groups + g * TILE,
+            kx_philox_block(job->key, (uint64_t)(job->first_input + g * GROUP + b) + 1, (uint64_t)stream, words[b]);
+        KX_TYPED(fill_indices)((const uint64_t(*)[4])words, (KX_REAL *)job->panel + part * STREAM * job->groups + g * TILE,
                                job->groups * TILE);
+    }
+    return KX_OK;
+}
+
+/* The same for R instead of its transpose: inputs are components, and outputs columns. */
+static kx_status_t KX_TYPED(fill_adjoint_panel)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
+    const kx_rademacher_job_t *job = arg;
+    for (int64_t i = begin; i < end; i++) {
+        if (kx_task_should_stop(task)) return KX_E_CANCELLED;
+        KX_REAL *place = (KX_REAL *)job->panel + i / TILE * TILE * job->groups + i % TILE;
+        uint64_t words[4];
+        int64_t stream = -1;
+        for (int64_t g = 0; g < job->groups; g++, place += TILE) {
+            const KX_REAL unit = 1;
+            KX_BITS index = 0;
+            if (!HAS_LOOKUP) memcpy(&index, &unit, sizeof index);
+            for (int b = 0; b < GROUP; b++) {
+                const int64_t c = job->first_input + g * GROUP + b;
+                if (c / STREAM != stream) {
+                    stream = c / STREAM;
+                    kx_philox_block(job->key, (uint64_t)(job->first_output + i) + 1, (uint64_t)stream, words);
+                }
+                const KX_BITS bit = (KX_BITS)(words[c % STREAM / 64] >> (c % 64) & 1);
+                index |= bit << (HAS_LOOKUP ? b : (int)sizeof(KX_REAL) * 8 - 1);
+            }
+            memcpy(place, &index, sizeof index);
+        }
     }
     return KX_OK;
 }
@@ -210,8 +257,8 @@ static kx_status_t KX_TYPED(add_rows)(kx_task_t *task, void *arg, int64_t begin,
     _Alignas(64) KX_REAL tables[BLOCK_GROUPS * TILE_ROWS * TABLE], part[TILE_ROWS][TILE];
     for (int64_t base = 0; base < job->groups; base += BLOCK_GROUPS) {
         const int64_t groups = job->groups - base < BLOCK_GROUPS ? job->groups - base : BLOCK_GROUPS;
-        const int64_t column = job->first_column + base * GROUP;
-        const int is_first = column == 0, is_last = column + groups * GROUP >= job->d;
+        const int64_t column = job->first_input + base * GROUP;
+        const int is_first = column == 0, is_last = column + groups * GROUP >= job->inputs;
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         for (int64_t i = begin; i < end; i += TILE_ROWS) {
             const int64_t count = end - i < TILE_ROWS ? end - i : TILE_ROWS;
@@ -219,11 +266,11 @@ static kx_status_t KX_TYPED(add_rows)(kx_task_t *task, void *arg, int64_t begin,
                 const KX_REAL *x = (const KX_REAL *)((const char *)job->x + (r < count ? i + r : end - 1) * job->row_stride) + column;
                 for (int64_t k = 0; k < BLOCK_GROUPS * GROUP * (int64_t)sizeof *x; k += 64)
                     kx_prefetch_far((const char *)(x + BLOCK_GROUPS * GROUP) + k);
-                KX_TYPED(fill_tables)(x, job->d - column, groups, TILE_ROWS * TABLE, tables + r * TABLE);
+                KX_TYPED(fill_tables)(x, job->inputs - column, groups, TILE_ROWS * TABLE, tables + r * TABLE);
             }
-            for (int64_t c = 0; c < job->n_components; c += TILE) {
+            for (int64_t c = 0; c < job->outputs; c += TILE) {
                 const KX_REAL *panel = (const KX_REAL *)job->panel + c * job->groups + base * TILE;
-                const size_t width = (size_t)(job->n_components - c < TILE ? job->n_components - c : TILE) * sizeof(KX_REAL);
+                const size_t width = (size_t)(job->outputs - c < TILE ? job->outputs - c : TILE) * sizeof(KX_REAL);
                 KX_REAL *y[TILE_ROWS];
                 for (int r = 0; r < TILE_ROWS; r++) y[r] = (KX_REAL *)((char *)job->y + (i + r) * job->y_stride) + c;
                 if (count == TILE_ROWS && width == sizeof *part) {
@@ -243,38 +290,51 @@ static kx_status_t KX_TYPED(add_rows)(kx_task_t *task, void *arg, int64_t begin,
     return KX_OK;
 }
 
-static void KX_TYPED(clear)(KX_REAL *y, int64_t rows, int64_t n_components, ptrdiff_t y_stride) {
-    for (int64_t i = 0; i < rows; i++) memset((char *)y + i * y_stride, 0, (size_t)n_components * sizeof *y);
+/* Fills in the fields of the panel. */
+static kx_status_t KX_TYPED(multiply)(const kx_ctx_t *ctx, kx_rademacher_job_t *job, int is_adjoint) {
+    const int64_t outputs = job->outputs, all_groups = (job->inputs + GROUP - 1) / GROUP;
+    KX_REAL *const y = job->y;
+    if (job->rows == 0 || outputs == 0) return KX_OK;
+    if (!y || (!job->x && job->inputs > 0)) return KX_E_ARGUMENT;
+    if (job->inputs == 0) {
+        for (int64_t i = 0; i < job->rows; i++) memset((char *)y + i * job->y_stride, 0, (size_t)outputs * sizeof *y);
+        return KX_OK;
+    }
+    const int64_t padded = outputs < SLAB ? kx_round_up(outputs, STREAM) : SLAB;
+    int64_t most = PANEL_BYTES / (int64_t)sizeof *y / padded / BLOCK_GROUPS * BLOCK_GROUPS;
+    if (most > all_groups) most = all_groups;
+    job->panel = kx_allocate(ctx, (size_t)(padded * most) * sizeof *y);
+    if (!job->panel) return KX_E_MEMORY;
+    kx_status_t status = KX_OK;
+    for (int64_t first = 0; status == KX_OK && first < outputs; first += padded) {
+        job->first_output = first;
+        job->outputs = outputs - first < padded ? outputs - first : padded;
+        job->y = y + first;
+        for (int64_t group = 0; status == KX_OK && group < all_groups; group += most) {
+            job->first_input = group * GROUP;
+            job->groups = all_groups - group < most ? all_groups - group : most;
+            const int64_t width = kx_round_up(job->outputs, STREAM);
+            if (is_adjoint) status = kx_parallel_for(ctx, width, STREAM, KX_TYPED(fill_adjoint_panel), job);
+            else status = kx_parallel_for(ctx, width / STREAM * job->groups, 8 * BLOCK_GROUPS, KX_TYPED(fill_panel), job);
+            if (status == KX_OK) status = kx_parallel_for(ctx, job->rows, CHUNK_ROWS, KX_TYPED(add_rows), job);
+        }
+    }
+    kx_release(ctx, job->panel);
+    return status;
 }
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher)) KX_RADEMACHER_PARAMETERS(KX_REAL) {
     if (!sizes_fit(key, rows, d, n_components)) return KX_E_ARGUMENT;
-    if (rows == 0 || n_components == 0) return KX_OK;
-    if (!y || (!x && d > 0)) return KX_E_ARGUMENT;
-    if (d == 0) {
-        KX_TYPED(clear)(y, rows, n_components, y_stride);
-        return KX_OK;
-    }
-    if (n_components > INT64_MAX / 4096 || d > INT64_MAX / 4096) return KX_E_OVERFLOW;
-    const int64_t padded = kx_round_up(n_components, STREAM), all_groups = (d + GROUP - 1) / GROUP;
-    int64_t groups = PANEL_BYTES / (int64_t)sizeof(KX_REAL) / padded / BLOCK_GROUPS * BLOCK_GROUPS;
-    if (groups < BLOCK_GROUPS) groups = BLOCK_GROUPS;
-    if (groups > all_groups) groups = all_groups;
-    kx_layout_t layout = {0, 0};
-    kx_layout_add(&layout, padded, (size_t)groups * sizeof(KX_REAL));
-    if (layout.overflow) return KX_E_OVERFLOW;
-    KX_REAL *panel = kx_allocate(ctx, layout.bytes);
-    if (!panel) return KX_E_MEMORY;
-    kx_rademacher_job_t job = {{key[0], key[1]}, x, NULL, NULL, rows, d, n_components, row_stride, y_stride, scale, y, 0, 0, panel};
-    kx_status_t status = KX_OK;
-    for (int64_t first = 0; status == KX_OK && first < all_groups; first += groups) {
-        job.first_column = first * GROUP;
-        job.groups = all_groups - first < groups ? all_groups - first : groups;
-        status = kx_parallel_for(ctx, padded / STREAM * job.groups, 8 * BLOCK_GROUPS, KX_TYPED(fill_panel), &job);
-        if (status == KX_OK) status = kx_parallel_for(ctx, rows, CHUNK_ROWS, KX_TYPED(add_rows), &job);
-    }
-    kx_release(ctx, panel);
-    return status;
+    kx_rademacher_job_t job = {.key = {key[0], key[1]}, .x = x, .rows = rows, .inputs = d, .outputs = n_components,
+                               .row_stride = row_stride, .y_stride = y_stride, .scale = scale, .y = y};
+    return KX_TYPED(multiply)(ctx, &job, 0);
+}
+
+kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher_adjoint)) KX_RADEMACHER_ADJOINT_PARAMETERS(KX_REAL) {
+    if (!sizes_fit(key, rows, d, n_components)) return KX_E_ARGUMENT;
+    kx_rademacher_job_t job = {.key = {key[0], key[1]}, .x = y, .rows = rows, .inputs = n_components, .outputs = d,
+                               .row_stride = y_stride, .y_stride = z_stride, .scale = scale, .y = z};
+    return KX_TYPED(multiply)(ctx, &job, 1);
 }
 
 static kx_status_t KX_TYPED(add_entries)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
@@ -283,20 +343,30 @@ static kx_status_t KX_TYPED(add_entries)(kx_task_t *task, void *arg, int64_t beg
     const KX_VECTOR scale = V(set)((KX_REAL)job->scale);
     _Alignas(64) KX_REAL sums[STREAM];
     for (int64_t i = begin; i < end; i++) {
-        for (int64_t stream = 0; stream * STREAM < job->n_components; stream++) {
+        for (int64_t stream = 0; stream * STREAM < job->outputs; stream++) {
             if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-            const int64_t left = job->n_components - stream * STREAM, width = left < STREAM ? left : STREAM;
+            const int64_t left = job->outputs - stream * STREAM, width = left < STREAM ? left : STREAM;
             memset(sums, 0, sizeof sums);
-            for (int64_t e = job->row_starts[i]; e < job->row_starts[i + 1]; e++) {
-                const int64_t j = job->indices[e];
-                if (j < 0 || j >= job->d) return KX_E_ARGUMENT;
-                uint64_t words[4];
-                kx_philox_block(job->key, (uint64_t)j + 1, (uint64_t)stream, words);
-                const KX_VECTOR plus = V(set)(data[e]), minus = V(set)(-data[e]);
+            for (int64_t e = job->row_starts[i]; e < job->row_starts[i + 1]; e += BATCH) {
+                uint64_t words[BATCH][4] = {{0}};
+                KX_VECTOR plus[BATCH], minus[BATCH];
+                for (int b = 0; b < BATCH; b++) {
+                    const int is_entry = e + b < job->row_starts[i + 1];
+                    const KX_REAL value = is_entry ? data[e + b] : 0;
+                    plus[b] = V(set)(value);
+                    minus[b] = V(set)(-value);
+                    if (!is_entry) continue;
+                    const int64_t j = job->indices[e + b];
+                    if (job->blocks) memcpy(words[b], job->blocks + (stream * job->inputs + j) * 4, sizeof words[b]);
+                    else kx_philox_block(job->key, (uint64_t)j + 1, (uint64_t)stream, words[b]);
+                }
                 for (int64_t c = 0; c < width; c += KX_LANES) {
-                    const unsigned bits = (unsigned)(words[c / 64] >> (c % 64)) & ((1u << KX_LANES) - 1);
-                    const KX_MASK is_minus = KX_PASTE(KX_MASK, _from_bits)(bits);
-                    V(store)(sums + c, V(add)(V(load)(sums + c), V(select)(is_minus, minus, plus)));
+                    KX_VECTOR sum = V(load)(sums + c);
+                    for (int b = 0; b < BATCH; b++) {
+                        const unsigned bits = (unsigned)(words[b][c / 64] >> (c % 64)) & ((1u << KX_LANES) - 1);
+                        sum = V(add)(sum, V(select)(KX_PASTE(KX_MASK, _from_bits)(bits), minus[b], plus[b]));
+                    }
+                    V(store)(sums + c, sum);
                 }
             }
             for (int64_t c = 0; c < width; c += KX_LANES) V(store)(sums + c, V(mul)(V(load)(sums + c), scale));
@@ -314,9 +384,25 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher_csr)) KX_RADEMACHER_CSR_
         if (row_starts[i + 1] < row_starts[i]) return KX_E_ARGUMENT;
     const int64_t entries = row_starts[rows] - row_starts[0];
     if (entries > 0 && (!indices || !data)) return KX_E_ARGUMENT;
-    kx_rademacher_job_t job = {{key[0], key[1]}, data, row_starts, indices, rows, d, n_components, 0, y_stride, scale, y, 0, 0, NULL};
+    int64_t columns = 0;
+    for (int64_t e = row_starts[0]; e < row_starts[rows]; e++) {
+        if (indices[e] < 0 || indices[e] >= d) return KX_E_ARGUMENT;
+        columns = indices[e] >= columns ? indices[e] + 1 : columns;
+    }
+    kx_rademacher_job_t job = {.key = {key[0], key[1]}, .x = data, .row_starts = row_starts, .indices = indices, .rows = rows,
+                               .inputs = columns, .outputs = n_components, .y_stride = y_stride, .scale = scale, .y = y};
+    const int64_t streams = (n_components - 1) / STREAM + 1, most = PANEL_BYTES / 4 / (int64_t)sizeof *job.blocks;
+    kx_status_t status = KX_OK;
+    if (columns <= entries / 2 && columns > 0 && columns <= most / streams) {
+        job.blocks = kx_allocate(ctx, (size_t)(columns * streams) * 4 * sizeof *job.blocks);
+        if (!job.blocks) return KX_E_MEMORY;
+        status = kx_parallel_for(ctx, columns * streams, 16 * STREAM, fill_blocks, &job);
+    }
     const double work = ((double)entries / (double)rows + 1) * (double)kx_round_up(n_components, STREAM);
-    return kx_parallel_for(ctx, rows, work < CHUNK_ENTRIES ? (int64_t)(CHUNK_ENTRIES / work) : 1, KX_TYPED(add_entries), &job);
+    if (status == KX_OK)
+        status = kx_parallel_for(ctx, rows, work < CHUNK_ENTRIES ? (int64_t)(CHUNK_ENTRIES / work) : 1, KX_TYPED(add_entries), &job);
+    kx_release(ctx, job.blocks);
+    return status;
 }
 
 static kx_status_t KX_TYPED(write_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
@@ -324,10 +410,10 @@ static kx_status_t KX_TYPED(write_rows)(kx_task_t *task, void *arg, int64_t begi
     const KX_REAL plus = (KX_REAL)job->scale, minus = -plus;
     uint64_t words[4];
     for (int64_t stream = begin; stream < end; stream++) {
-        for (int64_t j = 0; j < job->d; j++) {
+        for (int64_t j = 0; j < job->inputs; j++) {
             if (j % STREAM == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
-            kx_philox_block(job->key, (uint64_t)(job->first_column + j) + 1, (uint64_t)stream, words);
-            for (int64_t k = 0; k < STREAM && stream * STREAM + k < job->n_components; k++) {
+            kx_philox_block(job->key, (uint64_t)(job->first_input + j) + 1, (uint64_t)stream, words);
+            for (int64_t k = 0; k < STREAM && stream * STREAM + k < job->outputs; k++) {
                 KX_REAL *row = (KX_REAL *)((char *)job->y + (stream * STREAM + k) * job->y_stride);
                 row[j] = words[k / 64] >> (k % 64) & 1 ? minus : plus;
             }
@@ -340,7 +426,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher_matrix)) KX_RADEMACHER_M
     if (!sizes_fit(key, first_column, d, n_components) || first_column > INT64_MAX - d) return KX_E_ARGUMENT;
     if (d == 0 || n_components == 0) return KX_OK;
     if (!matrix) return KX_E_ARGUMENT;
-    kx_rademacher_job_t job = {{key[0], key[1]}, NULL, NULL, NULL, 0, d, n_components, 0, row_stride, scale, matrix, first_column, 0, NULL};
+    kx_rademacher_job_t job = {.key = {key[0], key[1]}, .inputs = d, .outputs = n_components, .y_stride = row_stride,
+                               .scale = scale, .y = matrix, .first_input = first_column};
     return kx_parallel_for(ctx, (n_components - 1) / STREAM + 1, 1, KX_TYPED(write_rows), &job);
 }
 #undef V

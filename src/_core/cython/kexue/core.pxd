@@ -920,6 +920,21 @@ cdef extern from "kexue/kx_gaussians.h" nogil:
         const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n, kx_gaussian_form_t form, int64_t *item,
         double *value)
 
+cdef extern from "kexue/kx_hamming.h" nogil:
+    int KX_HAMMING_MAX_WORDS
+    kx_status_t kx_hamming_pack_f32(
+        const float *x, int64_t rows, int64_t columns, ptrdiff_t x_row_stride, ptrdiff_t x_stride, uint64_t *codes,
+        ptrdiff_t code_stride)
+    kx_status_t kx_hamming_pack_f64(
+        const double *x, int64_t rows, int64_t columns, ptrdiff_t x_row_stride, ptrdiff_t x_stride, uint64_t *codes,
+        ptrdiff_t code_stride)
+    kx_status_t kx_hamming_distances(
+        const kx_ctx_t *ctx, const uint64_t *queries, int64_t query_count, const uint64_t *codes, int64_t code_count,
+        int64_t words, int32_t *distances)
+    kx_status_t kx_hamming_neighbors(
+        const kx_ctx_t *ctx, const uint64_t *queries, int64_t query_count, const uint64_t *codes, int64_t code_count,
+        int64_t words, int64_t k, int32_t *distances, int64_t *indices)
+
 cdef extern from "kexue/kx_walsh_hadamard.h" nogil:
     kx_status_t kx_walsh_hadamard_f32(
         const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
@@ -954,6 +969,7 @@ cdef extern from "kexue/kx_walsh_hadamard.h" nogil:
         double *out)
     kx_status_t kx_srht_adjoint_f64(
         const kx_ctx_t *ctx, const kx_srht_t *s, const double *y, int64_t n, ptrdiff_t y_row_stride, double *out)
+
 cdef extern from "kexue/kx_random.h" nogil:
     void kx_philox_words(const uint64_t *key, uint64_t first_word, int64_t count, uint64_t *words)
 

@@ -60,6 +60,15 @@ kx_status_t kx_projection_rademacher_csr_f64(const kx_ctx_t *ctx, const uint64_t
                                              const int64_t *indices, const double *data, int64_t rows, int64_t d, int64_t n_components,
                                              double scale, double *y, ptrdiff_t y_stride);
 
+/* The other way: Z = scale * Y R for Y (rows, n_components) and Z (rows, d), rows contiguous. The gradient of the projection; and, for R with nearly
+   orthogonal rows, after a division by d, nearly its pseudo-inverse. */
+kx_status_t kx_projection_rademacher_adjoint_f32(const kx_ctx_t *ctx, const uint64_t key[2], const float *y, int64_t rows,
+                                                 int64_t n_components, ptrdiff_t y_stride, int64_t d, double scale, float *z,
+                                                 ptrdiff_t z_stride);
+kx_status_t kx_projection_rademacher_adjoint_f64(const kx_ctx_t *ctx, const uint64_t key[2], const double *y, int64_t rows,
+                                                 int64_t n_components, ptrdiff_t y_stride, int64_t d, double scale, double *z,
+                                                 ptrdiff_t z_stride);
+
 /* The matrix itself, times scale: rows 0 .. n_components - 1 and columns first_column .. first_column + d - 1, rows contiguous and row_stride
    bytes apart. */
 kx_status_t kx_projection_rademacher_matrix_f32(const kx_ctx_t *ctx, const uint64_t key[2], int64_t n_components, int64_t first_column,
