@@ -138,10 +138,6 @@ _NAMES = {
         "random_angle",
         "random_projection",
         "randomized_svd",
-        "fwht",
-        "hamming_distances",
-        "hamming_neighbors",
-        "pad_to_power_of_two",
         "sign_hash",
     ),
     "transport": (

@@ -138,10 +138,6 @@ from kexue.projection import pad_to_power_of_two as pad_to_power_of_two
 from kexue.projection import random_angle as random_angle
 from kexue.projection import random_projection as random_projection
 from kexue.projection import randomized_svd as randomized_svd
-from kexue.projection import fwht as fwht
-from kexue.projection import hamming_distances as hamming_distances
-from kexue.projection import hamming_neighbors as hamming_neighbors
-from kexue.projection import pad_to_power_of_two as pad_to_power_of_two
 from kexue.projection import sign_hash as sign_hash
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd

@@ -446,7 +446,7 @@ class RandomProjectionMap:
     def _hadamard(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Signs of the columns, rows of the Hadamard matrix that are taken, and its size."""
         size = _padded(self.n_features)
-        signs = self._words(0, -(-self.n_features // 64))
+        signs = self._words(0, -(-size // 64))
         order = self._words(size, size)
         rows = np.sort(np.argpartition(order, self.n_components - 1)[: self.n_components])
         return signs, rows.astype(np.int64, copy=False), size

@@ -12,9 +12,6 @@ from kexue._johnson_lindenstrauss import (
 from kexue._random_angle import RandomAngle, random_angle
 from kexue._random_projection import RandomProjectionMap, random_projection
 from kexue._randomized_svd import RandomizedSVDResult, randomized_svd
-"""Random projection and what belongs to it: Hadamard transforms, hashes, theory, randomized SVD."""
-
-from kexue._hadamard import fwht, pad_to_power_of_two
 from kexue._sign_hash import (
     SignHash,
     angle_from_hamming,
@@ -46,9 +43,5 @@ __all__ = [
     "random_angle",
     "random_projection",
     "randomized_svd",
-    "fwht",
-    "hamming_distances",
-    "hamming_neighbors",
-    "pad_to_power_of_two",
     "sign_hash",
 ]

@@ -1010,17 +1010,3 @@ cdef extern from "kexue/kx_projection.h" nogil:
     kx_status_t kx_projection_rademacher_matrix_f64(
         const kx_ctx_t *ctx, const uint64_t *key, int64_t n_components, int64_t first_column, int64_t d, double scale,
         double *matrix, ptrdiff_t row_stride)
-cdef extern from "kexue/kx_hamming.h" nogil:
-    int KX_HAMMING_MAX_WORDS
-    kx_status_t kx_hamming_pack_f32(
-        const float *x, int64_t rows, int64_t columns, ptrdiff_t x_row_stride, ptrdiff_t x_stride, uint64_t *codes,
-        ptrdiff_t code_stride)
-    kx_status_t kx_hamming_pack_f64(
-        const double *x, int64_t rows, int64_t columns, ptrdiff_t x_row_stride, ptrdiff_t x_stride, uint64_t *codes,
-        ptrdiff_t code_stride)
-    kx_status_t kx_hamming_distances(
-        const kx_ctx_t *ctx, const uint64_t *queries, int64_t query_count, const uint64_t *codes, int64_t code_count,
-        int64_t words, int32_t *distances)
-    kx_status_t kx_hamming_neighbors(
-        const kx_ctx_t *ctx, const uint64_t *queries, int64_t query_count, const uint64_t *codes, int64_t code_count,
-        int64_t words, int64_t k, int32_t *distances, int64_t *indices)
