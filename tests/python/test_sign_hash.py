@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import hadamard
 
 import kexue
 from kexue import _sign_hash
@@ -40,7 +41,7 @@ def differing(X, Y, n_bits, kind, count):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("dimension", "entries"), [(64, 64), (64, 5), (512, 5), (7, 5)])
+@pytest.mark.parametrize(("dimension", "entries"), [(64, 64), (64, 5), (512, 5), (5, 5)])
 def test_law_of_a_pair(kind, dimension, entries):
     X, Y = pairs_at(THETA, dimension, entries, 10, np.random.default_rng(0))
     hashes, n_bits = 100, 256
@@ -103,20 +104,19 @@ def test_bits_are_the_signs_of_projections(kind, n_bits, dtype):
     assert reference.bits_of(codes, n_bits)[7].all()
 
 
-def test_srht_is_three_signed_hadamard_transforms():
-    from scipy.linalg import hadamard
-
-    hashing = kexue.SignHash(100, 200, kind="srht", rng=0)
-    X = np.random.default_rng(0).normal(size=(4, 100))
-    padded = np.pad(X, ((0, 0), (0, 28)))
-    H = hadamard(128) / np.sqrt(128)
+@pytest.mark.parametrize(("dimension", "size"), [(100, 256), (256, 256), (300, 512)])
+def test_srht_is_three_signed_hadamard_transforms(dimension, size):
+    hashing = kexue.SignHash(dimension, 2 * size - 50, kind="srht", rng=0)
+    X = np.random.default_rng(0).normal(size=(4, dimension))
+    padded = np.pad(X, ((0, 0), (0, size - dimension)))
+    H = hadamard(size) / np.sqrt(size)
     every = []
     for block in range(2):
-        one, two, three = hashing._signs(block, 128, np.dtype(np.float64))
+        one, two, three = hashing._signs(block, size, np.dtype(np.float64))
         assert {*one, *two, *three} == {-1.0, 1.0}
-        assert abs(one @ two) < 60 and abs(two @ three) < 60
+        assert abs(one @ two) < 5 * np.sqrt(size) and abs(two @ three) < 5 * np.sqrt(size)
         every.append(padded * one @ H * two @ H * three @ H)
-    assert np.allclose(hashing.project(X), np.concatenate(every, axis=1)[:, :200])
+    assert np.allclose(hashing.project(X), np.concatenate(every, axis=1)[:, :-50])
 
 
 def test_gaussian_directions_are_those_of_a_seed():
