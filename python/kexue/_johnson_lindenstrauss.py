@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -534,13 +535,14 @@ def _embedding_exact(items: np.ndarray) -> np.ndarray:
 
 
 def _embedding_dim(entropy: float) -> float:
-    # h_n + 0.2406 n lies between -0.34 (n = 1) and -0.07 (n large), and falls short of a step of n.
-    n = max(1, math.floor(entropy / _ENTROPY_RATE) - 2)
+    # h_n + 0.2406 n lies between -0.0904 (n = 2) and -0.0739 (n large), so this is the dimension or just below.
+    n = max(1, math.floor((entropy - 0.1) / _ENTROPY_RATE))
     while entropy + _tilted_entropy(n) >= 0:
         n += 1
     return float(n)
 
 
+@lru_cache(maxsize=8192)  # a vocabulary of 1e308 needs 5900 dimensions
 def _tilted_entropy(n: int) -> float:
     """h_n: the entropy of the angle's law under the weight exp(n cos), less that without it."""
     log_mean, cosine = tilted_cosine(n, float(n))
