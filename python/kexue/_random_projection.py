@@ -224,7 +224,7 @@ class RandomProjectionMap:
             return
         rows = X.indptr.astype(np.int64, copy=False), X.indices.astype(np.int64, copy=False), X.data
         if self.kind == "rademacher":
-            _projection.rademacher_csr(*rows, self._words_key, self._scale, out, workers)
+            _projection.rademacher_csr(*rows, self.n_features, self._words_key, self._scale, out, workers)
         elif self.kind == "srht":
             _projection.srht_csr(*rows, self.n_features, *self._hadamard, self._scale, out, workers)
         else:

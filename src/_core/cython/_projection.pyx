@@ -5,7 +5,7 @@ X is an ndarray of float32 or float64, shape (n, d), with contiguous columns and
 """
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from kexue._context cimport fill_context, raise_for_status
 from kexue.core cimport (
@@ -161,13 +161,15 @@ def rademacher(cnp.ndarray X, cnp.ndarray key, double scale, cnp.ndarray out, wo
     raise_for_status(outcome)
 
 
-def rademacher_csr(cnp.ndarray indptr, cnp.ndarray indices, cnp.ndarray data, cnp.ndarray key, double scale, cnp.ndarray out,
-                   workers):
-    """The same for X in CSR form; R has as many columns as an index asks for.
+def rademacher_csr(cnp.ndarray indptr, cnp.ndarray indices, cnp.ndarray data, int64_t n_columns, cnp.ndarray key,
+                   double scale, cnp.ndarray out, workers):
+    """The same for X in CSR form.
 
     Parameters
     ----------
     indptr, indices, data : ndarray
+    n_columns : int
+        d
     key : ndarray of uint64, shape (2,)
     scale : float
     out : ndarray, shape (n, n_components)
@@ -187,10 +189,10 @@ def rademacher_csr(cnp.ndarray indptr, cnp.ndarray indices, cnp.ndarray data, cn
     with nogil:
         if narrow:
             outcome = kx_projection_rademacher_csr_f32(
-                &ctx, k, starts, columns, <const float *>x, n, INT64_MAX, n_components, scale, <float *>y, out_stride)
+                &ctx, k, starts, columns, <const float *>x, n, n_columns, n_components, scale, <float *>y, out_stride)
         else:
             outcome = kx_projection_rademacher_csr_f64(
-                &ctx, k, starts, columns, <const double *>x, n, INT64_MAX, n_components, scale, <double *>y, out_stride)
+                &ctx, k, starts, columns, <const double *>x, n, n_columns, n_components, scale, <double *>y, out_stride)
     raise_for_status(outcome)
 
 
