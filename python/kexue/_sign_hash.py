@@ -386,7 +386,7 @@ def sign_hash(
     -----
     A bit differs with probability theta / pi. The mean product of signs (as +1 and -1) has the expectation 1 - 2
     theta / pi, not cos theta. O(n d n_bits) time for "gaussian", for "srht" O(n D log D) for each D bits that are
-    begun, D being the power of two from d on.
+    begun, D being the power of two from d on, at least 256.
 
     References
     ----------
