@@ -1,9 +1,10 @@
 /* Projection by a dense matrix of signs, which is a function of a key.
 
-   With a table look a vector, a few columns at a time (the four Russians' way): of a row's five numbers (four, in float64) the 32 (16) sums with
-   all signs fill two registers, of which a vector of components picks its own by one permutation. That and an addition stand for five FMAs; on
-   a Zen 5 the pair took 0.34 ns, one FMA 0.30. The indices are made once for a panel of columns, the tables once for a row and a block of
-   columns. Without such a permutation, an index is the sign itself, and the step is the FMA. */
+   With a table look a vector, a few columns at a time (the four Russians' way): of a row's five numbers (four, in float64) the 32
+   (16) sums with all signs fill two registers, of which a vector of components picks its own by one permutation. That and an
+   addition stand for five FMAs; on a Zen 5 the pair took 0.34 ns, one FMA 0.30. The indices are made once for a panel of columns,
+   the tables once for a row and a block of columns. Without such a permutation, an index is the sign itself, and the step is the
+   FMA. */
 #ifndef KX_REAL
 #include "kexue/kx_projection.h"
 
@@ -69,7 +70,8 @@ typedef struct kx_rademacher_job {
     ptrdiff_t row_stride, y_stride;
     double scale;
     void *y;
-    /* the panel: index vectors of groups of inputs from first_input, for outputs from first_output, rounded up to whole streams */
+    /* the panel: index vectors of groups of inputs from first_input, for outputs from first_output, rounded up to whole streams
+       */
     int64_t first_input, first_output, groups;
     void *panel;
     uint64_t *blocks; /* of CSR: Philox's, for all columns of each stream, or NULL where they are made as they are needed */
@@ -136,8 +138,8 @@ enum {
     TILE = TILE_VECTORS * KX_LANES
 };
 
-/* The indices of a group's columns for the components of a stream: bit b is that of column b; or, without a lookup, the sign as a number. They go to
-   tiles that are `stride` apart. */
+/* The indices of a group's columns for the components of a stream: bit b is that of column b; or, without a lookup, the sign as a
+   number. They go to tiles that are `stride` apart. */
 static void KX_TYPED(fill_indices)(const uint64_t (*words)[4], KX_REAL *panel, int64_t stride) {
     const KX_REAL unit = 1;
     KX_BITS one;
@@ -234,7 +236,8 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(step)(KX_VECTOR sum, const KX_REAL *t
 #endif
 }
 
-/* TILE_ROWS rows by TILE components over `groups` groups, added to what is in y unless it is the first; times scale if it is the last. */
+/* TILE_ROWS rows by TILE components over `groups` groups, added to what is in y unless it is the first; times scale if it is the
+   last. */
 static KX_NEVER_INLINE void KX_TYPED(add_tile)(const KX_REAL *tables, const KX_REAL *panel, int64_t groups, int is_first, int is_last,
                                                KX_REAL scale, KX_REAL *const *y) {
     KX_VECTOR sums[TILE_ROWS][TILE_VECTORS];

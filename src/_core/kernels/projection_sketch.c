@@ -1,8 +1,8 @@
 /* Projection by a sparse matrix of signs.
 
-   As many rows at a time as a vector has lanes: squares of X are transposed in registers, so that a column's numbers are one vector, which is
-   added to the accumulators of its targets, a vector each. These must stay in the caches; where there are too many components for that, and for
-   a few rows, a plain loop over one row adds in the same order. */
+   As many rows at a time as a vector has lanes: squares of X are transposed in registers, so that a column's numbers are one
+   vector, which is added to the accumulators of its targets, a vector each. These must stay in the caches; where there are too
+   many components for that, and for a few rows, a plain loop over one row adds in the same order. */
 #ifndef KX_REAL
 #include "kexue/kx_projection.h"
 
@@ -33,14 +33,15 @@ enum {
     FAN = 4                      /* components of a group: additions that do not wait for each other */
 };
 
-/* Components with about as many non-zeros in a panel of columns: `steps` rounds of one non-zero of each, from `begin` of the plan's arrays on. */
+/* Components with about as many non-zeros in a panel of columns: `steps` rounds of one non-zero of each, from `begin` of the
+   plan's arrays on. */
 typedef struct kx_sketch_group {
     int64_t begin, steps;
     int32_t components[FAN];
 } kx_sketch_group_t;
 
-/* The non-zeros by panel, group, round and component: the column in the panel and 1 or -1 (KX_REAL). Where a component has no more, the column
-   `zero_column`, of zeros; where a group has no more, the component n_components. */
+/* The non-zeros by panel, group, round and component: the column in the panel and 1 or -1 (KX_REAL). Where a component has no
+   more, the column `zero_column`, of zeros; where a group has no more, the component n_components. */
 typedef struct kx_sketch_plan {
     int64_t *panel_groups; /* panels + 1 */
     kx_sketch_group_t *groups;
@@ -57,7 +58,8 @@ typedef struct kx_sketch_job {
     ptrdiff_t row_stride, y_stride;
     double scale;
     void *y;
-    /* of the vector loop: for each worker, accumulators and then a panel's columns; the plan is NULL where every column has one non-zero */
+    /* of the vector loop: for each worker, accumulators and then a panel's columns; the plan is NULL where every column has one
+       non-zero */
     char *scratch;
     size_t scratch_bytes, accumulator_bytes;
     const kx_sketch_plan_t *plan;
@@ -84,7 +86,8 @@ static int is_single(const kx_projection_signs_t *signs) {
     return others == 0;
 }
 
-/* Counts of a panel's non-zeros by component; the components that have any, in `order`, those with many first. Returns how many. */
+/* Counts of a panel's non-zeros by component; the components that have any, in `order`, those with many first. Returns how many.
+   */
 static int64_t order_components(const kx_projection_signs_t *signs, int64_t first, int64_t end, int64_t *counts, int32_t *order) {
     int32_t heads[PANEL + 1] = {0};
     memset(counts, 0, (size_t)signs->n_components * sizeof *counts);
