@@ -51,17 +51,17 @@ kx_status_t kx_projection_sketch_csr_f64(const kx_ctx_t *ctx, const kx_projectio
 
    Dense X takes a table of the sums of a few columns with all signs, and looks them up; hence sums are by such groups of columns,
    and the last bits differ between instruction sets and from CSR. The table may overflow, with its flag, where no result does.
-   Memory: at most 16 MB beside the data. */
+   Memory: 16 MB beside the data at most. */
 kx_status_t kx_projection_rademacher_f32(const kx_ctx_t *ctx, const uint64_t key[2], const float *x, int64_t rows, int64_t d,
                                          ptrdiff_t row_stride, int64_t n_components, double scale, float *y, ptrdiff_t y_stride);
 kx_status_t kx_projection_rademacher_f64(const kx_ctx_t *ctx, const uint64_t key[2], const double *x, int64_t rows, int64_t d,
                                          ptrdiff_t row_stride, int64_t n_components, double scale, double *y, ptrdiff_t y_stride);
 kx_status_t kx_projection_rademacher_csr_f32(const kx_ctx_t *ctx, const uint64_t key[2], const int64_t *row_starts,
-                                             const int64_t *indices, const float *data, int64_t rows, int64_t d, int64_t n_components,
-                                             double scale, float *y, ptrdiff_t y_stride);
+                                             const int64_t *indices, const float *data, int64_t rows, int64_t d,
+                                             int64_t n_components, double scale, float *y, ptrdiff_t y_stride);
 kx_status_t kx_projection_rademacher_csr_f64(const kx_ctx_t *ctx, const uint64_t key[2], const int64_t *row_starts,
-                                             const int64_t *indices, const double *data, int64_t rows, int64_t d, int64_t n_components,
-                                             double scale, double *y, ptrdiff_t y_stride);
+                                             const int64_t *indices, const double *data, int64_t rows, int64_t d,
+                                             int64_t n_components, double scale, double *y, ptrdiff_t y_stride);
 
 /* The other way: Z = scale * Y R for Y (rows, n_components) and Z (rows, d), rows contiguous. The gradient of the projection;
    and, for R with nearly orthogonal rows, after a division by d, nearly its pseudo-inverse. */
@@ -74,10 +74,12 @@ kx_status_t kx_projection_rademacher_adjoint_f64(const kx_ctx_t *ctx, const uint
 
 /* The matrix itself, times scale: rows 0 .. n_components - 1 and columns first_column .. first_column + d - 1, rows contiguous
    and row_stride bytes apart. */
-kx_status_t kx_projection_rademacher_matrix_f32(const kx_ctx_t *ctx, const uint64_t key[2], int64_t n_components, int64_t first_column,
-                                                int64_t d, double scale, float *matrix, ptrdiff_t row_stride);
-kx_status_t kx_projection_rademacher_matrix_f64(const kx_ctx_t *ctx, const uint64_t key[2], int64_t n_components, int64_t first_column,
-                                                int64_t d, double scale, double *matrix, ptrdiff_t row_stride);
+kx_status_t kx_projection_rademacher_matrix_f32(const kx_ctx_t *ctx, const uint64_t key[2], int64_t n_components,
+                                                int64_t first_column, int64_t d, double scale, float *matrix,
+                                                ptrdiff_t row_stride);
+kx_status_t kx_projection_rademacher_matrix_f64(const kx_ctx_t *ctx, const uint64_t key[2], int64_t n_components,
+                                                int64_t first_column, int64_t d, double scale, double *matrix,
+                                                ptrdiff_t row_stride);
 
 #ifdef __cplusplus
 }
