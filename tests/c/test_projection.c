@@ -1,5 +1,6 @@
-/* Projections by matrices of signs: sketches against a plain loop, to the bit; the dense matrix against its definition and long double; dense
-   against CSR, strides, workers, batches of rows, special values; statuses, memory, cancelling. Philox against NumPy's words. */
+/* Projections by matrices of signs: sketches against a plain loop, to the bit; the dense matrix against its definition and long
+   double; dense against CSR, strides, workers, batches of rows, special values; statuses, memory, cancelling. Philox against
+   NumPy's words. */
 #ifndef REAL
 #include <float.h>
 

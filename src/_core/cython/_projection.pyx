@@ -11,6 +11,8 @@ from kexue._context cimport fill_context, raise_for_status
 from kexue.core cimport (
     kx_ctx_t,
     kx_philox_words,
+    kx_projection_rademacher_adjoint_f32,
+    kx_projection_rademacher_adjoint_f64,
     kx_projection_rademacher_csr_f32,
     kx_projection_rademacher_csr_f64,
     kx_projection_rademacher_f32,
@@ -35,6 +37,10 @@ from kexue.core cimport (
 import numpy as np
 
 cnp.import_array()
+
+
+# Of a matrix that is a function of key and place: any index is good.
+cdef int64_t MOST_COLUMNS = <int64_t>1 << 62
 
 
 cdef inline bint is_narrow(cnp.ndarray array) noexcept:
@@ -193,6 +199,42 @@ def rademacher_csr(cnp.ndarray indptr, cnp.ndarray indices, cnp.ndarray data, in
         else:
             outcome = kx_projection_rademacher_csr_f64(
                 &ctx, k, starts, columns, <const double *>x, n, n_columns, n_components, scale, <double *>y, out_stride)
+                &ctx, k, starts, columns, <const float *>x, n, MOST_COLUMNS, n_components, scale, <float *>y, out_stride)
+        else:
+            outcome = kx_projection_rademacher_csr_f64(
+                &ctx, k, starts, columns, <const double *>x, n, MOST_COLUMNS, n_components, scale, <double *>y, out_stride)
+    raise_for_status(outcome)
+
+
+def rademacher_adjoint(cnp.ndarray Y, cnp.ndarray key, double scale, cnp.ndarray out, workers):
+    """out = scale * Y R for the same R.
+
+    Parameters
+    ----------
+    Y : ndarray, shape (n, n_components)
+        Columns contiguous.
+    key : ndarray of uint64, shape (2,)
+    scale : float
+    out : ndarray, shape (n, d)
+    workers : int or None
+    """
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef int64_t n = cnp.PyArray_DIM(Y, 0), n_components = cnp.PyArray_DIM(Y, 1), d = cnp.PyArray_DIM(out, 1)
+    cdef ptrdiff_t row_stride = cnp.PyArray_STRIDES(Y)[0]
+    cdef ptrdiff_t out_stride = d * cnp.PyArray_ITEMSIZE(out)
+    cdef const uint64_t *k = <const uint64_t *>cnp.PyArray_DATA(key)
+    cdef const void *y = cnp.PyArray_DATA(Y)
+    cdef void *z = cnp.PyArray_DATA(out)
+    cdef bint narrow = is_narrow(Y)
+    cdef kx_status_t outcome
+    with nogil:
+        if narrow:
+            outcome = kx_projection_rademacher_adjoint_f32(
+                &ctx, k, <const float *>y, n, n_components, row_stride, d, scale, <float *>z, out_stride)
+        else:
+            outcome = kx_projection_rademacher_adjoint_f64(
+                &ctx, k, <const double *>y, n, n_components, row_stride, d, scale, <double *>z, out_stride)
     raise_for_status(outcome)
 
 

@@ -1,26 +1,27 @@
 /* Projection by a dense matrix of signs, which is a function of a key.
 
-   With a table look a vector, a few columns at a time (the four Russians' way): of a row's five numbers (four, in float64) the 32 (16) sums with
-   all signs fill two registers, of which a vector of components picks its own by one permutation. That and an addition stand for five FMAs; on
-   a Zen 5 the pair took 0.34 ns, one FMA 0.30. The indices are made once for a panel of columns, the tables once for a row and a block of
-   columns. Without such a permutation, an index is the sign itself, and the step is the FMA. */
+   With a table look a vector, a few columns at a time (the four Russians' way): of a row's five numbers (four, in float64) the 32
+   (16) sums with all signs fill two registers, of which a vector of components picks its own by one permutation. That and an
+   addition stand for five FMAs; on a Zen 5 the pair took 0.34 ns, one FMA 0.30. The indices are made once for a panel of columns,
+   the tables once for a row and a block of columns. Without such a permutation, an index is the sign itself, and the step is the
+   FMA. */
 #ifndef KX_REAL
 #include "kexue/kx_projection.h"
 
 #include "isa/kernel.h"
 
 #define KX_RADEMACHER_PARAMETERS(REAL)                                                                                       \
-    (const kx_ctx_t *ctx, const uint64_t key[2], const REAL *x, int64_t rows, int64_t d, ptrdiff_t row_stride, int64_t n_components,   \
-     double scale, REAL *y, ptrdiff_t y_stride)
+    (const kx_ctx_t *ctx, const uint64_t key[2], const REAL *x, int64_t rows, int64_t d, ptrdiff_t row_stride,               \
+     int64_t n_components, double scale, REAL *y, ptrdiff_t y_stride)
 #define KX_RADEMACHER_ADJOINT_PARAMETERS(REAL)                                                                               \
-    (const kx_ctx_t *ctx, const uint64_t key[2], const REAL *y, int64_t rows, int64_t n_components, ptrdiff_t y_stride, int64_t d,     \
-     double scale, REAL *z, ptrdiff_t z_stride)
+    (const kx_ctx_t *ctx, const uint64_t key[2], const REAL *y, int64_t rows, int64_t n_components, ptrdiff_t y_stride,      \
+     int64_t d, double scale, REAL *z, ptrdiff_t z_stride)
 #define KX_RADEMACHER_CSR_PARAMETERS(REAL)                                                                                   \
-    (const kx_ctx_t *ctx, const uint64_t key[2], const int64_t *row_starts, const int64_t *indices, const REAL *data, int64_t rows,    \
-     int64_t d, int64_t n_components, double scale, REAL *y, ptrdiff_t y_stride)
+    (const kx_ctx_t *ctx, const uint64_t key[2], const int64_t *row_starts, const int64_t *indices, const REAL *data,        \
+     int64_t rows, int64_t d, int64_t n_components, double scale, REAL *y, ptrdiff_t y_stride)
 #define KX_RADEMACHER_MATRIX_PARAMETERS(REAL)                                                                                \
-    (const kx_ctx_t *ctx, const uint64_t key[2], int64_t n_components, int64_t first_column, int64_t d, double scale, REAL *matrix, \
-     ptrdiff_t row_stride)
+    (const kx_ctx_t *ctx, const uint64_t key[2], int64_t n_components, int64_t first_column, int64_t d, double scale,        \
+     REAL *matrix, ptrdiff_t row_stride)
 
 KX_DISPATCH(kx_projection_rademacher_f32, KX_RADEMACHER_PARAMETERS(float),
             (ctx, key, x, rows, d, row_stride, n_components, scale, y, y_stride))
@@ -69,7 +70,8 @@ typedef struct kx_rademacher_job {
     ptrdiff_t row_stride, y_stride;
     double scale;
     void *y;
-    /* the panel: index vectors of groups of inputs from first_input, for outputs from first_output, rounded up to whole streams */
+    /* the panel: index vectors of groups of inputs from first_input, for outputs from first_output, rounded up to whole streams
+       */
     int64_t first_input, first_output, groups;
     void *panel;
     uint64_t *blocks; /* of CSR: Philox's, for all columns of each stream, or NULL where they are made as they are needed */
@@ -136,8 +138,8 @@ enum {
     TILE = TILE_VECTORS * KX_LANES
 };
 
-/* The indices of a group's columns for the components of a stream: bit b is that of column b; or, without a lookup, the sign as a number. They go to
-   tiles that are `stride` apart. */
+/* The indices of a group's columns for the components of a stream: bit b is that of column b; or, without a lookup, the sign as a
+   number. They go to tiles that are `stride` apart. */
 static void KX_TYPED(fill_indices)(const uint64_t (*words)[4], KX_REAL *panel, int64_t stride) {
     const KX_REAL unit = 1;
     KX_BITS one;
@@ -234,9 +236,10 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(step)(KX_VECTOR sum, const KX_REAL *t
 #endif
 }
 
-/* TILE_ROWS rows by TILE components over `groups` groups, added to what is in y unless it is the first; times scale if it is the last. */
-static KX_NEVER_INLINE void KX_TYPED(add_tile)(const KX_REAL *tables, const KX_REAL *panel, int64_t groups, int is_first, int is_last,
-                                               KX_REAL scale, KX_REAL *const *y) {
+/* TILE_ROWS rows by TILE components over `groups` groups, added to what is in y unless it is the first; times scale if it is the
+   last. */
+static KX_NEVER_INLINE void KX_TYPED(add_tile)(const KX_REAL *tables, const KX_REAL *panel, int64_t groups, int is_first,
+                                               int is_last, KX_REAL scale, KX_REAL *const *y) {
     KX_VECTOR sums[TILE_ROWS][TILE_VECTORS];
     for (int r = 0; r < TILE_ROWS; r++)
         for (int c = 0; c < TILE_VECTORS; c++) sums[r][c] = is_first ? V(set)(0) : V(load)(y[r] + c * KX_LANES);
@@ -263,7 +266,8 @@ static kx_status_t KX_TYPED(add_rows)(kx_task_t *task, void *arg, int64_t begin,
         for (int64_t i = begin; i < end; i += TILE_ROWS) {
             const int64_t count = end - i < TILE_ROWS ? end - i : TILE_ROWS;
             for (int64_t r = 0; r < TILE_ROWS; r++) { /* beyond the last row: the last again */
-                const KX_REAL *x = (const KX_REAL *)((const char *)job->x + (r < count ? i + r : end - 1) * job->row_stride) + column;
+                const char *row = (const char *)job->x + (r < count ? i + r : end - 1) * job->row_stride;
+                const KX_REAL *x = (const KX_REAL *)row + column;
                 for (int64_t k = 0; k < BLOCK_GROUPS * GROUP * (int64_t)sizeof *x; k += 64)
                     kx_prefetch_far((const char *)(x + BLOCK_GROUPS * GROUP) + k);
                 KX_TYPED(fill_tables)(x, job->inputs - column, groups, TILE_ROWS * TABLE, tables + r * TABLE);
@@ -399,8 +403,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher_csr)) KX_RADEMACHER_CSR_
         status = kx_parallel_for(ctx, columns * streams, 16 * STREAM, fill_blocks, &job);
     }
     const double work = ((double)entries / (double)rows + 1) * (double)kx_round_up(n_components, STREAM);
-    if (status == KX_OK)
-        status = kx_parallel_for(ctx, rows, work < CHUNK_ENTRIES ? (int64_t)(CHUNK_ENTRIES / work) : 1, KX_TYPED(add_entries), &job);
+    const int64_t grain = work < CHUNK_ENTRIES ? (int64_t)(CHUNK_ENTRIES / work) : 1;
+    if (status == KX_OK) status = kx_parallel_for(ctx, rows, grain, KX_TYPED(add_entries), &job);
     kx_release(ctx, job.blocks);
     return status;
 }

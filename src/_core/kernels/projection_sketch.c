@@ -1,19 +1,19 @@
 /* Projection by a sparse matrix of signs.
 
-   As many rows at a time as a vector has lanes: squares of X are transposed in registers, so that a column's numbers are one vector, which is
-   added to the accumulators of its targets, a vector each. These must stay in the caches; where there are too many components for that, and for
-   a few rows, a plain loop over one row adds in the same order. */
+   As many rows at a time as a vector has lanes: squares of X are transposed in registers, so that a column's numbers are one
+   vector, which is added to the accumulators of its targets, a vector each. These must stay in the caches; where there are too
+   many components for that, and for a few rows, a plain loop over one row adds in the same order. */
 #ifndef KX_REAL
 #include "kexue/kx_projection.h"
 
 #include "isa/kernel.h"
 
 #define KX_SKETCH_PARAMETERS(REAL)                                                                                           \
-    (const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const REAL *x, int64_t rows, ptrdiff_t row_stride, double scale, REAL *y, \
-     ptrdiff_t y_stride)
+    (const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const REAL *x, int64_t rows, ptrdiff_t row_stride, double scale, \
+     REAL *y, ptrdiff_t y_stride)
 #define KX_SKETCH_CSR_PARAMETERS(REAL)                                                                                       \
-    (const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const int64_t *row_starts, const int64_t *indices, const REAL *data, \
-     int64_t rows, double scale, REAL *y, ptrdiff_t y_stride)
+    (const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const int64_t *row_starts, const int64_t *indices,               \
+     const REAL *data, int64_t rows, double scale, REAL *y, ptrdiff_t y_stride)
 
 KX_DISPATCH(kx_projection_sketch_f32, KX_SKETCH_PARAMETERS(float), (ctx, signs, x, rows, row_stride, scale, y, y_stride))
 KX_DISPATCH(kx_projection_sketch_f64, KX_SKETCH_PARAMETERS(double), (ctx, signs, x, rows, row_stride, scale, y, y_stride))
@@ -33,14 +33,15 @@ enum {
     FAN = 4                      /* components of a group: additions that do not wait for each other */
 };
 
-/* Components with about as many non-zeros in a panel of columns: `steps` rounds of one non-zero of each, from `begin` of the plan's arrays on. */
+/* Components with about as many non-zeros in a panel of columns: `steps` rounds of one non-zero of each, from `begin` of the
+   plan's arrays on. */
 typedef struct kx_sketch_group {
     int64_t begin, steps;
     int32_t components[FAN];
 } kx_sketch_group_t;
 
-/* The non-zeros by panel, group, round and component: the column in the panel and 1 or -1 (KX_REAL). Where a component has no more, the column
-   `zero_column`, of zeros; where a group has no more, the component n_components. */
+/* The non-zeros by panel, group, round and component: the column in the panel and 1 or -1 (KX_REAL). Where a component has no
+   more, the column `zero_column`, of zeros; where a group has no more, the component n_components. */
 typedef struct kx_sketch_plan {
     int64_t *panel_groups; /* panels + 1 */
     kx_sketch_group_t *groups;
@@ -57,7 +58,8 @@ typedef struct kx_sketch_job {
     ptrdiff_t row_stride, y_stride;
     double scale;
     void *y;
-    /* of the vector loop: for each worker, accumulators and then a panel's columns; the plan is NULL where every column has one non-zero */
+    /* of the vector loop: for each worker, accumulators and then a panel's columns; the plan is NULL where every column has one
+       non-zero */
     char *scratch;
     size_t scratch_bytes, accumulator_bytes;
     const kx_sketch_plan_t *plan;
@@ -84,11 +86,13 @@ static int is_single(const kx_projection_signs_t *signs) {
     return others == 0;
 }
 
-/* Counts of a panel's non-zeros by component; the components that have any, in `order`, those with many first. Returns how many. */
+/* Counts of a panel's non-zeros by component; the components that have any, in `order`, those with many first. Returns how many.
+   */
 static int64_t order_components(const kx_projection_signs_t *signs, int64_t first, int64_t end, int64_t *counts, int32_t *order) {
     int32_t heads[PANEL + 1] = {0};
     memset(counts, 0, (size_t)signs->n_components * sizeof *counts);
-    for (int64_t e = signs->column_starts[first]; e < signs->column_starts[end]; e++) counts[signs->targets[e] ^ (signs->targets[e] >> 31)]++;
+    for (int64_t e = signs->column_starts[first]; e < signs->column_starts[end]; e++)
+        counts[signs->targets[e] ^ (signs->targets[e] >> 31)]++;
     for (int64_t c = 0; c < signs->n_components; c++) heads[counts[c] < PANEL ? counts[c] : PANEL]++;
     int32_t used = 0;
     for (int k = PANEL; k >= 1; k--) {
@@ -102,7 +106,8 @@ static int64_t order_components(const kx_projection_signs_t *signs, int64_t firs
 }
 
 static int64_t rows_of_chunk(int64_t numbers_of_row) {
-    return numbers_of_row < CHUNK_WORK / KX_F32_LANES ? kx_round_up(CHUNK_WORK / (numbers_of_row + 1), KX_F32_LANES) : KX_F32_LANES;
+    if (numbers_of_row >= CHUNK_WORK / KX_F32_LANES) return KX_F32_LANES;
+    return kx_round_up(CHUNK_WORK / (numbers_of_row + 1), KX_F32_LANES);
 }
 
 #define KX_REAL float
@@ -162,8 +167,8 @@ static kx_status_t KX_TYPED(sketch_rows)(kx_task_t *task, void *arg, int64_t beg
 }
 
 /* Adds columns whose non-zeros are alone in them. */
-static KX_ALWAYS_INLINE void KX_TYPED(add_single)(const int32_t *targets, const KX_VECTOR *v, int count, KX_REAL (*units)[KX_LANES],
-                                                  KX_REAL *sums) {
+static KX_ALWAYS_INLINE void KX_TYPED(add_single)(const int32_t *targets, const KX_VECTOR *v, int count,
+                                                  KX_REAL (*units)[KX_LANES], KX_REAL *sums) {
     for (int k = 0; k < count; k++) {
         const int32_t t = targets[k], is_minus = t >> 31;
         KX_REAL *sum = sums + (int64_t)(t ^ is_minus) * KX_LANES;
@@ -172,7 +177,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(add_single)(const int32_t *targets, const 
 }
 
 /* Adds a panel's columns. */
-static KX_NEVER_INLINE void KX_TYPED(add_groups)(const kx_sketch_plan_t *plan, int64_t panel, const KX_REAL *vectors, KX_REAL *sums) {
+static KX_NEVER_INLINE void KX_TYPED(add_groups)(const kx_sketch_plan_t *plan, int64_t panel, const KX_REAL *vectors,
+                                                 KX_REAL *sums) {
     const kx_sketch_group_t *last = plan->groups + plan->panel_groups[panel + 1];
     for (const kx_sketch_group_t *group = plan->groups + plan->panel_groups[panel]; group < last; group++) {
         const int32_t *columns = plan->columns + group->begin;
@@ -181,7 +187,8 @@ static KX_NEVER_INLINE void KX_TYPED(add_groups)(const kx_sketch_plan_t *plan, i
         KX_VECTOR v[FAN];
         for (int k = 0; k < FAN; k++) v[k] = V(load)(sums + (int64_t)group->components[k] * KX_LANES);
         for (int64_t step = 0; step < steps; step++, columns += FAN, values += FAN)
-            for (int k = 0; k < FAN; k++) v[k] = V(fma)(V(load)(vectors + (int64_t)columns[k] * KX_LANES), V(set)(values[k]), v[k]);
+            for (int k = 0; k < FAN; k++)
+                v[k] = V(fma)(V(load)(vectors + (int64_t)columns[k] * KX_LANES), V(set)(values[k]), v[k]);
         for (int k = 0; k < FAN; k++) V(store)(sums + (int64_t)group->components[k] * KX_LANES, v[k]);
     }
 }
@@ -242,8 +249,8 @@ static kx_status_t KX_TYPED(sketch_blocks)(kx_task_t *task, void *arg, int64_t b
 }
 
 /* The groups of all panels, into the plan's arrays or, where these are NULL, only their numbers. */
-static void KX_TYPED(make_groups)(const kx_projection_signs_t *signs, int64_t *counts, int64_t *places, int32_t *order, kx_sketch_plan_t *plan,
-                                  int64_t *group_count, int64_t *length) {
+static void KX_TYPED(make_groups)(const kx_projection_signs_t *signs, int64_t *counts, int64_t *places, int32_t *order,
+                                  kx_sketch_plan_t *plan, int64_t *group_count, int64_t *length) {
     *group_count = *length = 0;
     for (int64_t first = 0; first < signs->d; first += PANEL) {
         const int64_t end = signs->d - first < PANEL ? signs->d : first + PANEL;
@@ -282,7 +289,8 @@ static void KX_TYPED(make_groups)(const kx_projection_signs_t *signs, int64_t *c
 }
 
 /* *block is to be released by the caller. */
-static kx_status_t KX_TYPED(make_plan)(const kx_ctx_t *ctx, const kx_projection_signs_t *signs, kx_sketch_plan_t *plan, void **block) {
+static kx_status_t KX_TYPED(make_plan)(const kx_ctx_t *ctx, const kx_projection_signs_t *signs, kx_sketch_plan_t *plan,
+                                       void **block) {
     kx_layout_t layout = {0, 0};
     const size_t counts_at = kx_layout_add(&layout, signs->n_components, sizeof(int64_t));
     const size_t places_at = kx_layout_add(&layout, signs->n_components, sizeof(int64_t));
@@ -330,7 +338,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_sketch)) KX_SKETCH_PARAMETERS(KX_RE
         if (planned != KX_OK) return planned;
         job.plan = &plan;
     }
-    const int64_t chunks = (rows - 1) / grain + 1, workers = !ctx || ctx->workers < 1 ? 1 : ctx->workers < chunks ? ctx->workers : chunks;
+    const int64_t chunks = (rows - 1) / grain + 1, wanted = ctx && ctx->workers > 1 ? ctx->workers : 1;
+    const int64_t workers = wanted < chunks ? wanted : chunks;
     job.accumulator_bytes = (size_t)kx_round_up((signs->n_components + 1) * vector_bytes, 64);
     job.scratch_bytes = job.accumulator_bytes + (size_t)kx_round_up((job.plan ? panel + 1 : 0) * vector_bytes, 64);
     job.scratch = kx_allocate(ctx, (size_t)workers * job.scratch_bytes);
@@ -349,9 +358,11 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_sketch_csr)) KX_SKETCH_CSR_PARAMETE
         if (row_starts[i + 1] < row_starts[i]) return KX_E_ARGUMENT;
     if (row_starts[rows] > 0 && (!indices || !data)) return KX_E_ARGUMENT;
     kx_sketch_job_t job = {signs, data, row_starts, indices, rows, 0, y_stride, scale, y, NULL, 0, 0, NULL};
-    const int64_t entries = (row_starts[rows] - row_starts[0]) / rows, a_column = signs->d ? signs->column_starts[signs->d] / signs->d : 0;
+    const int64_t entries = (row_starts[rows] - row_starts[0]) / rows;
+    const int64_t a_column = signs->d ? signs->column_starts[signs->d] / signs->d : 0;
     const double numbers = (double)entries * (double)(1 + a_column) + (double)signs->n_components;
-    return kx_parallel_for(ctx, rows, rows_of_chunk(numbers < CHUNK_WORK ? (int64_t)numbers : CHUNK_WORK), KX_TYPED(sketch_rows), &job);
+    const int64_t grain = rows_of_chunk(numbers < CHUNK_WORK ? (int64_t)numbers : CHUNK_WORK);
+    return kx_parallel_for(ctx, rows, grain, KX_TYPED(sketch_rows), &job);
 }
 #undef V
 #endif

@@ -1,5 +1,5 @@
-/* Philox 4x64-10 (Salmon, Moraes, Dror, Shaw 2011, doi 10.1145/2063384.2063405): four random words of a counter and a key, in any order and on
-   any thread. */
+/* Philox 4x64-10 (Salmon, Moraes, Dror, Shaw 2011, doi 10.1145/2063384.2063405): four random words of a counter and a key, in any
+   order and on any thread. */
 #ifndef KX_PHILOX_H
 #define KX_PHILOX_H
 

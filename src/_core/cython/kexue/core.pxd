@@ -1004,6 +1004,12 @@ cdef extern from "kexue/kx_projection.h" nogil:
     kx_status_t kx_projection_rademacher_csr_f64(
         const kx_ctx_t *ctx, const uint64_t *key, const int64_t *row_starts, const int64_t *indices, const double *data,
         int64_t rows, int64_t d, int64_t n_components, double scale, double *y, ptrdiff_t y_stride)
+    kx_status_t kx_projection_rademacher_adjoint_f32(
+        const kx_ctx_t *ctx, const uint64_t *key, const float *y, int64_t rows, int64_t n_components, ptrdiff_t y_stride,
+        int64_t d, double scale, float *z, ptrdiff_t z_stride)
+    kx_status_t kx_projection_rademacher_adjoint_f64(
+        const kx_ctx_t *ctx, const uint64_t *key, const double *y, int64_t rows, int64_t n_components, ptrdiff_t y_stride,
+        int64_t d, double scale, double *z, ptrdiff_t z_stride)
     kx_status_t kx_projection_rademacher_matrix_f32(
         const kx_ctx_t *ctx, const uint64_t *key, int64_t n_components, int64_t first_column, int64_t d, double scale,
         float *matrix, ptrdiff_t row_stride)
