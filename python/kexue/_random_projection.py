@@ -26,7 +26,7 @@ KINDS = ("gaussian", "rademacher", "sparse", "srht", "countsketch", "osnap")
 _SIGNED_SPARSE = ("sparse", "countsketch", "osnap")
 _DENSITIES = {"achlioptas": 1 / 3, "li": None}
 _STREAM = 256  # columns that share a stream of normal numbers: any block of them can be drawn without the ones before
-_BLOCK = 1 << 21  # entries of a dense matrix that are there at once
+_BLOCK = 1 << 21  # entries of a matrix that are there at once
 _KEPT = 1 << 22  # entries of a Gaussian matrix that is kept between calls: drawing takes longer than using it once
 _CONVERTED = 1 << 22  # entries of X that are there in another dtype or order at once
 _PIECE = 1 << 31  # multiplications between two looks at interrupts
@@ -354,6 +354,8 @@ class RandomProjectionMap:
         result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
         if self.kind == "srht":
             _projection.srht_adjoint(Y, self.n_features, *self._hadamard, self._scale, result, workers)
+        elif self.kind == "rademacher":
+            _projection.rademacher_adjoint(Y, self._words_key, self._scale, result, workers)
         else:
             for columns, block in self._transposed_blocks(Y.dtype):
                 step = max(256, _PIECE // block.size)
@@ -367,19 +369,19 @@ class RandomProjectionMap:
         if self.kind in _SIGNED_SPARSE:
             P = self.matrix()
             gram = (P @ P.T).toarray()
-        elif self.kind == "srht":
-            if d == _padded(d):
-                return np.eye(n) * (n / d)
-            gram = np.empty((n, n))
-            step = max(1, _BLOCK // d)
-            for start in range(0, n, step):
-                block = self._back(np.eye(min(step, n - start), n, start), 1)
-                self._kernel(block, gram[start : start + step], 1)
-            gram = (gram + gram.T) / 2
-        else:
+        elif self.kind == "gaussian":
             gram = np.zeros((n, n))
             for _, block in self._transposed_blocks(np.dtype(np.float64)):
                 gram += block.T @ block
+        elif self.kind == "srht" and d == _padded(d):
+            return np.eye(n) * (n / d)
+        else:
+            gram = np.empty((n, n))
+            step = max(1, _BLOCK // d)
+            for start in range(0, n, step):
+                rows = self._back(np.eye(min(step, n - start), n, start), 1)
+                self._kernel(rows, gram[start : start + step], 1)
+            gram = (gram + gram.T) / 2
         return pinvh(gram)
 
     # ---- what the key stands for ----
@@ -403,9 +405,9 @@ class RandomProjectionMap:
         return _projection.philox_words(self._words_key, first, count)
 
     def _transposed_blocks(self, dtype: np.dtype, used: np.ndarray | None = None) -> Iterator[tuple[slice, np.ndarray]]:
-        """Blocks of columns of a dense matrix, as rows; those of streams that are not `used` are left out."""
+        """Blocks of columns of a Gaussian matrix, as rows; those of streams that are not `used` are left out."""
         n, d = self.n_components, self.n_features
-        if n * d <= _KEPT and self.kind == "gaussian":
+        if n * d <= _KEPT:
             if dtype not in self._kept:
                 self._kept[dtype] = self._transposed(0, d, dtype)
             yield slice(0, d), self._kept[dtype]
@@ -419,15 +421,6 @@ class RandomProjectionMap:
     def _transposed(self, start: int, stop: int, dtype: np.dtype) -> np.ndarray:
         n = self.n_components
         result = np.empty((stop - start, n), dtype=dtype)
-        if self.kind == "rademacher":
-            # 256 components share a counter of Philox: kx_projection.h has the layout.
-            for group in range(0, n, 256):
-                drawn = np.random.Philox(key=self._words_key, counter=[start, group // 256, 0, 0])
-                words = drawn.random_raw(4 * (stop - start)).astype("<u8", copy=False).reshape(-1, 4)
-                count = min(256, n - group)
-                bits = np.unpackbits(words.view(np.uint8), axis=1, count=count, bitorder="little")
-                result[:, group : group + count] = (1 - 2 * bits.astype(np.int8)) * self._scale
-            return result
         for first in range(start, stop, _STREAM):
             generator = np.random.Generator(np.random.Philox(key=self._words_key, counter=[0, first // _STREAM, 0, 0]))
             stream = result[first - start : first - start + _STREAM]
