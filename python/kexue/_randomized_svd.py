@@ -593,6 +593,9 @@ def _blocks_needed(values: np.ndarray, k: int, kept: int, norm: float) -> int:
     ratio = float(values[k - 1]) / last
     if not ratio > 1:
         return _N_ITER + 1
+    # Where most of the oversampling is as large as what is wanted, there is little room for the start to be a bad one.
+    room = kept - int(np.count_nonzero(values[:kept] > last * math.sqrt(ratio)))
+    damping *= max((kept - k) / (2 * room), 1.0) ** 2
     return max(math.ceil(min(math.acosh(damping) / (2 * math.acosh(ratio)), _N_ITER + 1)), 1)
 
 

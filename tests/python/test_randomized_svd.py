@@ -103,6 +103,15 @@ def test_noise(shape, seed):
     assert np.all(np.array(errors(A, result)) <= 1.05 * np.array(best_errors(A, 10)))
 
 
+@pytest.mark.parametrize("copies", range(20, 32))
+def test_a_gap_within_or_beyond_the_oversampling(copies):
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        A = with_spectrum(rng, 300, 150, np.where(np.arange(150) < copies, 1.0, 0.3))
+        result = randomized_svd(A, 20, rng=rng)
+        assert np.all(np.array(errors(A, result)) <= 1.05 * np.array(best_errors(A, 20)))
+
+
 def test_converged_values_have_all_digits(rng):
     singular = np.concatenate((np.geomspace(1, 1e-3, 10), np.full(140, 1e-6)))
     A = with_spectrum(rng, 300, 150, singular)
