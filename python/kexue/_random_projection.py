@@ -352,7 +352,9 @@ class RandomProjectionMap:
         if self.kind in _SIGNED_SPARSE:
             return np.ascontiguousarray((self.matrix(Y.dtype).T @ Y.T).T)
         result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
-        if self.kind == "srht":
+        if self.kind == "rademacher":
+            _projection.rademacher_adjoint(Y, self._words_key, self._scale, result, workers)
+        elif self.kind == "srht":
             _projection.srht_adjoint(Y, self.n_features, *self._hadamard, self._scale, result, workers)
         elif self.kind == "rademacher":
             _projection.rademacher_adjoint(Y, self._words_key, self._scale, result, workers)

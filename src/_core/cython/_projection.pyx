@@ -39,10 +39,6 @@ import numpy as np
 cnp.import_array()
 
 
-# Of a matrix that is a function of key and place: any index is good.
-cdef int64_t MOST_COLUMNS = <int64_t>1 << 62
-
-
 cdef inline bint is_narrow(cnp.ndarray array) noexcept:
     return cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT
 
