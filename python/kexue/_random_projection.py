@@ -356,8 +356,6 @@ class RandomProjectionMap:
             _projection.rademacher_adjoint(Y, self._words_key, self._scale, result, workers)
         elif self.kind == "srht":
             _projection.srht_adjoint(Y, self.n_features, *self._hadamard, self._scale, result, workers)
-        elif self.kind == "rademacher":
-            _projection.rademacher_adjoint(Y, self._words_key, self._scale, result, workers)
         else:
             for columns, block in self._transposed_blocks(Y.dtype):
                 step = max(256, _PIECE // block.size)
