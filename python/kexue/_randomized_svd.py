@@ -173,8 +173,8 @@ def randomized_svd(
 
     How good the subspace is depends on the spectrum. On spectra that decay as a power, exponentially, or not at all,
     the errors are at most 1.05 times the least possible ones, and mostly 1.001 times. Of A in float64, S are the
-    singular values of A in that subspace to 1e-14 S[0], and the passes in float32 put the subspace off by so little that
-    values lose 1e-10 of themselves; U and Vh are orthonormal to 1e-14 (float32: 1e-6). Singular values below some
+    singular values of A in that subspace to 1e-14 S[0], and the passes in float32 put the subspace off by so little
+    that values lose 1e-10 of themselves; U and Vh are orthonormal to 1e-14 (float32: 1e-6). Singular values below some
     1e-14 S[0], or 1e-6 S[0] for A in float32, are rounding.
 
     References
