@@ -403,6 +403,9 @@ static void T(test_statuses)(void) {
     CHECK(T(kx_projection_sketch)(NULL, &signs, NULL, ROWS, 0, 1, y.first, y.stride) == KX_E_ARGUMENT, "no x");
     CHECK(T(kx_projection_sketch)(NULL, &signs, x.first, ROWS, x.stride, 1, NULL, 0) == KX_E_ARGUMENT, "no y");
     CHECK(T(kx_projection_sketch)(NULL, &signs, NULL, 0, 0, 1, NULL, 0) == KX_OK, "no rows");
+    bad = signs, bad.d = 0;
+    y.first[0] = 7;
+    CHECK(T(kx_projection_sketch)(NULL, &bad, NULL, ROWS, -8, 1, y.first, y.stride) == KX_OK && y.first[0] == 0, "no columns");
 
 #define CSR(which, r, c)                                                                                                      \
     (which ? T(kx_projection_rademacher_csr)(NULL, KEY, r, c, s.data, ROWS, D, N, 1, y.first, y.stride)                        \
