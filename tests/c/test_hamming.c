@@ -1,4 +1,6 @@
 /* Packed signs, distances and nearest codes against one bit at a time. */
+#include <fenv.h>
+
 #include "check.h"
 
 #include "kexue/kexue.h"
@@ -99,8 +101,10 @@ static void test_pack(void) {
             uint64_t codes[2][ROWS * 5];
             memset(codes, 0xaa, sizeof codes);
             const ptrdiff_t s = (ptrdiff_t)step;
+            feclearexcept(FE_ALL_EXCEPT);
             kx_hamming_pack_f32(narrow, ROWS, columns, MOST * s * 4, s * 4, codes[0], 5 * 8);
             kx_hamming_pack_f64(wide, ROWS, columns, MOST * s * 8, s * 8, codes[1], 5 * 8);
+            CHECK(!fetestexcept(FE_ALL_EXCEPT), "%d columns, step %d: flags", (int)columns, step);
             int good = 1;
             for (int64_t r = 0; r < ROWS; r++)
                 for (int64_t i = 0; i < 5 * 64; i++) {

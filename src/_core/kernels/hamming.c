@@ -27,6 +27,8 @@ KX_DISPATCH(kx_hamming_neighbors, KX_NEIGHBORS_PARAMETERS,
             (ctx, queries, query_count, codes, code_count, words, k, distances, indices))
 
 #ifndef KX_DISPATCH_PASS
+#include <math.h>
+
 #include "isa/popcount.h"
 #include "runtime/memory.h"
 
@@ -273,14 +275,20 @@ kx_status_t KX_KERNEL(kx_hamming_neighbors) KX_NEIGHBORS_PARAMETERS {
     return status;
 }
 
-static int has_plus_f32(float a) { return !(a < 0); }
-static int has_plus_f64(double a) { return !(a < 0); }
+/* isless: a < 0 raises the invalid flag for a NaN, and so do the plain vectors' comparisons. */
+#if KX_SIMD_AVX512 || KX_SIMD_AVX2
+enum { HAS_QUIET_LESS = 1 };
+#else
+enum { HAS_QUIET_LESS = 0 };
+#endif
+static int has_plus_f32(float a) { return !isless(a, 0.0f); }
+static int has_plus_f64(double a) { return !isless(a, 0.0); }
 
 #define KX_PACK(real, suffix, VECTOR, LANES)                                                                                    \
     static uint64_t pack_word_##suffix(const char *x, int64_t count, ptrdiff_t stride) {                                        \
         uint64_t word = 0;                                                                                                      \
         int64_t i = 0;                                                                                                          \
-        if (stride == (ptrdiff_t)sizeof(real)) {                                                                                \
+        if (HAS_QUIET_LESS && stride == (ptrdiff_t)sizeof(real)) {                                                              \
             const VECTOR zero = VECTOR##_set(0);                                                                                \
             for (; i + LANES <= count; i += LANES) {                                                                            \
                 const VECTOR values = VECTOR##_load((const real *)(const void *)(x + i * stride));                              \
