@@ -133,6 +133,32 @@ static void check_transforms(void) {
                 }
 }
 
+/* A row has one transform, to the bit, wherever its numbers are and whatever is beside it. */
+static void check_layouts_agree(void) {
+    static double values[MOST], plain[MOST];
+    for (int narrow = 0; narrow < 2; narrow++)
+        for (int64_t n = 1; n <= 2048; n *= 2)
+            for (int in = 0; in < LAYOUTS; in++)
+                for (int out = 0; out < LAYOUTS; out++) {
+                    const int64_t rows = n > 256 ? 7 : 23; /* of vectors in columns, some are left over */
+                    const size_t item = narrow ? sizeof(float) : sizeof(double);
+                    const int orthonormal = (int)(check_random() % 2);
+                    placed x = place(&layouts[in], rows, n, item), y = place(&layouts[out], rows, n, item), one = {values, (char *)values, 0, (ptrdiff_t)item};
+                    placed result = {plain, (char *)plain, 0, (ptrdiff_t)item};
+                    for (int64_t i = 0; i < rows * n; i++) set(&x, i / n, i % n, narrow, check_uniform(-1, 1));
+                    call(&x, &y, rows, n, narrow, orthonormal);
+                    int64_t differ = 0;
+                    for (int64_t i = 0; i < rows; i++) {
+                        for (int64_t j = 0; j < n; j++) set(&one, 0, j, narrow, get(&x, i, j, narrow));
+                        call(&one, &result, 1, n, narrow, orthonormal);
+                        for (int64_t j = 0; j < n; j++) differ += get(&y, i, j, narrow) != get(&result, 0, j, narrow);
+                    }
+                    CHECK(differ == 0, "%s to %s, n %d, narrow %d: %d differ", layouts[in].name, layouts[out].name, (int)n, narrow, (int)differ);
+                    free(x.block);
+                    free(y.block);
+                }
+}
+
 /* Integers have exact transforms, and broadcast rows are read once each. */
 static void check_exact(void) {
     static float x[MOST], y[3 * MOST], z[MOST];
@@ -336,6 +362,7 @@ int main(void) {
     static const int64_t sampled[] = {1, 3, 16, 37, 64, 256, 700};
     check_reference();
     check_transforms();
+    check_layouts_agree();
     check_exact();
     check_special_values();
     for (size_t i = 0; i < sizeof dimensions / sizeof dimensions[0]; i++)
