@@ -30,6 +30,7 @@ _BLOCK = 1 << 21  # entries of a matrix that are there at once
 _KEPT = 1 << 22  # entries of a Gaussian matrix that is kept between calls: drawing takes longer than using it once
 _CONVERTED = 1 << 22  # entries of X that are there in another dtype or order at once
 _PIECE = 1 << 31  # multiplications between two looks at interrupts
+_SPARSE_PIECE = 1 << 26  # the same of SciPy's sparse products
 _DRAWN = 1 << 21
 
 
@@ -252,14 +253,21 @@ class RandomProjectionMap:
                 target += np.matmul(part, block, out=product)
 
     def _multiply_sparse(self, X: Any, out: np.ndarray) -> None:
+        pieces = list(_pieces_of_csr(X, _SPARSE_PIECE // self.n_components))
         if self.n_components * self.n_features <= _KEPT:
-            out[...] = X @ next(self._transposed_blocks(out.dtype))[1]
+            block = next(self._transposed_blocks(out.dtype))[1]
+            for rows in pieces:
+                out[rows] = X[rows] @ block
             return
         out[...] = 0
-        X = X.tocsc()
-        used = np.diff(X.indptr[np.r_[0 : self.n_features : _STREAM, self.n_features]]) > 0
+        by_columns = [X[rows].tocsc() for rows in pieces]
+        streams = np.r_[0 : self.n_features : _STREAM, self.n_features]
+        used = np.zeros(len(streams) - 1, dtype=bool)
+        for piece in by_columns:
+            used |= np.diff(piece.indptr[streams]) > 0
         for columns, block in self._transposed_blocks(out.dtype, used):
-            out += X[:, columns] @ block
+            for rows, piece in zip(pieces, by_columns, strict=True):
+                out[rows] += piece[:, columns] @ block
 
     # ---- backwards ----
 
@@ -350,7 +358,12 @@ class RandomProjectionMap:
 
     def _back(self, Y: np.ndarray, workers: int) -> np.ndarray:
         if self.kind in _SIGNED_SPARSE:
-            return np.ascontiguousarray((self.matrix(Y.dtype).T @ Y.T).T)
+            matrix = self.matrix(Y.dtype).T
+            result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
+            step = max(16, _SPARSE_PIECE // (matrix.nnz + self.n_features))
+            for start in range(0, len(Y), step):
+                result[start : start + step] = (matrix @ Y[start : start + step].T).T
+            return result
         result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
         if self.kind == "srht":
             _projection.srht_adjoint(Y, self.n_features, *self._hadamard, self._scale, result, workers)
@@ -682,6 +695,16 @@ def _target(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | N
 def _share_memory(out: np.ndarray, X: Any) -> bool:
     values = getattr(X, "data", None) if issparse(X) else X
     return isinstance(values, np.ndarray) and np.may_share_memory(out, values)
+
+
+def _pieces_of_csr(X: Any, entries: int) -> Iterator[slice]:
+    """Rows of about as many entries, and rows, as wanted, or one row."""
+    start = 0
+    while start < X.shape[0]:
+        stop = int(np.searchsorted(X.indptr, int(X.indptr[start]) + entries, side="right")) - 1
+        stop = max(start + 1, min(stop, start + max(1, entries), X.shape[0]))
+        yield slice(start, stop)
+        start = stop
 
 
 def _row_blocks(X: np.ndarray, dtype: np.dtype) -> Iterator[tuple[slice, np.ndarray]]:

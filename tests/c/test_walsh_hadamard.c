@@ -137,7 +137,7 @@ static void check_transforms(void) {
 static void check_layouts_agree(void) {
     static double values[MOST], plain[MOST];
     for (int narrow = 0; narrow < 2; narrow++)
-        for (int64_t n = 1; n <= 2048; n *= 2)
+        for (int64_t n = 1; n <= 4096; n *= 2)
             for (int in = 0; in < LAYOUTS; in++)
                 for (int out = 0; out < LAYOUTS; out++) {
                     const int64_t rows = n > 256 ? 7 : 23; /* of vectors in columns, some are left over */

@@ -22,7 +22,7 @@ enum { RADIX_STAGES = 4 }; /* 16 of 32 registers */
 #else
 enum { RADIX_STAGES = 3 };
 #endif
-enum { RADIX = 1 << RADIX_STAGES, LANES_COST = 4 };
+enum { RADIX = 1 << RADIX_STAGES, LANES_COST = 4, BUFFERED = 2048 /* numbers of a row that is gathered on the stack */ };
 typedef uint8_t kx_f64m_integer;
 typedef uint16_t kx_f32m_integer;
 
@@ -330,6 +330,13 @@ static kx_status_t KX_TYPED(rows)(const KX_REAL *x, int64_t rows, int64_t n, ptr
         char *result = to + i * out_row_stride;
         if (x_stride == item && out_stride == item) {
             KX_KERNEL(KX_TYPED(kx_walsh_hadamard_row))((const KX_REAL *)row, (KX_REAL *)result, n, NULL, scale);
+            continue;
+        }
+        if (n <= BUFFERED && out_stride != item) {
+            KX_REAL buffer[BUFFERED];
+            for (int64_t j = 0; j < n; j++) buffer[j] = KX_TYPED(read)(row + j * x_stride);
+            KX_KERNEL(KX_TYPED(kx_walsh_hadamard_row))(buffer, buffer, n, NULL, scale);
+            for (int64_t j = 0; j < n; j++) memcpy(result + j * out_stride, buffer + j, sizeof(KX_REAL));
             continue;
         }
         for (int64_t j = 0; j < n; j++) memmove(result + j * out_stride, row + j * x_stride, sizeof(KX_REAL));
