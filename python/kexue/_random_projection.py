@@ -259,8 +259,9 @@ class RandomProjectionMap:
             for rows in pieces:
                 out[rows] = X[rows] @ block
             return
-        out[...] = 0
         by_columns = [X[rows].tocsc() for rows in pieces]
+        for rows in pieces:
+            out[rows] = 0
         streams = np.r_[0 : self.n_features : _STREAM, self.n_features]
         used = np.zeros(len(streams) - 1, dtype=bool)
         for piece in by_columns:
@@ -365,10 +366,10 @@ class RandomProjectionMap:
                 result[start : start + step] = (matrix @ Y[start : start + step].T).T
             return result
         result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
-        if self.kind == "srht":
-            _projection.srht_adjoint(Y, self.n_features, *self._hadamard, self._scale, result, workers)
-        elif self.kind == "rademacher":
+        if self.kind == "rademacher":
             _projection.rademacher_adjoint(Y, self._words_key, self._scale, result, workers)
+        elif self.kind == "srht":
+            _projection.srht_adjoint(Y, self.n_features, *self._hadamard, self._scale, result, workers)
         else:
             for columns, block in self._transposed_blocks(Y.dtype):
                 step = max(256, _PIECE // block.size)
