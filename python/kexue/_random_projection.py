@@ -30,7 +30,7 @@ _BLOCK = 1 << 21  # entries of a matrix that are there at once
 _KEPT = 1 << 22  # entries of a Gaussian matrix that is kept between calls: drawing takes longer than using it once
 _CONVERTED = 1 << 22  # entries of X that are there in another dtype or order at once
 _PIECE = 1 << 31  # multiplications between two looks at interrupts
-_SPARSE_PIECE = 1 << 26  # the same of SciPy's sparse products
+_SPARSE_PIECE = 1 << 27  # the same of SciPy's sparse products
 _DRAWN = 1 << 21
 
 
@@ -253,21 +253,21 @@ class RandomProjectionMap:
                 target += np.matmul(part, block, out=product)
 
     def _multiply_sparse(self, X: Any, out: np.ndarray) -> None:
-        pieces = list(_pieces_of_csr(X, _SPARSE_PIECE // self.n_components))
+        pieces = _pieces_of_csr(X, _SPARSE_PIECE // self.n_components)
         if self.n_components * self.n_features <= _KEPT:
             block = next(self._transposed_blocks(out.dtype))[1]
-            for rows in pieces:
-                out[rows] = X[rows] @ block
+            for rows, piece in pieces:
+                out[rows] = piece @ block
             return
-        by_columns = [X[rows].tocsc() for rows in pieces]
-        for rows in pieces:
-            out[rows] = 0
+        by_columns = []
         streams = np.r_[0 : self.n_features : _STREAM, self.n_features]
         used = np.zeros(len(streams) - 1, dtype=bool)
-        for piece in by_columns:
-            used |= np.diff(piece.indptr[streams]) > 0
+        for rows, piece in pieces:
+            out[rows] = 0
+            by_columns.append((rows, piece.tocsc()))
+            used |= np.diff(by_columns[-1][1].indptr[streams]) > 0
         for columns, block in self._transposed_blocks(out.dtype, used):
-            for rows, piece in zip(pieces, by_columns, strict=True):
+            for rows, piece in by_columns:
                 out[rows] += piece[:, columns] @ block
 
     # ---- backwards ----
@@ -698,13 +698,19 @@ def _share_memory(out: np.ndarray, X: Any) -> bool:
     return isinstance(values, np.ndarray) and np.may_share_memory(out, values)
 
 
-def _pieces_of_csr(X: Any, entries: int) -> Iterator[slice]:
-    """Rows of about as many entries, and rows, as wanted, or one row."""
-    start = 0
-    while start < X.shape[0]:
-        stop = int(np.searchsorted(X.indptr, int(X.indptr[start]) + entries, side="right")) - 1
-        stop = max(start + 1, min(stop, start + max(1, entries), X.shape[0]))
-        yield slice(start, stop)
+def _pieces_of_csr(X: Any, entries: int) -> Iterator[tuple[slice, Any]]:
+    """Rows that have about as many entries, and are about as many, as wanted; at least one."""
+    starts, start, count = X.indptr, 0, X.shape[0]
+    if count + int(starts[-1]) <= entries:
+        yield slice(0, count), X
+        return
+    while start < count:
+        first = int(starts[start])
+        stop = int(np.searchsorted(starts, first + entries, side="right")) - 1
+        stop = max(start + 1, min(stop, start + entries, count))
+        part = slice(first, int(starts[stop]))
+        rows = (X.data[part], X.indices[part], starts[start : stop + 1] - starts[start])
+        yield slice(start, stop), csr_array(rows, shape=(stop - start, X.shape[1]))
         start = stop
 
 

@@ -143,8 +143,8 @@ static void check_layouts_agree(void) {
                     const int64_t rows = n > 256 ? 7 : 23; /* of vectors in columns, some are left over */
                     const size_t item = narrow ? sizeof(float) : sizeof(double);
                     const int orthonormal = (int)(check_random() % 2);
-                    placed x = place(&layouts[in], rows, n, item), y = place(&layouts[out], rows, n, item), one = {values, (char *)values, 0, (ptrdiff_t)item};
-                    placed result = {plain, (char *)plain, 0, (ptrdiff_t)item};
+                    placed x = place(&layouts[in], rows, n, item), y = place(&layouts[out], rows, n, item);
+                    placed one = {values, (char *)values, 0, (ptrdiff_t)item}, result = {plain, (char *)plain, 0, (ptrdiff_t)item};
                     for (int64_t i = 0; i < rows * n; i++) set(&x, i / n, i % n, narrow, check_uniform(-1, 1));
                     call(&x, &y, rows, n, narrow, orthonormal);
                     int64_t differ = 0;

@@ -301,6 +301,20 @@ class TestSameProjectionEverywhere:
         np.testing.assert_allclose(project(2 * x - 3 * other), 2 * project(x) - 3 * project(other), atol=1e-10)
         np.testing.assert_allclose((project(x) * y).sum(1), (x * project.adjoint(y)).sum(1), atol=1e-9)
 
+    @pytest.mark.parametrize("d", [300, 90_000])  # the matrix of few columns is kept
+    @pytest.mark.parametrize("kind", ["gaussian", "osnap"])
+    def test_pieces_between_looks_at_interrupts(self, kind, d, monkeypatch, rng):
+        X = sparse.random_array((70, d), density=300 / d, format="csr", rng=rng)
+        X.data[X.indptr[5] : X.indptr[9]] = 0
+        X = sparse.vstack([X[:20], sparse.csr_array((30, d)), X[20:]], format="csr")
+        project = RandomProjectionMap.draw(d, 50, kind=kind, rng=0)
+        whole = project(X)
+        back = project.adjoint(whole)
+        for size in (1, 50 * 40, 50 * 5000):
+            monkeypatch.setattr("kexue._random_projection._SPARSE_PIECE", size)
+            np.testing.assert_array_equal(project(X), whole)
+            np.testing.assert_array_equal(project.adjoint(whole), back)
+
 
 class TestInverse:
     @KINDS
