@@ -30,6 +30,7 @@ _BLOCK = 1 << 21  # entries of a matrix that are there at once
 _KEPT = 1 << 22  # entries of a Gaussian matrix that is kept between calls: drawing takes longer than using it once
 _CONVERTED = 1 << 22  # entries of X that are there in another dtype or order at once
 _PIECE = 1 << 31  # multiplications between two looks at interrupts
+_SPARSE_PIECE = 1 << 27  # the same of SciPy's sparse products
 _DRAWN = 1 << 21
 
 
@@ -252,14 +253,22 @@ class RandomProjectionMap:
                 target += np.matmul(part, block, out=product)
 
     def _multiply_sparse(self, X: Any, out: np.ndarray) -> None:
+        pieces = _pieces_of_csr(X, _SPARSE_PIECE // self.n_components)
         if self.n_components * self.n_features <= _KEPT:
-            out[...] = X @ next(self._transposed_blocks(out.dtype))[1]
+            block = next(self._transposed_blocks(out.dtype))[1]
+            for rows, piece in pieces:
+                out[rows] = piece @ block
             return
-        out[...] = 0
-        X = X.tocsc()
-        used = np.diff(X.indptr[np.r_[0 : self.n_features : _STREAM, self.n_features]]) > 0
+        by_columns = []
+        streams = np.r_[0 : self.n_features : _STREAM, self.n_features]
+        used = np.zeros(len(streams) - 1, dtype=bool)
+        for rows, piece in pieces:
+            out[rows] = 0
+            by_columns.append((rows, piece.tocsc()))
+            used |= np.diff(by_columns[-1][1].indptr[streams]) > 0
         for columns, block in self._transposed_blocks(out.dtype, used):
-            out += X[:, columns] @ block
+            for rows, piece in by_columns:
+                out[rows] += piece[:, columns] @ block
 
     # ---- backwards ----
 
@@ -350,7 +359,12 @@ class RandomProjectionMap:
 
     def _back(self, Y: np.ndarray, workers: int) -> np.ndarray:
         if self.kind in _SIGNED_SPARSE:
-            return np.ascontiguousarray((self.matrix(Y.dtype).T @ Y.T).T)
+            matrix = self.matrix(Y.dtype).T
+            result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
+            step = max(16, _SPARSE_PIECE // (matrix.nnz + self.n_features))
+            for start in range(0, len(Y), step):
+                result[start : start + step] = (matrix @ Y[start : start + step].T).T
+            return result
         result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
         if self.kind == "rademacher":
             _projection.rademacher_adjoint(Y, self._words_key, self._scale, result, workers)
@@ -682,6 +696,22 @@ def _target(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | N
 def _share_memory(out: np.ndarray, X: Any) -> bool:
     values = getattr(X, "data", None) if issparse(X) else X
     return isinstance(values, np.ndarray) and np.may_share_memory(out, values)
+
+
+def _pieces_of_csr(X: Any, entries: int) -> Iterator[tuple[slice, Any]]:
+    """Rows that have about as many entries, and are about as many, as wanted; at least one."""
+    starts, start, count = X.indptr, 0, X.shape[0]
+    if count + int(starts[-1]) <= entries:
+        yield slice(0, count), X
+        return
+    while start < count:
+        first = int(starts[start])
+        stop = int(np.searchsorted(starts, first + entries, side="right")) - 1
+        stop = max(start + 1, min(stop, start + entries, count))
+        part = slice(first, int(starts[stop]))
+        rows = (X.data[part], X.indices[part], starts[start : stop + 1] - starts[start])
+        yield slice(start, stop), csr_array(rows, shape=(stop - start, X.shape[1]))
+        start = stop
 
 
 def _row_blocks(X: np.ndarray, dtype: np.dtype) -> Iterator[tuple[slice, np.ndarray]]:

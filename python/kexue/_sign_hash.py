@@ -298,8 +298,12 @@ class SignHash:
         threads = min(count_workers(workers), len(begins))
         if threads > 1:
             with ThreadPoolExecutor(threads) as pool:
-                for done in [pool.submit(transform, begin) for begin in begins]:
-                    done.result()
+                try:
+                    for done in [pool.submit(transform, begin) for begin in begins]:
+                        done.result()
+                except BaseException:  # Ctrl-C: leaving the pool waits for all that was submitted
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         else:
             for begin in begins:
                 transform(begin)

@@ -1,7 +1,10 @@
 /* Packed signs, distances and nearest codes against one bit at a time. */
+#include <fenv.h>
+
 #include "check.h"
 
 #include "kexue/kexue.h"
+#include "runtime/memory.h"
 
 static uint64_t *random_codes(int64_t count, int64_t words, uint64_t mask) {
     uint64_t *codes = malloc((size_t)(count * words) * sizeof *codes + 8);
@@ -99,8 +102,10 @@ static void test_pack(void) {
             uint64_t codes[2][ROWS * 5];
             memset(codes, 0xaa, sizeof codes);
             const ptrdiff_t s = (ptrdiff_t)step;
+            feclearexcept(FE_ALL_EXCEPT);
             kx_hamming_pack_f32(narrow, ROWS, columns, MOST * s * 4, s * 4, codes[0], 5 * 8);
             kx_hamming_pack_f64(wide, ROWS, columns, MOST * s * 8, s * 8, codes[1], 5 * 8);
+            CHECK(!fetestexcept(FE_ALL_EXCEPT), "%d columns, step %d: flags", (int)columns, step);
             int good = 1;
             for (int64_t r = 0; r < ROWS; r++)
                 for (int64_t i = 0; i < 5 * 64; i++) {
@@ -141,6 +146,15 @@ static void *refuse(void *state, size_t bytes) {
 }
 static void leave(void *state, void *block) { (void)state, (void)block; }
 
+static void *count_bytes(void *state, size_t bytes) {
+    *(size_t *)state += bytes;
+    return kx_allocate(NULL, bytes);
+}
+static void release_counted(void *state, void *block) {
+    (void)state;
+    kx_release(NULL, block);
+}
+
 static void test_context(void) {
     enum { N = 2000, WORDS = 3000 }; /* all pairs take far longer than the 50 ms after which one is asked */
     uint64_t *codes = random_codes(N, WORDS, UINT64_MAX);
@@ -160,6 +174,17 @@ static void test_context(void) {
     ctx.allocator.release = leave;
     CHECK(kx_hamming_neighbors(&ctx, codes, 1, codes, N, WORDS, 10, distances, indices) == KX_E_MEMORY, "no memory");
     CHECK(kx_hamming_distances(&ctx, codes, 1, codes, N, WORDS, distances) == KX_E_MEMORY, "no memory");
+    size_t bytes[2] = {0, 0}; /* of 64 and of 1024 workers */
+    kx_ctx_init(&ctx);
+    ctx.allocator.allocate = count_bytes;
+    ctx.allocator.release = release_counted;
+    for (int i = 0; i < 2; i++) {
+        ctx.workers = i ? 1024 : 64;
+        ctx.allocator.state = &bytes[i];
+        CHECK(kx_hamming_neighbors(&ctx, codes, 1, codes, N, WORDS, 10, distances, indices) == KX_OK, "a few tasks");
+        CHECK(kx_hamming_distances(&ctx, codes, 1, codes, N, WORDS, distances) == KX_OK, "a few tasks");
+    }
+    CHECK(bytes[0] == bytes[1], "memory of workers that have nothing to do: %d bytes, %d", (int)bytes[0], (int)bytes[1]);
     free(codes), free(distances), free(indices);
 }
 

@@ -403,6 +403,9 @@ static void T(test_statuses)(void) {
     CHECK(T(kx_projection_sketch)(NULL, &signs, NULL, ROWS, 0, 1, y.first, y.stride) == KX_E_ARGUMENT, "no x");
     CHECK(T(kx_projection_sketch)(NULL, &signs, x.first, ROWS, x.stride, 1, NULL, 0) == KX_E_ARGUMENT, "no y");
     CHECK(T(kx_projection_sketch)(NULL, &signs, NULL, 0, 0, 1, NULL, 0) == KX_OK, "no rows");
+    bad = signs, bad.d = 0;
+    y.first[0] = 7;
+    CHECK(T(kx_projection_sketch)(NULL, &bad, NULL, ROWS, -8, 1, y.first, y.stride) == KX_OK && y.first[0] == 0, "no columns");
 
 #define CSR(which, r, c)                                                                                                      \
     (which ? T(kx_projection_rademacher_csr)(NULL, KEY, r, c, s.data, ROWS, D, N, 1, y.first, y.stride)                        \
@@ -479,6 +482,19 @@ static void T(test_cancelling)(void) {
     }
     free(x.memory);
     free_signs(&signs);
+
+    /* a second or more of one row, panel after panel of it, each of which takes some 10 ms */
+    enum { WIDE = 1 << 14, MANY = 1 << 16 };
+    T(table) row = T(make_table)(1, WIDE, 0, 0), result = T(make_table)(1, MANY, 0, 0);
+    watch w = {-1, 0, 0, 0};
+    kx_ctx_t ctx = with_workers(1);
+    ctx.allocator = (kx_allocator_t){watching_allocate, watching_release, &w};
+    ctx.cancel = cancel_at_once;
+    ctx.cancel_state = &w;
+    const kx_status_t status = T(kx_projection_rademacher)(&ctx, KEY, row.first, 1, WIDE, 0, MANY, 1, result.first, 0);
+    CHECK(status == KX_E_CANCELLED && w.cancels == 1 && w.live == 0, "one row: status %d", (int)status);
+    free(row.memory);
+    free(result.memory);
 }
 
 static void T(test_precision)(void) {

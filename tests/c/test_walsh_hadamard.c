@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "kexue/kexue.h"
+#include "runtime/memory.h"
 
 enum { MOST = 1 << 14 };
 
@@ -129,6 +130,32 @@ static void check_transforms(void) {
                     int64_t count = rows[check_random() % 6];
                     if (count * n > 4 * MOST) count = 1 + (int64_t)(check_random() % 3);
                     check_transform(count, n, &layouts[in], &layouts[out], in == out && check_random() % 2, narrow, (int)(check_random() % 2));
+                }
+}
+
+/* A row has one transform, to the bit, wherever its numbers are and whatever is beside it. */
+static void check_layouts_agree(void) {
+    static double values[MOST], plain[MOST];
+    for (int narrow = 0; narrow < 2; narrow++)
+        for (int64_t n = 1; n <= 4096; n *= 2)
+            for (int in = 0; in < LAYOUTS; in++)
+                for (int out = 0; out < LAYOUTS; out++) {
+                    const int64_t rows = n > 256 ? 7 : 23; /* of vectors in columns, some are left over */
+                    const size_t item = narrow ? sizeof(float) : sizeof(double);
+                    const int orthonormal = (int)(check_random() % 2);
+                    placed x = place(&layouts[in], rows, n, item), y = place(&layouts[out], rows, n, item);
+                    placed one = {values, (char *)values, 0, (ptrdiff_t)item}, result = {plain, (char *)plain, 0, (ptrdiff_t)item};
+                    for (int64_t i = 0; i < rows * n; i++) set(&x, i / n, i % n, narrow, check_uniform(-1, 1));
+                    call(&x, &y, rows, n, narrow, orthonormal);
+                    int64_t differ = 0;
+                    for (int64_t i = 0; i < rows; i++) {
+                        for (int64_t j = 0; j < n; j++) set(&one, 0, j, narrow, get(&x, i, j, narrow));
+                        call(&one, &result, 1, n, narrow, orthonormal);
+                        for (int64_t j = 0; j < n; j++) differ += get(&y, i, j, narrow) != get(&result, 0, j, narrow);
+                    }
+                    CHECK(differ == 0, "%s to %s, n %d, narrow %d: %d differ", layouts[in].name, layouts[out].name, (int)n, narrow, (int)differ);
+                    free(x.block);
+                    free(y.block);
                 }
 }
 
@@ -260,16 +287,88 @@ static void check_srht_arguments(void) {
     CHECK(kx_srht_f64(NULL, &c.s, x, 1, 0, y) == KX_OK && fabs(y[2]) == 0.75, "one number");
 }
 
+/* An allocator that refuses one call, and knows what is held. */
+typedef struct watch {
+    int refused, made, held, asked;
+    size_t bytes;
+} watch;
+static void *watched_allocate(void *state, size_t bytes) {
+    watch *w = state;
+    if (w->made++ == w->refused) return NULL;
+    w->held++;
+    w->bytes = bytes;
+    return kx_allocate(NULL, bytes);
+}
+static void watched_release(void *state, void *block) {
+    ((watch *)state)->held--;
+    kx_release(NULL, block);
+}
+static int cancel_at_once(void *state) {
+    ((watch *)state)->asked++;
+    return 1;
+}
+
+static kx_status_t call_srht(int which, const kx_ctx_t *ctx, const kx_srht_t *s, const double *x, int64_t n, const int64_t *indptr,
+                             const int64_t *indices, double *out) {
+    if (which == 0) return kx_srht_f64(ctx, s, x, n, 0, out);
+    if (which == 1) return kx_srht_adjoint_f64(ctx, s, x, n, 0, out);
+    return kx_srht_csr_f64(ctx, s, n, indptr, indices, x, out);
+}
+
+static void check_srht_context(void) {
+    static srht_case c;
+    static double x[MOST], y[MOST];
+    static int64_t indices[MOST];
+    const int64_t indptr[2] = {0, 8192};
+    fill(&c, 8192, 700);
+    for (int64_t j = 0; j < 8192; j++) indices[j] = j;
+    for (int which = 0; which < 3; which++) {
+        watch w = {0};
+        kx_ctx_t ctx;
+        kx_ctx_init(&ctx);
+        ctx.allocator = (kx_allocator_t){watched_allocate, watched_release, &w};
+        CHECK(call_srht(which, &ctx, &c.s, x, 1, indptr, indices, y) == KX_E_MEMORY && w.made == 1 && w.held == 0, "call %d, no memory", which);
+        w.refused = -1;
+        ctx.workers = 1000;
+        CHECK(call_srht(which, &ctx, &c.s, x, 1, indptr, indices, y) == KX_OK && w.held == 0, "call %d", which);
+        CHECK(w.bytes <= 8192 * sizeof(double), "call %d: a row is the work of one, with %d bytes", which, (int)w.bytes);
+        CHECK(call_srht(which, &ctx, &c.s, NULL, 1, indptr, indices, y) == KX_E_ARGUMENT, "call %d, no numbers", which);
+        CHECK(call_srht(which, &ctx, &c.s, x, 1, indptr, indices, NULL) == KX_E_ARGUMENT, "call %d, no result", which);
+    }
+    CHECK(kx_srht_csr_f64(NULL, &c.s, 1, NULL, indices, x, y) == KX_E_ARGUMENT, "no row starts");
+    CHECK(kx_srht_csr_f64(NULL, &c.s, 1, indptr, NULL, x, y) == KX_E_ARGUMENT, "no columns");
+    CHECK(kx_srht_f64(NULL, NULL, x, 1, 0, y) == KX_E_ARGUMENT, "no transform");
+    CHECK(kx_srht_f64(NULL, &c.s, x, -1, 0, y) == KX_E_ARGUMENT, "-1 rows");
+
+    /* seconds, of one row again and again */
+    static double many[200000 * 2];
+    c.s.sampled = 2;
+    watch w = {.refused = -1};
+    kx_ctx_t ctx;
+    kx_ctx_init(&ctx);
+    ctx.allocator = (kx_allocator_t){watched_allocate, watched_release, &w};
+    ctx.cancel = cancel_at_once;
+    ctx.cancel_state = &w;
+    CHECK(kx_srht_f64(&ctx, &c.s, x, 200000, 0, many) == KX_E_CANCELLED && w.asked == 1 && w.held == 0, "dense, cancelled");
+
+    /* no columns: nothing to read, whatever the stride */
+    fill(&c, 0, 3);
+    memset(y, 0x55, sizeof y);
+    CHECK(kx_srht_f64(NULL, &c.s, NULL, 2, -8, y) == KX_OK && y[0] == 0 && y[5] == 0, "no columns");
+}
+
 int main(void) {
     static const int64_t dimensions[] = {1, 2, 5, 8, 31, 64, 100, 256, 300, 700, 1024, 2000, 4096};
     static const int64_t sampled[] = {1, 3, 16, 37, 64, 256, 700};
     check_reference();
     check_transforms();
+    check_layouts_agree();
     check_exact();
     check_special_values();
     for (size_t i = 0; i < sizeof dimensions / sizeof dimensions[0]; i++)
         for (size_t k = 0; k < sizeof sampled / sizeof sampled[0]; k++)
             check_srht(dimensions[i], sampled[k], dimensions[i] > 300 ? 2 : 8);
     check_srht_arguments();
+    check_srht_context();
     return check_report();
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -300,6 +301,20 @@ class TestSameProjectionEverywhere:
         np.testing.assert_allclose(project(2 * x - 3 * other), 2 * project(x) - 3 * project(other), atol=1e-10)
         np.testing.assert_allclose((project(x) * y).sum(1), (x * project.adjoint(y)).sum(1), atol=1e-9)
 
+    @pytest.mark.parametrize("d", [300, 90_000])  # the matrix of few columns is kept
+    @pytest.mark.parametrize("kind", ["gaussian", "osnap"])
+    def test_pieces_between_looks_at_interrupts(self, kind, d, monkeypatch, rng):
+        X = sparse.random_array((70, d), density=300 / d, format="csr", rng=rng)
+        X.data[X.indptr[5] : X.indptr[9]] = 0
+        X = sparse.vstack([X[:20], sparse.csr_array((30, d)), X[20:]], format="csr")
+        project = RandomProjectionMap.draw(d, 50, kind=kind, rng=0)
+        whole = project(X)
+        back = project.adjoint(whole)
+        for size in (1, 50 * 40, 50 * 5000):
+            monkeypatch.setattr("kexue._random_projection._SPARSE_PIECE", size)
+            np.testing.assert_array_equal(project(X), whole)
+            np.testing.assert_array_equal(project.adjoint(whole), back)
+
 
 class TestInverse:
     @KINDS
@@ -463,6 +478,52 @@ BAD = X.copy()
 BAD[1, 4] = np.nan
 INFINITE = X.astype(np.float32)
 INFINITE[2, 0] = -np.inf
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "call",
+    [
+        'kx.random_projection(repeated, 64, kind="srht", rng=0, workers=workers)',
+        'kx.random_projection(repeated, 256, kind="osnap", rng=0, workers=workers)',
+        'kx.random_projection(repeated, 1000, kind="rademacher", rng=0, workers=workers)',
+        'kx.random_projection(np.zeros((1, 10_000_000), np.float32), 8000, kind="rademacher", rng=0, workers=workers)',
+        "kx.random_projection(entries, 800, rng=0, workers=workers)",
+        'kx.sign_hash(np.zeros((2_000_000, 64), np.float32), 2048, kind="srht", rng=0, workers=workers)',
+    ],
+    ids=["srht", "osnap", "rademacher", "rademacher of one row", "gaussian of CSR", "sign_hash"],
+)
+def test_interrupt(call, workers):
+    code = f"""if True:
+        import json, os, signal, threading, time
+        import numpy as np, kexue as kx
+        from scipy.sparse import csr_array
+        rng = np.random.default_rng(0)
+        workers = {workers}
+        repeated = np.broadcast_to(rng.normal(size=4096).astype(np.float32), (300_000, 4096))
+        starts = np.arange(0, 20_000_001, 100)
+        entries = csr_array((np.ones(starts[-1]), rng.integers(0, 5000, starts[-1]), starts), shape=(200_000, 5000))
+        sent = []
+        def interrupt():
+            time.sleep(0.7)
+            sent.append(time.perf_counter())
+            os.kill(os.getpid(), signal.SIGINT)
+        thread = threading.Thread(target=interrupt)
+        error = latency = None
+        thread.start()
+        try:
+            {call}
+            thread.join()
+        except BaseException as caught:
+            error, latency = type(caught).__name__, time.perf_counter() - sent[0]
+        thread.join()
+        print(json.dumps([error, latency]))
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    error, latency = json.loads(done.stdout)
+    assert error == "KeyboardInterrupt"
+    assert latency < 2
 
 
 class TestErrors:

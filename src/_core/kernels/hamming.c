@@ -27,6 +27,8 @@ KX_DISPATCH(kx_hamming_neighbors, KX_NEIGHBORS_PARAMETERS,
             (ctx, queries, query_count, codes, code_count, words, k, distances, indices))
 
 #ifndef KX_DISPATCH_PASS
+#include <math.h>
+
 #include "isa/popcount.h"
 #include "runtime/memory.h"
 
@@ -39,7 +41,8 @@ enum {
     SMALL_WORK = 1 << 18, /* pairs of words that one thread has compared before another has begun */
     POLL_WORK = 1 << 12,  /* words compared with blocks between two looks at the clock: some 10 us */
     SHORT_SUM = 16,     /* words that bytes can count */
-    LEAST_ROOM = 64
+    LEAST_ROOM = 64,
+    MERGES = 16         /* chunks of queries whose segments are merged */
 };
 /* Of a worker's candidates: queries of a tile are fewer if k is large. */
 #define TILE_BYTES ((int64_t)1 << 25)
@@ -150,6 +153,7 @@ static void interleave(const uint64_t *codes, int64_t count, int64_t words, uint
 #endif
 
 static int workers_of(const kx_ctx_t *ctx) { return ctx && ctx->workers > 1 ? ctx->workers : 1; }
+static int64_t at_most(int64_t a, int64_t most) { return a < most ? a : most; }
 static int is_small(int64_t queries, int64_t codes, int64_t words) {
     return (double)queries * (double)codes * (double)words < SMALL_WORK;
 }
@@ -162,19 +166,18 @@ kx_status_t KX_KERNEL(kx_hamming_distances) KX_DISTANCES_PARAMETERS {
     if (query_count == 0 || code_count == 0) return KX_OK;
     kx_hamming_job_t job = {.queries = queries, .codes = codes, .query_count = query_count, .code_count = code_count,
                             .words = words, .distances = distances};
-    const int workers = workers_of(ctx);
     job.tile = query_count < QUERIES / 4 ? query_count : QUERIES / 4; /* rows of the result: a page of each is open */
     job.segment = kx_round_up(code_count < SEGMENT ? code_count : SEGMENT, CODES_ALIGN);
     job.segments = (code_count + job.segment - 1) / job.segment;
+    const int64_t tasks = (query_count + job.tile - 1) / job.tile * job.segments;
     kx_layout_t layout = {0};
     job.block_part = kx_layout_add(&layout, CODES * words, sizeof(uint64_t));
     job.worker_bytes = layout.bytes;
     layout.bytes = 0;
-    kx_layout_add(&layout, workers, job.worker_bytes);
+    kx_layout_add(&layout, at_most(workers_of(ctx), tasks), job.worker_bytes);
     if (layout.overflow) return KX_E_OVERFLOW;
     job.memory = kx_allocate(ctx, layout.bytes);
     if (!job.memory) return KX_E_MEMORY;
-    const int64_t tasks = (query_count + job.tile - 1) / job.tile * job.segments;
     const kx_status_t status =
         kx_parallel_for(ctx, tasks, is_small(query_count, code_count, words) ? tasks : 1, KX_CHOOSE(measure), &job);
     kx_release(ctx, job.memory);
@@ -251,7 +254,8 @@ kx_status_t KX_KERNEL(kx_hamming_neighbors) KX_NEIGHBORS_PARAMETERS {
     job.worker_bytes = layout.bytes;
     const int overflow = layout.overflow;
     layout.bytes = 0;
-    kx_layout_add(&layout, workers, job.worker_bytes);
+    const int64_t tasks = tiles * job.segments, most_chunks = tasks < MERGES ? MERGES : tasks;
+    kx_layout_add(&layout, at_most(workers, most_chunks), job.worker_bytes);
     const int64_t results = (job.segments - 1) * results_of(&job, 0) + results_of(&job, job.segments - 1);
     size_t segment_indices = 0, segment_distances = 0;
     if (job.segments > 1) {
@@ -265,22 +269,27 @@ kx_status_t KX_KERNEL(kx_hamming_neighbors) KX_NEIGHBORS_PARAMETERS {
         job.segment_indices = (int64_t *)(void *)(job.memory + segment_indices);
         job.segment_distances = (int32_t *)(void *)(job.memory + segment_distances);
     }
-    const int64_t tasks = tiles * job.segments;
     kx_status_t status = kx_parallel_for(ctx, tasks, small ? tasks : 1, KX_CHOOSE(search), &job);
     if (status == KX_OK && job.segments > 1)
-        status = kx_parallel_for(ctx, query_count, kx_round_up(query_count, 16) / 16, merge, &job);
+        status = kx_parallel_for(ctx, query_count, kx_round_up(query_count, MERGES) / MERGES, merge, &job);
     kx_release(ctx, job.memory);
     return status;
 }
 
-static int has_plus_f32(float a) { return !(a < 0); }
-static int has_plus_f64(double a) { return !(a < 0); }
+/* isless: a < 0 raises the invalid flag for a NaN, and so do the plain vectors' comparisons. */
+#if KX_SIMD_AVX512 || KX_SIMD_AVX2
+enum { HAS_QUIET_LESS = 1 };
+#else
+enum { HAS_QUIET_LESS = 0 };
+#endif
+static int has_plus_f32(float a) { return !isless(a, 0.0f); }
+static int has_plus_f64(double a) { return !isless(a, 0.0); }
 
 #define KX_PACK(real, suffix, VECTOR, LANES)                                                                                    \
     static uint64_t pack_word_##suffix(const char *x, int64_t count, ptrdiff_t stride) {                                        \
         uint64_t word = 0;                                                                                                      \
         int64_t i = 0;                                                                                                          \
-        if (stride == (ptrdiff_t)sizeof(real)) {                                                                                \
+        if (HAS_QUIET_LESS && stride == (ptrdiff_t)sizeof(real)) {                                                              \
             const VECTOR zero = VECTOR##_set(0);                                                                                \
             for (; i + LANES <= count; i += LANES) {                                                                            \
                 const VECTOR values = VECTOR##_load((const real *)(const void *)(x + i * stride));                              \

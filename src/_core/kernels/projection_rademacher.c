@@ -310,11 +310,16 @@ static kx_status_t KX_TYPED(multiply)(const kx_ctx_t *ctx, kx_rademacher_job_t *
     job->panel = kx_allocate(ctx, (size_t)(padded * most) * sizeof *y);
     if (!job->panel) return KX_E_MEMORY;
     kx_status_t status = KX_OK;
+    int64_t next_poll_ns = 0;
     for (int64_t first = 0; status == KX_OK && first < outputs; first += padded) {
         job->first_output = first;
         job->outputs = outputs - first < padded ? outputs - first : padded;
         job->y = y + first;
         for (int64_t group = 0; status == KX_OK && group < all_groups; group += most) {
+            if (kx_ctx_should_stop(ctx, &next_poll_ns)) { /* for few rows, a panel is over before it would ask */
+                status = KX_E_CANCELLED;
+                break;
+            }
             job->first_input = group * GROUP;
             job->groups = all_groups - group < most ? all_groups - group : most;
             const int64_t width = kx_round_up(job->outputs, STREAM);

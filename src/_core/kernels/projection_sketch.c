@@ -324,7 +324,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_sketch)) KX_SKETCH_PARAMETERS(KX_RE
     if (status != KX_OK) return status;
     if (rows == 0 || signs->n_components == 0) return KX_OK;
     if (!y || (!x && signs->d > 0)) return KX_E_ARGUMENT;
-    kx_sketch_job_t job = {signs, x, NULL, NULL, rows, row_stride, y_stride, scale, y, NULL, 0, 0, NULL};
+    /* Of no columns nothing is read, but addresses are counted from x, which may be NULL. */
+    kx_sketch_job_t job = {signs, x ? x : y, NULL, NULL, rows, row_stride, y_stride, scale, y, NULL, 0, 0, NULL};
     const int64_t grain = rows_of_chunk(signs->d + signs->column_starts[signs->d] + signs->n_components);
     const int64_t vector_bytes = KX_LANES * (int64_t)sizeof(KX_REAL);
     if (rows < KX_LANES / 4 || signs->n_components > ACCUMULATOR_BYTES / vector_bytes)

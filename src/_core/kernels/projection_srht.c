@@ -36,19 +36,23 @@ static kx_status_t check(const kx_srht_t *s, int64_t n) {
     return KX_OK;
 }
 
-static kx_status_t run(const kx_ctx_t *ctx, kx_srht_job_t *job, kx_body_fn body, size_t item) {
-    kx_status_t status = check(job->s, job->n);
+static kx_status_t run(const kx_ctx_t *ctx, kx_srht_job_t *job, kx_body_fn body, size_t item, int is_adjoint) {
+    const kx_srht_t *s = job->s;
+    kx_status_t status = check(s, job->n);
     if (status != KX_OK || job->n == 0) return status;
-    const int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
-    const int64_t grain = job->s->size < CHUNK_NUMBERS ? CHUNK_NUMBERS / job->s->size : 1;
+    const int64_t inputs = is_adjoint ? s->sampled : s->d, outputs = is_adjoint ? s->d : s->sampled;
+    if ((outputs > 0 && !job->out) || (inputs > 0 && !job->x && !job->indptr)) return KX_E_ARGUMENT;
+    const int64_t grain = s->size < CHUNK_NUMBERS ? CHUNK_NUMBERS / s->size : 1;
+    const int64_t wanted = ctx && ctx->workers > 1 ? ctx->workers : 1, chunks = (job->n - 1) / grain + 1;
     kx_layout_t layout = {0, 0};
-    (void)kx_layout_add(&layout, job->s->size, item);
+    (void)kx_layout_add(&layout, s->size, item);
     job->buffer_bytes = layout.bytes;
     layout.bytes = 0;
-    (void)kx_layout_add(&layout, workers, job->buffer_bytes);
+    (void)kx_layout_add(&layout, wanted < chunks ? wanted : chunks, job->buffer_bytes);
     if (layout.overflow) return KX_E_OVERFLOW;
     job->buffers = kx_allocate(ctx, layout.bytes);
     if (!job->buffers) return KX_E_MEMORY;
+    if (!job->x && !job->indptr) job->x = job->buffers; /* nothing is read, but the rows' addresses are counted from it */
     status = kx_parallel_for(ctx, job->n, grain, body, job);
     kx_release(ctx, job->buffers);
     return status;
@@ -117,7 +121,7 @@ static kx_status_t KX_TYPED(csr_rows)(kx_task_t *task, void *arg, int64_t begin,
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         const int64_t first = job->indptr[i], last = job->indptr[i + 1];
         KX_REAL *row = (KX_REAL *)job->out + i * s->sampled;
-        if (first < 0 || last < first) return KX_E_ARGUMENT;
+        if (first < 0 || last < first || (last > first && (!data || !job->indices))) return KX_E_ARGUMENT;
         for (int64_t k = first; k < last; k++)
             if (job->indices[k] < 0 || job->indices[k] >= s->d) return KX_E_ARGUMENT;
         if (last - first < s->size / DIRECT_COST / (s->sampled + 1)) {
@@ -150,15 +154,16 @@ static kx_status_t KX_TYPED(adjoint_rows)(kx_task_t *task, void *arg, int64_t be
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_srht)) DENSE_PARAMETERS {
     kx_srht_job_t job = {s, (const char *)x, n, x_row_stride, NULL, NULL, (char *)out, NULL, 0};
-    return run(ctx, &job, KX_TYPED(dense_rows), sizeof(KX_REAL));
+    return run(ctx, &job, KX_TYPED(dense_rows), sizeof(KX_REAL), 0);
 }
 kx_status_t KX_KERNEL(KX_TYPED(kx_srht_adjoint)) DENSE_PARAMETERS {
     kx_srht_job_t job = {s, (const char *)x, n, x_row_stride, NULL, NULL, (char *)out, NULL, 0};
-    return run(ctx, &job, KX_TYPED(adjoint_rows), sizeof(KX_REAL));
+    return run(ctx, &job, KX_TYPED(adjoint_rows), sizeof(KX_REAL), 1);
 }
 kx_status_t KX_KERNEL(KX_TYPED(kx_srht_csr)) CSR_PARAMETERS {
+    if (n > 0 && !indptr) return KX_E_ARGUMENT;
     kx_srht_job_t job = {s, (const char *)data, n, 0, indptr, indices, (char *)out, NULL, 0};
-    return run(ctx, &job, KX_TYPED(csr_rows), sizeof(KX_REAL));
+    return run(ctx, &job, KX_TYPED(csr_rows), sizeof(KX_REAL), 0);
 }
 
 #endif

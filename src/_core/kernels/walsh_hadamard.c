@@ -24,8 +24,9 @@ enum { RADIX_STAGES = 3 };
 #endif
 enum {
     RADIX = 1 << RADIX_STAGES,
-    LANES_COST = 4,       /* of a sample's sum over lanes, in numbers whose lanes are transformed: 0.3 and 0.04 ns, less a gather */
-    LARGE_BYTES = 1 << 19 /* rows that do not fit the second cache: fetching ahead, 4096 rows of 4096 floats take 3.8 ms and not 5.9 */
+    LANES_COST = 4,        /* of a sample's sum over lanes, in numbers whose lanes are transformed: 0.3 and 0.04 ns, less a gather */
+    LARGE_BYTES = 1 << 19, /* rows that do not fit the second cache: fetching ahead, 4096 rows of 4096 floats take 3.8 ms and not 5.9 */
+    BUFFERED = 2048        /* numbers of a row that is gathered on the stack: a quarter of the time of passes over strided ones */
 };
 typedef uint8_t kx_f64m_integer;
 typedef uint16_t kx_f32m_integer;
@@ -254,9 +255,19 @@ static KX_ALWAYS_INLINE KX_REAL KX_TYPED(read)(const char *p) {
     return a;
 }
 
+/* The bit of the index that a row's stage is about. A row in vectors takes them in this order, and the other layouts follow it, so that their sums
+   are rounded alike. */
+static int KX_TYPED(bit_of)(int stage, int all) {
+    const int above = all < LANE_STAGES ? 0 : all - LANE_STAGES, first = above < RADIX_STAGES ? above : RADIX_STAGES;
+    if (all < LANE_STAGES || stage >= first + LANE_STAGES) return stage;
+    return stage < first ? stage + LANE_STAGES : stage - first;
+}
+
 /* In place, the numbers `stride` bytes apart. */
 static void KX_TYPED(strided_row)(char *out, int64_t n, ptrdiff_t stride, KX_REAL scale) {
-    for (int64_t distance = 1; distance < n; distance *= 2) {
+    const int all = log2_of(n);
+    for (int stage = 0; stage < all; stage++) {
+        const int64_t distance = (int64_t)1 << KX_TYPED(bit_of)(stage, all);
         for (int64_t i = 0; i < n; i = ((i | distance) + 1) & ~distance) {
             char *low = out + i * stride, *high = low + distance * stride;
             const KX_REAL a = KX_TYPED(read)(low), b = KX_TYPED(read)(high), sum = a + b, difference = a - b;
@@ -270,36 +281,38 @@ static void KX_TYPED(strided_row)(char *out, int64_t n, ptrdiff_t stride, KX_REA
     }
 }
 
-/* KX_LANES neighbouring rows, a row in each lane: no stage is between lanes. */
+/* KX_LANES neighbouring rows, a row in each lane: no stage is between lanes. `places` are those of a group's numbers. */
 static KX_ALWAYS_INLINE void KX_TYPED(lanes_pass)(const char *x, ptrdiff_t x_stride, char *out, ptrdiff_t out_stride, int64_t n,
-                                                  int64_t length, const int stages, KX_REAL scale) {
+                                                  const int64_t *places, const int stages, KX_REAL scale) {
     const KX_VECTOR factor = V(set)(scale);
-    for (int64_t part = 0; part < n; part += length << stages) {
-        for (int64_t j = part; j < part + length; j++) {
-            KX_VECTOR v[RADIX];
-            for (int k = 0; k < 1 << stages; k++) v[k] = V(load)((const KX_REAL *)(x + (j + k * length) * x_stride));
-            KX_TYPED(stages)(v, stages);
-            for (int k = 0; k < 1 << stages; k++) V(store)((KX_REAL *)(out + (j + k * length) * out_stride), V(mul)(v[k], factor));
-        }
+    const int64_t last = places[(1 << stages) - 1];
+    for (int64_t j = 0; j < n; j = ((j | last) + 1) & ~last) {
+        KX_VECTOR v[RADIX];
+        for (int k = 0; k < 1 << stages; k++) v[k] = V(load)((const KX_REAL *)(x + (j + places[k]) * x_stride));
+        KX_TYPED(stages)(v, stages);
+        for (int k = 0; k < 1 << stages; k++) V(store)((KX_REAL *)(out + (j + places[k]) * out_stride), V(mul)(v[k], factor));
     }
 }
 static void KX_TYPED(lanes)(const char *x, ptrdiff_t x_stride, char *out, ptrdiff_t out_stride, int64_t n, KX_REAL scale) {
-    int left = log2_of(n);
+    const int all = log2_of(n);
+    int done = 0;
     do {
-        const int stages = left < RADIX_STAGES ? left : RADIX_STAGES;
-        left -= stages;
-        const KX_REAL factor = left ? (KX_REAL)1 : scale;
-        const int64_t length = (int64_t)1 << left;
+        const int stages = all - done < RADIX_STAGES ? all - done : RADIX_STAGES;
+        int64_t places[RADIX] = {0};
+        for (int stage = 0; stage < stages; stage++)
+            for (int k = 0; k < 1 << stage; k++) places[k + (1 << stage)] = places[k] | (int64_t)1 << KX_TYPED(bit_of)(done + stage, all);
+        done += stages;
+        const KX_REAL factor = done < all ? (KX_REAL)1 : scale;
         switch (stages) {
-            case 0: KX_TYPED(lanes_pass)(x, x_stride, out, out_stride, n, length, 0, factor); break;
-            case 1: KX_TYPED(lanes_pass)(x, x_stride, out, out_stride, n, length, 1, factor); break;
-            case 2: KX_TYPED(lanes_pass)(x, x_stride, out, out_stride, n, length, 2, factor); break;
-            case RADIX_STAGES: KX_TYPED(lanes_pass)(x, x_stride, out, out_stride, n, length, RADIX_STAGES, factor); break;
-            default: KX_TYPED(lanes_pass)(x, x_stride, out, out_stride, n, length, 3, factor); break;
+            case 0: KX_TYPED(lanes_pass)(x, x_stride, out, out_stride, n, places, 0, factor); break;
+            case 1: KX_TYPED(lanes_pass)(x, x_stride, out, out_stride, n, places, 1, factor); break;
+            case 2: KX_TYPED(lanes_pass)(x, x_stride, out, out_stride, n, places, 2, factor); break;
+            case RADIX_STAGES: KX_TYPED(lanes_pass)(x, x_stride, out, out_stride, n, places, RADIX_STAGES, factor); break;
+            default: KX_TYPED(lanes_pass)(x, x_stride, out, out_stride, n, places, 3, factor); break;
         }
         x = out;
         x_stride = out_stride;
-    } while (left > 0);
+    } while (done < all);
 }
 
 static kx_status_t KX_TYPED(rows)(const KX_REAL *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, KX_REAL *out,
@@ -325,6 +338,13 @@ static kx_status_t KX_TYPED(rows)(const KX_REAL *x, int64_t rows, int64_t n, ptr
         if (x_stride == item && out_stride == item) {
             const KX_REAL *ahead = is_large && i + 1 < rows ? (const KX_REAL *)(row + x_row_stride) : NULL;
             KX_KERNEL(KX_TYPED(kx_walsh_hadamard_row))((const KX_REAL *)row, (KX_REAL *)result, n, NULL, scale, ahead);
+            continue;
+        }
+        if (n <= BUFFERED && out_stride != item) {
+            KX_REAL buffer[BUFFERED];
+            for (int64_t j = 0; j < n; j++) buffer[j] = KX_TYPED(read)(row + j * x_stride);
+            KX_KERNEL(KX_TYPED(kx_walsh_hadamard_row))(buffer, buffer, n, NULL, scale, NULL);
+            for (int64_t j = 0; j < n; j++) memcpy(result + j * out_stride, buffer + j, sizeof(KX_REAL));
             continue;
         }
         for (int64_t j = 0; j < n; j++) memmove(result + j * out_stride, row + j * x_stride, sizeof(KX_REAL));

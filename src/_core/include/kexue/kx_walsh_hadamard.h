@@ -28,7 +28,7 @@ kx_status_t kx_walsh_hadamard_orthonormal_f64(const double *x, int64_t rows, int
 
 /* A subsampled randomized Hadamard transform (Ailon and Chazelle 2006, doi 10.1145/1132516.1132597; Tropp 2011, arXiv 1011.1595): the matrix S of
    `sampled` x d numbers scale * H[samples[c], j] * (-1)^(bit j mod 64 of signs[j / 64]), H of order `size`, a power of two, at least d. It is never formed.
-   With scale 1 / sqrt(sampled) and samples drawn from 0 .. size - 1, E |S x|^2 = |x|^2. */
+   With scale 1 / sqrt(sampled) and samples drawn from 0 .. size - 1, E |S x|^2 = |x|^2. KX_E_ARGUMENT too for a NULL where there is data. */
 typedef struct kx_srht {
     int64_t d, size, sampled;
     const uint64_t *signs;  /* ceil(size / 64) words */
