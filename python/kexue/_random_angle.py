@@ -28,6 +28,11 @@ _U = np.linspace(-3.7, 3.7, 64)
 _NODES = np.exp(_U - np.exp(-_U)) / _FALL
 _WEIGHTS = (_U[1] - _U[0]) * (1 + np.exp(-_U)) * _NODES
 
+_LARGEST = 2**53
+
+# Of the orders of moments: (pi/2)^order is near the end of float64, and nodes are 0.25 apart. Of cumulants: Gamma's end.
+_MOST_MOMENT, _MOST_CUMULANT = 700, 171
+
 # Points at a time: times the nodes, they stay in the second-level cache.
 _BLOCK = 1024
 
@@ -102,12 +107,12 @@ class RandomAngle:
     Parameters
     ----------
     n : int
-        The dimension, at least 2.
+        The dimension, from 2 to 2^53.
 
     Raises
     ------
     KexueValueError
-        If n is less than 2: for n = 1 the angle is 0 or pi, and has no density.
+        If n is less than 2 (for n = 1 the angle is 0 or pi, and has no density) or more than 2^53.
     TypeError
         If n is not an integer.
 
@@ -135,6 +140,8 @@ class RandomAngle:
         if n < 2:
             reason = ": on the line an angle is 0 or pi and has no density" if n == 1 else ""
             raise KexueValueError(f"n must be at least 2, got {n}{reason}")
+        if n > _LARGEST:
+            raise KexueValueError("n must be at most 2^53: beyond, n - 1 and n are the same in float64")
         object.__setattr__(self, "n", n)
 
     # ---- the angle ----
@@ -197,20 +204,20 @@ class RandomAngle:
         return self.cumulant(4) / self.cumulant(2) ** 2
 
     def cumulant(self, order: int) -> float:
-        """The cumulant of an order from 1 on: pi/2 of order 1, -2 (-1/4)^j polygamma(2j-1, n/2) of order 2j, else 0."""
-        order = _checked_order(order, 1)
+        """The cumulant of an order from 1 to 171: pi/2 of 1, -2 (-1/4)^j polygamma(2j-1, n/2) of 2j, else 0."""
+        order = _checked_order(order, 1, _MOST_CUMULANT)
         if order % 2:
             return math.pi / 2 if order == 1 else 0.0
         size = 2 * math.gamma(order) * 0.5**order * float(zeta(order, self.n / 2))
         return size if order % 4 == 2 else -size
 
     def moment(self, order: int) -> float:
-        """E theta^order, of an order from 0 on."""
-        return self._expectation(lambda s: 2 * np.arctan(np.exp(-s)), _checked_order(order, 0))
+        """E theta^order, of an order from 0 to 700."""
+        return self._expectation(lambda s: 2 * np.arctan(np.exp(-s)), _checked_order(order, 0, _MOST_MOMENT))
 
     def central_moment(self, order: int) -> float:
-        """E (theta - pi/2)^order, of an order from 0 on: 0 for odd ones."""
-        if _checked_order(order, 0) % 2:
+        """E (theta - pi/2)^order, of an order from 0 to 700: 0 for odd ones."""
+        if _checked_order(order, 0, _MOST_MOMENT) % 2:
             return 0.0
         return self._expectation(lambda s: 2 * np.arctan(np.tanh(s / 2)), order)
 
@@ -338,8 +345,8 @@ class RandomAngle:
             tail, slope = self._log_tail(np.tanh(at), 1 / np.cosh(at))
             step = (tail - goal[going]) * slope
             s[going] = np.maximum(at + step, 0)
-            # Each step squares the error; below this one the next would change nothing.
-            going = going[np.abs(step) > 1e-8 * (at + 1 / self.n)]
+            # Each step squares the error, in units of at and of 1/sqrt(n); below this one the next would change nothing.
+            going = going[np.abs(step) > 1e-8 * (at + 0.01 / math.sqrt(self.n))]
         return 2 * np.arctan(np.exp(-s)), np.tanh(s)
 
     def _expectation(self, function: Callable[[np.ndarray], np.ndarray], order: int) -> float:
@@ -369,11 +376,13 @@ def _in_blocks(
         return result.reshape(given.shape).astype(result_dtype(value), copy=False)[()]
 
 
-def _checked_order(order: int, least: int) -> int:
+def _checked_order(order: int, least: int, most: int | None = None) -> int:
     if isinstance(order, bool) or not isinstance(order, (int, np.integer)):
         raise TypeError(f"order must be an integer, not {type(order).__name__}")
     if order < least:
         raise KexueValueError(f"order must be at least {least}, got {order}")
+    if most is not None and order > most:
+        raise KexueValueError(f"order must be at most {most}, got {order}")
     return int(order)
 
 
@@ -386,7 +395,7 @@ def random_angle(n: int) -> RandomAngle:
     Parameters
     ----------
     n : int
-        The dimension, at least 2.
+        The dimension, from 2 to 2^53.
 
     Returns
     -------
@@ -400,7 +409,7 @@ def random_angle(n: int) -> RandomAngle:
     Raises
     ------
     KexueValueError
-        If n is less than 2: for n = 1 the angle is 0 or pi, and has no density.
+        If n is less than 2 (for n = 1 the angle is 0 or pi, and has no density) or more than 2^53.
     TypeError
         If n is not an integer.
 
