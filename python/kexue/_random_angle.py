@@ -30,7 +30,7 @@ _WEIGHTS = (_U[1] - _U[0]) * (1 + np.exp(-_U)) * _NODES
 
 _LARGEST = 2**53
 
-# Of the orders of moments: (pi/2)^order is near the end of float64, and nodes are 0.25 apart. Of cumulants: Gamma's end.
+# Orders of moments, to which nodes are 0.25 apart (pi^620 is the end of float64), and of cumulants: Gamma's own end.
 _MOST_MOMENT, _MOST_CUMULANT = 700, 171
 
 # Points at a time: times the nodes, they stay in the second-level cache.
@@ -345,7 +345,7 @@ class RandomAngle:
             tail, slope = self._log_tail(np.tanh(at), 1 / np.cosh(at))
             step = (tail - goal[going]) * slope
             s[going] = np.maximum(at + step, 0)
-            # Each step squares the error, in units of at and of 1/sqrt(n); below this one the next would change nothing.
+            # Each step squares the error, in units of at and 1/sqrt(n); below this one the next would change nothing.
             going = going[np.abs(step) > 1e-8 * (at + 0.01 / math.sqrt(self.n))]
         return 2 * np.arctan(np.exp(-s)), np.tanh(s)
 

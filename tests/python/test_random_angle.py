@@ -279,7 +279,8 @@ def test_blocks_do_not_show():
 
 
 def test_bad_arguments():
-    for n, text in [(1, "on the line"), (0, "at least 2, got 0"), (-3, "at least 2"), (2**53 + 1, "at most 2^53"), (10**400, "at most")]:
+    huge = [(2**53 + 1, "n must be at most"), (10**400, "n must be at most")]
+    for n, text in [(1, "on the line"), (0, "at least 2, got 0"), (-3, "at least 2"), *huge]:
         with pytest.raises(KexueValueError, match=text):
             kexue.random_angle(n)
     for n in (2.5, 3.0, "3", None, True, [3]):
@@ -294,7 +295,6 @@ def test_bad_arguments():
     with pytest.raises(KexueValueError, match="order must be at least 1"):
         angle.cumulant(0)
     for method, most in ((angle.moment, 700), (angle.central_moment, 700), (angle.cumulant, 171)):
-        assert math.isfinite(method(most if most == 171 else 600))
         with pytest.raises(KexueValueError, match=f"order must be at most {most}"):
             method(most + 1)
     with pytest.raises(TypeError, match="theta must hold real numbers"):
