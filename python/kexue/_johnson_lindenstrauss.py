@@ -206,22 +206,21 @@ def _excess(x: np.ndarray) -> np.ndarray:
     return np.where(np.abs(x) < 0.5, r * (x - 2 * series), x - np.log1p(x))
 
 
+@np.errstate(divide="ignore", under="ignore")  # where a tail underflows, and in terms that are then nothing
 def _log_gamma_tail(a: np.ndarray, x: np.ndarray, tail: _Bound, fraction: _Bound) -> np.ndarray:
     """log of the upper tail Q(a, a (1 + x)), x > 0, or the lower one P(a, a (1 + x)), x < 0."""
     a, x = np.broadcast_arrays(a, x)
     exponent = a * _excess(x)
     at = a * (1 + x)
-    with np.errstate(divide="ignore", under="ignore"):
-        result = np.log(tail(a, at))
+    result = np.log(tail(a, at))
     # a (1 + x) was rounded, of which a times is felt: to first order, what the rounding did to the exponent.
     result = np.asarray(result + a * _excess((at - a) / a) - exponent)
     huge = a > _HUGE
     if huge.any():
         eta = np.copysign(np.sqrt(2 * exponent[huge] / a[huge]), x[huge])
         rest = -1 / 3 + eta / 12 - eta * eta / 135 * 2 - 1 / 540 / a[huge]
-        rest *= np.sign(x[huge]) * np.exp(-exponent[huge]) / np.sqrt(2 * math.pi * a[huge])
-        with np.errstate(divide="ignore"):
-            result[huge] = np.log(erfc(np.sqrt(exponent[huge])) / 2 + rest)
+        rest *= np.sign(x[huge]) * np.exp(-exponent[huge]) / np.sqrt(a[huge]) / math.sqrt(2 * math.pi)
+        result[huge] = np.log(erfc(np.sqrt(exponent[huge])) / 2 + rest)
     far = exponent > np.where(a > _LARGE, _FAR_OF_LARGE, _FAR)
     if far.any():
         a, x, exponent = a[far], x[far], exponent[far]

@@ -48,7 +48,7 @@ def test_exact_tails_near_the_median_of_huge_dimensions(n):
     with np.errstate(all="raise"):
         for y in (0.1, 0.5, 1.0, 1.5, 3.0):
             eps = y * math.sqrt(2 / n)
-            expected = math.erfc(eps * math.sqrt(n) / 2)  # the normal law: what skewness adds to one tail, the other lacks
+            expected = math.erfc(eps * math.sqrt(n) / 2)  # the normal law: skewness cancels
             assert float(kexue.norm_concentration_bound(n, eps)) == pytest.approx(expected, rel=1e-12)
         assert float(kexue.norm_concentration_bound(1e308, 0.5, log=True)) == pytest.approx(
             float(kexue.norm_concentration_bound(1e308, 0.5, kind="chernoff", log=True)), rel=1e-12
