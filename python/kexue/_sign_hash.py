@@ -134,6 +134,13 @@ class SignHash:
         -------
         SignHash
 
+        Raises
+        ------
+        KexueValueError
+            As of `SignHash`; or `key` is not of two numbers from 0 to 2^64 - 1.
+        TypeError
+            A number is no integer.
+
         Examples
         --------
         >>> import kexue
@@ -152,7 +159,9 @@ class SignHash:
         self._n_features = check_integer("n_features", n_features, 1, 1 << 40)
         self._n_bits = check_integer("n_bits", n_bits, 1, _WORD * _hamming.MAX_WORDS)
         self._kind = str(kind)
-        self._key = tuple(int(part) for part in key)
+        if np.shape(key) != (2,):
+            raise KexueValueError(f"key must be two numbers, but its shape is {np.shape(key)}")
+        self._key = tuple(check_integer("key", part, 0, 2**64 - 1) for part in key)
 
     @property
     def n_features(self) -> int:
@@ -273,6 +282,7 @@ class SignHash:
     def _run(self, rows: Any, take: _Take, workers: int | None) -> None:
         """Call `take` with the first row, the first bit and the projections of each piece of the result."""
         rows = _of_moderate_size(rows)
+        threads = count_workers(workers)
         if self._kind == "gaussian":
             step = max(1, _BLOCK_ENTRIES // (_WORD if self._kept_directions is None else self._n_bits))
             for first, directions in self._directions(rows.dtype):
@@ -295,7 +305,7 @@ class SignHash:
                 take(begin, block * size, values[:, : self._n_bits - block * size])
 
         begins = range(0, rows.shape[0], step)
-        threads = min(count_workers(workers), len(begins))
+        threads = min(threads, len(begins))
         if threads > 1:
             with ThreadPoolExecutor(threads) as pool:
                 for done in [pool.submit(transform, begin) for begin in begins]:
@@ -558,7 +568,7 @@ def angle_from_hamming(
     Raises
     ------
     KexueValueError
-        A distance is below 0, above `n_bits` or NaN, or `n_bits` is below 1.
+        A distance is below 0, above `n_bits` or NaN, or `n_bits` is below 1 or above 2^53.
 
     See Also
     --------
@@ -607,7 +617,7 @@ def cosine_from_hamming(
     Raises
     ------
     KexueValueError
-        A distance is below 0, above `n_bits` or NaN, or `n_bits` is below 1.
+        A distance is below 0, above `n_bits` or NaN, or `n_bits` is below 1 or above 2^53.
 
     See Also
     --------
@@ -636,7 +646,7 @@ def cosine_from_hamming(
 
 
 def _angle_and_error(h: ArrayLike, n_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    n_bits = check_integer("n_bits", n_bits, 1)
+    n_bits = check_integer("n_bits", n_bits, 1, 1 << 53)
     distances = as_real("h", h, dtype=np.float64)
     first_bad("h", distances, lambda d: ~((d >= 0) & (d <= n_bits)), f"is {{value}}, not from 0 to n_bits = {n_bits}")
     share = distances / n_bits
@@ -695,7 +705,12 @@ def as_vectors(name: str, value: Any, n_features: int | None) -> Any:
 
 def as_codes(name: str, value: ArrayLike) -> np.ndarray:
     """Codes as the core takes them."""
-    codes = np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; drop the masked codes first")
+    try:
+        codes = np.asarray(value)
+    except ValueError as error:
+        raise KexueValueError(f"{name} is not an array of one shape: {error}") from error
     if codes.dtype != np.uint64:
         if codes.dtype.kind != "u" or codes.dtype.itemsize != 8:
             raise TypeError(f"{name} must be codes of uint64, but its dtype is {codes.dtype}")

@@ -309,8 +309,25 @@ def test_bad_vectors():
     ],
 )
 def test_bad_numbers(arguments, error, message):
-    with pytest.raises(error, match=message):
-        kexue.sign_hash(np.ones((2, 3)), **{"kind": "srht"} | arguments)
+    for kind in ("gaussian", "srht"):
+        with pytest.raises(error, match=message):
+            kexue.sign_hash(np.ones((2, 3)), **{"kind": kind} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "text"),
+    [
+        ([1], ValueError, r"key must be two numbers, but its shape is \(1,\)"),
+        ([1, 2, 3], ValueError, "key must be two numbers"),
+        (None, ValueError, "key must be two numbers"),
+        ([-1, 2], ValueError, "key must be at least 0"),
+        ([2**64, 2], ValueError, "key must be at most"),
+        ([1.5, 2], TypeError, "key must be an integer"),
+    ],
+)
+def test_bad_keys(key, error, text):
+    with pytest.raises(error, match=text):
+        kexue.SignHash.from_key(3, 64, "gaussian", key)
 
 
 def test_bad_features():
@@ -338,6 +355,10 @@ def test_bad_codes():
         kexue.hamming_neighbors(codes, codes, 0)
     with pytest.raises(TypeError, match="k must be an integer"):
         kexue.hamming_neighbors(codes, codes, 1.5)
+    with pytest.raises(TypeError, match="a is a masked array"):
+        kexue.hamming_distances(np.ma.array(codes))
+    with pytest.raises(kexue.KexueValueError, match="codes is not an array of one shape"):
+        kexue.hamming_neighbors(codes, [[1], [1, 2]], 1)
 
 
 @pytest.mark.parametrize("convert", [kexue.angle_from_hamming, kexue.cosine_from_hamming])
@@ -347,3 +368,5 @@ def test_bad_distances(convert):
             convert([3, bad], 64)
     with pytest.raises(kexue.KexueValueError, match="n_bits must be at least 1"):
         convert(0, 0)
+    with pytest.raises(kexue.KexueValueError, match="n_bits must be at most"):
+        convert(0, 10**400)
