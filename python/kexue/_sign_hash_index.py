@@ -21,6 +21,7 @@ from kexue._sign_hash import (
     SignHash,
     as_vectors,
     check_integer,
+    exponents_of,
     hamming_neighbors,
     new_key,
     words_of,
@@ -579,14 +580,10 @@ def _unit(rows: Any, dtype: np.dtype) -> Any:
     if sparse:
         rows = rows.copy()
         rows.sum_duplicates()
-        number = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        largest = np.zeros(rows.shape[0], dtype=rows.dtype)
-        np.maximum.at(largest, number, np.abs(rows.data))
-    else:
-        largest = np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0))
     # By a power of two first: squares neither overflow nor vanish then, nor does float64 as float32.
-    exponents = -np.frexp(largest)[1]
+    exponents = -exponents_of(rows)
     if sparse:
+        number = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
         rows.data = np.ldexp(rows.data, exponents[number]).astype(dtype, copy=False)
         norms = np.sqrt(np.bincount(number, weights=rows.data.astype(np.float64) ** 2, minlength=rows.shape[0]))
         rows.data /= np.where(norms == 0, 1, norms)[number].astype(dtype)

@@ -78,6 +78,14 @@ def test_estimates_are_within_their_errors(kind, theta):
     assert np.abs(cosine - np.cos(theta)).max() <= 4 * np.sin(theta) * error + 8 * error**2 + 1e-12
 
 
+@pytest.mark.parametrize(("theta", "least", "most"), [(0.3, 0.75, 1.05), (np.pi / 2, 0.45, 0.75)])
+def test_bits_of_a_transform_vary_less_than_independent_ones(theta, least, most):
+    u, v = np.linalg.qr(np.random.default_rng(0).normal(size=(256, 2)))[0].T
+    pair = np.array([u, np.cos(theta) * u + np.sin(theta) * v])
+    h = [kexue.hamming_distances(kexue.sign_hash(pair, 256, kind="srht", rng=i))[0, 1] for i in range(1000)]
+    assert least < np.var(h) / (256 * theta / np.pi * (1 - theta / np.pi)) < most
+
+
 def test_cosine_is_the_sine_of_the_mean_product():
     h = np.arange(129)
     s = 1 - 2 * h / 128
