@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri, psi, zeta
 
-from kexue._arrays import as_real, result_dtype
+from kexue._arrays import as_real, check_integer, result_dtype
 from kexue._errors import KexueValueError
 
 __all__ = ["RandomAngle", "random_angle"]
@@ -205,7 +205,7 @@ class RandomAngle:
 
     def cumulant(self, order: int) -> float:
         """The cumulant of an order from 1 to 171: pi/2 of 1, -2 (-1/4)^j polygamma(2j-1, n/2) of 2j, else 0."""
-        order = _checked_order(order, 1, _MOST_CUMULANT)
+        order = check_integer("order", order, 1, _MOST_CUMULANT)
         if order % 2:
             return math.pi / 2 if order == 1 else 0.0
         size = 2 * math.gamma(order) * 0.5**order * float(zeta(order, self.n / 2))
@@ -213,11 +213,11 @@ class RandomAngle:
 
     def moment(self, order: int) -> float:
         """E theta^order, of an order from 0 to 700."""
-        return self._expectation(lambda s: 2 * np.arctan(np.exp(-s)), _checked_order(order, 0, _MOST_MOMENT))
+        return self._expectation(lambda s: 2 * np.arctan(np.exp(-s)), check_integer("order", order, 0, _MOST_MOMENT))
 
     def central_moment(self, order: int) -> float:
         """E (theta - pi/2)^order, of an order from 0 to 700: 0 for odd ones."""
-        if _checked_order(order, 0, _MOST_MOMENT) % 2:
+        if check_integer("order", order, 0, _MOST_MOMENT) % 2:
             return 0.0
         return self._expectation(lambda s: 2 * np.arctan(np.tanh(s / 2)), order)
 
@@ -280,11 +280,11 @@ class RandomAngle:
 
     def cosine_moment(self, order: int) -> float:
         """E cos^order, of an order from 0 on: 0 for odd ones, 1/n for 2."""
-        return 0.0 if _checked_order(order, 0) % 2 else self.cosine_abs_moment(order)
+        return 0.0 if check_integer("order", order, 0) % 2 else self.cosine_abs_moment(order)
 
     def cosine_abs_moment(self, order: int) -> float:
         """The mean of the order-th power, from 0 on, of the cosine's absolute value."""
-        odd = _checked_order(order, 0) % 2
+        odd = check_integer("order", order, 0) % 2
         first = 1 / (math.sqrt(math.pi) * _half_step_ratio(self.n / 2)) if odd else 1.0
         return first * math.prod((k + 1) / (self.n + k) for k in range(odd, order, 2))
 
@@ -374,16 +374,6 @@ def _in_blocks(
             block = inside[start : start + _BLOCK]
             result[block] = function(points[block])
         return result.reshape(given.shape).astype(result_dtype(value), copy=False)[()]
-
-
-def _checked_order(order: int, least: int, most: int | None = None) -> int:
-    if isinstance(order, bool) or not isinstance(order, (int, np.integer)):
-        raise TypeError(f"order must be an integer, not {type(order).__name__}")
-    if order < least:
-        raise KexueValueError(f"order must be at least {least}, got {order}")
-    if most is not None and order > most:
-        raise KexueValueError(f"order must be at most {most}, got {order}")
-    return int(order)
 
 
 def random_angle(n: int) -> RandomAngle:

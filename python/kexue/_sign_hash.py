@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike
 
 import kexue  # kexue.projection exports this module's names too, so fwht is looked up when it is called
 from kexue import _hamming
-from kexue._arrays import as_contiguous, as_real
+from kexue._arrays import as_contiguous, as_real, check_integer
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, first_bad, require_finite
 
@@ -664,17 +663,6 @@ def new_key(rng: np.random.Generator | int | None) -> np.ndarray:
 
 def words_of(n_bits: int) -> int:
     return -(-n_bits // _WORD)
-
-
-def check_integer(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """The integer, from `least` to `most`."""
-    if not isinstance(value, Integral) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
-    if value < least:
-        raise KexueValueError(f"{name} must be at least {least}, got {value}")
-    if most is not None and value > most:
-        raise KexueValueError(f"{name} must be at most {most}, got {value}")
-    return int(value)
 
 
 def as_vectors(name: str, value: Any, n_features: int | None) -> Any:

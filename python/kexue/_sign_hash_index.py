@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _hamming, _npz
+from kexue._arrays import check_integer
 from kexue._context import __version__
 from kexue._errors import KexueValueError
 from kexue._sign_hash import (
@@ -20,7 +21,6 @@ from kexue._sign_hash import (
     HashKind,
     SignHash,
     as_vectors,
-    check_integer,
     exponents_of,
     hamming_neighbors,
     new_key,
