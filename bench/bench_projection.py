@@ -30,9 +30,9 @@ def bench_random_projection_csr(measure, kind, side):
     measure(workloads.random_projection_csr(kind), side)
 
 
-@sides("kexue", "NumPy butterfly", "NumPy in place", "NumPy Kronecker", "a copy")
+@sides("kexue", "NumPy butterfly", "NumPy in blocks", "NumPy in place", "NumPy Kronecker", "a copy")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("count", [16, 4096])
+@pytest.mark.parametrize("count", [64, 4096])
 def bench_fwht(measure, count, dtype, side):
     measure(workloads.fwht(count, dtype=dtype), side)
 

@@ -261,13 +261,14 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
             partial(workloads_projection.fwht, count, dtype=dtype),
             {
                 "NumPy butterfly": Goal(required=25) if dtype == "float32" else Goal(),
+                "NumPy in blocks": Goal(),
                 "NumPy in place": Goal(),
                 "NumPy Kronecker": Goal(),
                 "a copy": Goal(),
             },
         )
         for dtype in ("float32", "float64")
-        for count in (16, 4096)
+        for count in (64, 4096)
     ),
     (
         partial(workloads_projection.hamming_neighbors),

@@ -352,10 +352,10 @@ class RandomProjectionMap:
         if self.kind in _SIGNED_SPARSE:
             return np.ascontiguousarray((self.matrix(Y.dtype).T @ Y.T).T)
         result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
-        if self.kind == "srht":
-            _projection.srht_adjoint(Y, self.n_features, *self._hadamard, self._scale, result, workers)
-        elif self.kind == "rademacher":
+        if self.kind == "rademacher":
             _projection.rademacher_adjoint(Y, self._words_key, self._scale, result, workers)
+        elif self.kind == "srht":
+            _projection.srht_adjoint(Y, self.n_features, *self._hadamard, self._scale, result, workers)
         else:
             for columns, block in self._transposed_blocks(Y.dtype):
                 step = max(256, _PIECE // block.size)

@@ -25,8 +25,8 @@ _OPTIONS = {"krylov": ("n_iter", "block_size", "tol"), "subspace": ("n_iter", "t
 _N_ITER = 3  # at which the errors on flat spectra are below those of seven iterations of "subspace"
 # Fewer iterations will do where they damp what lies beyond the kept directions to 1 / _DAMPING of the last one wanted,
 # more where there is more of it than its largest part.
-_DAMPING = 18.0
-_DAMPING_OF_TAIL = 2.4
+_DAMPING = 15.0
+_DAMPING_OF_TAIL = 2.0
 _N_ITER_WITH_TOL = 20
 _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
@@ -171,10 +171,10 @@ def randomized_svd(
     (q + 1) (m + n) b numbers and the float32 copy. Products use the threads of NumPy's BLAS. Where b is more than half
     of min(m, n) the result is that of `numpy.linalg.svd`.
 
-    How good the subspace is depends on the spectrum. On spectra that decay as a power, exponentially, or not at all, the
-    errors are at most 1.05 times the least possible ones, and mostly 1.001 times. Of A in float64, S are the singular
-    values of A in that subspace to 1e-14 S[0], and the passes in float32 put the subspace off by so little that
-    values lose 1e-10 of themselves; U and Vh are orthonormal to 1e-14 (float32: 1e-6). Singular values below some
+    How good the subspace is depends on the spectrum. On spectra that decay as a power, exponentially, or not at all,
+    the errors are at most 1.05 times the least possible ones, and mostly 1.001 times. Of A in float64, S are the
+    singular values of A in that subspace to 1e-14 S[0], and the passes in float32 put the subspace off by so little
+    that values lose 1e-10 of themselves; U and Vh are orthonormal to 1e-14 (float32: 1e-6). Singular values below some
     1e-14 S[0], or 1e-6 S[0] for A in float32, are rounding.
 
     References
@@ -593,7 +593,13 @@ def _blocks_needed(values: np.ndarray, k: int, kept: int, norm: float) -> int:
     ratio = float(values[k - 1]) / last
     if not ratio > 1:
         return _N_ITER + 1
-    return max(math.ceil(min(math.acosh(damping) / (2 * math.acosh(ratio)), _N_ITER + 1)), 1)
+    # Where most of the oversampling is as large as what is wanted, there is little room for the start to be a bad one.
+    room = kept - int(np.count_nonzero(values[:kept] > last * math.sqrt(ratio)))
+    damping *= max((kept - k) / (2 * room), 1.0) ** 2
+    # What of the rest is in the last direction wanted is multiplied by its singular value, and must then be small
+    # beside the rest itself. A single block is as good as its random start.
+    damping *= ratio
+    return max(math.ceil(min(math.acosh(damping) / (2 * math.acosh(ratio)), _N_ITER + 1)), 2)
 
 
 def _next_block(block: np.ndarray, earlier: np.ndarray, generator: np.random.Generator) -> np.ndarray:

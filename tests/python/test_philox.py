@@ -43,3 +43,17 @@ def test_rademacher_matrix_is_its_bits(n_components, d, dtype):
     matrix = _projection.rademacher_matrix(key, n_components, d, dtype, 0.5)
     assert matrix.dtype == dtype
     np.testing.assert_array_equal(matrix, 0.5 * signs(key, n_components, d))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rademacher_and_its_adjoint_apply_the_matrix(dtype):
+    key = np.array([3, 2**63 + 5], np.uint64)
+    R = signs(key, 90, 211)
+    rng = np.random.default_rng(7)
+    X, Y = rng.standard_normal((37, 211)).astype(dtype), rng.standard_normal((37, 90)).astype(dtype)
+    projected, back = np.empty_like(Y), np.empty_like(X)
+    _projection.rademacher(X, key, 0.5, projected, 2)
+    _projection.rademacher_adjoint(Y, key, 0.5, back, 2)
+    tolerance = 200 * np.finfo(dtype).eps
+    np.testing.assert_allclose(projected, 0.5 * X @ R.T, rtol=0, atol=tolerance * 10)
+    np.testing.assert_allclose(back, 0.5 * Y @ R, rtol=0, atol=tolerance * 10)

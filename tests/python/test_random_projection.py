@@ -165,6 +165,16 @@ class TestStructure:
         more = RandomProjectionMap.draw(700, 400, kind="rademacher", rng=0).matrix()
         np.testing.assert_array_equal(np.sign(more[:300, :500]), np.sign(matrix))
 
+    @pytest.mark.parametrize("n", [3, 20000])
+    def test_gaussian_entries(self, n):
+        """256 columns are one stream of the generator, whatever there is before or after them."""
+        project = RandomProjectionMap.draw(300, n, rng=0)
+        matrix = project.matrix() * np.sqrt(n)
+        for stream, columns in enumerate((slice(0, 256), slice(256, 300))):
+            words = np.random.Philox(key=np.array(project.key, dtype=np.uint64), counter=[0, stream, 0, 0])
+            drawn = np.random.Generator(words).standard_normal((256, n))[: columns.stop - columns.start]
+            np.testing.assert_allclose(matrix[:, columns], drawn.T, rtol=1e-14)
+
     def test_countsketch_has_one_sign_in_a_column(self):
         matrix = RandomProjectionMap.draw(5000, 20, kind="countsketch", rng=0).matrix().tocsc()
         assert (np.diff(matrix.indptr) == 1).all()

@@ -39,10 +39,6 @@ import numpy as np
 cnp.import_array()
 
 
-# Of a matrix that is a function of key and place: any index is good.
-cdef int64_t MOST_COLUMNS = <int64_t>1 << 62
-
-
 cdef inline bint is_narrow(cnp.ndarray array) noexcept:
     return cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT
 
@@ -199,10 +195,6 @@ def rademacher_csr(cnp.ndarray indptr, cnp.ndarray indices, cnp.ndarray data, in
         else:
             outcome = kx_projection_rademacher_csr_f64(
                 &ctx, k, starts, columns, <const double *>x, n, n_columns, n_components, scale, <double *>y, out_stride)
-                &ctx, k, starts, columns, <const float *>x, n, MOST_COLUMNS, n_components, scale, <float *>y, out_stride)
-        else:
-            outcome = kx_projection_rademacher_csr_f64(
-                &ctx, k, starts, columns, <const double *>x, n, MOST_COLUMNS, n_components, scale, <double *>y, out_stride)
     raise_for_status(outcome)
 
 
