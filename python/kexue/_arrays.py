@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,44 @@ def result_dtype(*values: ArrayLike | None) -> np.dtype:
                 return _FLOAT64
             result = _FLOAT32
     return result or _FLOAT64
+
+
+def check_integer(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """The integer, if it is one and from `least` to `most`.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name for messages.
+    value : int
+        Python's or NumPy's; no bool.
+    least, most : int
+        `most` may be None.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    TypeError
+        If `value` is no integer.
+    KexueValueError
+        If it is out of range.
+
+    Examples
+    --------
+    >>> from kexue._arrays import check_integer
+    >>> check_integer("k", 3, 1)
+    3
+    """
+    if not isinstance(value, Integral) or isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+    if value < least:
+        raise KexueValueError(f"{name} must be at least {least}, got {value}")
+    if most is not None and value > most:
+        raise KexueValueError(f"{name} must be at most {most}, got {value}")
+    return int(value)
 
 
 def as_contiguous(array: np.ndarray) -> np.ndarray:

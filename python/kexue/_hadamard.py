@@ -96,6 +96,13 @@ def pad_to_power_of_two(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
     ndarray, shape (..., m)
         m is the least power of two that is at least n, and 1 for n = 0. A copy, unless n is a power of two.
 
+    Raises
+    ------
+    KexueValueError
+        If `axis` is out of bounds.
+    TypeError
+        If `x` is a masked array, whose mask would be lost.
+
     See Also
     --------
     fwht
@@ -110,6 +117,8 @@ def pad_to_power_of_two(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
     >>> kexue.pad_to_power_of_two([[1, 2, 3]])
     array([[1, 2, 3, 0]])
     """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("x is a masked array; fill it first")
     array = np.asarray(x)
     axis = check_axis("x", axis, array.ndim)
     length = array.shape[axis]

@@ -19,6 +19,7 @@ _LOCAL_HEADER_BYTES = 30
 _ZIP64_EXTRA_BYTES = 20
 _PADDING_ID = 0xD935  # the extra field Android's zipalign writes
 _READ_BYTES = 1 << 24
+_MOST_DEFLATION = 1032  # bytes that a byte can stand for: 258 of them take two bits at least
 
 
 def pack_strings(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -127,6 +128,8 @@ def _read_member(
         shape, fortran_order, dtype = read_header(stream)
         if dtype.hasobject:
             raise ValueError(f"{member.filename} holds Python objects, which are not loaded")
+        if dtype.itemsize == 0:
+            raise ValueError(f"{member.filename} holds entries of no size")
         order = "F" if fortran_order else "C"
         count = 1
         for length in shape:
@@ -135,8 +138,10 @@ def _read_member(
         if any(length < 0 for length in shape) or stream.tell() + count * dtype.itemsize != member.file_size:
             raise ValueError(f"{member.filename} has not the size its header says")
         stored = member.compress_type == zipfile.ZIP_STORED
-        if stored and member.header_offset + member.file_size > size:
+        if member.header_offset + member.compress_size > size or stored and member.file_size > member.compress_size:
             raise ValueError(f"{member.filename} ends after the end of the file")
+        if member.file_size > _MOST_DEFLATION * member.compress_size:
+            raise ValueError(f"{member.filename} is too short for the size its header says")
         if map_it and stored and count:
             begin = _data_offset(archive, member) + stream.tell()
             if begin % dtype.alignment == 0:

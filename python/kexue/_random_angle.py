@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri, psi, zeta
 
-from kexue._arrays import as_real, result_dtype
+from kexue._arrays import as_real, check_integer, result_dtype
 from kexue._errors import KexueValueError
 
 __all__ = ["RandomAngle", "random_angle"]
@@ -30,6 +30,9 @@ _WEIGHTS = (_U[1] - _U[0]) * (1 + np.exp(-_U)) * _NODES
 
 # Dimensions beyond are not exact in float64.
 _LARGEST = 2**53
+
+# Orders of moments, to which nodes are 0.25 apart (pi^620 is the end of float64), and of cumulants: Gamma's own end.
+_MOST_MOMENT, _MOST_CUMULANT = 700, 171
 
 # Points at a time: times the nodes, they stay in the second-level cache.
 _BLOCK = 1024
@@ -105,7 +108,7 @@ class RandomAngle:
     Parameters
     ----------
     n : int
-        The dimension, at least 2.
+        The dimension, from 2 to 2^53.
 
     Raises
     ------
@@ -202,20 +205,20 @@ class RandomAngle:
         return self.cumulant(4) / self.cumulant(2) ** 2
 
     def cumulant(self, order: int) -> float:
-        """The cumulant of an order from 1 on: pi/2 of order 1, -2 (-1/4)^j polygamma(2j-1, n/2) of order 2j, else 0."""
-        order = _checked_order(order, 1)
+        """The cumulant of an order from 1 to 171: pi/2 of 1, -2 (-1/4)^j polygamma(2j-1, n/2) of 2j, else 0."""
+        order = check_integer("order", order, 1, _MOST_CUMULANT)
         if order % 2:
             return math.pi / 2 if order == 1 else 0.0
         size = 2 * math.gamma(order) * 0.5**order * float(zeta(order, self.n / 2))
         return size if order % 4 == 2 else -size
 
     def moment(self, order: int) -> float:
-        """E theta^order, of an order from 0 on."""
-        return self._expectation(lambda s: 2 * np.arctan(np.exp(-s)), _checked_order(order, 0))
+        """E theta^order, of an order from 0 to 700."""
+        return self._expectation(lambda s: 2 * np.arctan(np.exp(-s)), check_integer("order", order, 0, _MOST_MOMENT))
 
     def central_moment(self, order: int) -> float:
-        """E (theta - pi/2)^order, of an order from 0 on: 0 for odd ones."""
-        if _checked_order(order, 0) % 2:
+        """E (theta - pi/2)^order, of an order from 0 to 700: 0 for odd ones."""
+        if check_integer("order", order, 0, _MOST_MOMENT) % 2:
             return 0.0
         return self._expectation(lambda s: 2 * np.arctan(np.tanh(s / 2)), order)
 
@@ -278,11 +281,11 @@ class RandomAngle:
 
     def cosine_moment(self, order: int) -> float:
         """E cos^order, of an order from 0 on: 0 for odd ones, 1/n for 2."""
-        return 0.0 if _checked_order(order, 0) % 2 else self.cosine_abs_moment(order)
+        return 0.0 if check_integer("order", order, 0) % 2 else self.cosine_abs_moment(order)
 
     def cosine_abs_moment(self, order: int) -> float:
         """The mean of the order-th power, from 0 on, of the cosine's absolute value."""
-        odd = _checked_order(order, 0) % 2
+        odd = check_integer("order", order, 0) % 2
         first = 1 / (math.sqrt(math.pi) * _half_step_ratio(self.n / 2)) if odd else 1.0
         return first * math.prod((k + 1) / (self.n + k) for k in range(odd, order, 2))
 
@@ -345,8 +348,8 @@ class RandomAngle:
             tail, slope = self._log_tail(np.tanh(at), 1 / np.cosh(at))
             step = (tail - goal[going]) * slope
             s[going] = np.maximum(at + step, 0)
-            # Each step squares the error; below this one the next would change nothing.
-            going = going[np.abs(step) > 1e-8 * (at + 1 / self.n)]
+            # Each step squares the error, in units of at and 1/sqrt(n); below this one the next would change nothing.
+            going = going[np.abs(step) > 1e-8 * (at + 0.01 / math.sqrt(self.n))]
         return 2 * np.arctan(np.exp(-s)), np.tanh(s)
 
     def _expectation(self, function: Callable[[np.ndarray], np.ndarray], order: int) -> float:
@@ -376,14 +379,6 @@ def _in_blocks(
         return result.reshape(given.shape).astype(result_dtype(value), copy=False)[()]
 
 
-def _checked_order(order: int, least: int) -> int:
-    if isinstance(order, bool) or not isinstance(order, (int, np.integer)):
-        raise TypeError(f"order must be an integer, not {type(order).__name__}")
-    if order < least:
-        raise KexueValueError(f"order must be at least {least}, got {order}")
-    return int(order)
-
-
 def random_angle(n: int) -> RandomAngle:
     """The law of the angle between two random directions of n-space, as a frozen distribution.
 
@@ -393,7 +388,7 @@ def random_angle(n: int) -> RandomAngle:
     Parameters
     ----------
     n : int
-        The dimension, at least 2.
+        The dimension, from 2 to 2^53.
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, Self
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _hamming, _npz
+from kexue._arrays import check_integer
 from kexue._context import __version__
 from kexue._errors import KexueValueError
 from kexue._sign_hash import (
@@ -19,7 +21,7 @@ from kexue._sign_hash import (
     HashKind,
     SignHash,
     as_vectors,
-    check_integer,
+    exponents_of,
     hamming_neighbors,
     new_key,
     words_of,
@@ -100,6 +102,9 @@ class SignHashIndex:
     **Memory.** The vectors, scaled to norm 1, n_bits / 8 bytes for each code, and for each table 8 bytes for each
     vector, made at the first search that probes.
 
+    **Threads.** Searches may run in any number of threads, also while one other thread adds vectors: each is among
+    the vectors that were there when it began.
+
     References
     ----------
     .. [1] M. Charikar, *Similarity estimation techniques from rounding algorithms*, STOC 2002,
@@ -141,13 +146,7 @@ class SignHashIndex:
             raise KexueValueError(f"n_tables * bucket_bits is {n_tables * least}, more than n_bits = {n_bits}")
         self._n_bits, self._kind, self._n_tables, self._bucket_bits = n_bits, str(kind), n_tables, bucket_bits
         self._key = new_key(rng)
-        self._clear()
-
-    def _clear(self) -> None:
-        self._hash: SignHash | None = None
-        self._vectors: Any = None
-        self._codes = np.empty((0, words_of(self._n_bits)), dtype=np.uint64)
-        self._tables: _Tables | None = None
+        self._contents = _Contents(None, None, np.empty((0, words_of(n_bits)), dtype=np.uint64))
 
     # ---- what is there ----
 
@@ -165,17 +164,18 @@ class SignHashIndex:
 
     @property
     def n_features(self) -> int | None:
-        return None if self._hash is None else self._hash.n_features
+        return _features(self._contents.hash)
 
     @property
     def nbytes(self) -> int:
-        arrays = [self._codes, *_parts(self._vectors).values()]
-        if self._tables is not None:
-            arrays += [self._tables.order, self._tables.bounds]
+        contents = self._contents
+        arrays = [contents.codes, *_parts(contents.vectors).values()]
+        if contents.tables is not None:
+            arrays += [contents.tables.order, contents.tables.bounds]
         return sum(array.nbytes for array in arrays)
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._contents.codes)
 
     def __repr__(self) -> str:
         features = "no" if self.n_features is None else self.n_features
@@ -214,9 +214,7 @@ class SignHashIndex:
         rows = as_vectors("X", X, None)
         hashing = SignHash.from_key(rows.shape[1], self._n_bits, self._kind, self._key)
         units = _unit(rows, rows.dtype)
-        codes = hashing.transform(units, workers=workers)
-        self._clear()
-        self._hash, self._vectors, self._codes = hashing, units, codes
+        self._contents = _Contents(hashing, units, hashing.transform(units, workers=workers))
         return self
 
     def add(self, X: ArrayLike, *, workers: int | None = None) -> Self:
@@ -250,27 +248,19 @@ class SignHashIndex:
         >>> len(index)
         3
         """
-        if self._hash is None:
+        contents = self._contents
+        if contents.hash is None:
             return self.fit(X, workers=workers)
-        units = self._as_units(X)
-        codes = self._hash.transform(units, workers=workers)
+        units = contents.as_units(X)
+        codes = contents.hash.transform(units, workers=workers)
         if _is_sparse(units):
             from scipy.sparse import vstack
 
-            self._vectors = vstack([self._vectors, units], format="csr")
+            vectors = vstack([contents.vectors, units], format="csr")
         else:
-            self._vectors = np.concatenate([self._vectors, units])
-        self._codes = np.concatenate([self._codes, codes])
-        self._tables = None
+            vectors = np.concatenate([contents.vectors, units])
+        self._contents = _Contents(contents.hash, vectors, np.concatenate([contents.codes, codes]))
         return self
-
-    def _as_units(self, X: ArrayLike) -> Any:
-        assert self._hash is not None
-        rows = as_vectors("X", X, self._hash.n_features)
-        if _is_sparse(rows) != _is_sparse(self._vectors):
-            there = "sparse" if _is_sparse(self._vectors) else "dense"
-            raise TypeError(f"X must be {there}, as the vectors of the index are")
-        return _unit(rows, self._vectors.dtype)
 
     # ---- searching ----
 
@@ -328,48 +318,52 @@ class SignHashIndex:
         >>> distances.round(4), indices
         (array([[0.0014, 0.2567]]), array([[2, 0]]))
         """
-        if self._hash is None or not len(self):
+        contents = self._contents
+        n = len(contents.codes)
+        if contents.hash is None or not n:
             raise KexueValueError("the index holds no vectors; call fit first")
         k = check_integer("n_neighbors", n_neighbors, 1)
-        if k > len(self):
-            raise KexueValueError(f"n_neighbors is {k}, but the index holds only {len(self)} vectors")
+        if k > n:
+            raise KexueValueError(f"n_neighbors is {k}, but the index holds only {n} vectors")
         if method not in ("scan", "probe"):
             raise KexueValueError(f'method must be "scan" or "probe", got {method!r}')
         if n_candidates is None:
             n_candidates = max(10 * k, 100)
         elif check_integer("n_candidates", n_candidates, 1) < k:
             raise KexueValueError(f"n_candidates is {n_candidates}, less than n_neighbors = {k}")
-        count = min(int(n_candidates), len(self))
+        count = min(int(n_candidates), n)
         n_probes = check_integer("n_probes", n_probes, 1, _MOST_PROBES)
-        queries = self._as_units(X)
+        queries = contents.as_units(X)
         distances = np.empty((queries.shape[0], k), dtype=queries.dtype)
         indices = np.empty((queries.shape[0], k), dtype=np.int64)
         for begin in range(0, queries.shape[0], _QUERIES):
             block = queries[begin : begin + _QUERIES]
             if method == "scan":
-                codes = self._hash.transform(block, workers=workers)
-                _, candidates = hamming_neighbors(codes, self._codes, count, workers=workers)
+                codes = contents.hash.transform(block, workers=workers)
+                _, candidates = hamming_neighbors(codes, contents.codes, count, workers=workers)
             else:
-                candidates = self._probe(block, k, count, n_probes, workers)
+                candidates = self._probe(contents, block, k, count, n_probes, workers)
             for i, chosen in enumerate(candidates):
-                far = _distances(self._vectors, chosen, block[i : i + 1])
+                far = _distances(contents.vectors, chosen, block[i : i + 1])
                 best = np.lexsort((chosen, far))[:k]
                 distances[begin + i], indices[begin + i] = far[best], chosen[best]
         return (distances, indices) if return_distance else indices
 
-    def _probe(self, block: Any, k: int, count: int, n_probes: int, workers: int | None) -> list[np.ndarray]:
-        assert self._hash is not None
-        if self._tables is None:
-            bits = self._bucket_bits or _bucket_bits(len(self), self._n_bits // self._n_tables)
-            self._tables = _Tables(self._codes, self._n_tables, bits)
-        projections = self._hash.project(block, workers=workers)
+    def _probe(
+        self, contents: _Contents, block: Any, k: int, count: int, n_probes: int, workers: int | None
+    ) -> list[np.ndarray]:
+        assert contents.hash is not None
+        if contents.tables is None:
+            bits = self._bucket_bits or _bucket_bits(len(contents.codes), self._n_bits // self._n_tables)
+            contents.tables = _Tables(contents.codes, self._n_tables, bits)
+        projections = contents.hash.project(block, workers=workers)
         codes = np.empty((len(projections), words_of(self._n_bits)), dtype=np.uint64)
         _hamming.pack(projections, codes)
-        found = self._tables.lookup(codes, projections, n_probes)
+        found = contents.tables.lookup(codes, projections, n_probes)
         for i, candidates in enumerate(found):
             whole = len(candidates) < k
             if whole or len(candidates) > count:
-                among = self._codes if whole else np.take(self._codes, candidates, axis=0)
+                among = contents.codes if whole else np.take(contents.codes, candidates, axis=0)
                 nearest = hamming_neighbors(codes[i : i + 1], among, count, workers=workers)[1][0]
                 found[i] = nearest if whole else candidates[nearest]
         return found
@@ -402,6 +396,8 @@ class SignHashIndex:
         ...     kexue.SignHashIndex.load(path).kneighbors([[2.0, 1.0]], 1)[1]
         array([[0]])
         """
+        contents = self._contents
+        vectors = contents.vectors
         description = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -411,12 +407,12 @@ class SignHashIndex:
             "n_tables": self._n_tables,
             "bucket_bits": self._bucket_bits,
             "key": [int(part) for part in self._key],
-            "features": self.n_features,
-            "vectors": None if self._vectors is None else "sparse" if _is_sparse(self._vectors) else "dense",
-            "directions": None if self._hash is None else self._hash.fingerprint(),
+            "features": _features(contents.hash),
+            "vectors": None if vectors is None else "sparse" if _is_sparse(vectors) else "dense",
+            "directions": None if contents.hash is None else contents.hash.fingerprint(),
         }
         text = np.frombuffer(json.dumps(description, sort_keys=True).encode(), dtype=np.uint8)
-        _npz.save_npz(path, {"index": text, "codes": self._codes, **_parts(self._vectors)})
+        _npz.save_npz(path, {"index": text, "codes": contents.codes, **_parts(vectors)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -458,21 +454,44 @@ class SignHashIndex:
         index._key = np.array(fields["key"], dtype=np.uint64)
         if fields["vectors"] is None:
             return index
-        index._hash = SignHash.from_key(fields["features"], index._n_bits, index._kind, index._key)
-        if index._hash.fingerprint() != fields["directions"]:
+        hashing = SignHash.from_key(fields["features"], index._n_bits, index._kind, index._key)
+        if hashing.fingerprint() != fields["directions"]:
             raise KexueValueError(
                 f"{os.fspath(path)}: NumPy {np.__version__} makes other random numbers of the index's key than the "
                 "version that it was made with"
             )
-        index._codes = arrays["codes"]
+        codes = arrays["codes"]
         if fields["vectors"] == "dense":
-            index._vectors = arrays["vectors"]
+            vectors = arrays["vectors"]
         else:
             from scipy.sparse import csr_array
 
             parts = (arrays["data"], arrays["columns"], arrays["offsets"])
-            index._vectors = csr_array(parts, shape=(len(index._codes), fields["features"]))
+            vectors = csr_array(parts, shape=(len(codes), fields["features"]))
+        index._contents = _Contents(hashing, vectors, codes)
         return index
+
+
+@dataclass(slots=True, eq=False)
+class _Contents:
+    """What is replaced as a whole when vectors are added: a search keeps to the ones that it began with."""
+
+    hash: SignHash | None
+    vectors: Any
+    codes: np.ndarray
+    tables: _Tables | None = None
+
+    def as_units(self, X: ArrayLike) -> Any:
+        assert self.hash is not None
+        rows = as_vectors("X", X, self.hash.n_features)
+        if _is_sparse(rows) != _is_sparse(self.vectors):
+            there = "sparse" if _is_sparse(self.vectors) else "dense"
+            raise TypeError(f"X must be {there}, as the vectors of the index are")
+        return _unit(rows, self.vectors.dtype)
+
+
+def _features(hashing: SignHash | None) -> int | None:
+    return None if hashing is None else hashing.n_features
 
 
 class _Tables:
@@ -561,14 +580,10 @@ def _unit(rows: Any, dtype: np.dtype) -> Any:
     if sparse:
         rows = rows.copy()
         rows.sum_duplicates()
-        number = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        largest = np.zeros(rows.shape[0], dtype=rows.dtype)
-        np.maximum.at(largest, number, np.abs(rows.data))
-    else:
-        largest = np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0))
     # By a power of two first: squares neither overflow nor vanish then, nor does float64 as float32.
-    exponents = -np.frexp(largest)[1]
+    exponents = -exponents_of(rows)
     if sparse:
+        number = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
         rows.data = np.ldexp(rows.data, exponents[number]).astype(dtype, copy=False)
         norms = np.sqrt(np.bincount(number, weights=rows.data.astype(np.float64) ** 2, minlength=rows.shape[0]))
         rows.data /= np.where(norms == 0, 1, norms)[number].astype(dtype)
@@ -655,10 +670,12 @@ def _problem(fields: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str | 
     numbers = arrays["vectors" if fields["vectors"] == "dense" else "data"]
     if numbers.dtype not in (np.float32, np.float64):
         return "vectors are not of real numbers"
-    if not np.isfinite(numbers).all() or (numbers.size and max(numbers.max(), -numbers.min()) > 1.001):
-        return "vectors are not of norm 1"
     if fields["vectors"] == "dense":
-        return None if numbers.shape == (len(codes), fields["features"]) else "vectors are not of this size"
+        if numbers.shape != (len(codes), fields["features"]):
+            return "vectors are not of this size"
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("ij,ij->i", numbers, numbers, dtype=np.float64)
+        return None if _are_units(squares) else "vectors are not of norm 1 or 0"
     columns, offsets = arrays["columns"], arrays["offsets"]
     if columns.dtype != np.int64 or offsets.dtype != np.int64 or offsets.shape != (len(codes) + 1,):
         return "vectors are not of this size"
@@ -668,4 +685,11 @@ def _problem(fields: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str | 
         return "offsets are no boundaries of vectors"
     if len(columns) and not 0 <= columns.min() <= columns.max() < fields["features"]:
         return "a column is out of range"
-    return None
+    with np.errstate(over="ignore"):
+        number = np.repeat(np.arange(len(codes)), np.diff(offsets))
+        squares = np.bincount(number, weights=numbers.astype(np.float64) ** 2, minlength=len(codes))
+    return None if _are_units(squares) else "vectors are not of norm 1 or 0"
+
+
+def _are_units(squares: np.ndarray) -> bool:
+    return bool(((np.abs(squares - 1) < 1e-3) | (squares == 0)).all())

@@ -118,3 +118,8 @@ def test_padding(n, padded):
     np.testing.assert_array_equal(result[:, :n], x)
     assert not result[:, n:].any()
     np.testing.assert_array_equal(kexue.pad_to_power_of_two(x.T, axis=0), result.T)
+
+
+def test_padding_keeps_no_mask():
+    with pytest.raises(TypeError, match="x is a masked array"):
+        kexue.pad_to_power_of_two(np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False]))

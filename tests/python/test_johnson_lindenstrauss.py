@@ -43,6 +43,18 @@ def test_exact_tails_of_odd_dimensions():
         np.testing.assert_allclose(kexue.norm_concentration_bound(n, eps), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("n", [10**15, 10**20, 10**30, 10**300])
+def test_exact_tails_near_the_median_of_huge_dimensions(n):
+    with np.errstate(all="raise", under="ignore"):
+        for y in (0.1, 0.5, 1.0, 1.5, 3.0):
+            eps = y * math.sqrt(2 / n)
+            expected = math.erfc(eps * math.sqrt(n) / 2)  # the normal law: skewness cancels
+            assert float(kexue.norm_concentration_bound(n, eps)) == pytest.approx(expected, rel=1e-12)
+        assert float(kexue.norm_concentration_bound(1e308, 0.5, log=True)) == pytest.approx(
+            float(kexue.norm_concentration_bound(1e308, 0.5, kind="chernoff", log=True)), rel=1e-12
+        )
+
+
 def test_nothing_underflows_in_logarithms():
     n = 10.0 ** np.arange(4, 13)
     for kind in KINDS:
@@ -181,13 +193,18 @@ def test_min_dim_of_arrays_and_edges():
     assert result.tolist() == [[kexue.jl_min_dim(n, e, rule="lemma16") for n in (10, 1000)] for e in (0.1, 0.5)]
     deltas = kexue.jl_min_dim(100, 0.3, rule="exact", delta=[0.5, 0.1, 1e-300])
     assert (np.diff(deltas) > 0).all()
-    assert [kexue.jl_min_dim(1, 0.1, rule=rule) for rule in RULES] == [1] * 5
+    for eps in (0.1, 1e-200, 5e-324):
+        assert [kexue.jl_min_dim(1, eps, rule=rule) for rule in RULES] == [1] * 5
     assert kexue.jl_min_dim(np.array([1, 2]), 0.5, rule="exact").tolist() == [1, kexue.jl_min_dim(2, 0.5, rule="exact")]
     assert kexue.jl_min_dim(10**30, 0.5) > kexue.jl_min_dim(10**18, 0.5)
     with pytest.raises(OverflowError, match="eps"):
         kexue.jl_min_dim(1000, 1e-9)
     with pytest.raises(OverflowError, match="eps"):
         kexue.jl_min_dim(1000, [0.1, 1e-9], rule="lemma24")
+    with np.errstate(all="raise", under="ignore"):
+        for rule in RULES:
+            with pytest.raises(OverflowError, match="eps"):
+                kexue.jl_min_dim(1000, 1e-200, rule=rule)
 
 
 # ---- embeddings ----
@@ -282,6 +299,9 @@ def test_bad_counts(name):
         (lambda: kexue.inner_product_bound(10, 0.5, kind="exact"), "kind must be one of 'chernoff', 'lemma'"),
         (lambda: kexue.jl_min_dim(10, 0.5, rule="24"), "rule must be one of 'exact', 'chernoff', 'lemma24'"),
         (lambda: kexue.jl_min_dim(10, 0.5, rule=None), "rule must be one of"),
+        (lambda: kexue.jl_min_dim(10, 0.5, rule=["exact"]), "rule must be one of"),
+        (lambda: kexue.jl_min_dim(10**400, 0.5), "n_samples must be a whole number from 1 to 1.8e308"),
+        (lambda: kexue.embedding_dim(-(10**400)), "n_items must be a whole number from 1 to 1.8e308"),
         (lambda: kexue.jl_min_dim(10, 0.5, delta=0), r"delta must be in \(0, 1\)"),
         (lambda: kexue.jl_min_dim(10, 0.5, delta=[0.5, 1]), r"delta\[1\] must be in \(0, 1\)"),
         (lambda: kexue.jl_min_dim(10, 0.5, delta=0.1, rule="lemma24"), "delta is for the rules"),

@@ -78,6 +78,14 @@ def test_estimates_are_within_their_errors(kind, theta):
     assert np.abs(cosine - np.cos(theta)).max() <= 4 * np.sin(theta) * error + 8 * error**2 + 1e-12
 
 
+@pytest.mark.parametrize(("theta", "least", "most"), [(0.3, 0.75, 1.05), (np.pi / 2, 0.45, 0.75)])
+def test_bits_of_a_transform_vary_less_than_independent_ones(theta, least, most):
+    u, v = np.linalg.qr(np.random.default_rng(0).normal(size=(256, 2)))[0].T
+    pair = np.array([u, np.cos(theta) * u + np.sin(theta) * v])
+    h = [kexue.hamming_distances(kexue.sign_hash(pair, 256, kind="srht", rng=i))[0, 1] for i in range(1000)]
+    assert least < np.var(h) / (256 * theta / np.pi * (1 - theta / np.pi)) < most
+
+
 def test_cosine_is_the_sine_of_the_mean_product():
     h = np.arange(129)
     s = 1 - 2 * h / 128
@@ -309,8 +317,25 @@ def test_bad_vectors():
     ],
 )
 def test_bad_numbers(arguments, error, message):
-    with pytest.raises(error, match=message):
-        kexue.sign_hash(np.ones((2, 3)), **{"kind": "srht"} | arguments)
+    for kind in ("gaussian", "srht"):
+        with pytest.raises(error, match=message):
+            kexue.sign_hash(np.ones((2, 3)), **{"kind": kind} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "text"),
+    [
+        ([1], ValueError, r"key must be two numbers, but its shape is \(1,\)"),
+        ([1, 2, 3], ValueError, "key must be two numbers"),
+        (None, ValueError, "key must be two numbers"),
+        ([-1, 2], ValueError, "key must be at least 0"),
+        ([2**64, 2], ValueError, "key must be at most"),
+        ([1.5, 2], TypeError, "key must be an integer"),
+    ],
+)
+def test_bad_keys(key, error, text):
+    with pytest.raises(error, match=text):
+        kexue.SignHash.from_key(3, 64, "gaussian", key)
 
 
 def test_bad_features():
@@ -338,6 +363,10 @@ def test_bad_codes():
         kexue.hamming_neighbors(codes, codes, 0)
     with pytest.raises(TypeError, match="k must be an integer"):
         kexue.hamming_neighbors(codes, codes, 1.5)
+    with pytest.raises(TypeError, match="a is a masked array"):
+        kexue.hamming_distances(np.ma.array(codes))
+    with pytest.raises(kexue.KexueValueError, match="codes is not an array of one shape"):
+        kexue.hamming_neighbors(codes, [[1], [1, 2]], 1)
 
 
 @pytest.mark.parametrize("convert", [kexue.angle_from_hamming, kexue.cosine_from_hamming])
@@ -347,3 +376,5 @@ def test_bad_distances(convert):
             convert([3, bad], 64)
     with pytest.raises(kexue.KexueValueError, match="n_bits must be at least 1"):
         convert(0, 0)
+    with pytest.raises(kexue.KexueValueError, match="n_bits must be at most"):
+        convert(0, 10**400)

@@ -1,8 +1,11 @@
 """The index of sign hashes: exact distances, recall against exact search, files that are whole or refused."""
 
+import io
 import itertools
 import json
 import os
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -134,6 +137,42 @@ def test_adding_is_as_fitting_all(clusters, sparse, method):
     )
 
 
+def test_adding_while_tables_are_made(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(300, 10))
+    index = kexue.SignHashIndex(64, rng=0).fit(X[:200])
+    tables = _sign_hash_index._Tables
+
+    def make(*arguments):
+        monkeypatch.setattr(_sign_hash_index, "_Tables", tables)
+        index.add(X[200:])  # as another thread might
+        return tables(*arguments)
+
+    monkeypatch.setattr(_sign_hash_index, "_Tables", make)
+    assert index.kneighbors(X, 1, method="probe", return_distance=False).max() < 200
+    assert index.kneighbors(X, 1, method="probe", return_distance=False).ravel().tolist() == list(range(300))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_threads_search_while_one_adds(sparse):
+    X = np.random.default_rng(0).normal(size=(600, 10))
+    X = sp.csr_array(X) if sparse else X
+    index = kexue.SignHashIndex(64, rng=0).fit(X[:100])
+
+    def search(method):
+        for _ in range(20):
+            distances, indices = index.kneighbors(X[:5], 3, method=method, workers=1)
+            assert indices[:, 0].tolist() == [0, 1, 2, 3, 4]
+            assert (distances[:, 0] < 1e-12).all()
+
+    with ThreadPoolExecutor(8) as pool:
+        searches = [pool.submit(search, method) for method in ("scan", "probe") * 4]
+        for begin in range(100, 600, 20):
+            index.add(X[begin : begin + 20])
+        for done in searches:
+            done.result()
+    assert index.kneighbors(X, 1, method="probe", return_distance=False).ravel().tolist() == list(range(600))
+
+
 @pytest.mark.parametrize("method", ["scan", "probe"])
 def test_workers_change_nothing(clusters, method):
     X, queries = clusters
@@ -243,7 +282,7 @@ def test_an_empty_index_is_saved_too(tmp_path):
     index.save(tmp_path / "index.npz")
     again = kexue.SignHashIndex.load(tmp_path / "index.npz")
     X = np.random.default_rng(0).normal(size=(5, 4))
-    assert np.array_equal(again.fit(X)._codes, index.fit(X)._codes)
+    assert np.array_equal(again.fit(X)._contents.codes, index.fit(X)._contents.codes)
 
 
 def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
@@ -326,6 +365,8 @@ def test_descriptions_that_do_not_fit(tmp_path, change, text):
         ("vectors", lambda a: a.astype(np.float16), "not of real numbers"),
         ("vectors", lambda a: a * np.nan, "not of norm 1"),
         ("vectors", lambda a: a * 100, "not of norm 1"),
+        ("vectors", lambda a: a * 0.9, "not of norm 1"),
+        ("vectors", lambda a: np.ones_like(a), "not of norm 1"),
         ("vectors", lambda a: a[:, :-1], "vectors are not of this size"),
         ("vectors", lambda a: a.ravel(), "vectors are not of this size"),
         ("extra", lambda a: np.zeros(1), "too many"),
@@ -357,6 +398,7 @@ def test_arrays_that_do_not_fit(tmp_path, name, damage, text):
         ("offsets", lambda a: a[:-1], "vectors are not of this size"),
         ("data", lambda a: a[:, None], "vectors are not of this size"),
         ("data", lambda a: a * np.inf, "not of norm 1"),
+        ("data", lambda a: a * 0.9, "not of norm 1"),
     ],
 )
 def test_sparse_arrays_that_do_not_fit(tmp_path, name, damage, text):
@@ -435,3 +477,17 @@ def test_bad_vectors():
     with pytest.raises(kexue.KexueValueError, match=r"X\[0, 1\] is inf"):
         index.fit([[1, np.inf, 2]])
     assert len(index) == 3  # a failed fit changes nothing
+
+
+@pytest.mark.parametrize(
+    ("descr", "length", "more", "text"),
+    [("<f8", 1 << 42, 8 << 42, "codes.npy is too short"), ("|S0", 1 << 60, 0, "codes.npy holds entries of no size")],
+)
+def test_sizes_that_no_file_can_have(tmp_path, descr, length, more, text):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": (length,)})
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("codes.npy", header.getvalue())
+        archive.getinfo("codes.npy").file_size += more
+    with pytest.raises(ValueError, match=text):
+        kexue.SignHashIndex.load(tmp_path / "bad.npz")
