@@ -15,9 +15,9 @@ from scipy.linalg import pinvh
 from scipy.sparse import csc_array, csr_array, issparse
 
 from kexue import _projection
-from kexue._arrays import as_real
+from kexue._arrays import as_contiguous, as_real
 from kexue._context import count_workers
-from kexue._errors import KexueValueError, require_finite
+from kexue._errors import KexueValueError, require_finite, require_finite_entries
 from kexue._hsic_test import positive_integer
 
 Kind = Literal["gaussian", "rademacher", "sparse", "srht", "countsketch", "osnap"]
@@ -183,11 +183,12 @@ class RandomProjectionMap:
         direct = target is not None and target.flags.c_contiguous and target.flags.aligned
         direct = direct and not _share_memory(target, X)
         result = target.reshape(shape) if direct else np.empty(shape, dtype=dtype)
-        if issparse(X):
-            self._project_sparse(_as_csr(X, dtype), result, workers)
-        else:
-            self._project_dense(X, result, workers)
-            self._require_finite(X[0] if vector else X, result)
+        with np.errstate(all="ignore"):  # NaN and overflow are told apart below
+            if issparse(X):
+                self._project_sparse(_as_csr(X, dtype, vector), result, workers)
+            else:
+                self._project_dense(X, result, workers)
+            self._require_finite(X, result, vector)
         if target is None:
             return result[0] if vector else result
         if not direct:
@@ -196,19 +197,21 @@ class RandomProjectionMap:
 
     def _project_dense(self, X: np.ndarray, out: np.ndarray, workers: int) -> None:
         if self.kind == "gaussian":
-            with np.errstate(all="ignore"):  # NaN and overflow are told apart below
-                self._multiply(X, out)
+            self._multiply(X, out)
         else:
             for rows, block in _row_blocks(X, out.dtype):
                 self._kernel(block, out[rows], workers)
 
-    def _require_finite(self, X: np.ndarray, result: np.ndarray) -> None:
+    def _require_finite(self, X: Any, result: np.ndarray, vector: bool) -> None:
+        """Of X in CSR form, that is known already."""
         # What is not finite in a column of X is not finite in the result, which is smaller, if the column is used.
-        with np.errstate(all="ignore"):
-            suspicious = not np.isfinite(result.sum())
-        unused = self._unused_columns
-        if suspicious or len(unused) and not np.isfinite(X[..., unused]).all():
-            require_finite("X", X)
+        suspicious = not np.isfinite(result.sum())
+        if not issparse(X) and (suspicious or not _all_finite(X, self._unused_columns)):
+            require_finite("X", X[0] if vector else X)
+        if suspicious and not np.isfinite(result).all():
+            row = int(np.isfinite(result).all(axis=1).argmin())
+            name = "X" if vector else f"X[{row}]"
+            raise OverflowError(f"the projection of {name} exceeds the range of {result.dtype}")
 
     def _kernel(self, X: np.ndarray, out: np.ndarray, workers: int) -> None:
         if self.kind == "rademacher":
@@ -222,7 +225,8 @@ class RandomProjectionMap:
         if self.kind == "gaussian":
             self._multiply_sparse(X, out)
             return
-        rows = X.indptr.astype(np.int64, copy=False), X.indices.astype(np.int64, copy=False), X.data
+        starts, indices = (as_contiguous(part.astype(np.int64, copy=False)) for part in (X.indptr, X.indices))
+        rows = starts, indices, as_contiguous(X.data)
         if self.kind == "rademacher":
             _projection.rademacher_csr(*rows, self.n_features, self._words_key, self._scale, out, workers)
         elif self.kind == "srht":
@@ -526,6 +530,8 @@ def random_projection(
         `out` has another shape.
     TypeError
         If X does not hold real numbers, `n_components` is no integer, or `out` has another dtype.
+    OverflowError
+        If the result exceeds the range of its dtype.
 
     See Also
     --------
@@ -643,11 +649,9 @@ def _as_rows(name: str, value: Any) -> tuple[Any, bool]:
     return rows, len(np.shape(value) if not issparse(value) else value.shape) == 1
 
 
-def _as_csr(X: Any, dtype: np.dtype) -> Any:
+def _as_csr(X: Any, dtype: np.dtype, vector: bool) -> Any:
     """CSR of the dtype, with indices that the core may rely on."""
-    rows = X.tocsr()
-    if rows.dtype != dtype:
-        rows = rows.astype(dtype)
+    rows = X.astype(dtype, copy=False).tocsr()  # in this order: repeated entries of uint8 would wrap around
     starts, indices = rows.indptr, rows.indices
     if (
         starts[0] != 0
@@ -657,11 +661,7 @@ def _as_csr(X: Any, dtype: np.dtype) -> Any:
         and not (indices[: starts[-1]].min() >= 0 and indices[: starts[-1]].max() < rows.shape[1])
     ):
         raise KexueValueError(f"X is no valid sparse matrix: an index is out of its shape {rows.shape}")
-    data = rows.data[: starts[-1]]
-    if not np.isfinite(data).all():
-        bad = int(np.argmin(np.isfinite(data)))
-        row = int(np.searchsorted(starts, bad, side="right")) - 1
-        raise KexueValueError(f"X[{row}, {indices[bad]}] is {data[bad]}; X has shape {rows.shape}")
+    require_finite_entries("X", rows, vector=vector)
     return rows
 
 
@@ -682,6 +682,11 @@ def _target(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | N
 def _share_memory(out: np.ndarray, X: Any) -> bool:
     values = getattr(X, "data", None) if issparse(X) else X
     return isinstance(values, np.ndarray) and np.may_share_memory(out, values)
+
+
+def _all_finite(X: np.ndarray, columns: np.ndarray) -> bool:
+    step = max(1, _CONVERTED // max(1, len(X)))
+    return all(np.isfinite(X[:, columns[at : at + step]]).all() for at in range(0, len(columns), step))
 
 
 def _row_blocks(X: np.ndarray, dtype: np.dtype) -> Iterator[tuple[slice, np.ndarray]]:

@@ -15,7 +15,7 @@ from scipy.linalg.lapack import dpotrf, dtrtri
 from scipy.sparse.linalg import LinearOperator
 
 from kexue._arrays import as_real
-from kexue._errors import KexueValueError, require_finite, warn_convergence
+from kexue._errors import KexueValueError, require_finite, require_finite_entries, warn_convergence
 
 __all__ = ["RandomizedSVDResult", "randomized_svd"]
 
@@ -154,6 +154,8 @@ def randomized_svd(
         another number is out of its range; if an option is not one of `method`.
     TypeError
         If A does not hold real numbers or has no products with its transpose; if an integer is none.
+    OverflowError
+        If a singular value exceeds the range of the dtype.
 
     Warns
     -----
@@ -441,18 +443,9 @@ def _as_matrix(A: Any) -> _Matrix:
     if not rows.has_canonical_format:
         rows = rows.copy()
         rows.sum_duplicates()
-    data, norm, shift = _in_range(rows.data, lambda: _refuse(rows))
+    data, norm, shift = _in_range(rows.data, lambda: require_finite_entries("A", rows))
     rows = sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
     return _Sparse(rows, rows.T.tocsr(), norm, shift)
-
-
-def _refuse(rows: sparse.csr_array) -> None:
-    """Name the first entry that is not finite, if there is one."""
-    bad = ~np.isfinite(rows.data)
-    if bad.any():
-        place = int(bad.argmax())
-        row = int(np.searchsorted(rows.indptr, place, side="right")) - 1
-        raise KexueValueError(f"A[{row}, {rows.indices[place]}] is {rows.data[place]}; A has shape {rows.shape}")
 
 
 def _suits_blas(array: np.ndarray) -> bool:

@@ -75,6 +75,35 @@ class TestMatrix:
         np.testing.assert_array_equal(X.indices, given.indices)
 
     @KINDS
+    def test_repeated_entries_of_small_integers_do_not_wrap_around(self, kind):
+        project = RandomProjectionMap.draw(6, 4, kind=kind, rng=0)
+        X = sparse.coo_array((np.ones(300, dtype=np.uint8), (np.zeros(300, int), np.full(300, 2))), shape=(1, 6))
+        np.testing.assert_allclose(project(X), project(np.eye(6)[2:3] * 300), rtol=1e-12)
+
+    @KINDS
+    @pytest.mark.parametrize("part", ["data", "indices", "indptr"])
+    @pytest.mark.parametrize("layout", ["strided", "reversed", "unaligned", "swapped"])
+    def test_layouts_of_csr(self, kind, part, layout, dtype, rng):
+        project = RandomProjectionMap.draw(40, 8, kind=kind, rng=0)
+        X = sparse.csr_array(some_zeros(rng, (9, 40), dtype))
+        expected = project(X)
+        X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+        plain = getattr(X, part)
+        if layout == "strided":
+            odd = np.repeat(plain, 2)
+            odd[1::2] = 0
+            odd = odd[::2]
+        elif layout == "reversed":
+            odd = plain[::-1].copy()[::-1]
+        elif layout == "unaligned":
+            odd = np.empty(plain.nbytes + 1, dtype=np.uint8)[1:].view(plain.dtype)
+            odd[...] = plain
+        else:
+            odd = plain.astype(plain.dtype.newbyteorder())
+        setattr(X, part, odd)
+        np.testing.assert_array_equal(project(X), expected)
+
+    @KINDS
     def test_layouts(self, kind, any_layout, plain, untouched, dtype, rng):
         x = any_layout(rng.normal(size=(5, 7)).astype(dtype))
         with untouched(x):
@@ -524,6 +553,8 @@ class TestErrors:
         if form is np.asarray:
             with pytest.raises(KexueValueError, match=r"^X\[4\] is nan; X has shape \(6,\)"):
                 random_projection(BAD[1], 2, kind=kind, rng=0)
+            with pytest.raises(KexueValueError, match=r"^X\[4\] is nan; X has shape \(6,\)"):
+                random_projection(sparse.coo_array(BAD[1]), 2, kind=kind, rng=0)
 
     def test_not_finite_where_nothing_is_read(self):
         project = RandomProjectionMap.draw(6, 1, kind="sparse", density=0.1, rng=0)
@@ -535,10 +566,14 @@ class TestErrors:
             project(bad)
 
     @KINDS
-    def test_finite_numbers_may_overflow(self, kind):
-        with np.errstate(all="ignore"):
-            Y = random_projection(np.full((1, 64), np.finfo(np.float32).max), 4, kind=kind, rng=0)
-        assert Y.shape == (1, 4)
+    @pytest.mark.parametrize("form", [np.asarray, np.asfortranarray, sparse.csr_array])
+    def test_finite_numbers_whose_projection_is_not(self, kind, form):
+        large = np.ones((3, 64), dtype=np.float32)
+        large[1] = np.finfo(np.float32).max
+        with pytest.raises(OverflowError, match=r"^the projection of X\[1\] exceeds the range of float32$"):
+            random_projection(form(large), 1, kind=kind, rng=0)
+        with pytest.raises(OverflowError, match="^the projection of X exceeds the range of float32$"):
+            random_projection(large[1], 1, kind=kind, rng=0)
 
     def test_number_of_columns(self):
         project = RandomProjectionMap.draw(5, 2, rng=0)
