@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -107,12 +107,13 @@ class RandomProjectionMap:
                 f"n_components must be at most {_padded(d)} for kind='srht', the {d} columns of X padded to a power of "
                 f"two, got {n}"
             )
-        if len(self.key) != 2 or not all(0 <= word < 2**64 for word in self.key):
+        key = tuple(self.key) if isinstance(self.key, Iterable) else ()
+        if len(key) != 2 or not all(isinstance(word, Integral) and 0 <= word < 2**64 for word in key):
             raise KexueValueError(f"key must be two numbers of 64 bits, got {self.key!r}")
         state = {
             "n_components": n,
             "n_features": d,
-            "key": tuple(map(int, self.key)),
+            "key": tuple(map(int, key)),
             "density": _density(self.kind, self.density, d),
             "nonzeros": _nonzeros(self.kind, self.nonzeros, n),
         }
@@ -205,13 +206,9 @@ class RandomProjectionMap:
     def _require_finite(self, X: Any, result: np.ndarray, vector: bool) -> None:
         """Of X in CSR form, that is known already."""
         # What is not finite in a column of X is not finite in the result, which is smaller, if the column is used.
-        suspicious = not np.isfinite(result.sum())
-        if not issparse(X) and (suspicious or not _all_finite(X, self._unused_columns)):
+        if not issparse(X) and not (np.isfinite(result.sum()) and _all_finite(X, self._unused_columns)):
             require_finite("X", X[0] if vector else X)
-        if suspicious and not np.isfinite(result).all():
-            row = int(np.isfinite(result).all(axis=1).argmin())
-            name = "X" if vector else f"X[{row}]"
-            raise OverflowError(f"the projection of {name} exceeds the range of {result.dtype}")
+        _require_range("the projection of X", result, vector)
 
     def _kernel(self, X: np.ndarray, out: np.ndarray, workers: int) -> None:
         if self.kind == "rademacher":
@@ -284,6 +281,7 @@ class RandomProjectionMap:
         workers = count_workers(workers)
         Y, vector = self._images(Y)
         result = self._back(Y, workers)
+        _require_range("the product with Y", result, vector)
         return result[0] if vector else result
 
     def inverse(self, Y: ArrayLike, *, workers: int | None = None) -> np.ndarray:
@@ -308,7 +306,10 @@ class RandomProjectionMap:
         """
         workers = count_workers(workers)
         Y, vector = self._images(Y)
-        result = self._back((Y @ self._inverse_gram).astype(Y.dtype, copy=False), workers)
+        with np.errstate(all="ignore"):
+            combined = (Y @ self._inverse_gram).astype(Y.dtype, copy=False)
+        result = self._back(combined, workers)
+        _require_range("the inverse of Y", result, vector)
         return result[0] if vector else result
 
     def matrix(self, dtype: DTypeLike = np.float64) -> np.ndarray | csr_array:
@@ -353,6 +354,10 @@ class RandomProjectionMap:
         return np.require(np.atleast_2d(array), requirements=["C", "A"]), array.ndim == 1
 
     def _back(self, Y: np.ndarray, workers: int) -> np.ndarray:
+        with np.errstate(all="ignore"):  # overflow is told by name
+            return self._multiply_back(Y, workers)
+
+    def _multiply_back(self, Y: np.ndarray, workers: int) -> np.ndarray:
         if self.kind in _SIGNED_SPARSE:
             return np.ascontiguousarray((self.matrix(Y.dtype).T @ Y.T).T)
         result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
@@ -636,17 +641,17 @@ def _as_rows(name: str, value: Any) -> tuple[Any, bool]:
     """Two dimensions, dense or sparse, still of any dtype and strides, and whether it is one vector."""
     if issparse(value):
         as_real(name, np.empty(0, dtype=value.dtype))
-        rows = value if value.ndim == 2 else value.reshape(1, -1)
+        rows = value
     else:
         # A large memory-mapped array of another dtype is converted in blocks, not here.
         mapped = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
         rows = np.asarray(value) if mapped else as_real(name, value)
         if rows.ndim not in (1, 2):
             raise KexueValueError(f"{name} must have 1 or 2 dimensions, but its shape is {rows.shape}")
-        rows = np.atleast_2d(rows)
-    if rows.shape[1] == 0:
-        raise KexueValueError(f"{name} has no columns: its shape is {value.shape if issparse(value) else rows.shape}")
-    return rows, len(np.shape(value) if not issparse(value) else value.shape) == 1
+    shape = value.shape if issparse(value) else rows.shape
+    if shape[-1] == 0:
+        raise KexueValueError(f"{name} has no columns: its shape is {shape}")
+    return rows if len(shape) == 2 else rows.reshape(1, -1), len(shape) == 1
 
 
 def _as_csr(X: Any, dtype: np.dtype, vector: bool) -> Any:
@@ -668,7 +673,7 @@ def _as_csr(X: Any, dtype: np.dtype, vector: bool) -> Any:
 def _target(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
     if out is None:
         return None
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"out must be an ndarray, not {type(out).__name__}")
     if out.dtype != dtype:
         raise TypeError(f"out must have dtype {dtype}, as the result, but it has {out.dtype}")
@@ -677,6 +682,17 @@ def _target(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | N
     if not out.flags.writeable:
         raise KexueValueError("out is read-only")
     return out
+
+
+def _require_range(what: str, result: np.ndarray, vector: bool) -> None:
+    """Of finite arguments."""
+    with np.errstate(all="ignore"):
+        if np.isfinite(result.sum()):
+            return
+    finite = np.isfinite(result).all(axis=1)
+    if not finite.all():
+        row = "" if vector else f"[{finite.argmin()}]"
+        raise OverflowError(f"{what}{row} exceeds the range of {result.dtype}")
 
 
 def _share_memory(out: np.ndarray, X: Any) -> bool:
@@ -725,7 +741,8 @@ def _bernoulli(words: Any, n: int, d: int, density: float) -> tuple[np.ndarray, 
         if density == 1.0:
             steps = np.ones(count, dtype=np.int64)
         else:
-            gaps = np.log(1 - _uniform(drawn)) / math.log1p(-density)
+            with np.errstate(over="ignore"):  # beyond the end in any case
+                gaps = np.log(1 - _uniform(drawn)) / math.log1p(-density)
             steps = np.minimum(gaps, total).astype(np.int64) + 1
         places = last + np.cumsum(steps)
         last, used = int(places[-1]), used + count

@@ -357,6 +357,21 @@ class TestInverse:
         error = back.std(axis=0) / np.sqrt(len(back)) + 1e-12
         assert (abs(back.mean(axis=0) - x) < 5 * error).all()
 
+    @pytest.mark.parametrize("kind", ["gaussian", "rademacher", "srht"])
+    def test_images_out_of_range(self, kind):
+        project = RandomProjectionMap.draw(4, 4, kind=kind, rng=0)
+        for way, matrix, text in (
+            (project.adjoint, project.matrix(), "the product with Y"),
+            (project.inverse, np.linalg.pinv(project.matrix()).T, "the inverse of Y"),
+        ):
+            column = matrix[:, abs(matrix).sum(axis=0).argmax()]
+            assert abs(column).sum() > 1.5
+            Y = np.array([np.ones(4), np.sign(column) * np.finfo(np.float32).max], dtype=np.float32)
+            with pytest.raises(OverflowError, match=rf"^{text}\[1\] exceeds the range of float32$"):
+                way(Y)
+            with pytest.raises(OverflowError, match=f"^{text} exceeds the range of float32$"):
+                way(Y[1])
+
     def test_bad_images(self):
         project = RandomProjectionMap.draw(5, 4, rng=0)
         for method in (project.adjoint, project.inverse):
@@ -524,6 +539,8 @@ class TestErrors:
             ((X, 4), {"kind": "sparse", "nonzeros": 2}, KexueValueError, "nonzeros is for kind='osnap'"),
             ((X[None], 2), {}, KexueValueError, r"X must have 1 or 2 dimensions, but its shape is \(1, 3, 6\)"),
             ((np.float64(3), 2), {}, KexueValueError, r"X must have 1 or 2 dimensions, but its shape is \(\)"),
+            ((X[0, :0], 2), {}, KexueValueError, r"X has no columns: its shape is \(0,\)"),
+            ((X, 2), {"out": np.ma.zeros((3, 2))}, TypeError, "out must be an ndarray, not MaskedArray"),
             ((X[:, :0], 2), {}, KexueValueError, r"X has no columns: its shape is \(3, 0\)"),
             ((sparse.csr_array((3, 0)), 2), {}, KexueValueError, r"X has no columns: its shape is \(3, 0\)"),
             (([["a"]], 2), {}, TypeError, "X must hold real numbers"),
@@ -594,7 +611,7 @@ class TestErrors:
     def test_maps(self):
         with pytest.raises(KexueValueError, match="n_features must be at least 1"):
             RandomProjectionMap.draw(0, 2)
-        for key in ((1, 2**64), (-1, 0), (1,)):
+        for key in ((1, 2**64), (-1, 0), (1,), (1.5, 2), ("a", "b"), None):
             with pytest.raises(KexueValueError, match="key must be two numbers of 64 bits"):
                 RandomProjectionMap("gaussian", 2, 3, key)
         with pytest.raises(KexueValueError, match="dtype must be float32 or float64, got int64"):
