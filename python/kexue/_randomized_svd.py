@@ -174,9 +174,9 @@ def randomized_svd(
     of min(m, n) the result is that of `numpy.linalg.svd`.
 
     How good the subspace is depends on the spectrum. On spectra that decay as a power, exponentially, or not at all,
-    the errors are at most 1.05 times the least possible ones, and mostly 1.001 times. Of A in float64, S are the singular
-    values of A in that subspace to 1e-14 S[0], and the passes in float32 put the subspace off by so little that
-    values lose 1e-10 of themselves; U and Vh are orthonormal to 1e-14 (float32: 1e-6). Singular values below some
+    the errors are at most 1.05 times the least possible ones, and mostly 1.001 times. Of A in float64, S are the
+    singular values of A in that subspace to 1e-14 S[0], and the passes in float32 put the subspace off by so little
+    that values lose 1e-10 of themselves; U and Vh are orthonormal to 1e-14 (float32: 1e-6). Singular values below some
     1e-14 S[0], or 1e-6 S[0] for A in float32, are rounding.
 
     References
@@ -589,8 +589,8 @@ def _blocks_needed(values: np.ndarray, k: int, kept: int, norm: float) -> int:
     # Where most of the oversampling is as large as what is wanted, there is little room for the start to be a bad one.
     room = kept - int(np.count_nonzero(values[:kept] > last * math.sqrt(ratio)))
     damping *= max((kept - k) / (2 * room), 1.0) ** 2
-    # What of the rest is in the last direction wanted is multiplied by its singular value, and must then be small beside
-    # the rest itself. A single block is as good as its random start.
+    # What of the rest is in the last direction wanted is multiplied by its singular value, and must then be small
+    # beside the rest itself. A single block is as good as its random start.
     damping *= ratio
     return max(math.ceil(min(math.acosh(damping) / (2 * math.acosh(ratio)), _N_ITER + 1)), 2)
 

@@ -117,6 +117,20 @@ def test_logarithms_go_on_where_tails_underflow():
     assert float(angle.logcdf(math.pi - 2.0)) == pytest.approx(leading, rel=1e-9)
 
 
+@pytest.mark.parametrize("n", [10**8, 10**12, 2**53])
+def test_huge_dimensions_are_normal(n):
+    angle = kexue.random_angle(n)
+    y = np.array([0.0, 0.5, 2.0, 8.0])
+    np.testing.assert_allclose(
+        angle.cosine_sf(y / math.sqrt(n)), scipy.stats.norm.sf(y), rtol=20 / math.sqrt(n) + 1e-13
+    )
+    np.testing.assert_allclose(
+        angle.cosine_isf([0.3, 1e-5]) * math.sqrt(n), scipy.stats.norm.isf([0.3, 1e-5]), rtol=1e-7
+    )
+    assert angle.std() == pytest.approx(1 / math.sqrt(n), rel=2 / n + 1e-15)
+    assert angle.entropy() == pytest.approx(0.5 + 0.5 * math.log(2 * math.pi / n), rel=1e-8)
+
+
 def test_two_and_three_dimensions_are_uniform():
     theta = np.linspace(0, math.pi, 101)
     np.testing.assert_allclose(kexue.random_angle(2).cdf(theta), theta / math.pi, rtol=1e-15)
@@ -282,6 +296,8 @@ def test_bad_arguments():
     for n, text in [(1, "on the line"), (0, "at least 2, got 0"), (-3, "at least 2")]:
         with pytest.raises(KexueValueError, match=text):
             kexue.random_angle(n)
+    with pytest.raises(KexueValueError, match="at most 2"):
+        kexue.random_angle(10**30)
     for n in (2.5, 3.0, "3", None, True, [3]):
         with pytest.raises(TypeError, match="n must be an integer"):
             kexue.random_angle(n)

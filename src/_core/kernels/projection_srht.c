@@ -142,7 +142,7 @@ static kx_status_t KX_TYPED(adjoint_rows)(kx_task_t *task, void *arg, int64_t be
         KX_REAL *result = (KX_REAL *)job->out + i * s->d;
         memset(buffer, 0, (size_t)s->size * sizeof(KX_REAL));
         for (int64_t c = 0; c < s->sampled; c++) buffer[s->samples[c]] += row[c];
-        KX_KERNEL(KX_TYPED(kx_walsh_hadamard_row))(buffer, buffer, s->size, NULL, (KX_REAL)s->scale);
+        KX_KERNEL(KX_TYPED(kx_walsh_hadamard_row))(buffer, buffer, s->size, NULL, (KX_REAL)s->scale, NULL);
         for (int64_t j = 0; j < s->d; j++) result[j] = is_minus(s->signs, j) ? -buffer[j] : buffer[j];
     }
     return KX_OK;
