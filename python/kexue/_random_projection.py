@@ -15,7 +15,7 @@ from scipy.linalg import pinvh
 from scipy.sparse import csc_array, csr_array, issparse
 
 from kexue import _projection
-from kexue._arrays import as_contiguous, as_real
+from kexue._arrays import as_contiguous, as_csr, as_real
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, require_finite, require_finite_entries
 from kexue._hsic_test import positive_integer
@@ -186,7 +186,9 @@ class RandomProjectionMap:
         result = target.reshape(shape) if direct else np.empty(shape, dtype=dtype)
         with np.errstate(all="ignore"):  # NaN and overflow are told apart below
             if issparse(X):
-                self._project_sparse(_as_csr(X, dtype, vector), result, workers)
+                rows = as_csr("X", X, dtype)
+                require_finite_entries("X", rows, vector=vector)
+                self._project_sparse(rows, result, workers)
             else:
                 self._project_dense(X, result, workers)
             self._require_finite(X, result, vector)
@@ -652,22 +654,6 @@ def _as_rows(name: str, value: Any) -> tuple[Any, bool]:
     if shape[-1] == 0:
         raise KexueValueError(f"{name} has no columns: its shape is {shape}")
     return rows if len(shape) == 2 else rows.reshape(1, -1), len(shape) == 1
-
-
-def _as_csr(X: Any, dtype: np.dtype, vector: bool) -> Any:
-    """CSR of the dtype, with indices that the core may rely on."""
-    rows = X.astype(dtype, copy=False).tocsr()  # in this order: repeated entries of uint8 would wrap around
-    starts, indices = rows.indptr, rows.indices
-    if (
-        starts[0] != 0
-        or (np.diff(starts) < 0).any()
-        or starts[-1] > min(len(indices), len(rows.data))
-        or starts[-1] > 0
-        and not (indices[: starts[-1]].min() >= 0 and indices[: starts[-1]].max() < rows.shape[1])
-    ):
-        raise KexueValueError(f"X is no valid sparse matrix: an index is out of its shape {rows.shape}")
-    require_finite_entries("X", rows, vector=vector)
-    return rows
 
 
 def _target(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:

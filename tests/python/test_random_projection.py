@@ -605,8 +605,9 @@ class TestErrors:
         broken.indices = np.array(indices, dtype=np.int32)
         broken.indptr = np.array(starts, dtype=np.int32)
         broken.data = np.ones(len(indices))
-        with pytest.raises(KexueValueError, match="X is no valid sparse matrix"):
-            random_projection(broken, 2, kind=kind, rng=0)
+        for matrix in (broken, broken.T):
+            with pytest.raises(KexueValueError, match="X is no valid sparse matrix"):
+                random_projection(matrix, 1, kind=kind, rng=0)
 
     def test_maps(self):
         with pytest.raises(KexueValueError, match="n_features must be at least 1"):

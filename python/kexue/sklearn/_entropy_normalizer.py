@@ -132,5 +132,5 @@ class EntropyNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return X
 
     def _normalize(self, X: Any, **options: Any) -> Any:
-        settings = {"on_unreachable": self.on_unreachable, **options}
-        return entropy_normalize(X, self.target, target_kind=self.target_kind, workers=count_jobs(self.n_jobs), **settings)
+        settings = {"target_kind": self.target_kind, "on_unreachable": self.on_unreachable, **options}
+        return entropy_normalize(X, self.target, workers=count_jobs(self.n_jobs), **settings)
