@@ -601,13 +601,12 @@ class TestErrors:
     @KINDS
     @pytest.mark.parametrize(("indices", "starts"), [([7], [0, 1]), ([-1], [0, 1]), ([0], [0, 2]), ([0, 1], [1, 2])])
     def test_sparse_matrices_that_are_none(self, kind, indices, starts):
-        broken = sparse.csr_array(np.ones((1, 6)))
-        broken.indices = np.array(indices, dtype=np.int32)
-        broken.indptr = np.array(starts, dtype=np.int32)
-        broken.data = np.ones(len(indices))
-        for matrix in (broken, broken.T):
+        for broken in (sparse.csr_array(np.ones((1, 6))), sparse.csc_array(np.ones((6, 1)))):
+            broken.indices = np.array(indices, dtype=np.int32)
+            broken.indptr = np.array(starts, dtype=np.int32)
+            broken.data = np.ones(len(indices))
             with pytest.raises(KexueValueError, match="X is no valid sparse matrix"):
-                random_projection(matrix, 1, kind=kind, rng=0)
+                random_projection(broken, 1, kind=kind, rng=0)
 
     def test_maps(self):
         with pytest.raises(KexueValueError, match="n_features must be at least 1"):
