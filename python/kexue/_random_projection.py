@@ -550,9 +550,12 @@ def random_projection(
     -----
     Of dense X, "gaussian" and "rademacher" take O(m d n) time, "srht" O(m d log d), the others O(m d) for each
     non-zero of a column; of sparse X, all but "srht" take time in proportion to its non-zeros. Memory beyond the result
-    is some megabytes; "gaussian" keeps at most 2^22 entries of its matrix, and the sparse kinds their non-zeros.
+    does not grow with m, but where sparse X is no CSR: "gaussian" has 256 n entries of its matrix at a time, or some
+    millions if that is more, the sparse kinds keep their non-zeros, and dense X of another dtype or order is converted
+    by some rows at a time.
 
-    The variance of |y|^2 for |x| = 1 is 2 / n for "gaussian", and less for the others except "sparse", which has
+    The variance of |y|^2 for |x| = 1 is 2 / n for "gaussian". It is less for the others, but for "osnap" with n no
+    multiple of `nonzeros`, where it may be a little more, and "sparse", which has
     (2 + (1 / density - 3) sum x^4) / n. But "countsketch" has it from rare large errors: two non-zeros of x in one
     component.
 
