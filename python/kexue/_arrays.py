@@ -198,6 +198,44 @@ def as_contiguous(array: np.ndarray) -> np.ndarray:
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
 
 
+def as_csr(name: str, matrix: Any, dtype: np.dtype) -> Any:
+    """CSR of a dtype out of any sparse matrix whose indices are within its shape: SciPy would write elsewhere.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name for messages.
+    matrix : sparse matrix
+        Of real numbers, with two dimensions.
+    dtype : {float32, float64}
+
+    Returns
+    -------
+    sparse matrix in CSR format
+        The matrix itself where it is one; repeated entries may be there still.
+    """
+    shape = matrix.shape
+    if matrix.format in ("csr", "csc", "bsr"):
+        height, width = matrix.blocksize if matrix.format == "bsr" else (1, 1)
+        inner = shape[0] if matrix.format == "csc" else shape[1] // width
+        outer = shape[1] if matrix.format == "csc" else shape[0] // height
+        starts, entries = matrix.indptr, min(len(matrix.indices), len(matrix.data))
+        valid = len(starts) == outer + 1 and starts[0] == 0 <= starts[-1] <= entries and (np.diff(starts) >= 0).all()
+        valid = valid and _are_within(matrix.indices[: starts[-1]], inner)
+    elif matrix.format == "coo":
+        places = (matrix.row, matrix.col)
+        valid = all(map(_are_within, places, shape)) and all(len(axis) == len(matrix.data) for axis in places)
+    else:
+        valid = True
+    if not valid:
+        raise KexueValueError(f"{name} is no valid sparse matrix: an index is out of its shape {shape}")
+    return matrix.astype(dtype, copy=False).tocsr()  # in this order: repeated entries of uint8 would wrap around
+
+
+def _are_within(indices: np.ndarray, size: int) -> bool:
+    return len(indices) == 0 or bool(indices.min() >= 0 and indices.max() < size)
+
+
 def as_csr_rows(name: str, matrix: Any, columns: int, whose: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Make sorted rows of weights, without repeats and zeros, out of a documents x vocabulary matrix.
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -165,6 +165,18 @@ def first_bad(
 def require_finite(name: str, array: np.ndarray) -> None:
     """Raise `KexueValueError` if an entry is NaN or infinite."""
     first_bad(name, array, lambda entries: ~np.isfinite(entries))
+
+
+def require_finite_entries(name: str, rows: Any, *, vector: bool = False) -> None:
+    """The same for a CSR matrix, or for the one row of it that stands for a vector."""
+    values = rows.data[: rows.indptr[-1]]
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    bad = int(finite.argmin())
+    row, column = int(np.searchsorted(rows.indptr, bad, side="right")) - 1, rows.indices[bad]
+    place, shape = (str(column), rows.shape[1:]) if vector else (f"{row}, {column}", rows.shape)
+    raise KexueValueError(f"{name}[{place}] is {values[bad]}; {name} has shape {shape}")
 
 
 def require_nonnegative(name: str, array: np.ndarray) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -15,9 +15,9 @@ from scipy.linalg import pinvh
 from scipy.sparse import csc_array, csr_array, issparse
 
 from kexue import _projection
-from kexue._arrays import as_real
+from kexue._arrays import as_contiguous, as_csr, as_real
 from kexue._context import count_workers
-from kexue._errors import KexueValueError, require_finite
+from kexue._errors import KexueValueError, require_finite, require_finite_entries
 from kexue._hsic_test import positive_integer
 
 Kind = Literal["gaussian", "rademacher", "sparse", "srht", "countsketch", "osnap"]
@@ -108,12 +108,13 @@ class RandomProjectionMap:
                 f"n_components must be at most {_padded(d)} for kind='srht', the {d} columns of X padded to a power of "
                 f"two, got {n}"
             )
-        if len(self.key) != 2 or not all(0 <= word < 2**64 for word in self.key):
+        key = tuple(self.key) if isinstance(self.key, Iterable) else ()
+        if len(key) != 2 or not all(isinstance(word, Integral) and 0 <= word < 2**64 for word in key):
             raise KexueValueError(f"key must be two numbers of 64 bits, got {self.key!r}")
         state = {
             "n_components": n,
             "n_features": d,
-            "key": tuple(map(int, self.key)),
+            "key": tuple(map(int, key)),
             "density": _density(self.kind, self.density, d),
             "nonzeros": _nonzeros(self.kind, self.nonzeros, n),
         }
@@ -184,11 +185,14 @@ class RandomProjectionMap:
         direct = target is not None and target.flags.c_contiguous and target.flags.aligned
         direct = direct and not _share_memory(target, X)
         result = target.reshape(shape) if direct else np.empty(shape, dtype=dtype)
-        if issparse(X):
-            self._project_sparse(_as_csr(X, dtype), result, workers)
-        else:
-            self._project_dense(X, result, workers)
-            self._require_finite(X[0] if vector else X, result)
+        with np.errstate(all="ignore"):  # NaN and overflow are told apart below
+            if issparse(X):
+                rows = as_csr("X", X, dtype)
+                require_finite_entries("X", rows, vector=vector)
+                self._project_sparse(rows, result, workers)
+            else:
+                self._project_dense(X, result, workers)
+            self._require_finite(X, result, vector)
         if target is None:
             return result[0] if vector else result
         if not direct:
@@ -197,19 +201,17 @@ class RandomProjectionMap:
 
     def _project_dense(self, X: np.ndarray, out: np.ndarray, workers: int) -> None:
         if self.kind == "gaussian":
-            with np.errstate(all="ignore"):  # NaN and overflow are told apart below
-                self._multiply(X, out)
+            self._multiply(X, out)
         else:
             for rows, block in _row_blocks(X, out.dtype):
                 self._kernel(block, out[rows], workers)
 
-    def _require_finite(self, X: np.ndarray, result: np.ndarray) -> None:
+    def _require_finite(self, X: Any, result: np.ndarray, vector: bool) -> None:
+        """Of X in CSR form, that is known already."""
         # What is not finite in a column of X is not finite in the result, which is smaller, if the column is used.
-        with np.errstate(all="ignore"):
-            suspicious = not np.isfinite(result.sum())
-        unused = self._unused_columns
-        if suspicious or len(unused) and not np.isfinite(X[..., unused]).all():
-            require_finite("X", X)
+        if not issparse(X) and not (np.isfinite(result.sum()) and _all_finite(X, self._unused_columns)):
+            require_finite("X", X[0] if vector else X)
+        _require_range("the projection of X", result, vector)
 
     def _kernel(self, X: np.ndarray, out: np.ndarray, workers: int) -> None:
         if self.kind == "rademacher":
@@ -223,7 +225,8 @@ class RandomProjectionMap:
         if self.kind == "gaussian":
             self._multiply_sparse(X, out)
             return
-        rows = X.indptr.astype(np.int64, copy=False), X.indices.astype(np.int64, copy=False), X.data
+        starts, indices = (as_contiguous(part.astype(np.int64, copy=False)) for part in (X.indptr, X.indices))
+        rows = starts, indices, as_contiguous(X.data)
         if self.kind == "rademacher":
             _projection.rademacher_csr(*rows, self.n_features, self._words_key, self._scale, out, workers)
         elif self.kind == "srht":
@@ -289,6 +292,7 @@ class RandomProjectionMap:
         workers = count_workers(workers)
         Y, vector = self._images(Y)
         result = self._back(Y, workers)
+        _require_range("the product with Y", result, vector)
         return result[0] if vector else result
 
     def inverse(self, Y: ArrayLike, *, workers: int | None = None) -> np.ndarray:
@@ -313,7 +317,10 @@ class RandomProjectionMap:
         """
         workers = count_workers(workers)
         Y, vector = self._images(Y)
-        result = self._back((Y @ self._inverse_gram).astype(Y.dtype, copy=False), workers)
+        with np.errstate(all="ignore"):
+            combined = (Y @ self._inverse_gram).astype(Y.dtype, copy=False)
+        result = self._back(combined, workers)
+        _require_range("the inverse of Y", result, vector)
         return result[0] if vector else result
 
     def matrix(self, dtype: DTypeLike = np.float64) -> np.ndarray | csr_array:
@@ -358,6 +365,10 @@ class RandomProjectionMap:
         return np.require(np.atleast_2d(array), requirements=["C", "A"]), array.ndim == 1
 
     def _back(self, Y: np.ndarray, workers: int) -> np.ndarray:
+        with np.errstate(all="ignore"):  # overflow is told by name
+            return self._multiply_back(Y, workers)
+
+    def _multiply_back(self, Y: np.ndarray, workers: int) -> np.ndarray:
         if self.kind in _SIGNED_SPARSE:
             matrix = self.matrix(Y.dtype).T
             result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
@@ -540,6 +551,8 @@ def random_projection(
         `out` has another shape.
     TypeError
         If X does not hold real numbers, `n_components` is no integer, or `out` has another dtype.
+    OverflowError
+        If the result exceeds the range of its dtype.
 
     See Also
     --------
@@ -551,9 +564,12 @@ def random_projection(
     -----
     Of dense X, "gaussian" and "rademacher" take O(m d n) time, "srht" O(m d log d), the others O(m d) for each
     non-zero of a column; of sparse X, all but "srht" take time in proportion to its non-zeros. Memory beyond the result
-    is some megabytes; "gaussian" keeps at most 2^22 entries of its matrix, and the sparse kinds their non-zeros.
+    does not grow with m, but where sparse X is no CSR: "gaussian" has 256 n entries of its matrix at a time, or some
+    millions if that is more, the sparse kinds keep their non-zeros, and dense X of another dtype or order is converted
+    by some rows at a time.
 
-    The variance of |y|^2 for |x| = 1 is 2 / n for "gaussian", and less for the others except "sparse", which has
+    The variance of |y|^2 for |x| = 1 is 2 / n for "gaussian". It is less for the others, but for "osnap" with n no
+    multiple of `nonzeros`, where it may be a little more, and "sparse", which has
     (2 + (1 / density - 3) sum x^4) / n. But "countsketch" has it from rare large errors: two non-zeros of x in one
     component.
 
@@ -644,45 +660,23 @@ def _as_rows(name: str, value: Any) -> tuple[Any, bool]:
     """Two dimensions, dense or sparse, still of any dtype and strides, and whether it is one vector."""
     if issparse(value):
         as_real(name, np.empty(0, dtype=value.dtype))
-        rows = value if value.ndim == 2 else value.reshape(1, -1)
+        rows = value
     else:
         # A large memory-mapped array of another dtype is converted in blocks, not here.
         mapped = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
         rows = np.asarray(value) if mapped else as_real(name, value)
         if rows.ndim not in (1, 2):
             raise KexueValueError(f"{name} must have 1 or 2 dimensions, but its shape is {rows.shape}")
-        rows = np.atleast_2d(rows)
-    if rows.shape[1] == 0:
-        raise KexueValueError(f"{name} has no columns: its shape is {value.shape if issparse(value) else rows.shape}")
-    return rows, len(np.shape(value) if not issparse(value) else value.shape) == 1
-
-
-def _as_csr(X: Any, dtype: np.dtype) -> Any:
-    """CSR of the dtype, with indices that the core may rely on."""
-    rows = X.tocsr()
-    if rows.dtype != dtype:
-        rows = rows.astype(dtype)
-    starts, indices = rows.indptr, rows.indices
-    if (
-        starts[0] != 0
-        or (np.diff(starts) < 0).any()
-        or starts[-1] > min(len(indices), len(rows.data))
-        or starts[-1] > 0
-        and not (indices[: starts[-1]].min() >= 0 and indices[: starts[-1]].max() < rows.shape[1])
-    ):
-        raise KexueValueError(f"X is no valid sparse matrix: an index is out of its shape {rows.shape}")
-    data = rows.data[: starts[-1]]
-    if not np.isfinite(data).all():
-        bad = int(np.argmin(np.isfinite(data)))
-        row = int(np.searchsorted(starts, bad, side="right")) - 1
-        raise KexueValueError(f"X[{row}, {indices[bad]}] is {data[bad]}; X has shape {rows.shape}")
-    return rows
+    shape = value.shape if issparse(value) else rows.shape
+    if shape[-1] == 0:
+        raise KexueValueError(f"{name} has no columns: its shape is {shape}")
+    return rows if len(shape) == 2 else rows.reshape(1, -1), len(shape) == 1
 
 
 def _target(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
     if out is None:
         return None
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"out must be an ndarray, not {type(out).__name__}")
     if out.dtype != dtype:
         raise TypeError(f"out must have dtype {dtype}, as the result, but it has {out.dtype}")
@@ -691,6 +685,17 @@ def _target(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | N
     if not out.flags.writeable:
         raise KexueValueError("out is read-only")
     return out
+
+
+def _require_range(what: str, result: np.ndarray, vector: bool) -> None:
+    """Of finite arguments."""
+    with np.errstate(all="ignore"):
+        if np.isfinite(result.sum()):
+            return
+    finite = np.isfinite(result).all(axis=1)
+    if not finite.all():
+        row = "" if vector else f"[{finite.argmin()}]"
+        raise OverflowError(f"{what}{row} exceeds the range of {result.dtype}")
 
 
 def _share_memory(out: np.ndarray, X: Any) -> bool:
@@ -712,6 +717,11 @@ def _pieces_of_csr(X: Any, entries: int) -> Iterator[tuple[slice, Any]]:
         rows = (X.data[part], X.indices[part], starts[start : stop + 1] - starts[start])
         yield slice(start, stop), csr_array(rows, shape=(stop - start, X.shape[1]))
         start = stop
+
+
+def _all_finite(X: np.ndarray, columns: np.ndarray) -> bool:
+    step = max(1, _CONVERTED // max(1, len(X)))
+    return all(np.isfinite(X[:, columns[at : at + step]]).all() for at in range(0, len(columns), step))
 
 
 def _row_blocks(X: np.ndarray, dtype: np.dtype) -> Iterator[tuple[slice, np.ndarray]]:
@@ -750,7 +760,8 @@ def _bernoulli(words: Any, n: int, d: int, density: float) -> tuple[np.ndarray, 
         if density == 1.0:
             steps = np.ones(count, dtype=np.int64)
         else:
-            gaps = np.log(1 - _uniform(drawn)) / math.log1p(-density)
+            with np.errstate(over="ignore"):  # beyond the end in any case
+                gaps = np.log(1 - _uniform(drawn)) / math.log1p(-density)
             steps = np.minimum(gaps, total).astype(np.int64) + 1
         places = last + np.cumsum(steps)
         last, used = int(places[-1]), used + count

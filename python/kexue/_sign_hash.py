@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 
 import kexue  # kexue.projection exports this module's names too, so fwht is looked up when it is called
 from kexue import _hamming
-from kexue._arrays import as_contiguous, as_real, check_integer
+from kexue._arrays import as_contiguous, as_csr, as_real, check_integer
 from kexue._context import count_workers
-from kexue._errors import KexueValueError, first_bad, require_finite
+from kexue._errors import KexueValueError, first_bad, require_finite, require_finite_entries
 
 HashKind: TypeAlias = Literal["gaussian", "srht"]
 _Take: TypeAlias = Callable[[int, int, np.ndarray], None]
@@ -674,19 +674,14 @@ def as_vectors(name: str, value: Any, n_features: int | None) -> Any:
     from scipy.sparse import csr_array, issparse
 
     if issparse(value):
-        numbers = as_real(name, value.data if value.format == "csr" else np.empty(0, dtype=value.dtype))
-        rows = csr_array(value, dtype=numbers.dtype)
-        if not np.isfinite(rows.data).all():
-            bad = int(np.argmax(~np.isfinite(rows.data)))
-            row = int(np.searchsorted(rows.indptr, bad, side="right")) - 1
-            raise KexueValueError(
-                f"{name}[{row}, {rows.indices[bad]}] is {rows.data[bad]}; {name} has shape {rows.shape}"
-            )
+        dtype = as_real(name, np.empty(0, dtype=value.dtype)).dtype
+        if value.ndim != 2:
+            raise KexueValueError(f"{name} must have 2 dimensions, but its shape is {value.shape}")
+        rows = csr_array(as_csr(name, value, dtype))
+        require_finite_entries(name, rows)
     else:
         rows = as_real(name, value, ndim=2)
         require_finite(name, rows)
-    if rows.ndim != 2:
-        raise KexueValueError(f"{name} must have 2 dimensions, but its shape is {rows.shape}")
     if rows.shape[1] == 0:
         raise KexueValueError(f"{name} has no columns: its shape is {rows.shape}")
     if n_features is not None and rows.shape[1] != n_features:

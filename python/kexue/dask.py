@@ -768,6 +768,8 @@ def _drawn(project: RandomProjectionMap) -> RandomProjectionMap:
 def _project(where: str, project: RandomProjectionMap, dtype: np.dtype, workers: int | None, X: Any) -> np.ndarray:
     with _named(where):
         _require_rows("it", X)
+        if X.dtype.kind == "f" and dtype == np.float64:
+            X = X.astype(dtype, copy=False)  # float32 beside blocks of float64, as all rows in one array would be
         return _drawn(project)(X, workers=workers).astype(dtype, copy=False)
 
 
@@ -812,7 +814,7 @@ def _automatic(name: str, rows: float, columns: int, eps: float) -> int:
 
 
 def _require_rows(name: str, block: Any) -> None:
-    if not hasattr(block, "shape"):
+    if not (hasattr(block, "shape") and hasattr(block, "dtype")):
         raise TypeError(f"{name} must be an array, not {type(block).__name__}")
     if len(block.shape) != 2:
         raise KexueValueError(f"{name} must have 2 dimensions, but its shape is {block.shape}")

@@ -436,8 +436,12 @@ def distortion(
         if not (0 < value < 1 or value in (0, 1) and low == 0):
             raise KexueValueError(f"{name} must be between 0 and 1, got {value}")
     rng = np.random.default_rng(rng)
-    rows = X.tocsr() if issparse(X) else np.asarray(X)
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError("X is a masked array; fill it or drop the masked entries first")
+    rows = X if issparse(X) else np.asarray(X)
     _require_matrix("X", rows)
+    if issparse(rows):
+        rows = rows.astype(np.float64).tocsr()  # in this order: repeated entries of uint8 would wrap around
     first, second = _pairs(rows.shape[0], n_pairs, rng)
     d = rows.shape[1]
     if d == 0:
@@ -452,6 +456,11 @@ def distortion(
     if isinstance(kinds, str):
         kinds = [kinds]
     options = dict(kinds) if isinstance(kinds, Mapping) else {kind: {"kind": kind} for kind in kinds}
+    if not options:
+        raise KexueValueError("kinds is empty")
+    for label, keywords in options.items():
+        if not isinstance(keywords, Mapping):
+            raise TypeError(f"kinds[{label!r}] must be a mapping of options, not {type(keywords).__name__}")
     maps = {
         label: [kexue.RandomProjectionMap.draw(d, n, rng=rng, **keywords) for n in dimensions]
         for label, keywords in options.items()
@@ -611,7 +620,9 @@ def _changes(
     step, count = max(1, _ENTRIES_AT_ONCE // X.shape[1]), 0
     for start in range(0, len(first), step):
         sides = [_finite_rows(X, side[start : start + step]) for side in (first, second)]
-        # By the largest entry first: squares of very large or small ones would leave the range.
+        # By a half and the largest entry first: differences of very large entries, and squares, would leave the range.
+        if max(abs(side).max() for side in sides) > np.finfo(np.float64).max / 2:
+            sides = [side / 2 for side in sides]
         difference = _divided(sides[0] - sides[1], lambda entries: abs(entries).max(axis=1))
         difference = _divided(difference, lambda entries: np.sqrt((entries * entries).sum(axis=1)))
         count += difference.shape[0]
@@ -644,10 +655,12 @@ def _divided(rows: Any, size: Any) -> Any:
 
     sizes = size(rows)
     sizes = np.ravel(sizes.toarray() if issparse(sizes) else sizes)
-    kept, factors = sizes > 0, 1 / sizes[sizes > 0]
-    if issparse(rows):
-        return csr_array(rows[kept].multiply(factors[:, None]))
-    return rows[kept] * factors[:, None]
+    rows, sizes = rows[sizes > 0], sizes[sizes > 0]
+    if not issparse(rows):
+        return rows / sizes[:, None]
+    rows = csr_array(rows, copy=True)
+    rows.data /= np.repeat(sizes, np.diff(rows.indptr))  # the inverse of a subnormal number would be infinite
+    return rows
 
 
 def _largest_change(n: int, probability: float) -> float:

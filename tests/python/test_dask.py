@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import cloudpickle
 import numpy as np
@@ -791,7 +792,9 @@ def test_chunks_and_dtypes_of_a_projection(rng):
     np.testing.assert_allclose(lazy[3:9, 2].compute(), kexue.random_projection(X, 5, rng=0)[3:9, 2])
     assert kexue.dask.random_projection(rows_in_chunks(X.astype(np.float16)), 5).dtype == np.float32
     mixed = [X[:10].astype(np.float32), X[10:].astype(np.float64)]
-    assert kexue.dask.random_projection(mixed, 5, compute=True).dtype == np.float64
+    result = kexue.dask.random_projection(mixed, 5, rng=0, compute=True)
+    assert result.dtype == np.float64
+    np.testing.assert_allclose(result, kexue.random_projection(np.concatenate(mixed), 5, rng=0), rtol=1e-12)
     assert kexue.dask.random_projection(da.ones((40, 2000), chunks=10), "auto", eps=0.4).shape == (
         40,
         kexue.jl_min_dim(40, 0.4),
@@ -822,6 +825,7 @@ def test_errors_of_projections(scheduler, rng):
         ([], {}, KexueValueError, "X has no blocks"),
         ([np.ones((2, 3)), np.ones((2, 4))], {}, KexueValueError, r"X\[1\] has 4 columns, but X\[0\] has 3"),
         ([[1.0, 2.0]], {}, TypeError, r"X\[0\] must be an array, not list"),
+        ([SimpleNamespace(shape=(2, 3))], {}, TypeError, r"X\[0\] must be an array, not SimpleNamespace"),
         ([dask.delayed(np.ones((2, 3)))], {}, TypeError, r"X\[0\] is lazy, .*from_delayed"),
         (da.ones((3, 0)), {}, KexueValueError, "X has no columns"),
         (da.ones((3, 4), dtype=complex), {}, TypeError, "X must hold real numbers"),

@@ -508,8 +508,23 @@ class TestDistortion:
         expected = self.draw(X, [8], kinds=["srht"], rng=1)["srht"].get_ydata()
         for factor in (1e-200, 1e200):
             np.testing.assert_allclose(self.draw(X * factor, [8], kinds=["srht"], rng=1)["srht"].get_ydata(), expected)
+        for form in (np.asarray, sparse.csr_array):
+            # The largest difference is beyond the range; and the inverse of the smallest.
+            huge = form(X * (np.finfo(np.float64).max / abs(X).max()))
+            np.testing.assert_allclose(self.draw(huge, [8], kinds=["srht"], rng=1)["srht"].get_ydata(), expected)
+            tiny = form(np.round(X * 1000) * 5e-324)
+            near = self.draw(tiny, [8], kinds=["srht"], rng=1)["srht"].get_ydata()
+            np.testing.assert_allclose(near, expected, rtol=0.01)
         twice = self.draw(np.concatenate([X, X]), [8], kinds=["srht"], rng=1)["srht"].get_ydata()
         np.testing.assert_allclose(twice, expected)
+
+    def test_repeated_entries_of_small_integers_do_not_wrap_around(self):
+        places = np.repeat([0, 1, 2], [300, 300, 1]), np.repeat([3, 4, 5], [300, 300, 1])
+        X = sparse.coo_array((np.ones(601, dtype=np.uint8), places), shape=(3, 30))
+        whole = np.zeros((3, 30))
+        whole[[0, 1, 2], [3, 4, 5]] = 300, 300, 1
+        lines = [self.draw(rows, [8], kinds=["gaussian"], rng=1)["gaussian"].get_ydata() for rows in (X, whole)]
+        np.testing.assert_allclose(*lines)
 
     def test_by_default(self, rng):
         figures = pyplot.get_fignums()
@@ -538,6 +553,9 @@ class TestDistortion:
             (PLAN, {"n_components": []}, KexueValueError, "n_components is empty"),
             (PLAN, {"n_components": [0]}, KexueValueError, "n_components must be at least 1"),
             (PLAN, {"n_components": [5], "kinds": ["srht"]}, KexueValueError, "n_components must be at most 4"),
+            (np.ma.masked_array(PLAN, PLAN > 2), {}, TypeError, "X is a masked array"),
+            (PLAN, {"kinds": []}, KexueValueError, "kinds is empty"),
+            (PLAN, {"kinds": {"a": "srht"}}, TypeError, "kinds['a'] must be a mapping of options, not str"),
             (PLAN, {"kinds": ["normal"]}, KexueValueError, "got 'normal'"),
             (PLAN, {"n_pairs": 0}, KexueValueError, "n_pairs must be at least 1"),
             (PLAN, {"n_pairs": 1.5}, TypeError, "n_pairs must be an integer"),

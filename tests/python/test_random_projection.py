@@ -76,6 +76,35 @@ class TestMatrix:
         np.testing.assert_array_equal(X.indices, given.indices)
 
     @KINDS
+    def test_repeated_entries_of_small_integers_do_not_wrap_around(self, kind):
+        project = RandomProjectionMap.draw(6, 4, kind=kind, rng=0)
+        X = sparse.coo_array((np.ones(300, dtype=np.uint8), (np.zeros(300, int), np.full(300, 2))), shape=(1, 6))
+        np.testing.assert_allclose(project(X), project(np.eye(6)[2:3] * 300), rtol=1e-12)
+
+    @KINDS
+    @pytest.mark.parametrize("part", ["data", "indices", "indptr"])
+    @pytest.mark.parametrize("layout", ["strided", "reversed", "unaligned", "swapped"])
+    def test_layouts_of_csr(self, kind, part, layout, dtype, rng):
+        project = RandomProjectionMap.draw(40, 8, kind=kind, rng=0)
+        X = sparse.csr_array(some_zeros(rng, (9, 40), dtype))
+        expected = project(X)
+        X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+        plain = getattr(X, part)
+        if layout == "strided":
+            odd = np.repeat(plain, 2)
+            odd[1::2] = 0
+            odd = odd[::2]
+        elif layout == "reversed":
+            odd = plain[::-1].copy()[::-1]
+        elif layout == "unaligned":
+            odd = np.empty(plain.nbytes + 1, dtype=np.uint8)[1:].view(plain.dtype)
+            odd[...] = plain
+        else:
+            odd = plain.astype(plain.dtype.newbyteorder())
+        setattr(X, part, odd)
+        np.testing.assert_array_equal(project(X), expected)
+
+    @KINDS
     def test_layouts(self, kind, any_layout, plain, untouched, dtype, rng):
         x = any_layout(rng.normal(size=(5, 7)).astype(dtype))
         with untouched(x):
@@ -343,6 +372,21 @@ class TestInverse:
         error = back.std(axis=0) / np.sqrt(len(back)) + 1e-12
         assert (abs(back.mean(axis=0) - x) < 5 * error).all()
 
+    @pytest.mark.parametrize("kind", ["gaussian", "rademacher", "srht"])
+    def test_images_out_of_range(self, kind):
+        project = RandomProjectionMap.draw(4, 4, kind=kind, rng=0)
+        for way, matrix, text in (
+            (project.adjoint, project.matrix(), "the product with Y"),
+            (project.inverse, np.linalg.pinv(project.matrix()).T, "the inverse of Y"),
+        ):
+            column = matrix[:, abs(matrix).sum(axis=0).argmax()]
+            assert abs(column).sum() > 1.5
+            Y = np.array([np.ones(4), np.sign(column) * np.finfo(np.float32).max], dtype=np.float32)
+            with pytest.raises(OverflowError, match=rf"^{text}\[1\] exceeds the range of float32$"):
+                way(Y)
+            with pytest.raises(OverflowError, match=f"^{text} exceeds the range of float32$"):
+                way(Y[1])
+
     def test_bad_images(self):
         project = RandomProjectionMap.draw(5, 4, rng=0)
         for method in (project.adjoint, project.inverse):
@@ -556,6 +600,8 @@ class TestErrors:
             ((X, 4), {"kind": "sparse", "nonzeros": 2}, KexueValueError, "nonzeros is for kind='osnap'"),
             ((X[None], 2), {}, KexueValueError, r"X must have 1 or 2 dimensions, but its shape is \(1, 3, 6\)"),
             ((np.float64(3), 2), {}, KexueValueError, r"X must have 1 or 2 dimensions, but its shape is \(\)"),
+            ((X[0, :0], 2), {}, KexueValueError, r"X has no columns: its shape is \(0,\)"),
+            ((X, 2), {"out": np.ma.zeros((3, 2))}, TypeError, "out must be an ndarray, not MaskedArray"),
             ((X[:, :0], 2), {}, KexueValueError, r"X has no columns: its shape is \(3, 0\)"),
             ((sparse.csr_array((3, 0)), 2), {}, KexueValueError, r"X has no columns: its shape is \(3, 0\)"),
             (([["a"]], 2), {}, TypeError, "X must hold real numbers"),
@@ -585,6 +631,8 @@ class TestErrors:
         if form is np.asarray:
             with pytest.raises(KexueValueError, match=r"^X\[4\] is nan; X has shape \(6,\)"):
                 random_projection(BAD[1], 2, kind=kind, rng=0)
+            with pytest.raises(KexueValueError, match=r"^X\[4\] is nan; X has shape \(6,\)"):
+                random_projection(sparse.coo_array(BAD[1]), 2, kind=kind, rng=0)
 
     def test_not_finite_where_nothing_is_read(self):
         project = RandomProjectionMap.draw(6, 1, kind="sparse", density=0.1, rng=0)
@@ -596,10 +644,14 @@ class TestErrors:
             project(bad)
 
     @KINDS
-    def test_finite_numbers_may_overflow(self, kind):
-        with np.errstate(all="ignore"):
-            Y = random_projection(np.full((1, 64), np.finfo(np.float32).max), 4, kind=kind, rng=0)
-        assert Y.shape == (1, 4)
+    @pytest.mark.parametrize("form", [np.asarray, np.asfortranarray, sparse.csr_array])
+    def test_finite_numbers_whose_projection_is_not(self, kind, form):
+        large = np.ones((3, 64), dtype=np.float32)
+        large[1] = np.finfo(np.float32).max
+        with pytest.raises(OverflowError, match=r"^the projection of X\[1\] exceeds the range of float32$"):
+            random_projection(form(large), 1, kind=kind, rng=0)
+        with pytest.raises(OverflowError, match="^the projection of X exceeds the range of float32$"):
+            random_projection(large[1], 1, kind=kind, rng=0)
 
     def test_number_of_columns(self):
         project = RandomProjectionMap.draw(5, 2, rng=0)
@@ -610,17 +662,17 @@ class TestErrors:
     @KINDS
     @pytest.mark.parametrize(("indices", "starts"), [([7], [0, 1]), ([-1], [0, 1]), ([0], [0, 2]), ([0, 1], [1, 2])])
     def test_sparse_matrices_that_are_none(self, kind, indices, starts):
-        broken = sparse.csr_array(np.ones((1, 6)))
-        broken.indices = np.array(indices, dtype=np.int32)
-        broken.indptr = np.array(starts, dtype=np.int32)
-        broken.data = np.ones(len(indices))
-        with pytest.raises(KexueValueError, match="X is no valid sparse matrix"):
-            random_projection(broken, 2, kind=kind, rng=0)
+        for broken in (sparse.csr_array(np.ones((1, 6))), sparse.csc_array(np.ones((6, 1)))):
+            broken.indices = np.array(indices, dtype=np.int32)
+            broken.indptr = np.array(starts, dtype=np.int32)
+            broken.data = np.ones(len(indices))
+            with pytest.raises(KexueValueError, match="X is no valid sparse matrix"):
+                random_projection(broken, 1, kind=kind, rng=0)
 
     def test_maps(self):
         with pytest.raises(KexueValueError, match="n_features must be at least 1"):
             RandomProjectionMap.draw(0, 2)
-        for key in ((1, 2**64), (-1, 0), (1,)):
+        for key in ((1, 2**64), (-1, 0), (1,), (1.5, 2), ("a", "b"), None):
             with pytest.raises(KexueValueError, match="key must be two numbers of 64 bits"):
                 RandomProjectionMap("gaussian", 2, 3, key)
         with pytest.raises(KexueValueError, match="dtype must be float32 or float64, got int64"):

@@ -481,6 +481,7 @@ def test_narrow_blocks(rng):
         ({"n_iter": False}, TypeError, "n_iter must be an integer, not bool"),
         ({"block_size": 0}, KexueValueError, "block_size must be at least 1, got 0"),
         ({"method": "exact"}, KexueValueError, "method must be one of .*, got 'exact'"),
+        ({"method": ["krylov"]}, KexueValueError, "method must be one of"),
         ({"method": "random_rows", "n_iter": 2}, KexueValueError, 'n_iter is no option of method="random_rows"'),
         ({"method": "random_rows", "tol": 0.1}, KexueValueError, 'tol is no option of method="random_rows"'),
         ({"method": "subspace", "block_size": 2}, KexueValueError, 'block_size is no option of method="subspace"'),
@@ -525,6 +526,25 @@ def test_entries_that_are_not_finite(bad, dtype):
 def test_bad_matrices(A, error, message):
     with pytest.raises(error, match=message):
         randomized_svd(A, 1)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "bsr", "coo"])
+@pytest.mark.parametrize("place", [-1, 40, 10**8])
+def test_sparse_matrices_that_are_none(form, place):
+    A = getattr(scipy.sparse, f"{form}_array")(np.ones((40, 40)))
+    (A.row if form == "coo" else A.indices)[3] = place
+    with pytest.raises(KexueValueError, match=r"^A is no valid sparse matrix: an index is out of its shape \(40, 40\)"):
+        randomized_svd(A, 2)
+
+
+@pytest.mark.parametrize("options", [{"oversample": 0}, {"oversample": 1}, {"block_size": 4}, {"block_size": 1}])
+def test_spectral_error_where_no_direction_of_the_rest_is_known(options, rng):
+    A = with_spectrum(rng, 300, 200, np.concatenate([np.full(12, 2.0), np.linspace(1, 0.1, 100)]))
+    for seed in range(5):
+        with kexue.errstate(convergence="ignore"):
+            U, S, Vh = result = randomized_svd(A, 10, rng=seed, **options)
+        true = np.linalg.norm(A - U * S @ Vh, 2)
+        assert 0.88 * true < result.spectral_error <= true * (1 + 1e-6)
 
 
 def test_linear_operator_without_a_transpose():

@@ -177,6 +177,22 @@ def test_sparse_rows_are_the_dense_ones(kind, make):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_repeated_entries_of_small_integers_do_not_wrap_around(kind):
+    X = sp.coo_array((np.ones(257, dtype=np.uint8), (np.zeros(257, int), np.repeat([3, 4], [256, 1]))))
+    whole = np.array([[0.0, 0.0, 0.0, 256.0, 1.0]])
+    assert np.array_equal(kexue.sign_hash(X, 64, kind=kind, rng=0), kexue.sign_hash(whole, 64, kind=kind, rng=0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("make", [sp.csr_array, sp.csc_array])
+def test_sparse_matrices_that_are_none(kind, make):
+    X = make(np.ones((8, 8)))
+    X.indices[3] = 10**8
+    with pytest.raises(kexue.KexueValueError, match="X is no valid sparse matrix"):
+        kexue.sign_hash(X, 64, kind=kind, rng=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_length_is_nothing(kind, dtype):
     X = np.random.default_rng(0).normal(size=(30, 60)).astype(dtype)

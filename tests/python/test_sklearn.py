@@ -8,6 +8,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -558,7 +559,7 @@ class TestRandomProjection:
         np.testing.assert_allclose(back[0], back[1], atol=tolerance)
         np.testing.assert_allclose(models[0].transform(back[0]), Y, atol=tolerance)
         for model in models:
-            with pytest.raises(KexueValueError, match=f"{n} co"):
+            with pytest.raises(KexueValueError, match=f"^X has {n - 1} columns, but the projection has {n} comp"):
                 model.inverse_transform(Y[:, :-1])
         models[1].set_params(compute_inverse_components=False).fit(X)
         assert not hasattr(models[1], "inverse_components_")
@@ -584,6 +585,20 @@ class TestRandomProjection:
     def test_errors(self, options, error, message):
         with pytest.raises(error, match=message):
             RandomProjection(**options).fit(np.ones((5, 4)))
+
+    @pytest.mark.parametrize("Estimator", [partial(RandomProjection, 2), EntropyNormalizer])
+    @pytest.mark.parametrize(
+        ("n_jobs", "error", "message"),
+        [
+            (0, KexueValueError, "n_jobs must be at least 1, or negative .*, got 0"),
+            ("all", TypeError, "n_jobs must be an integer or None, not str"),
+            (1.5, TypeError, "n_jobs must be an integer or None, not float"),
+            (True, TypeError, "n_jobs must be an integer or None, not bool"),
+        ],
+    )
+    def test_bad_n_jobs(self, Estimator, n_jobs, error, message):
+        with pytest.raises(error, match=message):
+            Estimator(n_jobs=n_jobs).fit_transform(np.ones((5, 4)))
 
     def test_not_fitted(self):
         model = RandomProjection(2)

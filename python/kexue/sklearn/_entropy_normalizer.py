@@ -10,7 +10,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_non_negative, validate_data
 
-from kexue import KexueValueError, entropy_normalize, get_num_threads, threads
+from kexue import KexueValueError, entropy_normalize
+from kexue.sklearn._jobs import count_jobs
 
 
 class EntropyNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -131,11 +132,5 @@ class EntropyNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return X
 
     def _normalize(self, X: Any, **options: Any) -> Any:
-        settings = {"on_unreachable": self.on_unreachable, **options}
-        return entropy_normalize(X, self.target, target_kind=self.target_kind, workers=self._workers(), **settings)
-
-    def _workers(self) -> int | None:
-        if self.n_jobs is None or self.n_jobs >= -1:
-            return self.n_jobs
-        with threads(-1):
-            return max(1, get_num_threads() + 1 + self.n_jobs)
+        settings = {"target_kind": self.target_kind, "on_unreachable": self.on_unreachable, **options}
+        return entropy_normalize(X, self.target, workers=count_jobs(self.n_jobs), **settings)

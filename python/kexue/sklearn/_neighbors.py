@@ -16,7 +16,8 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
-from kexue import DocumentIndex, KexueValueError, get_num_threads, threads
+from kexue import DocumentIndex, KexueValueError
+from kexue.sklearn._jobs import count_jobs
 
 
 class _Neighbors(BaseEstimator):
@@ -75,14 +76,14 @@ class _Neighbors(BaseEstimator):
         k = self.n_neighbors if n_neighbors is None else n_neighbors
         _check_count("n_neighbors", k)
         if X is None:
-            distances, indices = self._index.kneighbors(self._fit_X, k + 1, workers=self._workers())
+            distances, indices = self._index.kneighbors(self._fit_X, k + 1, workers=count_jobs(self.n_jobs))
             others = indices != np.arange(len(indices))[:, None]
             # k + 1 equal documents with lower numbers leave no place for the document itself.
             others[others.all(axis=1), -1] = False
             distances, indices = (a[others].reshape(len(a), -1) for a in (distances, indices))
         else:
             X = validate_data(self, X, accept_sparse="csr", reset=False)
-            distances, indices = self._index.kneighbors(self._rows(X), k, workers=self._workers())
+            distances, indices = self._index.kneighbors(self._rows(X), k, workers=count_jobs(self.n_jobs))
         return (distances, indices) if return_distance else indices
 
     def kneighbors_graph(
@@ -178,12 +179,6 @@ class _Neighbors(BaseEstimator):
         X = X[:, self._words >= 0]
         words = self._words[self._words >= 0]
         return csr_array((X.data, words[X.indices], X.indptr), shape=(X.shape[0], self._n_words))
-
-    def _workers(self) -> int | None:
-        if self.n_jobs is None or self.n_jobs >= -1:
-            return self.n_jobs
-        with threads(-1):
-            return max(1, get_num_threads() + 1 + self.n_jobs)
 
     def _votes(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Neighbours, their shares of the vote, and whether there is any; the shares are 0 otherwise."""

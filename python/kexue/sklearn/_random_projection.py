@@ -15,7 +15,8 @@ from sklearn.exceptions import DataDimensionalityWarning
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from kexue import KexueValueError, RandomProjectionMap, get_num_threads, jl_min_dim, threads
+from kexue import KexueValueError, RandomProjectionMap, jl_min_dim
+from kexue.sklearn._jobs import count_jobs
 
 
 class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -146,7 +147,7 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ndarray of shape (n_samples, n_components_)
         """
         check_is_fitted(self)
-        return self.projection_(self._check(X, reset=False), workers=self._workers())
+        return self.projection_(self._check(X, reset=False), workers=count_jobs(self.n_jobs))
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """The shortest rows that are projected to X: by the pseudo-inverse of the projection.
@@ -162,13 +163,11 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         X = check_array(X, dtype=[np.float64, np.float32], accept_sparse="csr")
         X = X.toarray() if issparse(X) else X
+        if X.shape[1] != self.n_components_:
+            raise KexueValueError(f"X has {X.shape[1]} columns, but the projection has {self.n_components_} components")
         if hasattr(self, "inverse_components_"):
-            if X.shape[1] != self.n_components_:
-                raise KexueValueError(
-                    f"X has {X.shape[1]} columns, but the projection has {self.n_components_} components"
-                )
             return X @ self.inverse_components_.T.astype(X.dtype, copy=False)
-        return self.projection_.inverse(X, workers=self._workers())
+        return self.projection_.inverse(X, workers=count_jobs(self.n_jobs))
 
     @property
     def components_(self) -> Any:
@@ -187,7 +186,7 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             return self.n_components
         if self.n_components != "auto":
             raise KexueValueError(f'n_components must be an integer or "auto", got {self.n_components!r}')
-        wanted = max(1, int(jl_min_dim(n_samples, self.eps)))
+        wanted = jl_min_dim(n_samples, self.eps)
         if wanted <= n_features:
             return wanted
         warnings.warn(
@@ -197,9 +196,3 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             stacklevel=3,
         )
         return n_features
-
-    def _workers(self) -> int | None:
-        if self.n_jobs is None or self.n_jobs >= -1:
-            return self.n_jobs
-        with threads(-1):
-            return max(1, get_num_threads() + 1 + self.n_jobs)
