@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaincinv, stdtr
 
+from kexue._arrays import check_integer
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
 from kexue._hsic import Estimator, pair_sums, prepared, require_estimator
 from kexue._hsic_sums import MEDIAN_ROWS, Rows
-from kexue._hsic_test import positive_integer
 from kexue._kernels import Kernel, as_paired_points, kernel_pair, with_room
 
 # Features of a group are orthogonal and share their products; groups are independent, so their spread is the error.
@@ -149,7 +149,7 @@ def hsic_block(
     >>> result.pvalue < 1e-6
     True
     """
-    size = positive_integer("block_size", block_size)
+    size = check_integer("block_size", block_size, 1)
     if size < 4:
         raise KexueValueError(f"block_size must be at least 4, got {size}")
     workers = count_workers(workers)
@@ -374,7 +374,7 @@ def hsic_random_features(
     True
     """
     needed = require_estimator(estimator)
-    groups = max(2, -(-positive_integer("n_features", n_features) // _GROUP))
+    groups = max(2, -(-check_integer("n_features", n_features, 1) // _GROUP))
     workers = count_workers(workers)
     generator = np.random.default_rng(rng)
     if Y is None:

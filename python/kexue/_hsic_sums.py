@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _independence
-from kexue._arrays import as_real, result_dtype
+from kexue._arrays import as_real, check_integer, result_dtype
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
 from kexue._hsic import (
@@ -24,7 +24,6 @@ from kexue._hsic import (
     require_estimator,
     require_spread,
 )
-from kexue._hsic_test import positive_integer
 from kexue._kernels import Kernel, as_pair, as_paired_points, as_points, kernel_pair, row_blocks, with_room
 
 MEDIAN_ROWS = 2048  # 2 million distances: their median is within 1% or so of that of all points
@@ -325,7 +324,7 @@ def hsic_streaming(
     """
     needed = require_estimator(estimator)
     workers = count_workers(workers)
-    step = positive_integer("block_rows", block_rows)
+    step = check_integer("block_rows", block_rows, 1)
     rows = Rows(X, Y)
     rows.require(needed)
     n = len(rows)

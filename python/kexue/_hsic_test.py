@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaincc
 
 from kexue import _independence
+from kexue._arrays import check_integer
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
 from kexue._hsic import _finite, prepared, require_symmetric, unit_of
@@ -182,8 +182,8 @@ def hsic_test(
     """
     if method not in ("permutation", "gamma"):
         raise KexueValueError(f'method must be "permutation" or "gamma", got {method!r}')
-    count = positive_integer("n_permutations", n_permutations)
-    limit = positive_integer("memory_limit", memory_limit)
+    count = check_integer("n_permutations", n_permutations, 1)
+    limit = check_integer("memory_limit", memory_limit, 1)
     workers = count_workers(workers)
     options = {"bandwidth": bandwidth, "gamma": gamma, "coef0": coef0, "degree": degree}
     sides = _sides(X, Y, method=method, kernel=kernel, limit=limit, workers=workers, **options)
@@ -448,11 +448,3 @@ def _gamma_test(first: _Side, second: _Side, workers: int) -> HSICTestResult:
         mean=mean,
         variance=variance,
     )
-
-
-def positive_integer(name: str, value: Any) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
-    if value < 1:
-        raise KexueValueError(f"{name} must be at least 1, got {value}")
-    return int(value)

@@ -15,10 +15,9 @@ from scipy.linalg import pinvh
 from scipy.sparse import csc_array, csr_array, issparse
 
 from kexue import _projection
-from kexue._arrays import as_contiguous, as_csr, as_real
+from kexue._arrays import as_contiguous, as_csr, as_real, check_integer
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, require_finite, require_finite_entries
-from kexue._hsic_test import positive_integer
 
 Kind = Literal["gaussian", "rademacher", "sparse", "srht", "countsketch", "osnap"]
 
@@ -100,7 +99,7 @@ class RandomProjectionMap:
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise KexueValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {self.kind!r}")
-        n, d = positive_integer("n_components", self.n_components), positive_integer("n_features", self.n_features)
+        n, d = check_integer("n_components", self.n_components, 1), check_integer("n_features", self.n_features, 1)
         if n >= 2**31 or d >= 2**48:
             raise KexueValueError(f"n_components = {n} or n_features = {d} is too large: below 2**31 and 2**48 they go")
         if self.kind == "srht" and n > _padded(d):
@@ -650,7 +649,7 @@ def _nonzeros(kind: str, nonzeros: Any, n: int) -> int | None:
         # Two columns that meet change a squared length by up to 1 / nonzeros, which should be a few of its standard
         # deviations sqrt(2 / n) at most: measured for rows of 2 and 5 non-zeros, n from 16 to 4096.
         return math.ceil(math.sqrt(n) / 2)
-    nonzeros = positive_integer("nonzeros", nonzeros)
+    nonzeros = check_integer("nonzeros", nonzeros, 1)
     if nonzeros > n:
         raise KexueValueError(f"nonzeros must be at most n_components = {n}, got {nonzeros}")
     return nonzeros

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.linalg import lu
 from scipy.linalg.lapack import dpotrf, dtrtri
 from scipy.sparse.linalg import LinearOperator
 
-from kexue._arrays import as_csr, as_real
+from kexue._arrays import as_csr, as_real, check_integer
 from kexue._errors import KexueValueError, require_finite, require_finite_entries, warn_convergence
 
 __all__ = ["RandomizedSVDResult", "randomized_svd"]
@@ -204,8 +204,8 @@ def randomized_svd(
     >>> np.isclose(result.frobenius_error, np.linalg.norm(A - U * S @ Vh))
     np.True_
     """
-    k = _integer("k", k, 1)
-    oversample = _integer("oversample", oversample, 0)
+    k = check_integer("k", k, 1)
+    oversample = check_integer("oversample", oversample, 0)
     if not isinstance(method, str) or method not in _OPTIONS:
         raise KexueValueError(f"method must be one of {tuple(_OPTIONS)}, got {method!r}")
     for name, value in {"n_iter": n_iter, "block_size": block_size, "tol": tol}.items():
@@ -213,10 +213,10 @@ def randomized_svd(
             raise KexueValueError(f'{name} is no option of method="{method}"')
     if tol is not None and (isinstance(tol, bool) or not isinstance(tol, Real) or not 0 < tol < math.inf):
         raise KexueValueError(f"tol must be a finite number above 0, got {tol!r}")
-    limit = None if n_iter is None else _integer("n_iter", n_iter, 0)
+    limit = None if n_iter is None else check_integer("n_iter", n_iter, 0)
     if tol is not None and limit is None:
         limit = _N_ITER_WITH_TOL
-    width = _integer("block_size", block_size, 1) if block_size is not None else k + oversample
+    width = check_integer("block_size", block_size, 1) if block_size is not None else k + oversample
     generator = np.random.default_rng(rng)
 
     with np.errstate(all="ignore"):  # what is not finite is refused by name, and small parts may round to nothing
@@ -773,11 +773,3 @@ def _orthogonalized(tall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 second, _ = dpotrf(product)
                 return rows @ dtrtri(second)[0], second @ (first * lengths)
     return np.linalg.qr(tall)
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
-    if value < least:
-        raise KexueValueError(f"{name} must be at least {least}, got {value}")
-    return int(value)
