@@ -3,7 +3,7 @@
     python tools/check_surface.py [FOLDER_WITH_BUILT_MODULES ...]
 
 kernels -> isa, runtime -> the C library. Cython -> the core, NumPy's C API, scipy.linalg.cython_blas. Python
--> Cython, NumPy, SciPy; optional packages inside functions only. sklearn/, dask.py, torch.py, compat/,
+-> Cython, NumPy, SciPy; optional packages inside functions only. sklearn/, dask/, torch.py, compat/,
 plot.py -> the public API only. A built extension module exports PyInit_<module> and nothing else.
 """
 

@@ -634,7 +634,7 @@ def test_hsic_of_linear_kernels_far_from_the_origin(points):
 
 def test_median_of_a_sample(rng, monkeypatch):
     """Of 500 points of 2000, the same ones each time: within 10 % of the median of all."""
-    monkeypatch.setattr(kexue.dask, "_SAMPLE_ROWS", 500)
+    monkeypatch.setattr(kexue.dask._independence, "SAMPLE_ROWS", 500)
     X = rng.normal(size=(2000, 2))
     sample = kexue.dask._draw([kexue.dask._sample(i, X[i::3], X[i::3]) for i in range(3)])
     assert len(sample[1]) == len(np.unique(sample[1], axis=0)) == 500

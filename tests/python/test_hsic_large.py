@@ -547,4 +547,4 @@ def test_bad_features(rng):
 
 
 def test_sample_of_the_median_is_that_of_all_forms():
-    assert _hsic_large.MEDIAN_ROWS == _hsic_sums.MEDIAN_ROWS == kexue.dask._SAMPLE_ROWS
+    assert _hsic_large.MEDIAN_ROWS == _hsic_sums.MEDIAN_ROWS == kexue.dask._independence.SAMPLE_ROWS

@@ -1,0 +1,145 @@
+"""Values, lazy or not, as nodes of a graph."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import hstack, issparse
+
+from kexue import KexueValueError
+
+if TYPE_CHECKING:
+    from dask.delayed import Delayed
+    from distributed import Client
+
+MERGED_AT_ONCE = 8  # results of k neighbours are small: few rounds count for more than few transfers
+Key = str | tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Documents in blocks: a node of the graph and a number of documents for each, NaN where it is not known."""
+
+    nodes: list[Delayed]
+    lengths: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        return sum(self.lengths)
+
+
+def require_dask() -> None:
+    try:
+        import dask.array  # noqa: F401
+    except ImportError as error:
+        raise ImportError('kexue.dask needs Dask: pip install "kexue[dask]"') from error
+
+
+def default_client() -> Client | None:
+    """The `distributed` client that computes by default."""
+    from dask.base import get_scheduler
+
+    try:
+        client = getattr(get_scheduler(), "__self__", None)
+    except RuntimeError:  # the client is asynchronous: its user computes, and everything in memory is in the graph
+        return None
+    return client if hasattr(client, "scatter") else None
+
+
+def in_graph(values: Sequence[Any], client: Client | None, *, broadcast: bool = False) -> list[Delayed]:
+    """Values in memory as nodes; on the workers, if there are workers."""
+    from dask import delayed
+
+    if client is not None:
+        # A key of its own for each call: equal content under one key is lost where an earlier owner lets go of it.
+        values = client.scatter(list(values), broadcast=broadcast, hash=False)
+    return [delayed(value, traverse=False) for value in values]
+
+
+def is_lazy(value: Any) -> bool:
+    from dask.delayed import Delayed
+
+    try:
+        from distributed import Future
+    except ImportError:
+        return isinstance(value, Delayed)
+    return isinstance(value, (Delayed, Future))
+
+
+def in_blocks(name: str, value: Any, client: Client | None, require: Callable[[str, Any], None]) -> Blocks:
+    """Documents, or points, as they are given, in blocks."""
+    from dask import delayed
+    from dask.array import Array
+
+    if isinstance(value, Array):
+        require(name, value)
+        # Optimizing here would lose the futures of an array that was persisted, and is done at the end anyway.
+        rows = value.to_delayed(optimize_graph=False)
+        rows = rows.reshape(len(rows), -1)
+        whole = rows.shape[1] == 1
+        return Blocks([row[0] if whole else delayed(_side_by_side)(list(row)) for row in rows], value.chunks[0])
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not items:
+        raise KexueValueError(f"{name} has no blocks")
+    nodes: dict[int, Delayed] = {}
+    for i, item in enumerate(items):
+        if is_lazy(item):
+            nodes[i] = delayed(item, traverse=False)
+        else:
+            require(name if item is value else f"{name}[{i}]", item)
+    here = [i for i in range(len(items)) if i not in nodes]
+    if here:
+        nodes.update(zip(here, in_graph([items[i] for i in here], client), strict=True))
+    lengths = tuple(np.nan if is_lazy(item) else item.shape[0] for item in items)
+    return Blocks([nodes[i] for i in range(len(items))], lengths)
+
+
+def _side_by_side(blocks: list[Any]) -> Any:
+    # Not by Dask's rechunk, which before 2024.12 cannot join scipy's sparse arrays.
+    return hstack(blocks, format="csr") if issparse(blocks[0]) else np.hstack(blocks)
+
+
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Say in an error which block it is about."""
+    try:
+        yield
+    except (KexueValueError, OverflowError) as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def in_tree(tasks: dict[Key, Any], name: str, merge: Any, keys: list[Key]) -> Key:
+    """Merge the values of all keys, a few at once; the key of the result."""
+    level = 0
+    while len(keys) > 1 or level == 0:
+        merged: list[Key] = []
+        for start in range(0, len(keys), MERGED_AT_ONCE):
+            key = (name, level, start)
+            tasks[key] = (merge, keys[start : start + MERGED_AT_ONCE])
+            merged.append(key)
+        keys, level = merged, level + 1
+    return keys[0]
+
+
+def positive_integer(name: str, value: Any) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+    if number < 1:
+        raise KexueValueError(f"{name} must be at least 1, got {number}")
+    return number
+
+
+def threads_of(client: Client | None) -> int:
+    import dask
+    from dask.system import CPU_COUNT
+
+    if client is None:
+        return dask.config.get("num_workers", None) or CPU_COUNT
+    return sum(client.nthreads().values())
