@@ -263,8 +263,7 @@ def as_csr_rows(name: str, matrix: Any, columns: int, whose: str) -> tuple[np.nd
                 f"{name} must have 2 dimensions (documents x vocabulary), but its shape is {matrix.shape}"
             )
         as_real(name, np.empty(0, dtype=matrix.dtype))
-        # float64 before entries are added up: counts of uint8 would wrap around.
-        rows = csr_array(matrix if matrix.format == "csr" else matrix.astype(np.float64))
+        rows = csr_array(as_csr(name, matrix, np.float64))
     else:
         rows = csr_array(as_real(name, matrix, ndim=2))
     if rows.shape[1] != columns:

@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse
 
 import kexue
-from kexue._arrays import as_contiguous, as_real, result_dtype
+from kexue._arrays import as_contiguous, as_csr, as_real, result_dtype
 
 
 @pytest.mark.parametrize(
@@ -139,3 +139,24 @@ def test_as_contiguous_returns_the_array_itself():
     array = np.ones((3, 4))
     assert as_contiguous(array) is array
     assert as_contiguous(array.T) is not array.T
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "bsr", "coo"])
+@pytest.mark.parametrize("place", [-1, 5, 10**8])
+def test_sparse_matrices_with_indices_out_of_their_shape(form, place):
+    matrix = getattr(scipy.sparse, f"{form}_array")(np.ones((5, 5)))
+    if form == "bsr":
+        matrix = scipy.sparse.bsr_array(np.ones((5, 5)), blocksize=(1, 1))
+    (matrix.row if form == "coo" else matrix.indices)[3] = place
+    for call in (
+        lambda: as_csr("X", matrix, np.dtype(np.float64)),
+        lambda: kexue.pairwise_distances(matrix, vectors=np.eye(5)),
+    ):
+        with pytest.raises(kexue.KexueValueError, match=r"^X is no valid sparse matrix: .* its shape \(5, 5\)"):
+            call()
+
+
+def test_as_csr_returns_the_matrix_itself():
+    matrix = scipy.sparse.csr_array(np.eye(3))
+    assert np.shares_memory(as_csr("X", matrix, matrix.dtype).data, matrix.data)
+    assert as_csr("X", matrix, np.dtype(np.float32)).dtype == np.float32
