@@ -636,7 +636,7 @@ def test_median_of_a_sample(rng, monkeypatch):
     """Of 500 points of 2000, the same ones each time: within 10 % of the median of all."""
     monkeypatch.setattr(kexue.dask._independence, "SAMPLE_ROWS", 500)
     X = rng.normal(size=(2000, 2))
-    sample = kexue.dask._draw([kexue.dask._sample(i, X[i::3], X[i::3]) for i in range(3)])
+    sample = kexue.dask._independence._draw([kexue.dask._independence._sample(i, X[i::3], X[i::3]) for i in range(3)])
     assert len(sample[1]) == len(np.unique(sample[1], axis=0)) == 500
     assert kexue.median_bandwidth(sample[1]) == pytest.approx(kexue.median_bandwidth(X), rel=0.1)
     first, second = (
