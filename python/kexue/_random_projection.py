@@ -207,10 +207,13 @@ class RandomProjectionMap:
 
     def _require_finite(self, X: Any, result: np.ndarray, vector: bool) -> None:
         """Of X in CSR form, that is known already."""
-        # What is not finite in a column of X is not finite in the result, which is smaller, if the column is used.
-        if not issparse(X) and not (np.isfinite(result.sum()) and _all_finite(X, self._unused_columns)):
+        # What is not finite in a column of X is not finite in the result, which is smaller, if the column is used; nor is
+        # the sum then.
+        finite = np.isfinite(result.sum())
+        if not issparse(X) and not (finite and _all_finite(X, self._unused_columns)):
             require_finite("X", X[0] if vector else X)
-        _require_range("the projection of X", result, vector)
+        if not finite:
+            _require_range("the projection of X", result, vector)
 
     def _kernel(self, X: np.ndarray, out: np.ndarray, workers: int) -> None:
         if self.kind == "rademacher":
