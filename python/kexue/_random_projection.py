@@ -207,8 +207,7 @@ class RandomProjectionMap:
 
     def _require_finite(self, X: Any, result: np.ndarray, vector: bool) -> None:
         """Of X in CSR form, that is known already."""
-        # What is not finite in a column of X is not finite in the result, which is smaller, if the column is used, nor in
-        # its sum.
+        # What is not finite in a column of X, if it is used, is not in the result, which is smaller, nor in its sum.
         finite = np.isfinite(result.sum())
         if not issparse(X) and not (finite and _all_finite(X, self._unused_columns)):
             require_finite("X", X[0] if vector else X)
