@@ -1,7 +1,8 @@
-/* The Walsh-Hadamard transform of the lanes of a vector, in natural order: its first `stages` stages, in which lane i meets lane i ^ 2^stage.
+/* The Walsh-Hadamard transform of the lanes of a vector, in natural order: its first `stages` stages, in which lane i meets
+   lane i ^ 2^stage.
 
-   A stage is a permutation p and p + x * (1, or -1 where the stage's bit of the lane is set), which is rounded once. And lane_sums: the sum of the
-   lanes of each of as many vectors as there are lanes, with half the shuffles of a transposition. */
+   A stage is a permutation p and p + x * (1, or -1 where the stage's bit of the lane is set), which is rounded once. And
+   lane_sums: the sum of the lanes of each of as many vectors as there are lanes, with half the shuffles of a transposition. */
 #ifndef KX_HADAMARD_H
 #define KX_HADAMARD_H
 
@@ -36,7 +37,8 @@ static KX_ALWAYS_INLINE kx_f32v kx_f32v_lane_sums(const kx_f32v *v) {
     for (int i = 0; i < 8; i++)
         pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
     for (int i = 0; i < 4; i++)
-        quads[i] = _mm512_add_ps(_mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44), _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xee));
+        quads[i] = _mm512_add_ps(_mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44),
+                                 _mm512_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xee));
     for (int i = 0; i < 2; i++)
         halves[i] = _mm512_add_ps(_mm512_shuffle_f32x4(quads[2 * i], quads[2 * i + 1], 0x88),
                                   _mm512_shuffle_f32x4(quads[2 * i], quads[2 * i + 1], 0xdd));
@@ -75,7 +77,8 @@ static KX_ALWAYS_INLINE kx_f32v kx_f32v_lane_sums(const kx_f32v *v) {
     for (int i = 0; i < 4; i++)
         pairs[i] = _mm256_add_ps(_mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]), _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]));
     for (int i = 0; i < 2; i++)
-        quads[i] = _mm256_add_ps(_mm256_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44), _mm256_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xee));
+        quads[i] = _mm256_add_ps(_mm256_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0x44),
+                                 _mm256_shuffle_ps(pairs[2 * i], pairs[2 * i + 1], 0xee));
     return _mm256_add_ps(_mm256_permute2f128_ps(quads[0], quads[1], 0x20), _mm256_permute2f128_ps(quads[0], quads[1], 0x31));
 }
 static KX_ALWAYS_INLINE kx_f64v kx_f64v_lane_sums(const kx_f64v *v) {

@@ -1,8 +1,9 @@
 /* The Walsh-Hadamard transform of rows.
 
-   The stages commute. A pass does up to RADIX_STAGES of them in registers, on 2^stages vectors; the first takes neighbouring vectors and includes
-   the stages between lanes, which are shuffles. A long row is cut into parts, each is done first by itself, and a last pass joins them: a
-   row of 2^26 floats goes to memory and back 3 times instead of 26, and all reading of it is in order. */
+   The stages commute. A pass does up to RADIX_STAGES of them in registers, on 2^stages vectors; the first takes neighbouring
+   vectors and includes the stages between lanes, which are shuffles. A long row is cut into parts, each is done first by
+   itself, and a last pass joins them: a row of 2^26 floats goes to memory and back 3 times instead of 26, and all reading of it
+   is in order. */
 #ifndef KX_REAL
 #include "kexue/kx_walsh_hadamard.h"
 
@@ -24,8 +25,8 @@ enum { RADIX_STAGES = 3 };
 #endif
 enum {
     RADIX = 1 << RADIX_STAGES,
-    LANES_COST = 4,        /* of a sample's sum over lanes, in numbers whose lanes are transformed: 0.3 and 0.04 ns, less a gather */
-    LARGE_BYTES = 1 << 19, /* rows that do not fit the second cache: fetching ahead, 4096 rows of 4096 floats take 3.8 ms and not 5.9 */
+    LANES_COST = 4,        /* of a sample's sum over lanes, in numbers whose lanes are transformed: 0.3 and 0.04 ns */
+    LARGE_BYTES = 1 << 19, /* beyond the second cache: fetching ahead, 4096 rows of 4096 floats take 3.8 ms and not 5.9 */
     BUFFERED = 2048        /* numbers of a row that is gathered on the stack: a quarter of the time of passes over strided ones */
 };
 typedef uint8_t kx_f64m_integer;
@@ -64,9 +65,9 @@ static int log2_of(int64_t n) {
 
 #else /* the template */
 
-#define PARAMETERS                                                                                                                \
-    (const KX_REAL *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, KX_REAL *out, ptrdiff_t out_row_stride, \
-     ptrdiff_t out_stride)
+#define PARAMETERS                                                                                          \
+    (const KX_REAL *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, KX_REAL *out,    \
+     ptrdiff_t out_row_stride, ptrdiff_t out_stride)
 #define ARGUMENTS (x, rows, n, x_row_stride, x_stride, out, out_row_stride, out_stride)
 KX_DISPATCH(KX_TYPED(kx_walsh_hadamard), PARAMETERS, ARGUMENTS)
 KX_DISPATCH(KX_TYPED(kx_walsh_hadamard_orthonormal), PARAMETERS, ARGUMENTS)
@@ -93,7 +94,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(stages)(KX_VECTOR *v, const int stages) {
         for (int k = 0; k < 8; k++) KX_TYPED(butterfly)(v, k, 8);
 }
 
-/* Of the KX_LANES numbers from j on, a multiple of KX_LANES. Where memory is in the order of the bits a short load saves a shift and a mask: 40 of 600 ns. */
+/* Of the KX_LANES numbers from j on, a multiple of KX_LANES. Where memory is in the order of the bits a short load saves a
+   shift and a mask: 40 of 600 ns. */
 static KX_ALWAYS_INLINE unsigned KX_TYPED(sign_bits)(const uint64_t *signs, int64_t j) {
 #if KX_SIMD_AVX512
     KX_PASTE(KX_MASK, _integer) bits;
@@ -117,16 +119,19 @@ static KX_ALWAYS_INLINE void KX_TYPED(fetch)(const char *ahead, const int64_t by
 }
 
 /* `stages` of them on the `count` numbers from j on of 2^stages runs of `length` numbers each. */
-static KX_ALWAYS_INLINE void KX_TYPED(part_of_pass)(KX_REAL *x, int64_t j, int64_t count, int64_t length, const int stages, KX_VECTOR factor) {
+static KX_ALWAYS_INLINE void KX_TYPED(part_of_pass)(KX_REAL *x, int64_t j, int64_t count, int64_t length, const int stages,
+                                                    KX_VECTOR factor) {
     KX_VECTOR v[RADIX];
     for (int k = 0; k < 1 << stages; k++) v[k] = V(load_part)(x + k * length + j, count, 0);
     KX_TYPED(stages)(v, stages);
     for (int k = 0; k < 1 << stages; k++) V(store_part)(x + k * length + j, count, V(mul)(v[k], factor));
 }
 
-/* `stages` of them in place, over 2^stages runs of `length` numbers each. NumPy's arrays mostly start 16 bytes after a line of the cache, and a store
-   across lines takes twice the time: the first numbers of the runs, up to a line, go by themselves. 64 rows of 4096 floats 32 us and not 43. */
-static KX_ALWAYS_INLINE void KX_TYPED(pass_of)(KX_REAL *x, int64_t length, const int stages, const int scaled, KX_REAL scale, const char *ahead) {
+/* `stages` of them in place, over 2^stages runs of `length` numbers each. NumPy's arrays mostly start 16 bytes after a line of
+   the cache, and a store across lines takes twice the time: the first numbers of the runs, up to a line, go by themselves. 64
+   rows of 4096 floats 32 us and not 43. */
+static KX_ALWAYS_INLINE void KX_TYPED(pass_of)(KX_REAL *x, int64_t length, const int stages, const int scaled, KX_REAL scale,
+                                               const char *ahead) {
     const KX_VECTOR factor = V(set)(scale);
     const int64_t part = (int64_t)sizeof factor << stages >> 1; /* the first pass fetches the other half of what lies ahead */
     const uintptr_t beyond = (uintptr_t)x % sizeof factor;
@@ -192,7 +197,8 @@ static KX_NEVER_INLINE void KX_TYPED(first_pass)(const KX_REAL *x, KX_REAL *out,
 }
 
 /* Rows shorter than a vector. */
-static KX_ALWAYS_INLINE void KX_TYPED(short_row)(const KX_REAL *x, KX_REAL *out, int64_t n, const uint64_t *signs, KX_REAL scale) {
+static KX_ALWAYS_INLINE void KX_TYPED(short_row)(const KX_REAL *x, KX_REAL *out, int64_t n, const uint64_t *signs,
+                                                 KX_REAL scale) {
     KX_REAL numbers[KX_LANES];
     memcpy(numbers, x, (size_t)n * sizeof *x);
     for (int64_t j = 0; j < n; j++) numbers[j] = signs && signs[0] >> j & 1 ? -numbers[j] : numbers[j];
@@ -235,14 +241,17 @@ void KX_KERNEL(KX_TYPED(kx_walsh_hadamard_row))(const KX_REAL *x, KX_REAL *out, 
     else KX_TYPED(row)(x, out, n, signs, 1, scale, ahead);
 }
 
-/* The stages between lanes are those of the samples alone: a sample is the sum of its vector's lanes with the signs of a row of H. */
+/* The stages between lanes are those of the samples alone: a sample is the sum of its vector's lanes with the signs of a row of
+   H. */
 void KX_KERNEL(KX_TYPED(kx_walsh_hadamard_samples))(const KX_REAL *x, KX_REAL *buffer, int64_t n, const uint64_t *signs,
-                                                    const int64_t *samples, int64_t count, KX_REAL scale, KX_REAL *out, const KX_REAL *ahead) {
+                                                    const int64_t *samples, int64_t count, KX_REAL scale, KX_REAL *out,
+                                                    const KX_REAL *ahead) {
     int64_t c = 0;
     if (n > KX_LANES << RADIX_STAGES && count <= n / LANES_COST) {
         KX_REAL rows_of_h[KX_LANES * KX_LANES];
         for (int i = 0; i < KX_LANES; i++)
-            for (int k = 0; k < KX_LANES; k++) rows_of_h[i * KX_LANES + k] = kx_count_bits((uint64_t)(i & k)) & 1 ? -scale : scale;
+            for (int k = 0; k < KX_LANES; k++)
+                rows_of_h[i * KX_LANES + k] = kx_count_bits((uint64_t)(i & k)) & 1 ? -scale : scale;
         KX_TYPED(row)(x, buffer, n, signs, 0, 1, ahead);
         for (; c + KX_LANES <= count; c += KX_LANES) {
             KX_VECTOR v[KX_LANES];
@@ -271,8 +280,8 @@ static KX_ALWAYS_INLINE KX_REAL KX_TYPED(read)(const char *p) {
     return a;
 }
 
-/* The bit of the index that a row's stage is about. A row in vectors takes them in this order, and the other layouts follow it, so that their sums
-   are rounded alike. */
+/* The bit of the index that a row's stage is about. A row in vectors takes them in this order, and the other layouts follow it,
+   so that their sums are rounded alike. */
 static int KX_TYPED(bit_of)(int stage, int all) {
     const int above = all < LANE_STAGES ? 0 : all - LANE_STAGES, first = above < RADIX_STAGES ? above : RADIX_STAGES;
     if (all < LANE_STAGES || stage >= first + LANE_STAGES) return stage;
@@ -316,7 +325,8 @@ static void KX_TYPED(lanes)(const char *x, ptrdiff_t x_stride, char *out, ptrdif
         const int stages = all - done < RADIX_STAGES ? all - done : RADIX_STAGES;
         int64_t places[RADIX] = {0};
         for (int stage = 0; stage < stages; stage++)
-            for (int k = 0; k < 1 << stage; k++) places[k + (1 << stage)] = places[k] | (int64_t)1 << KX_TYPED(bit_of)(done + stage, all);
+            for (int k = 0; k < 1 << stage; k++)
+                places[k + (1 << stage)] = places[k] | (int64_t)1 << KX_TYPED(bit_of)(done + stage, all);
         done += stages;
         const KX_REAL factor = done < all ? (KX_REAL)1 : scale;
         switch (stages) {
@@ -331,8 +341,8 @@ static void KX_TYPED(lanes)(const char *x, ptrdiff_t x_stride, char *out, ptrdif
     } while (done < all);
 }
 
-static kx_status_t KX_TYPED(rows)(const KX_REAL *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, KX_REAL *out,
-                                  ptrdiff_t out_row_stride, ptrdiff_t out_stride, int orthonormal) {
+static kx_status_t KX_TYPED(rows)(const KX_REAL *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
+                                  KX_REAL *out, ptrdiff_t out_row_stride, ptrdiff_t out_stride, int orthonormal) {
     const ptrdiff_t item = sizeof(KX_REAL);
     const char *from = (const char *)x;
     char *to = (char *)out;
@@ -347,7 +357,8 @@ static kx_status_t KX_TYPED(rows)(const KX_REAL *x, int64_t rows, int64_t n, ptr
     const int is_large = (double)rows * (double)n * (double)item > LARGE_BYTES;
     int64_t i = 0;
     if (x_row_stride == item && out_row_stride == item && (x_stride != item || out_stride != item))
-        for (; i + KX_LANES <= rows; i += KX_LANES) KX_TYPED(lanes)(from + i * item, x_stride, to + i * item, out_stride, n, scale);
+        for (; i + KX_LANES <= rows; i += KX_LANES)
+            KX_TYPED(lanes)(from + i * item, x_stride, to + i * item, out_stride, n, scale);
     for (; i < rows; i++) {
         const char *row = from + i * x_row_stride;
         char *result = to + i * out_row_stride;
@@ -364,8 +375,10 @@ static kx_status_t KX_TYPED(rows)(const KX_REAL *x, int64_t rows, int64_t n, ptr
             continue;
         }
         for (int64_t j = 0; j < n; j++) memmove(result + j * out_stride, row + j * x_stride, sizeof(KX_REAL));
-        if (out_stride == item) KX_KERNEL(KX_TYPED(kx_walsh_hadamard_row))((KX_REAL *)result, (KX_REAL *)result, n, NULL, scale, NULL);
-        else KX_TYPED(strided_row)(result, n, out_stride, scale);
+        if (out_stride == item)
+            KX_KERNEL(KX_TYPED(kx_walsh_hadamard_row))((KX_REAL *)result, (KX_REAL *)result, n, NULL, scale, NULL);
+        else
+            KX_TYPED(strided_row)(result, n, out_stride, scale);
     }
     return KX_OK;
 }
