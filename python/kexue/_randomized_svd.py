@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Real
@@ -279,7 +280,7 @@ def randomized_svd(
 # ---- the matrix, upright: at least as many rows as columns ----
 
 
-class _Matrix:
+class _Matrix(ABC):
     """A times 2**shift, with norms that can be squared; and its products with blocks."""
 
     shape: tuple[int, int]
@@ -314,14 +315,14 @@ class _Matrix:
         """||A - U S V^T|| in the Frobenius norm, entry by entry, or None where that would take too long."""
         return None
 
-    def _times(self, block: np.ndarray, transposed: bool) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _times(self, block: np.ndarray, transposed: bool) -> np.ndarray: ...
 
-    def _transpose(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _transpose(self) -> None: ...
 
-    def _toarray(self) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _toarray(self) -> np.ndarray: ...
 
 
 class _Dense(_Matrix):
