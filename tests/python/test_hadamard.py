@@ -57,8 +57,6 @@ def test_keeps_lengths_and_inverts(dtype, rng):
 
 def test_layouts(any_layout, plain, untouched, dtype, rng):
     x = any_layout(rng.normal(size=(4, 8)).astype(dtype))
-    if x.shape[-1] & (x.shape[-1] - 1):
-        pytest.skip("no power of two")
     with untouched(x):
         result = kexue.fwht(x)
     np.testing.assert_array_equal(result, kexue.fwht(plain(x)))
