@@ -117,6 +117,15 @@ _NAMES = {
         "polynomial_kernel",
         "rbf_kernel",
     ),
+    "losses": (
+        "cosent_embedding_loss",
+        "cosent_loss",
+        "cosine_pairs",
+        "cosine_pairs_vjp",
+        "l2_normalize",
+        "l2_normalize_vjp",
+        "spearman",
+    ),
     "projection": (
         "RandomAngle",
         "RandomProjectionMap",

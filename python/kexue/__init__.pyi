@@ -6,6 +6,7 @@ from kexue import documents as documents
 from kexue import gaussians as gaussians
 from kexue import independence as independence
 from kexue import plot as plot
+from kexue import losses as losses
 from kexue import projection as projection
 from kexue import sklearn as sklearn
 from kexue import transport as transport
@@ -118,6 +119,13 @@ from kexue.independence import median_bandwidth as median_bandwidth
 from kexue.independence import normalized_hsic as normalized_hsic
 from kexue.independence import polynomial_kernel as polynomial_kernel
 from kexue.independence import rbf_kernel as rbf_kernel
+from kexue.losses import cosent_embedding_loss as cosent_embedding_loss
+from kexue.losses import cosent_loss as cosent_loss
+from kexue.losses import cosine_pairs as cosine_pairs
+from kexue.losses import cosine_pairs_vjp as cosine_pairs_vjp
+from kexue.losses import l2_normalize as l2_normalize
+from kexue.losses import l2_normalize_vjp as l2_normalize_vjp
+from kexue.losses import spearman as spearman
 from kexue.projection import RandomAngle as RandomAngle
 from kexue.projection import RandomizedSVDResult as RandomizedSVDResult
 from kexue.projection import RandomProjectionMap as RandomProjectionMap

@@ -7,6 +7,8 @@ SQUAREPLUS_B_UPPER: float
 
 _taylor_softmax: np.ufunc
 _taylor_softmax_vjp: np.ufunc
+cosine_pairs: np.ufunc
+cosine_pairs_vjp: np.ufunc
 entropy: np.ufunc
 exp_taylor: np.ufunc
 exp_taylor_grad: np.ufunc
@@ -54,18 +56,12 @@ gelu_tanh: np.ufunc
 gelu_tanh_grad: np.ufunc
 hsic_from_kernels: np.ufunc
 hsic_from_kernels_unbiased: np.ufunc
+l2_normalize: np.ufunc
+l2_normalize_vjp: np.ufunc
 log_softmax: np.ufunc
 log_softmax_vjp: np.ufunc
 logsumexp: np.ufunc
 logsumexp_vjp: np.ufunc
-softmax: np.ufunc
-softmax_vjp: np.ufunc
-softplus: np.ufunc
-softplus_grad: np.ufunc
-squareplus: np.ufunc
-squareplus_grad: np.ufunc
-squareplus_grad_b: np.ufunc
-squareplus_inverse: np.ufunc
 smooth_abs_gaussian: np.ufunc
 smooth_abs_logistic: np.ufunc
 smooth_abs_student_t2: np.ufunc
@@ -100,5 +96,13 @@ smooth_sign_student_t2: np.ufunc
 smooth_step_cauchy: np.ufunc
 smooth_step_gaussian: np.ufunc
 smooth_step_logistic: np.ufunc
+softmax: np.ufunc
+softmax_vjp: np.ufunc
+softplus: np.ufunc
+softplus_grad: np.ufunc
+squareplus: np.ufunc
+squareplus_grad: np.ufunc
+squareplus_grad_b: np.ufunc
+squareplus_inverse: np.ufunc
 swish: np.ufunc
 swish_grad: np.ufunc

@@ -161,22 +161,22 @@ out, **kwargs
 
 
 cdef object of_rows(str name, str signature, loop_function *loops, void *f32, void *f64, str doc):
-    """A gufunc of two kernels, of one result."""
-    cdef int operands = signature.split("->")[0].count("(")
+    """A gufunc of two kernels."""
+    cdef int operands = signature.split("->")[0].count("("), results = signature.split("->")[1].count("(")
     cdef void **kernels = <void **>malloc(2 * sizeof(void *))
-    cdef char *types = <char *>malloc(2 * (operands + 1))
+    cdef char *types = <char *>malloc(2 * (operands + results))
     if kernels == NULL or types == NULL:
         raise MemoryError
     kernels[0] = f32
     kernels[1] = f64
-    memset(types, cnp.NPY_FLOAT, operands + 1)
-    memset(types + operands + 1, cnp.NPY_DOUBLE, operands + 1)
+    memset(types, cnp.NPY_FLOAT, operands + results)
+    memset(types + operands + results, cnp.NPY_DOUBLE, operands + results)
     cdef bytes name_bytes = name.encode()
     cdef bytes signature_bytes = signature.encode()
     cdef bytes doc_bytes = doc.strip().format(real=real_text, axis=axis_text, reducing=reducing_text).encode()
     kept_alive.extend((name_bytes, doc_bytes))
     return finish(PyUFunc_FromFuncAndDataAndSignature(
-        loops, kernels, types, 2, operands, 1, cnp.PyUFunc_None, name_bytes, doc_bytes, 0, signature_bytes))
+        loops, kernels, types, 2, operands, results, cnp.PyUFunc_None, name_bytes, doc_bytes, 0, signature_bytes))
 
 
 softmax = of_rows("softmax", "(n)->(n)", row_loops, <void *>kx_softmax_f32, <void *>kx_softmax_f64, """

@@ -1016,3 +1016,45 @@ cdef extern from "kexue/kx_projection.h" nogil:
     kx_status_t kx_projection_rademacher_matrix_f64(
         const kx_ctx_t *ctx, const uint64_t *key, int64_t n_components, int64_t first_column, int64_t d, double scale,
         double *matrix, ptrdiff_t row_stride)
+
+cdef extern from "kexue/kx_losses_ranking.h" nogil:
+    ctypedef struct kx_losses_rows_t:
+        void *data
+        ptrdiff_t row
+        ptrdiff_t step
+
+    kx_status_t kx_losses_cosent_f32(
+        const kx_ctx_t *ctx, const float *cosines, const double *labels, int64_t rows, int64_t n, ptrdiff_t cosine_row,
+        ptrdiff_t cosine_step, ptrdiff_t label_row, ptrdiff_t label_step, double scale, float *loss, float *gradient,
+        ptrdiff_t gradient_row, ptrdiff_t gradient_step)
+    kx_status_t kx_losses_cosent_f64(
+        const kx_ctx_t *ctx, const double *cosines, const double *labels, int64_t rows, int64_t n, ptrdiff_t cosine_row,
+        ptrdiff_t cosine_step, ptrdiff_t label_row, ptrdiff_t label_step, double scale, double *loss, double *gradient,
+        ptrdiff_t gradient_row, ptrdiff_t gradient_step)
+    kx_status_t kx_losses_spearman(
+        const kx_ctx_t *ctx, const double *x, const double *y, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step,
+        ptrdiff_t y_row, ptrdiff_t y_step, double *correlation)
+    kx_status_t kx_losses_cosine_pairs_f32(
+        const float *u, const float *v, int64_t rows, int64_t n, ptrdiff_t u_row, ptrdiff_t u_step, ptrdiff_t v_row,
+        ptrdiff_t v_step, float *cosines, ptrdiff_t cosine_step)
+    kx_status_t kx_losses_cosine_pairs_f64(
+        const double *u, const double *v, int64_t rows, int64_t n, ptrdiff_t u_row, ptrdiff_t u_step, ptrdiff_t v_row,
+        ptrdiff_t v_step, double *cosines, ptrdiff_t cosine_step)
+    kx_status_t kx_losses_cosine_pairs_vjp_f32(
+        const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream, int64_t rows, int64_t n,
+        const kx_losses_rows_t *du, const kx_losses_rows_t *dv)
+    kx_status_t kx_losses_cosine_pairs_vjp_f64(
+        const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream, int64_t rows, int64_t n,
+        const kx_losses_rows_t *du, const kx_losses_rows_t *dv)
+    kx_status_t kx_losses_l2_normalize_f32(
+        const float *x, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step, float *out, ptrdiff_t out_row,
+        ptrdiff_t out_step)
+    kx_status_t kx_losses_l2_normalize_f64(
+        const double *x, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step, double *out, ptrdiff_t out_row,
+        ptrdiff_t out_step)
+    kx_status_t kx_losses_l2_normalize_vjp_f32(
+        const float *x, const float *upstream, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step,
+        ptrdiff_t upstream_row, ptrdiff_t upstream_step, float *out, ptrdiff_t out_row, ptrdiff_t out_step)
+    kx_status_t kx_losses_l2_normalize_vjp_f64(
+        const double *x, const double *upstream, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step,
+        ptrdiff_t upstream_row, ptrdiff_t upstream_step, double *out, ptrdiff_t out_row, ptrdiff_t out_step)

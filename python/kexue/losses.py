@@ -1,0 +1,14 @@
+"""Losses of scores, with their gradients: multi-label, ranking, contrastive."""
+
+from kexue._cosent import cosent_embedding_loss, cosent_loss, spearman
+from kexue._ufuncs import cosine_pairs, cosine_pairs_vjp, l2_normalize, l2_normalize_vjp
+
+__all__ = [
+    "cosent_embedding_loss",
+    "cosent_loss",
+    "cosine_pairs",
+    "cosine_pairs_vjp",
+    "l2_normalize",
+    "l2_normalize_vjp",
+    "spearman",
+]
