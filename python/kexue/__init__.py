@@ -172,6 +172,7 @@ _MODULES = (
     "entropy",
     "gaussians",
     "independence",
+    "losses",
     "plot",
     "projection",
     "sklearn",

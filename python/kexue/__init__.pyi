@@ -5,8 +5,8 @@ from kexue import density as density
 from kexue import documents as documents
 from kexue import gaussians as gaussians
 from kexue import independence as independence
-from kexue import plot as plot
 from kexue import losses as losses
+from kexue import plot as plot
 from kexue import projection as projection
 from kexue import sklearn as sklearn
 from kexue import transport as transport

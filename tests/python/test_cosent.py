@@ -9,9 +9,9 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from reference import cosent as reference
 
 import kexue
+from reference import cosent as reference
 
 COSINES, LABELS = np.array([0.9, 0.8, 0.3, 0.5, 0.6]), np.array([1, 1, 0, 0, 2])
 EPS = {np.dtype(np.float32): 2.0**-23, np.dtype(np.float64): 2.0**-52}
@@ -34,7 +34,13 @@ def differences(function, x, step=1e-6):
 def test_cosent_values():
     loss, grad = kexue.cosent_loss(COSINES, LABELS, return_grad=True)
     assert loss == pytest.approx(6.129415335812847, rel=1e-15)
-    expected = [17.572164560240783, 2.3780259368575294, 0.00011021231420828867, 0.006017388466644189, -19.956318097879166]
+    expected = [
+        17.572164560240783,
+        2.3780259368575294,
+        0.00011021231420828867,
+        0.006017388466644189,
+        -19.956318097879166,
+    ]
     np.testing.assert_allclose(grad, expected, rtol=1e-13)
     assert kexue.cosent_loss(COSINES, LABELS, 1) == pytest.approx(2.051992973825105, rel=1e-15)
 
@@ -99,7 +105,9 @@ def test_cosent_between_the_forms(rng):
     """Sums below a range of 330, their logarithms above: the loss is one function of the scale."""
     cosines, labels = rng.uniform(-1, 1, 50), rng.integers(5, size=50)
     cosines[:2] = -1, 1
-    below, above = (kexue.cosent_loss(cosines, labels, scale, return_grad=True) for scale in (165, math.nextafter(165, 200)))
+    below, above = (
+        kexue.cosent_loss(cosines, labels, scale, return_grad=True) for scale in (165, math.nextafter(165, 200))
+    )
     assert below[0] == pytest.approx(above[0], rel=1e-13)
     np.testing.assert_allclose(below[1], above[1], rtol=1e-10, atol=1e-9)
 
