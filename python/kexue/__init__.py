@@ -122,8 +122,10 @@ _NAMES = {
         "cosent_loss",
         "cosine_pairs",
         "cosine_pairs_vjp",
+        "cosine_target_loss",
         "l2_normalize",
         "l2_normalize_vjp",
+        "sentence_pair_features",
         "spearman",
     ),
     "projection": (

@@ -123,8 +123,10 @@ from kexue.losses import cosent_embedding_loss as cosent_embedding_loss
 from kexue.losses import cosent_loss as cosent_loss
 from kexue.losses import cosine_pairs as cosine_pairs
 from kexue.losses import cosine_pairs_vjp as cosine_pairs_vjp
+from kexue.losses import cosine_target_loss as cosine_target_loss
 from kexue.losses import l2_normalize as l2_normalize
 from kexue.losses import l2_normalize_vjp as l2_normalize_vjp
+from kexue.losses import sentence_pair_features as sentence_pair_features
 from kexue.losses import spearman as spearman
 from kexue.projection import RandomAngle as RandomAngle
 from kexue.projection import RandomizedSVDResult as RandomizedSVDResult

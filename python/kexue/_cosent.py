@@ -94,7 +94,8 @@ def cosent_loss(
     Parameters
     ----------
     cos : array_like, shape (..., n)
-        Cosines, or any finite scores, of n pairs. float16 and float32 give float32; float64, integers and bool, float64.
+        Cosines, or any finite scores, of n pairs. float16 and float32 give float32; float64, integers and bool,
+        float64.
     labels : array_like, shape (..., n)
         Similarities: finite numbers of any kind, broadcast against `cos`.
     scale : float
@@ -281,8 +282,8 @@ def spearman(x: ArrayLike, y: ArrayLike, *, axis: int = -1, workers: int | None 
 
     Notes
     -----
-    O(n log n): two sorts a row. It is Pearson's correlation of ranks that are exact, within 8 eps. Integers beyond 2**53
-    are rounded.
+    O(n log n): two sorts a row. It is Pearson's correlation of ranks that are exact, within 8 eps. Integers beyond
+    2**53 are rounded.
 
     References
     ----------

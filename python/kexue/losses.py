@@ -1,6 +1,7 @@
 """Losses of scores, with their gradients: multi-label, ranking, contrastive."""
 
 from kexue._cosent import cosent_embedding_loss, cosent_loss, spearman
+from kexue._pair_losses import cosine_target_loss, sentence_pair_features
 from kexue._ufuncs import cosine_pairs, cosine_pairs_vjp, l2_normalize, l2_normalize_vjp
 
 __all__ = [
@@ -8,7 +9,9 @@ __all__ = [
     "cosent_loss",
     "cosine_pairs",
     "cosine_pairs_vjp",
+    "cosine_target_loss",
     "l2_normalize",
     "l2_normalize_vjp",
+    "sentence_pair_features",
     "spearman",
 ]
