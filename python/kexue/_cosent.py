@@ -144,7 +144,7 @@ def cosent_loss(
     6.129415335813
     >>> loss, grad = kexue.cosent_loss(cosines, labels, 1.0, return_grad=True)
     >>> grad.round(4)
-    array([ 0.1114,  0.077 ,  0.183 ,  0.2235, -0.595 ])
+    array([ 0.0168, -0.0162,  0.2436,  0.2976, -0.5418])
     """
     scale = _check_scale(scale)
     cosines, ordered, outer = _rows_of_pair(("cos", "labels"), as_real("cos", cos), _ordered_labels(labels), axis)
