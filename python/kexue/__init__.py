@@ -46,6 +46,13 @@ _NAMES = {
         "swish",
         "swish_grad",
     ),
+    "classification": (
+        "ClassStatistics",
+        "SoftmaxRule",
+        "linear_regression_closed_form",
+        "logistic_closed_form",
+        "softmax_closed_form",
+    ),
     "density": (
         "LogDensityEstimate",
         "effective_sample_size",
@@ -140,6 +147,7 @@ _NAMES = {
         "randomized_svd",
         "sign_hash",
     ),
+    "sklearn": ("AnalyticLogisticRegression",),
     "transport": (
         "TransportResult",
         "emd",
@@ -156,6 +164,7 @@ _NAMES = {
 }
 _MODULES = (
     "activations",
+    "classification",
     "compat",
     "dask",
     "density",
@@ -171,7 +180,8 @@ _MODULES = (
 )
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = sorted(_HOME)
+# `from kexue import *` needs no optional package.
+__all__ = sorted(name for name in _HOME if _HOME[name] != "sklearn")
 
 
 def __getattr__(name: str) -> object:
@@ -186,7 +196,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *_HOME, *_MODULES})
 
 
 class _Package(_ModuleType):

@@ -243,7 +243,9 @@ class ClassStatistics:
         """
         rows = as_real("X", X, ndim=2)
         if rows.shape[1] != self.n_features:
-            raise KexueValueError(f"X has {rows.shape[1]} columns (shape {rows.shape}), but there are {self.n_features}")
+            raise KexueValueError(
+                f"X has {rows.shape[1]} columns (shape {rows.shape}), but there are {self.n_features}"
+            )
         codes, _ = _as_codes(y, len(rows), self.n_classes)
         weights = _as_weights(sample_weight, len(rows))
         part = ClassStatistics(self.n_classes, self.n_features)
@@ -436,8 +438,7 @@ class SoftmaxRule:
 
         Returns
         -------
-        ndarray, shape (N, K)
-            float32 if X is float32, else float64; computed in float64.
+        ndarray of float64, shape (N, K)
         """
         return self._affine(X, None, self.W, self.b)
 
@@ -450,8 +451,7 @@ class SoftmaxRule:
 
         Returns
         -------
-        ndarray, shape (N, K)
-            float32 if X is float32, else float64; computed in float64.
+        ndarray of float64, shape (N, K)
         """
         return self._affine(X, self.mean, self.centred_W, self.centred_b)
 
@@ -464,8 +464,7 @@ class SoftmaxRule:
 
         Returns
         -------
-        ndarray, shape (N, K)
-            float32 if X is float32, else float64.
+        ndarray of float64, shape (N, K)
         """
         return log_softmax(self.centred_scores(X))
 
@@ -478,8 +477,7 @@ class SoftmaxRule:
 
         Returns
         -------
-        ndarray, shape (N,)
-            float32 if X is float32, else float64; computed in float64.
+        ndarray of float64, shape (N,)
 
         Raises
         ------
@@ -496,9 +494,11 @@ class SoftmaxRule:
     def _affine(self, X: ArrayLike, origin: np.ndarray | None, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         rows = as_real("X", X, ndim=2)
         if rows.shape[1] != len(self.mean):
-            raise KexueValueError(f"X has {rows.shape[1]} columns (shape {rows.shape}), but {len(self.mean)} were fitted")
+            raise KexueValueError(
+                f"X has {rows.shape[1]} columns (shape {rows.shape}), but {len(self.mean)} were fitted"
+            )
         require_finite("X", rows)
-        result = np.empty((len(rows), len(b)), dtype=rows.dtype)
+        result = np.empty((len(rows), len(b)))
         for place in _chunks(*rows.shape):
             part = rows[place].astype(np.float64, copy=False) if origin is None else rows[place] - origin
             result[place] = part @ W.T + b
@@ -602,9 +602,7 @@ def _rule(
         raise KexueValueError(f"X is empty: its shape is {rows.shape}")
     codes, count = _as_codes(y, len(rows), None if n_classes is None else check_integer("n_classes", n_classes, 1))
     statistics = ClassStatistics(count, rows.shape[1]).update(rows, codes, sample_weight)
-    return statistics.solve(
-        priors=priors, shrinkage=shrinkage, cutoff=cutoff, between_correction=between_correction
-    )
+    return statistics.solve(priors=priors, shrinkage=shrinkage, cutoff=cutoff, between_correction=between_correction)
 
 
 def logistic_closed_form(
