@@ -47,11 +47,16 @@ _NAMES = {
         "swish_grad",
     ),
     "classification": (
+        "AdversarialSplit",
         "ClassStatistics",
         "SoftmaxRule",
+        "area_under_curve",
+        "discriminator_weights",
         "linear_regression_closed_form",
         "logistic_closed_form",
+        "resample_validation",
         "softmax_closed_form",
+        "weighted_metric",
     ),
     "density": (
         "LogDensityEstimate",

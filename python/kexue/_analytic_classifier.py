@@ -164,9 +164,9 @@ class ClassStatistics:
 
     Notes
     -----
-    Everything is float64 and centred, so a large offset does no harm: sums start at the first row, batches are merged by
-    the formula of Chan, Golub and LeVeque. A batch of N rows costs one Gram matrix, N n_features^2 multiplications in
-    BLAS, in chunks: 8 MB or 1024 rows are copied at once, and 3 n_features^2 numbers are there.
+    Everything is float64 and centred, so a large offset does no harm: sums start at the first row, batches are merged
+    by the formula of Chan, Golub and LeVeque. A batch of N rows costs one Gram matrix, N n_features^2 multiplications
+    in BLAS, in chunks: 8 MB or 1024 rows are copied at once, and some n_features^2 numbers.
 
     References
     ----------
@@ -536,8 +536,8 @@ def softmax_closed_form(
     shrinkage : float
         From 0 to 1: (1 - shrinkage) S + shrinkage tr(S) / n I in place of S.
     cutoff : float, optional
-        When S is singular: if its reciprocal condition, with all variances scaled to 1, is no larger than `cutoff`, S^-1
-        is the pseudo-inverse, in which eigenvalues of S below `cutoff` times the largest count as 0. By default
+        When S is singular: if its reciprocal condition, with all variances scaled to 1, is no larger than `cutoff`,
+        S^-1 is the pseudo-inverse, in which eigenvalues of S below `cutoff` times the largest count as 0. By default
         n times 2.2e-16. Columns that do not vary within classes have weight 0.
     between_correction : bool
         False takes the covariance of all data for S, the differences of class means included.
@@ -717,7 +717,7 @@ def linear_regression_closed_form(
     >>> import kexue
     >>> W, b = kexue.linear_regression_closed_form([[1.0], [2.0], [4.0]], [3.0, 5.0, 9.0])
     >>> W.round(12), b.round(12)
-    (array([2.]), np.float64(1.))
+    (array([2.]), np.float64(1.0))
     """
     rows, targets = as_real("X", X, ndim=2), as_real("Y", Y, ndim=(1, 2))
     if not rows.size:

@@ -2,6 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+from kexue._adversarial_validation import (
+    AdversarialSplit,
+    area_under_curve,
+    discriminator_weights,
+    resample_validation,
+    weighted_metric,
+)
 from kexue._analytic_classifier import (
     ClassStatistics,
     SoftmaxRule,
@@ -14,11 +21,16 @@ if TYPE_CHECKING:
     from kexue.sklearn import AnalyticLogisticRegression as AnalyticLogisticRegression
 
 __all__ = [
+    "AdversarialSplit",
     "ClassStatistics",
     "SoftmaxRule",
+    "area_under_curve",
+    "discriminator_weights",
     "linear_regression_closed_form",
     "logistic_closed_form",
+    "resample_validation",
     "softmax_closed_form",
+    "weighted_metric",
 ]
 
 
