@@ -66,9 +66,9 @@ def discriminator_weights(
 ) -> np.ndarray | np.generic:
     """Importance weights out of a discriminator: how much likelier a row is in the test set than in the training set.
 
-    w = D / (1 - D) = exp(logit), D the probability that a row is of the test set. If the discriminator is optimal and saw
-    as many rows of both, w is the ratio of the densities, and the mean of w f over training rows is that of f over the
-    test set.
+    w = D / (1 - D) = exp(logit), D the probability that a row is of the test set. If the discriminator is optimal and
+    saw as many rows of both, w is the ratio of the densities, and the mean of w f over training rows is that of f over
+    the test set.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def discriminator_weights(
     clip : float, optional
         Above 1: weights are limited to the range from 1 / clip to clip.
     kind : {"ratio", "probability"}
-        w, or w / (1 + w): D itself where `prior_ratio` is 1. That is a bounded weight, and not the ratio of the densities.
+        w, or w / (1 + w), which is D itself where `prior_ratio` is 1: bounded, and not the ratio of the densities.
 
     Returns
     -------
@@ -109,8 +109,8 @@ def discriminator_weights(
 
     References
     ----------
-    Su Jianlin, https://kexue.fm/archives/7805. M. Sugiyama, T. Suzuki, T. Kanamori, "Density Ratio Estimation in Machine
-    Learning", 2012, doi:10.1017/CBO9781139035613.
+    Su Jianlin, https://kexue.fm/archives/7805. M. Sugiyama, T. Suzuki, T. Kanamori, "Density Ratio Estimation in
+    Machine Learning", 2012, doi:10.1017/CBO9781139035613.
 
     Examples
     --------
@@ -375,15 +375,15 @@ def _indexable(X: Any) -> Any:
 class AdversarialSplit:
     """Splits off the validation set that is nearest to an unlabelled test set.
 
-    A discriminator learns to tell the rows of X from those of the test set. Its odds for rows that it was not trained on
-    (cross-fitting) are weights of the rows of X, and the rows with the largest weights, or a weighted sample, become the
-    validation set. It is a splitter of scikit-learn with one split: ``cv=AdversarialSplit(X_test)``.
+    A discriminator learns to tell the rows of X from those of the test set. Its odds for rows that it was not trained
+    on (cross-fitting) are weights of the rows of X, and the rows with the largest weights, or a weighted sample, become
+    the validation set. It is a splitter of scikit-learn with one split: ``cv=AdversarialSplit(X_test)``.
 
     Parameters
     ----------
     X_target : array_like, shape (M, n)
-        The test set, without labels. With a `discriminator` it may be whatever that takes: arrays, sparse matrices, data
-        frames, lists.
+        The test set, without labels. With a `discriminator` it may be whatever that takes: arrays, sparse matrices,
+        data frames, lists.
     validation_size : float or int
         A share of the rows of X, rounded up, or a number of rows.
     discriminator : estimator, optional
@@ -395,8 +395,8 @@ class AdversarialSplit:
     clip : float, optional
         Above 1: weights are limited to the range from 1 / clip to clip.
     rng : numpy.random.Generator, int or None
-        Draws the folds and the validation set, through ``numpy.random.default_rng(rng)``. An integer gives the same split
-        in every call.
+        Draws the folds and the validation set, through ``numpy.random.default_rng(rng)``. An integer gives the same
+        split in every call.
     n_folds : int
         Parts of X and of `X_target` for cross-fitting.
     shrinkage : float
@@ -460,9 +460,9 @@ class AdversarialSplit:
     >>> len(train), len(validation)
     (400, 100)
     >>> X.mean(axis=0).round(1), X[validation].mean(axis=0).round(1)
-    (array([-0.,  0.]), array([ 1.3, -0. ]))
+    (array([-0.1, -0. ]), array([1.3, 0.1]))
     >>> round(splitter.auc_, 2), round(splitter.effective_sample_size_ / 500, 1)
-    (0.75, 0.4)
+    (0.8, 0.3)
     """
 
     def __init__(
