@@ -23,6 +23,8 @@ _CHUNK = 1 << 20  # entries of X that are there in float64 at once
 _LEAST_ROWS = 1024  # of a chunk: fewer would leave the Gram matrix's own memory to bound the product
 # Standard deviations below this share of the distance of class means are the rounding of equal numbers.
 _ROUNDING = 64 * _EPS
+# Rounding leaves eigenvalues of up to 2.2 eps of the largest (3 to 4 columns; less than n eps for more) in place of 0.
+_CUTOFF = 10
 _PRIOR_SUM_TOLERANCE = 1e-6
 
 
@@ -39,7 +41,7 @@ class _Inverse:
 
     def __init__(self, matrix: np.ndarray, cutoff: float | None, floor: np.ndarray | float = 0.0) -> None:
         size = len(matrix)
-        share = size * _EPS if cutoff is None else cutoff
+        share = _CUTOFF * size * _EPS if cutoff is None else cutoff
         diagonal = matrix.diagonal()
         self.kept = diagonal > floor
         if not self.kept.all():
@@ -56,7 +58,7 @@ class _Inverse:
             reciprocal_condition, _ = dpocon(self.factor, np.abs(scaled).sum(axis=0).max())
             if reciprocal_condition > share:
                 return
-        values, vectors = eigh(matrix, check_finite=False)
+        values, vectors = eigh(matrix, driver="evd", check_finite=False)
         large = values > share * values[-1]
         self.rank = int(large.sum())
         self.vectors, self.values = vectors[:, large], values[large]
@@ -243,9 +245,7 @@ class ClassStatistics:
         """
         rows = as_real("X", X, ndim=2)
         if rows.shape[1] != self.n_features:
-            raise KexueValueError(
-                f"X has {rows.shape[1]} columns (shape {rows.shape}), but there are {self.n_features}"
-            )
+            raise KexueValueError(f"X has {rows.shape[1]} columns (shape {rows.shape}), not {self.n_features}")
         codes, _ = _as_codes(y, len(rows), self.n_classes)
         weights = _as_weights(sample_weight, len(rows))
         part = ClassStatistics(self.n_classes, self.n_features)
@@ -494,9 +494,7 @@ class SoftmaxRule:
     def _affine(self, X: ArrayLike, origin: np.ndarray | None, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         rows = as_real("X", X, ndim=2)
         if rows.shape[1] != len(self.mean):
-            raise KexueValueError(
-                f"X has {rows.shape[1]} columns (shape {rows.shape}), but {len(self.mean)} were fitted"
-            )
+            raise KexueValueError(f"X has {rows.shape[1]} columns (shape {rows.shape}), not {len(self.mean)}")
         require_finite("X", rows)
         result = np.empty((len(rows), len(b)))
         for place in _chunks(*rows.shape):
@@ -538,7 +536,7 @@ def softmax_closed_form(
     cutoff : float, optional
         When S is singular: if its reciprocal condition, with all variances scaled to 1, is no larger than `cutoff`,
         S^-1 is the pseudo-inverse, in which eigenvalues of S below `cutoff` times the largest count as 0. By default
-        n times 2.2e-16. Columns that do not vary within classes have weight 0.
+        10 n times 2.2e-16. Columns that do not vary within classes have weight 0.
     between_correction : bool
         False takes the covariance of all data for S, the differences of class means included.
 
@@ -683,7 +681,7 @@ def linear_regression_closed_form(
     cutoff : float, optional
         When Sxx is singular: if its reciprocal condition, with all variances scaled to 1, is no larger than `cutoff`,
         W is the solution of least norm, from the eigenvalues of Sxx above `cutoff` times the largest. By default
-        n times 2.2e-16. Columns that do not vary have weight 0.
+        10 n times 2.2e-16. Columns that do not vary have weight 0.
 
     Returns
     -------
