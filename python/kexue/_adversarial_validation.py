@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse, vstack
 
 from kexue._analytic_classifier import ClassStatistics
 from kexue._arrays import as_real, check_integer, result_dtype
@@ -356,8 +357,6 @@ def _take(X: Any, places: np.ndarray) -> Any:
 
 
 def _join(first: Any, second: Any) -> Any:
-    from scipy.sparse import issparse, vstack
-
     if hasattr(first, "iloc"):
         return sys.modules["pandas"].concat([first, second], ignore_index=True)
     if issparse(first):
