@@ -598,19 +598,21 @@ class AdversarialSplit:
             raise KexueValueError(f"X has {sets[0].shape[1]} columns, but X_target has {sets[1].shape[1]}")
         for name, rows in zip(("X", "X_target"), sets, strict=True):
             require_finite(name, rows)
+        places = [[np.flatnonzero(numbers == fold) for fold in range(self.n_folds)] for numbers in folds]
         parts = []
         for fold in range(self.n_folds):
             part = ClassStatistics(2, sets[0].shape[1])
-            for label, (rows, numbers) in enumerate(zip(sets, folds, strict=True)):
-                chosen = rows[numbers == fold]
-                part.update(chosen, np.full(len(chosen), label))
+            for label, rows in enumerate(sets):
+                chosen = places[label][fold]
+                part.update(rows.take(chosen, axis=0), np.full(len(chosen), label))
             parts.append(part)
         logits = [np.empty(len(rows)) for rows in sets]
         for fold in range(self.n_folds):
             others = [part for place, part in enumerate(parts) if place != fold]
             rule = sum(others[1:], others[0]).solve(priors=[0.5, 0.5], shrinkage=self.shrinkage)
-            for rows, numbers, values in zip(sets, folds, logits, strict=True):
-                values[numbers == fold] = rule.log_odds(rows[numbers == fold])
+            for label, rows in enumerate(sets):
+                chosen = places[label][fold]
+                logits[label][chosen] = rule.log_odds(rows.take(chosen, axis=0))
         return logits
 
     def _cross_fit(self, X: Any, folds: list[np.ndarray]) -> list[np.ndarray]:
