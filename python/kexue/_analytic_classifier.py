@@ -600,6 +600,10 @@ def _rule(
     if not rows.size:
         raise KexueValueError(f"X is empty: its shape is {rows.shape}")
     codes, count = _as_codes(y, len(rows), None if n_classes is None else check_integer("n_classes", n_classes, 1))
+    if count > len(rows):
+        # Before memory is taken for so many classes.
+        absent = int(np.setdiff1d(np.arange(len(rows) + 1), codes)[0])
+        raise KexueValueError(f"class {absent} is absent: no row of it has a weight above 0")
     statistics = ClassStatistics(count, rows.shape[1]).update(rows, codes, sample_weight)
     return statistics.solve(priors=priors, shrinkage=shrinkage, cutoff=cutoff, between_correction=between_correction)
 

@@ -180,6 +180,7 @@ class TestResampling:
     @pytest.mark.parametrize(("size", "count"), [(0.5, 2), (0.51, 3), (7, 7), (np.int64(2), 2)])
     def test_size(self, size, count):
         assert len(resample_validation(WEIGHTS, size, rng=0)) == count
+        assert len(resample_validation(np.ones(100), 0.07, rng=0)) == 7
 
     @pytest.mark.parametrize(
         ("weights", "size", "error", "message"),

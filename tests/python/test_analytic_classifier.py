@@ -351,6 +351,8 @@ class TestErrors:
 
     def test_classes(self):
         with pytest.raises(KexueValueError, match="^class 2 is absent"):
+            softmax_closed_form(X, [0, 1, 10**15, 0, 1, 0, 1, 0])
+        with pytest.raises(KexueValueError, match="^class 2 is absent"):
             softmax_closed_form(X, Y, 3)
         with pytest.raises(KexueValueError, match=r"^y\[0\] is 2, but there are 2 classes"):
             logistic_closed_form(X, Y[::-1] + 1)

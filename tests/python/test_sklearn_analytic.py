@@ -143,7 +143,7 @@ class TestPartialFit:
         names = np.array(["a", "b", "c"])[y]
         model = AnalyticLogisticRegression().partial_fit(X[y < 2], names[y < 2], ["c", "b", "a"])
         for method in (model.predict, model.predict_proba, model.predict_log_proba, model.decision_function):
-            with pytest.raises(KexueValueError, match="^class .*'c'.* is absent: no row of it has a weight above 0"):
+            with pytest.raises(KexueValueError, match="^class 'c' is absent: no row of it has a weight above 0"):
                 method(X)
         model.partial_fit(X[y == 2], names[y == 2])
         assert model.score(X, names) == 1
@@ -154,12 +154,12 @@ class TestPartialFit:
         X, y = load("wine")
         with pytest.raises(KexueValueError, match="^classes must be given in the first call"):
             AnalyticLogisticRegression().partial_fit(X, y)
-        with pytest.raises(KexueValueError, match=r"^y\[130\] is .*2.*, which is not among the classes"):
+        with pytest.raises(KexueValueError, match=r"^y\[130\] is 2, which is not among the classes \[0, 1\]"):
             AnalyticLogisticRegression().partial_fit(X, y, [0, 1])
         with pytest.raises(KexueValueError, match="one class"):
             AnalyticLogisticRegression().partial_fit(X[:5], y[:5], [0])
         model = AnalyticLogisticRegression().partial_fit(X, y, [0, 1, 2, 3])
-        with pytest.raises(KexueValueError, match="^classes is .* in the first call of partial_fit"):
+        with pytest.raises(KexueValueError, match=r"^classes is \[0, 1, 2\], but was \[0, 1, 2, 3\] in the first call"):
             model.partial_fit(X, y, [0, 1, 2])
         with pytest.raises(ValueError, match="features"):
             model.partial_fit(X[:, :3], y)
@@ -184,9 +184,9 @@ class TestErrors:
 
     def test_classes_without_weight(self):
         X, y = load("wine")
-        with pytest.raises(KexueValueError, match="^class .*1.* is absent"):
+        with pytest.raises(KexueValueError, match="^class 1 is absent"):
             AnalyticLogisticRegression().fit(X, y, y != 1)
-        with pytest.raises(KexueValueError, match="^y has one class"):
+        with pytest.raises(KexueValueError, match="^y has one class, 0.0, but"):
             AnalyticLogisticRegression().fit(X, np.zeros(len(X)))
         with pytest.raises(KexueValueError, match=r"^sample_weight\[0\] is negative"):
             AnalyticLogisticRegression().fit(X, y, np.full(len(X), -1.0))

@@ -135,12 +135,16 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         X, y = self._check(X, y, reset=first)
         known = np.unique(classes) if first else self.classes_
         if classes is not None and not first and not np.array_equal(np.unique(classes), known):
-            raise KexueValueError(f"classes is {classes!r}, but it was {known!r} in the first call of partial_fit")
+            raise KexueValueError(
+                f"classes is {np.unique(classes).tolist()}, but was {known.tolist()} in the first call of partial_fit"
+            )
         codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
         strange = known[codes] != y
         if strange.any():
             place = int(np.argmax(strange))
-            raise KexueValueError(f"y[{place}] is {y[place]!r}, which is not among the classes {known!r}")
+            raise KexueValueError(
+                f"y[{place}] is {y.tolist()[place]!r}, which is not among the classes {known.tolist()}"
+            )
         if first:
             self.classes_ = known
             self._require_two_classes()
@@ -232,7 +236,7 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
 
     def _require_two_classes(self) -> None:
         if len(self.classes_) < 2:
-            raise KexueValueError(f"y has one class, {self.classes_[0]!r}, but there must be at least two")
+            raise KexueValueError(f"y has one class, {self.classes_.tolist()[0]!r}, but there must be at least two")
 
     def _update(self, X: np.ndarray, codes: np.ndarray, sample_weight: Any) -> None:
         if sample_weight is not None:
@@ -244,7 +248,8 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         if absent.size == len(self.classes_):
             raise KexueValueError("sample_weight is zero for all rows")
         if absent.size:
-            raise KexueValueError(f"class {self.classes_[absent[0]]!r} is absent: no row of it has a weight above 0")
+            label = self.classes_.tolist()[absent[0]]
+            raise KexueValueError(f"class {label!r} is absent: no row of it has a weight above 0")
         return self.statistics_.solve(
             priors=self.priors,
             shrinkage=self.shrinkage,
