@@ -420,7 +420,8 @@ class AdversarialSplit:
     ------
     KexueValueError
         If an option is out of range; in `split`, if columns differ, there are too few rows for the folds, an entry is
-        NaN or infinite, a weight is infinite without `clip`, or all are 0.
+        NaN or infinite, a column has one value in X and another in `X_target`, a weight is infinite without `clip`, or
+        all are 0.
     TypeError
         If an option is of a wrong type, or `discriminator` cannot be used.
 
@@ -598,6 +599,7 @@ class AdversarialSplit:
             raise KexueValueError(f"X has {sets[0].shape[1]} columns, but X_target has {sets[1].shape[1]}")
         for name, rows in zip(("X", "X_target"), sets, strict=True):
             require_finite(name, rows)
+        _require_no_label(*sets)
         places = [[np.flatnonzero(numbers == fold) for fold in range(self.n_folds)] for numbers in folds]
         parts = []
         for fold in range(self.n_folds):
@@ -631,6 +633,17 @@ class AdversarialSplit:
                 places = np.flatnonzero(numbers == fold)
                 values[places] = _logits_of(model, _take(one, places)) + correction
         return logits
+
+
+def _require_no_label(X: np.ndarray, target: np.ndarray) -> None:
+    """The closed form has no weight for what does not vary within the sets, and would not see such a column."""
+    apart = (X[0] != target[0]) & (X == X[0]).all(axis=0) & (target == target[0]).all(axis=0)
+    if apart.any():
+        column = int(apart.argmax())
+        raise KexueValueError(
+            f"column {column} is {X[0, column]} in all of X and {target[0, column]} in all of X_target: no row of X is "
+            "like the test set; leave the column out"
+        )
 
 
 def _fresh(discriminator: Any) -> Any:

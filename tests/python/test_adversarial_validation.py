@@ -568,6 +568,13 @@ class TestErrors:
         with pytest.raises(error, match=re.escape(message)):
             split(AdversarialSplit(target, rng=0, **options), X)
 
+    def test_a_column_that_is_the_label(self, sets):
+        X, target = (np.insert(rows, 1, value, axis=1) for rows, value in zip(sets, (0.1, 0.3), strict=True))
+        with pytest.raises(KexueValueError, match="^column 1 is 0.1 in all of X and 0.3 in all of X_target: no row"):
+            split(AdversarialSplit(target, rng=0), X)
+        target[:, 1] = 0.1
+        split(AdversarialSplit(target, rng=0), X)
+
     def test_nothing_left(self, rng):
         X, target = rng.normal(size=(2, 5, 1))
         splitter = AdversarialSplit(target, method="resample", validation_size=500, discriminator=Shifted(0.0), rng=0)
