@@ -48,7 +48,6 @@ class _Inverse:
         if not self.kept.all():
             matrix, diagonal = matrix[np.ix_(self.kept, self.kept)], diagonal[self.kept]
         self.rank = len(diagonal)
-        self.size = size
         self.vectors: np.ndarray | None = None
         if not self.rank:
             return
@@ -65,7 +64,7 @@ class _Inverse:
         self.vectors, self.values = vectors[:, large], values[large]
 
     def __call__(self, right: np.ndarray) -> np.ndarray:
-        """The product with columns: (size, m)."""
+        """The product with columns, shape (n, m)."""
         if self.kept.all():
             return self._solve(right)
         result = np.zeros(right.shape)

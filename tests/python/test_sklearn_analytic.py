@@ -123,19 +123,21 @@ class TestBesideScikitLearn:
 class TestPartialFit:
     @DATASETS
     @pytest.mark.parametrize("batches", [1, 2, 7, "rows"])
-    def test_is_fit(self, dataset, batches, rng):
+    @pytest.mark.parametrize("shrinkage", [0.0, 0.01])
+    def test_is_fit(self, dataset, batches, shrinkage, rng):
         X, y = load(dataset)
-        X = StandardScaler().fit_transform(X)
         order = rng.permutation(len(X))[:400]
         X, y = X[order], y[order]
         weights = rng.exponential(size=len(X))
-        whole = AnalyticLogisticRegression(shrinkage=0.01).fit(X, y, weights)
-        streamed = AnalyticLogisticRegression(shrinkage=0.01)
+        whole = AnalyticLogisticRegression(shrinkage=shrinkage).fit(X, y, weights)
+        streamed = AnalyticLogisticRegression(shrinkage=shrinkage)
         for place in np.array_split(np.arange(len(X)), len(X) if batches == "rows" else batches):
             streamed.partial_fit(X[place], y[place], np.unique(y), weights[place])
         np.testing.assert_allclose(streamed.coef_, whole.coef_, rtol=1e-12, atol=1e-12 * np.abs(whole.coef_).max())
         np.testing.assert_allclose(streamed.predict_proba(X), whole.predict_proba(X), atol=1e-12)
-        again = AnalyticLogisticRegression(shrinkage=0.01).partial_fit(X, y, np.unique(y), weights).fit(X, y, weights)
+        again = (
+            AnalyticLogisticRegression(shrinkage=shrinkage).partial_fit(X, y, np.unique(y), weights).fit(X, y, weights)
+        )
         np.testing.assert_array_equal(again.coef_, whole.coef_)
 
     def test_a_class_that_was_not_seen(self):
