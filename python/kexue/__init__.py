@@ -46,6 +46,18 @@ _NAMES = {
         "swish",
         "swish_grad",
     ),
+    "classification": (
+        "AdversarialSplit",
+        "ClassStatistics",
+        "SoftmaxRule",
+        "area_under_curve",
+        "discriminator_weights",
+        "linear_regression_closed_form",
+        "logistic_closed_form",
+        "resample_validation",
+        "softmax_closed_form",
+        "weighted_metric",
+    ),
     "density": (
         "LogDensityEstimate",
         "effective_sample_size",
@@ -151,6 +163,7 @@ _NAMES = {
         "randomized_svd",
         "sign_hash",
     ),
+    "sklearn": ("AnalyticLogisticRegression",),
     "transport": (
         "TransportResult",
         "emd",
@@ -167,6 +180,7 @@ _NAMES = {
 }
 _MODULES = (
     "activations",
+    "classification",
     "compat",
     "dask",
     "density",
@@ -183,7 +197,8 @@ _MODULES = (
 )
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = sorted(_HOME)
+# `from kexue import *` needs no optional package.
+__all__ = sorted(name for name in _HOME if _HOME[name] != "sklearn")
 
 
 def __getattr__(name: str) -> object:
@@ -198,7 +213,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *_HOME, *_MODULES})
 
 
 class _Package(_ModuleType):

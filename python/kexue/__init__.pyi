@@ -1,4 +1,5 @@
 from kexue import activations as activations
+from kexue import classification as classification
 from kexue import compat as compat
 from kexue import dask as dask
 from kexue import density as density
@@ -49,6 +50,16 @@ from kexue.activations import squareplus_grad_b as squareplus_grad_b
 from kexue.activations import squareplus_inverse as squareplus_inverse
 from kexue.activations import swish as swish
 from kexue.activations import swish_grad as swish_grad
+from kexue.classification import AdversarialSplit as AdversarialSplit
+from kexue.classification import ClassStatistics as ClassStatistics
+from kexue.classification import SoftmaxRule as SoftmaxRule
+from kexue.classification import area_under_curve as area_under_curve
+from kexue.classification import discriminator_weights as discriminator_weights
+from kexue.classification import linear_regression_closed_form as linear_regression_closed_form
+from kexue.classification import logistic_closed_form as logistic_closed_form
+from kexue.classification import resample_validation as resample_validation
+from kexue.classification import softmax_closed_form as softmax_closed_form
+from kexue.classification import weighted_metric as weighted_metric
 from kexue.density import LogDensityEstimate as LogDensityEstimate
 from kexue.density import effective_sample_size as effective_sample_size
 from kexue.density import elbo as elbo
@@ -149,6 +160,7 @@ from kexue.projection import random_angle as random_angle
 from kexue.projection import random_projection as random_projection
 from kexue.projection import randomized_svd as randomized_svd
 from kexue.projection import sign_hash as sign_hash
+from kexue.sklearn import AnalyticLogisticRegression as AnalyticLogisticRegression
 from kexue.transport import TransportResult as TransportResult
 from kexue.transport import emd as emd
 from kexue.transport import emd2 as emd2

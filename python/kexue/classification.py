@@ -1,0 +1,43 @@
+"""Classification: closed-form classifiers and adversarial validation."""
+
+from typing import TYPE_CHECKING, Any
+
+from kexue._adversarial_validation import (
+    AdversarialSplit,
+    area_under_curve,
+    discriminator_weights,
+    resample_validation,
+    weighted_metric,
+)
+from kexue._analytic_classifier import (
+    ClassStatistics,
+    SoftmaxRule,
+    linear_regression_closed_form,
+    logistic_closed_form,
+    softmax_closed_form,
+)
+
+if TYPE_CHECKING:
+    from kexue.sklearn import AnalyticLogisticRegression as AnalyticLogisticRegression
+
+__all__ = [
+    "AdversarialSplit",
+    "ClassStatistics",
+    "SoftmaxRule",
+    "area_under_curve",
+    "discriminator_weights",
+    "linear_regression_closed_form",
+    "logistic_closed_form",
+    "resample_validation",
+    "softmax_closed_form",
+    "weighted_metric",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # An estimator of scikit-learn, which is loaded when it is asked for.
+    if name == "AnalyticLogisticRegression":
+        from kexue.sklearn import AnalyticLogisticRegression
+
+        return AnalyticLogisticRegression
+    raise AttributeError(f"module 'kexue.classification' has no attribute {name!r}")
