@@ -46,6 +46,14 @@ _NAMES = {
         "swish",
         "swish_grad",
     ),
+    "classification": (
+        "SamplesContrastResult",
+        "apply_thresholds",
+        "candidates_contrast",
+        "grouped_argmax",
+        "nsp_scores",
+        "samples_contrast",
+    ),
     "density": (
         "LogDensityEstimate",
         "effective_sample_size",
@@ -156,6 +164,7 @@ _NAMES = {
 }
 _MODULES = (
     "activations",
+    "classification",
     "compat",
     "dask",
     "density",

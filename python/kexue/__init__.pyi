@@ -1,4 +1,5 @@
 from kexue import activations as activations
+from kexue import classification as classification
 from kexue import compat as compat
 from kexue import dask as dask
 from kexue import density as density
@@ -48,6 +49,12 @@ from kexue.activations import squareplus_grad_b as squareplus_grad_b
 from kexue.activations import squareplus_inverse as squareplus_inverse
 from kexue.activations import swish as swish
 from kexue.activations import swish_grad as swish_grad
+from kexue.classification import SamplesContrastResult as SamplesContrastResult
+from kexue.classification import apply_thresholds as apply_thresholds
+from kexue.classification import candidates_contrast as candidates_contrast
+from kexue.classification import grouped_argmax as grouped_argmax
+from kexue.classification import nsp_scores as nsp_scores
+from kexue.classification import samples_contrast as samples_contrast
 from kexue.density import LogDensityEstimate as LogDensityEstimate
 from kexue.density import effective_sample_size as effective_sample_size
 from kexue.density import elbo as elbo
