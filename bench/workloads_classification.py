@@ -17,7 +17,7 @@ import kexue as kx
 # ---- alternating normalisation ----
 
 
-# How far the score of one class is above the others, by how many of 100 classes' rows are uncertain at the threshold 0.9.
+# How far one class's score is above the others, by how many rows of 100 classes are uncertain at the threshold 0.9.
 MARGINS = {"half": (0, 6), "a sixth": (2, 9)}
 
 
