@@ -14,13 +14,25 @@ def sides(*names):
 @DTYPES
 @pytest.mark.parametrize("labels", ["26 values", "distinct"])
 def bench_cosent_loss(measure, labels, dtype, side):
-    measure(workloads.cosent(2048, dtype, labels), side)
+    measure(workloads.cosent_loss(2048, dtype, labels), side)
 
 
 @sides("kexue", "torch sort")
 @DTYPES
 def bench_cosent_embedding_loss(measure, dtype, side):
-    measure(workloads.cosent_embedding(2048, 768, dtype), side)
+    measure(workloads.cosent_embedding_loss(2048, 768, dtype), side)
+
+
+@sides("kexue", "NumPy", "torch")
+@DTYPES
+def bench_cosine_target_loss(measure, dtype, side):
+    measure(workloads.cosine_target_loss(100_000, dtype), side)
+
+
+@sides("kexue", "NumPy", "torch")
+@DTYPES
+def bench_sentence_pair_features(measure, dtype, side):
+    measure(workloads.sentence_pair_features(4096, 768, dtype), side)
 
 
 @sides("kexue", "SciPy's spearmanr", "SciPy's rankdata")
@@ -44,19 +56,19 @@ def bench_cosine_pairs(measure, function, dtype, side):
 @sides("kexue", *workloads.ZLPR_PEERS)
 @DTYPES
 def bench_zlpr_loss(measure, dtype, side):
-    measure(workloads.zlpr(4096, 1000, dtype), side)
+    measure(workloads.zlpr_loss(4096, 1000, dtype), side)
 
 
 @sides("kexue", "torch")
 @DTYPES
 def bench_zlpr_loss_soft(measure, dtype, side):
-    measure(workloads.zlpr_soft(4096, 1000, dtype), side)
+    measure(workloads.zlpr_loss_soft(4096, 1000, dtype), side)
 
 
 @sides("kexue", "torch published", "torch dense")
 @DTYPES
 def bench_zlpr_sparse_loss(measure, dtype, side):
-    measure(workloads.zlpr_sparse(4096, 1000, 5, dtype), side)
+    measure(workloads.zlpr_sparse_loss(4096, 1000, 5, dtype), side)
 
 
 @sides("kexue", "SciPy", "torch")
@@ -68,7 +80,7 @@ def bench_zlpr_symmetric_kl(measure, dtype, side):
 @sides("kexue", "torch")
 @DTYPES
 def bench_pairwise_rank_loss(measure, dtype, side):
-    measure(workloads.pairwise_rank(4096, 1000, dtype), side)
+    measure(workloads.pairwise_rank_loss(4096, 1000, dtype), side)
 
 
 @sides("kexue", "SciPy")
@@ -94,7 +106,7 @@ def bench_log_esp_grad(measure, dtype, side):
 @sides("kexue", "torch")
 @DTYPES
 def bench_combinatorial_softmax_loss(measure, dtype, side):
-    measure(workloads.combinatorial_softmax(512, 100, 5, dtype), side)
+    measure(workloads.combinatorial_softmax_loss(512, 100, 5, dtype), side)
 
 
 @sides("kexue", "NumPy")
@@ -106,13 +118,13 @@ def bench_combinatorial_predict(measure, side):
 @DTYPES
 @pytest.mark.parametrize("symmetric", [False, True], ids=["one way", "symmetric"])
 def bench_info_nce_loss(measure, symmetric, dtype, side):
-    measure(workloads.info_nce(1024, dtype, symmetric=symmetric), side)
+    measure(workloads.info_nce_loss(1024, dtype, symmetric=symmetric), side)
 
 
 @sides("kexue", "torch")
 @DTYPES
 def bench_r_drop_loss(measure, dtype, side):
-    measure(workloads.r_drop(4096, 1000, dtype), side)
+    measure(workloads.r_drop_loss(4096, 1000, dtype), side)
 
 
 @sides("kexue", "torch")

@@ -340,7 +340,7 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
     (partial(workloads_density.log_density_estimate, 20_000, 20, 200), {"torch": Goal(), "NumPy": Goal()}),
     *(
         (
-            partial(workloads_losses.cosent, 2048, dtype, labels),
+            partial(workloads_losses.cosent_loss, 2048, dtype, labels),
             {
                 "torch sort": Goal(40, 70),
                 "torch cumsum": Goal(),
@@ -352,7 +352,7 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         for dtype in ("float64", "float32")
     ),
     *(
-        (partial(workloads_losses.cosent_embedding, 2048, 768, dtype), {"torch sort": Goal()})
+        (partial(workloads_losses.cosent_embedding_loss, 2048, 768, dtype), {"torch sort": Goal()})
         for dtype in ("float64", "float32")
     ),
     (partial(workloads_losses.spearman, 1, 2048), {"SciPy's spearmanr": Goal(), "SciPy's rankdata": Goal()}),
@@ -364,7 +364,7 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         for dtype in ("float64", "float32")
     ),
     (
-        partial(workloads_losses.zlpr, 4096, 1000, "float32"),
+        partial(workloads_losses.zlpr_loss, 4096, 1000, "float32"),
         {
             "torch published": Goal(20, 65),
             "torch masked": Goal(20, 30),
@@ -372,26 +372,29 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         },
     ),
     (
-        partial(workloads_losses.zlpr, 4096, 1000, "float64"),
+        partial(workloads_losses.zlpr_loss, 4096, 1000, "float64"),
         dict.fromkeys(workloads_losses.ZLPR_PEERS, Goal()),
     ),
-    *((partial(workloads_losses.zlpr_soft, 4096, 1000, dtype), {"torch": Goal()}) for dtype in ("float64", "float32")),
+    *(
+        (partial(workloads_losses.zlpr_loss_soft, 4096, 1000, dtype), {"torch": Goal()})
+        for dtype in ("float64", "float32")
+    ),
     (
-        partial(workloads_losses.zlpr_sparse, 4096, 1000, 5, "float32"),
+        partial(workloads_losses.zlpr_sparse_loss, 4096, 1000, 5, "float32"),
         {"torch published": Goal(), "torch dense": Goal()},
     ),
     (partial(workloads_losses.zlpr_symmetric_kl, 4096, 1000, "float32"), {"torch": Goal(), "SciPy": Goal()}),
-    (partial(workloads_losses.pairwise_rank, 4096, 1000, "float32"), {"torch": Goal()}),
+    (partial(workloads_losses.pairwise_rank_loss, 4096, 1000, "float32"), {"torch": Goal()}),
     *(
         (partial(workloads_losses.log_esp, *shape, "float64"), {"NumPy": Goal(), "torch": Goal()})
         for shape in ((512, 100, 5), (64, 1000, 20))
     ),
     *(
-        (partial(workloads_losses.combinatorial_softmax, 512, 100, 5, dtype), {"torch": Goal()})
+        (partial(workloads_losses.combinatorial_softmax_loss, 512, 100, 5, dtype), {"torch": Goal()})
         for dtype in ("float64", "float32")
     ),
-    *((partial(workloads_losses.info_nce, 1024, dtype), {"torch": Goal()}) for dtype in ("float64", "float32")),
-    (partial(workloads_losses.r_drop, 4096, 1000, "float32"), {"torch": Goal()}),
+    *((partial(workloads_losses.info_nce_loss, 1024, dtype), {"torch": Goal()}) for dtype in ("float64", "float32")),
+    (partial(workloads_losses.r_drop_loss, 4096, 1000, "float32"), {"torch": Goal()}),
     (partial(workloads_losses.softmax_symmetric_kl, 4096, 1000, "float32"), {"torch": Goal()}),
     *(
         (

@@ -72,7 +72,7 @@ def _torch_cosent(torch: Any, cosines: Any, labels: Any, *, distinct: bool) -> A
 
 
 @recent
-def cosent(n: int, dtype: str, labels: str) -> Workload:
+def cosent_loss(n: int, dtype: str, labels: str) -> Workload:
     """Loss and gradient. "torch cumsum" and "NumPy by hand" are no log domain: they do for cosines, not for any scores.
 
     "torch N^2" is the arithmetic of CoSENTLoss in the package sentence-transformers.
@@ -140,7 +140,7 @@ def embeddings(n: int, d: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @recent
-def cosent_embedding(n: int, d: int, dtype: str) -> Workload:
+def cosent_embedding_loss(n: int, d: int, dtype: str) -> Workload:
     U, V = embeddings(n, d, dtype)
     t = np.random.default_rng(n).permutation(n).astype(dtype)
 
@@ -161,6 +161,40 @@ def cosent_embedding(n: int, d: int, dtype: str) -> Workload:
         ("torch sort",),
         _tolerance(dtype),
     )
+
+
+@recent
+def cosine_target_loss(n: int, dtype: str) -> Workload:
+    """Of each cosine by itself, "squared", which is the most work."""
+    rng = np.random.default_rng(n)
+    c, t = rng.uniform(-1, 1, n).astype(dtype), rng.random(n).astype(dtype)
+    sides = {
+        "kexue": lambda: kx.cosine_target_loss(c, t, kind="squared", return_grad=True),
+        "NumPy": lambda: (t * (1 - c) ** 2 + (1 - t) * c**2, 2 * (c - t)),
+    }
+
+    def torch_sides(torch: Any) -> dict[str, Callable[[], Any]]:
+        C, T = torch.from_numpy(c).requires_grad_(), torch.from_numpy(t)
+        return {"torch": _summed(torch, lambda: T * (1 - C) ** 2 + (1 - T) * C**2, C)}
+
+    return _workload(
+        f"cosine_target_loss with gradient, {n} {dtype}", sides, torch_sides, ("torch",), _tolerance(dtype)
+    )
+
+
+@recent
+def sentence_pair_features(n: int, d: int, dtype: str) -> Workload:
+    U, V = embeddings(n, d, dtype)
+
+    def torch_sides(torch: Any) -> dict[str, Callable[[], Any]]:
+        first, second = torch.from_numpy(U), torch.from_numpy(V)
+        return {"torch": lambda: torch.cat([first, second, torch.abs(first - second)], dim=-1)}
+
+    sides = {
+        "kexue": lambda: kx.sentence_pair_features(U, V),
+        "NumPy": lambda: np.concatenate([U, V, np.abs(U - V)], axis=-1),
+    }
+    return _workload(f"sentence_pair_features, {n}x{d} {dtype}", sides, torch_sides, ("torch",), _tolerance(dtype))
 
 
 @recent
@@ -253,7 +287,7 @@ ZLPR_PEERS = ("torch published", "torch masked", "torch by hand", "torch exponen
 
 
 @recent
-def zlpr(rows: int, n: int, dtype: str) -> Workload:
+def zlpr_loss(rows: int, n: int, dtype: str) -> Workload:
     """Loss and gradient.
 
     "torch published" is the form in use, with 1e12 as infinity and a column of zeros; "torch masked" the same with
@@ -320,7 +354,7 @@ def zlpr(rows: int, n: int, dtype: str) -> Workload:
 
 
 @recent
-def zlpr_soft(rows: int, n: int, dtype: str) -> Workload:
+def zlpr_loss_soft(rows: int, n: int, dtype: str) -> Workload:
     s, _ = multilabel(rows, n, dtype)
     t = np.random.default_rng(n).uniform(0.01, 0.99, (rows, n)).astype(dtype)
 
@@ -343,7 +377,7 @@ def zlpr_soft(rows: int, n: int, dtype: str) -> Workload:
 
 
 @recent
-def zlpr_sparse(rows: int, n: int, positives: int, dtype: str) -> Workload:
+def zlpr_sparse_loss(rows: int, n: int, positives: int, dtype: str) -> Workload:
     """torch has the published form, which subtracts: "torch dense" makes the targets of the ids, and is exact."""
     s, _ = multilabel(rows, n, dtype)
     ids = np.argpartition(np.random.default_rng(n).random((rows, n)), positives, axis=1)[:, :positives].copy()
@@ -393,7 +427,7 @@ def zlpr_symmetric_kl(rows: int, n: int, dtype: str) -> Workload:
 
 
 @recent
-def pairwise_rank(rows: int, n: int, dtype: str) -> Workload:
+def pairwise_rank_loss(rows: int, n: int, dtype: str) -> Workload:
     s, t = multilabel(rows, n, dtype)
     t[:, 0] = True  # torch's gradient of an empty sum is NaN
 
@@ -469,7 +503,7 @@ def log_esp(rows: int, n: int, k: int, dtype: str, *, grad: bool = False) -> Wor
 
 
 @recent
-def combinatorial_softmax(rows: int, n: int, k: int, dtype: str) -> Workload:
+def combinatorial_softmax_loss(rows: int, n: int, k: int, dtype: str) -> Workload:
     """Loss and gradient, k targets each."""
     s, _ = multilabel(rows, n, dtype)
     ids = np.argpartition(np.random.default_rng(n).random((rows, n)), k, axis=1)[:, :k]
@@ -506,7 +540,7 @@ def combinatorial_predict(rows: int, n: int, k: int) -> Workload:
 
 
 @recent
-def info_nce(n: int, dtype: str, *, symmetric: bool = False) -> Workload:
+def info_nce_loss(n: int, dtype: str, *, symmetric: bool = False) -> Workload:
     similarities = np.random.default_rng(n).uniform(-1, 1, (n, n)).astype(dtype)
 
     def torch_sides(torch: Any) -> dict[str, Callable[[], Any]]:
@@ -530,7 +564,7 @@ def info_nce(n: int, dtype: str, *, symmetric: bool = False) -> Workload:
 
 
 @recent
-def r_drop(rows: int, n: int, dtype: str) -> Workload:
+def r_drop_loss(rows: int, n: int, dtype: str) -> Workload:
     first, _ = multilabel(rows, n, dtype)
     second = (first + np.random.default_rng(n).standard_normal(first.shape)).astype(dtype)
     ids = np.random.default_rng(rows).integers(n, size=rows)
