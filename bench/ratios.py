@@ -399,10 +399,18 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
     *(
         (
             partial(workloads_classification.can, 100_000, 100, dtype, uncertain),
-            {"NumPy loop": Goal(required=50) if dtype == "float64" else Goal(), "NumPy": Goal()},
+            {
+                "NumPy loop": Goal(required=50) if dtype == "float64" else Goal(),
+                "NumPy": Goal(),
+                "a copy": Goal(),
+            },
         )
-        for uncertain in workloads_classification.MARGINS
+        for uncertain in ("half", "a sixth")
         for dtype in ("float64", "float32")
+    ),
+    (
+        partial(workloads_classification.can, 100_000, 100, "float64", "twenty rows", ("the definition",)),
+        {"the definition": Goal(required=50)},
     ),
     (
         partial(workloads_classification.can, 2000, 100, "float64", "half", tuple(workloads_classification.CAN_PEERS)),
