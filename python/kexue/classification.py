@@ -1,4 +1,4 @@
-"""Classification: closed-form classifiers and adversarial validation."""
+"""From scores to decisions: CAN, closed-form classifiers, adversarial validation, next-sentence rules."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,14 @@ from kexue._analytic_classifier import (
     logistic_closed_form,
     softmax_closed_form,
 )
+from kexue._next_sentence import (
+    SamplesContrastResult,
+    apply_thresholds,
+    candidates_contrast,
+    grouped_argmax,
+    nsp_scores,
+    samples_contrast,
+)
 
 if TYPE_CHECKING:
     from kexue.sklearn import AnalyticLogisticRegression as AnalyticLogisticRegression
@@ -23,12 +31,18 @@ if TYPE_CHECKING:
 __all__ = [
     "AdversarialSplit",
     "ClassStatistics",
+    "SamplesContrastResult",
     "SoftmaxRule",
+    "apply_thresholds",
     "area_under_curve",
+    "candidates_contrast",
     "discriminator_weights",
+    "grouped_argmax",
     "linear_regression_closed_form",
     "logistic_closed_form",
+    "nsp_scores",
     "resample_validation",
+    "samples_contrast",
     "softmax_closed_form",
     "weighted_metric",
 ]
