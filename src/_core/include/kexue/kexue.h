@@ -11,6 +11,7 @@
 #include "kx_gaussians.h"
 #include "kx_hamming.h"
 #include "kx_independence.h"
+#include "kx_losses.h"
 #include "kx_independence_matrices.h"
 #include "kx_projection.h"
 #include "kx_random.h"
