@@ -127,13 +127,11 @@ static KX_ALWAYS_INLINE double KX_TYPED(sum_row)(const int has_mask, const int h
     for (int64_t first = 0; first < n; first += GROUP * KX_LANES) {
         const int64_t last = n - first < GROUP * KX_LANES ? n : first + GROUP * KX_LANES;
         KX_VECTOR sum = V(set)(R(0));
-        int64_t i = first;
-        for (; i + KX_LANES <= last; i += KX_LANES)
-            KX_TYPED(row_step)(has_mask, has_gradient, s + i, t + i, mask + i * has_mask, grad_s + i * has_gradient,
-                               grad_t + i * has_gradient, KX_LANES, &sum);
-        if (i < last)
-            KX_TYPED(row_step)(has_mask, has_gradient, s + i, t + i, mask + i * has_mask, grad_s + i * has_gradient,
-                               grad_t + i * has_gradient, last - i, &sum);
+        for (int64_t i = first; i < last; i += KX_LANES) {
+            const int64_t width = last - i < KX_LANES ? last - i : KX_LANES;
+            KX_TYPED(row_step)(has_mask, has_gradient, s + i, t + i, has_mask ? mask + i : NULL, has_gradient ? grad_s + i : NULL,
+                               has_gradient ? grad_t + i : NULL, width, &sum);
+        }
         KX_REAL lanes[KX_LANES];
         V(store)(lanes, sum);
 #if KX_IS_FLOAT
