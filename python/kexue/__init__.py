@@ -117,6 +117,14 @@ _NAMES = {
         "polynomial_kernel",
         "rbf_kernel",
     ),
+    "losses": (
+        "pairwise_rank_loss",
+        "zlpr_loss",
+        "zlpr_predict",
+        "zlpr_probability",
+        "zlpr_sparse_loss",
+        "zlpr_symmetric_kl",
+    ),
     "projection": (
         "RandomAngle",
         "RandomProjectionMap",
@@ -163,6 +171,7 @@ _MODULES = (
     "entropy",
     "gaussians",
     "independence",
+    "losses",
     "plot",
     "projection",
     "sklearn",

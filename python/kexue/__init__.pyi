@@ -5,6 +5,7 @@ from kexue import density as density
 from kexue import documents as documents
 from kexue import gaussians as gaussians
 from kexue import independence as independence
+from kexue import losses as losses
 from kexue import plot as plot
 from kexue import projection as projection
 from kexue import sklearn as sklearn
@@ -118,6 +119,12 @@ from kexue.independence import median_bandwidth as median_bandwidth
 from kexue.independence import normalized_hsic as normalized_hsic
 from kexue.independence import polynomial_kernel as polynomial_kernel
 from kexue.independence import rbf_kernel as rbf_kernel
+from kexue.losses import pairwise_rank_loss as pairwise_rank_loss
+from kexue.losses import zlpr_loss as zlpr_loss
+from kexue.losses import zlpr_predict as zlpr_predict
+from kexue.losses import zlpr_probability as zlpr_probability
+from kexue.losses import zlpr_sparse_loss as zlpr_sparse_loss
+from kexue.losses import zlpr_symmetric_kl as zlpr_symmetric_kl
 from kexue.projection import RandomAngle as RandomAngle
 from kexue.projection import RandomizedSVDResult as RandomizedSVDResult
 from kexue.projection import RandomProjectionMap as RandomProjectionMap

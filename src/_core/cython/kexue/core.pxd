@@ -1016,3 +1016,44 @@ cdef extern from "kexue/kx_projection.h" nogil:
     kx_status_t kx_projection_rademacher_matrix_f64(
         const kx_ctx_t *ctx, const uint64_t *key, int64_t n_components, int64_t first_column, int64_t d, double scale,
         double *matrix, ptrdiff_t row_stride)
+
+cdef extern from "kexue/kx_losses.h" nogil:
+    ctypedef struct kx_loss_rows_t:
+        int64_t count
+        int64_t n
+        const void *scores
+        ptrdiff_t score_stride
+        const uint8_t *labels
+        ptrdiff_t label_stride
+        const void *targets
+        ptrdiff_t target_stride
+        const uint8_t *mask
+        ptrdiff_t mask_stride
+        const void *thresholds
+        ptrdiff_t threshold_stride
+    kx_status_t kx_losses_zlpr_f32(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double label_smoothing, float *loss, float *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_f64(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double label_smoothing, double *loss, double *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_sparse_f32(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, const int64_t *offsets, const int64_t *ids, float *loss,
+        float *grad, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_sparse_f64(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, const int64_t *offsets, const int64_t *ids, double *loss,
+        double *grad, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_pairwise_rank_f32(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double gamma, double margin, float *loss, float *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_pairwise_rank_f64(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double gamma, double margin, double *loss, double *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_symmetric_kl_f32(
+        const kx_ctx_t *ctx, const float *s, const float *t, const uint8_t *mask, int64_t count, int64_t n,
+        ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t mask_stride, float *loss, float *grad_s, float *grad_t,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_symmetric_kl_f64(
+        const kx_ctx_t *ctx, const double *s, const double *t, const uint8_t *mask, int64_t count, int64_t n,
+        ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t mask_stride, double *loss, double *grad_s, double *grad_t,
+        ptrdiff_t grad_stride)
