@@ -52,7 +52,10 @@ class _Rows:
         self.score_rows = self.rows_of(name, self.scores)
         self.target_rows = None if labels is None else self.rows_of("targets", labels)
         self.mask_rows = None if self.mask is None else self.rows_of("mask", self.mask)
-        self.threshold_rows = None if self.threshold is None else self.numbers_of("threshold", self.threshold)
+        self.threshold_rows = None
+        if self.threshold is not None:
+            numbers = _row_numbers("threshold", self.threshold, name, self.batch).reshape(math.prod(self.batch))
+            self.threshold_rows = numbers if numbers.flags.aligned else numbers.copy()
 
     def rows_of(self, name: str, array: np.ndarray) -> np.ndarray:
         """Two-dimensional, with contiguous rows; one that is the same everywhere has a stride of 0."""
@@ -69,18 +72,6 @@ class _Rows:
         if not rows.flags.aligned or (n > 1 and rows.strides[1] != rows.itemsize):
             rows = rows.copy(order="C")
         return np.broadcast_to(rows, (count, n)) if repeats else rows
-
-    def numbers_of(self, name: str, array: np.ndarray) -> np.ndarray:
-        first_bad(name, array, lambda numbers: ~np.isfinite(numbers))
-        try:
-            whole = np.broadcast_to(array, self.batch)
-        except ValueError:
-            raise KexueValueError(
-                f"{name} has shape {array.shape}, which does not broadcast to one number for each row of scores, "
-                f"{self.batch}"
-            ) from None
-        numbers = whole.reshape(math.prod(self.batch))
-        return numbers if numbers.flags.aligned else numbers.copy()
 
     def outputs(self, return_grad: bool) -> tuple[np.ndarray, np.ndarray | None]:
         rows = self.score_rows
@@ -120,6 +111,17 @@ def _scores(name: str, values: ArrayLike, dtype: np.dtype) -> np.ndarray:
     if array.ndim == 0:
         raise KexueValueError(f"{name} must have at least 1 dimension, but its shape is ()")
     return array
+
+
+def _row_numbers(name: str, array: np.ndarray, whose: str, batch: tuple[int, ...]) -> np.ndarray:
+    """A finite number for each row."""
+    first_bad(name, array, lambda numbers: ~np.isfinite(numbers))
+    try:
+        return np.broadcast_to(array, batch)
+    except ValueError:
+        raise KexueValueError(
+            f"{name} has shape {array.shape}, which does not broadcast to one number for each row of {whose}, {batch}"
+        ) from None
 
 
 def _flags(name: str, values: ArrayLike, kind: str) -> np.ndarray:
@@ -216,8 +218,8 @@ def zlpr_loss(
     Notes
     -----
     O(n) a row in two passes, one exponential an entry for targets 0 and 1. Nothing overflows: scores of 1e4 in float32
-    are fine. Losses are within 4 ulp and gradients within 8 ulp of what the rounded ``scores - threshold`` have, in both
-    formats, where no exponent is above 60 (float64: 300); gradients that are e^-d of their row's largest, beyond,
+    are fine. Losses are within 4 ulp and gradients within 8 ulp of those of the rounded ``scores - threshold``, in both
+    formats, where no exponent is above 60 (float64: 300); beyond, gradients that are e^-d of their row's largest are
     within d / 2 ulp more. Without a positive class the first term is 0, without a negative one the second.
 
     References
@@ -383,15 +385,8 @@ def _margins(scores: ArrayLike, threshold: ArrayLike, axis: int) -> np.ndarray:
     array = _scores("scores", scores, dtype)
     place = check_axis("scores", axis, array.ndim)
     first_bad("scores", array, np.isnan)
-    levels = as_real("threshold", threshold, dtype=dtype)
-    first_bad("threshold", levels, lambda numbers: ~np.isfinite(numbers))
     batch = array.shape[:place] + array.shape[place + 1 :]
-    try:
-        levels = np.broadcast_to(levels, batch)
-    except ValueError:
-        raise KexueValueError(
-            f"threshold has shape {levels.shape}, which does not broadcast to one number for each row of scores, {batch}"
-        ) from None
+    levels = _row_numbers("threshold", as_real("threshold", threshold, dtype=dtype), "scores", batch)
     with np.errstate(over="ignore"):
         return array - np.expand_dims(levels, place)
 
@@ -478,9 +473,9 @@ def zlpr_probability(scores: ArrayLike, *, threshold: ArrayLike = 0.0, axis: int
 
     Notes
     -----
-    By an entry's score, the loss's derivative is -t e^-u / (1 + A) + (1 - t) e^u / (1 + B). Where the two sums are alike,
-    it is 0 at e^2u = t / (1 - t), that is at t = sigma(2u): the factor 2 belongs to the loss. Elsewhere the scores are
-    an order rather than a measure, and want a calibration of their own.
+    The loss's derivative by a score is -t e^-u / (1 + A) + (1 - t) e^u / (1 + B), A and B the sums of t e^-u and
+    (1 - t) e^u. With t = sigma(2 u) everywhere, t e^-u = (1 - t) e^u, so A = B and all derivatives are 0: these are the
+    scores that targets t teach. The factor 2 belongs to the loss; with sigma(u) the probabilities are too timid.
 
     References
     ----------
@@ -619,8 +614,8 @@ def zlpr_symmetric_kl(
 
     Notes
     -----
-    O(n) a row. The difference of the sigmoids is computed as sigma(max) sigma(-min) (1 - e^-|s - t|), which does not cancel:
-    results are within 8 ulp, however close s and t are.
+    O(n) a row. The difference of the sigmoids is computed as sigma(max) sigma(-min) (1 - e^-|s - t|), which does not
+    cancel: results are within 8 ulp, however close s and t are.
 
     References
     ----------
