@@ -220,7 +220,7 @@ def zlpr_loss(
     O(n) a row in two passes, one exponential an entry for targets 0 and 1. Nothing overflows: scores of 1e4 in float32
     are fine. Losses are within 4 ulp and gradients within 8 ulp of those of the rounded ``scores - threshold``, in both
     formats, where no exponent is above 60 (float64: 300); beyond, gradients that are e^-d of their row's largest are
-    within d / 2 ulp more. Without a positive class the first term is 0, without a negative one the second.
+    within d ulp more. Without a positive class the first term is 0, without a negative one the second.
 
     References
     ----------

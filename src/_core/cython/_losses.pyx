@@ -1,7 +1,7 @@
 """ZLPR and its relatives: the calls into the C core. Checking and shaping of arguments is kexue._zlpr's work.
 
-Scores, targets, masks and gradients are two-dimensional and aligned, and their rows contiguous; a stride of 0 between rows repeats one.
-A row that is no valid input has the loss NaN.
+Scores, targets, masks and gradients are two-dimensional and aligned, and their rows contiguous; a stride of 0 between rows
+repeats one. A row that is no valid input has the loss NaN.
 """
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t

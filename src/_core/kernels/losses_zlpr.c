@@ -1,9 +1,10 @@
 /* ZLPR, the multi-label softmax cross-entropy, its sparse form, and the pairwise form.
 
-   With targets of 0 and 1 an entry has one exponential, of z = -u or u: a pass over scores and targets adds it to one of two sums and keeps
-   it in the gradient's row, negative where the target is 1, and a second pass over that row, which is in the first cache, scales by
-   the sign. No exponent is relative to the largest unless one is above NEAR: a constant 1 is in both sums, so that nothing is lost, and
-   z is not rounded again. The few rows above NEAR are gone through again, for the largest exponents and then relative to them.
+   With targets of 0 and 1 an entry has one exponential, of z = -u or u: a pass over scores and targets adds it to one of
+   two sums and keeps it in the gradient's row, negative where the target is 1, and a second pass over that row, which is
+   in the first cache, scales by the sign. No exponent is relative to the largest unless one is above NEAR: a constant 1
+   is in both sums, so that nothing is lost, and z is not rounded again. The few rows above NEAR are gone through again,
+   for the largest exponents and then relative to them.
 
    Other targets need both exponentials, and the second pass computes them again. The logarithms of BLOCK rows are taken
    together: log(1 + A) + log(1 + B) = log1p(A + B + A B). */
@@ -151,7 +152,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(binary_step)(const int form, const KX_TYPE
     const KX_MASK positive = form & REAL_TARGETS ? V(less)(zero, KX_TYPED(load)(row->targets + i, width, R(0)))
                                                  : KX_TYPED(load_bytes)(row->labels + i, width);
     KX_VECTOR u = V(sub)(score, V(set)(row->threshold)), z;
-    /* not of the score: gcc makes a masked load of that, which took twice the time of all else (Zen 5, rows that are not aligned) */
+    /* not of the score: gcc makes a masked load of that, which doubled the time (Zen 5, rows that are not aligned) */
     if (form & MASKED) u = V(select)(KX_TYPED(load_bytes)(row->mask + i, width), u, lowest);
     if (form & RANKED)
         z = V(mul)(V(set)(row->gamma), V(select)(positive, V(sub)(zero, u), V(add)(u, V(set)(row->margin))));

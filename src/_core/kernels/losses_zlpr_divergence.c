@@ -1,7 +1,7 @@
 /* The symmetric divergence of two rows of scores: sum (sigma(s) - sigma(t)) (s - t).
 
-   With d = |s - t|, sigma(max) - sigma(min) = sigma(max) sigma(-min) (1 - e^-d): all factors are positive and none is a difference that
-   cancels. sigma(x) = 1 / (1 + q) or q / (1 + q) with q = e^-|x|, which never overflows. */
+   With d = |s - t|, sigma(max) - sigma(min) = sigma(max) sigma(-min) (1 - e^-d): all factors are positive and none is a
+   difference that cancels. sigma(x) = 1 / (1 + q) or q / (1 + q) with q = e^-|x|, which never overflows. */
 #ifndef KX_REAL
 #include "kexue/kx_losses.h"
 
@@ -71,7 +71,8 @@ typedef struct kx_divergence_job {
 static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(one_minus_exp)(KX_VECTOR d) {
     const KX_VECTOR zero = V(set)(R(0)), one = V(set)(R(1));
     KX_VECTOR exponent, r;
-    const KX_VECTOR x = V(sub)(zero, V(min)(V(set)(R(100)), d)); /* the second operand if d is NaN; e^-100 is below half an ulp of 1 */
+    /* e^-100 is below half an ulp of 1; the minimum is its second operand where that is NaN */
+    const KX_VECTOR x = V(sub)(zero, V(min)(V(set)(R(100)), d));
     const KX_VECTOR rest = V(exp_parts)(x, &exponent, &r);
     const KX_VECTOR power = V(scale)(one, exponent);
     return V(sub)(V(sub)(one, power), V(mul)(power, V(add)(r, rest)));
