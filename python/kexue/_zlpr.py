@@ -233,7 +233,7 @@ def zlpr_loss(
     >>> print(f"{loss:.6f}", grad.round(4))
     2.739570 [-0.0554  0.1745  0.4742 -0.0151 -0.7456]
     >>> print(f"{kexue.zlpr_loss([1.2, -0.7, 0.3], [0.9, 0.1, 0.3]):.6f}")
-    1.478262
+    1.529546
     """
     smoothing = _number("label_smoothing", label_smoothing, 0.0, 1.0)
     rows = _Rows(scores, targets, threshold, mask, axis)
@@ -363,7 +363,7 @@ def zlpr_sparse_loss(
     >>> import kexue
     >>> scores = [[1.2, -0.7, 0.3, 2.5, -1.4], [0.5, 0.5, -2.0, 0.0, 1.0]]
     >>> kexue.zlpr_sparse_loss(scores, [[0, 3, 4], []]).round(6)
-    array([2.73957 , 2.051624])
+    array([2.73957 , 2.098148])
     """
     rows = _Rows(scores, None, threshold, mask, -1)
     if rows.scores.ndim > 2:
