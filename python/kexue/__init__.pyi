@@ -143,8 +143,14 @@ from kexue.losses import cosine_pairs_vjp as cosine_pairs_vjp
 from kexue.losses import cosine_target_loss as cosine_target_loss
 from kexue.losses import l2_normalize as l2_normalize
 from kexue.losses import l2_normalize_vjp as l2_normalize_vjp
+from kexue.losses import pairwise_rank_loss as pairwise_rank_loss
 from kexue.losses import sentence_pair_features as sentence_pair_features
 from kexue.losses import spearman as spearman
+from kexue.losses import zlpr_loss as zlpr_loss
+from kexue.losses import zlpr_predict as zlpr_predict
+from kexue.losses import zlpr_probability as zlpr_probability
+from kexue.losses import zlpr_sparse_loss as zlpr_sparse_loss
+from kexue.losses import zlpr_symmetric_kl as zlpr_symmetric_kl
 from kexue.projection import RandomAngle as RandomAngle
 from kexue.projection import RandomizedSVDResult as RandomizedSVDResult
 from kexue.projection import RandomProjectionMap as RandomProjectionMap

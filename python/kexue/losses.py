@@ -3,6 +3,14 @@
 from kexue._cosent import cosent_embedding_loss, cosent_loss, spearman
 from kexue._pair_losses import cosine_target_loss, sentence_pair_features
 from kexue._ufuncs import cosine_pairs, cosine_pairs_vjp, l2_normalize, l2_normalize_vjp
+from kexue._zlpr import (
+    pairwise_rank_loss,
+    zlpr_loss,
+    zlpr_predict,
+    zlpr_probability,
+    zlpr_sparse_loss,
+    zlpr_symmetric_kl,
+)
 
 __all__ = [
     "cosent_embedding_loss",
@@ -12,6 +20,12 @@ __all__ = [
     "cosine_target_loss",
     "l2_normalize",
     "l2_normalize_vjp",
+    "pairwise_rank_loss",
     "sentence_pair_features",
     "spearman",
+    "zlpr_loss",
+    "zlpr_predict",
+    "zlpr_probability",
+    "zlpr_sparse_loss",
+    "zlpr_symmetric_kl",
 ]

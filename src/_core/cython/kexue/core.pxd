@@ -1058,3 +1058,43 @@ cdef extern from "kexue/kx_losses_ranking.h" nogil:
     kx_status_t kx_losses_l2_normalize_vjp_f64(
         const double *x, const double *upstream, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step,
         ptrdiff_t upstream_row, ptrdiff_t upstream_step, double *out, ptrdiff_t out_row, ptrdiff_t out_step)
+cdef extern from "kexue/kx_losses.h" nogil:
+    ctypedef struct kx_loss_rows_t:
+        int64_t count
+        int64_t n
+        const void *scores
+        ptrdiff_t score_stride
+        const uint8_t *labels
+        ptrdiff_t label_stride
+        const void *targets
+        ptrdiff_t target_stride
+        const uint8_t *mask
+        ptrdiff_t mask_stride
+        const void *thresholds
+        ptrdiff_t threshold_stride
+    kx_status_t kx_losses_zlpr_f32(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double label_smoothing, float *loss, float *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_f64(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double label_smoothing, double *loss, double *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_sparse_f32(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, const int64_t *offsets, const int64_t *ids, float *loss,
+        float *grad, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_sparse_f64(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, const int64_t *offsets, const int64_t *ids, double *loss,
+        double *grad, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_pairwise_rank_f32(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double gamma, double margin, float *loss, float *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_pairwise_rank_f64(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double gamma, double margin, double *loss, double *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_symmetric_kl_f32(
+        const kx_ctx_t *ctx, const float *s, const float *t, const uint8_t *mask, int64_t count, int64_t n,
+        ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t mask_stride, float *loss, float *grad_s, float *grad_t,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_symmetric_kl_f64(
+        const kx_ctx_t *ctx, const double *s, const double *t, const uint8_t *mask, int64_t count, int64_t n,
+        ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t mask_stride, double *loss, double *grad_s, double *grad_t,
+        ptrdiff_t grad_stride)
