@@ -12,6 +12,7 @@
 #include "kx_hamming.h"
 #include "kx_independence.h"
 #include "kx_independence_matrices.h"
+#include "kx_losses_combinatorial.h"
 #include "kx_projection.h"
 #include "kx_random.h"
 #include "kx_sinkhorn.h"
