@@ -117,6 +117,11 @@ _NAMES = {
         "polynomial_kernel",
         "rbf_kernel",
     ),
+    "losses": (
+        "combinatorial_predict",
+        "combinatorial_softmax_loss",
+        "log_esp",
+    ),
     "projection": (
         "RandomAngle",
         "RandomProjectionMap",
@@ -163,6 +168,7 @@ _MODULES = (
     "entropy",
     "gaussians",
     "independence",
+    "losses",
     "plot",
     "projection",
     "sklearn",

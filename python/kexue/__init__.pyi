@@ -5,6 +5,7 @@ from kexue import density as density
 from kexue import documents as documents
 from kexue import gaussians as gaussians
 from kexue import independence as independence
+from kexue import losses as losses
 from kexue import plot as plot
 from kexue import projection as projection
 from kexue import sklearn as sklearn
@@ -118,6 +119,9 @@ from kexue.independence import median_bandwidth as median_bandwidth
 from kexue.independence import normalized_hsic as normalized_hsic
 from kexue.independence import polynomial_kernel as polynomial_kernel
 from kexue.independence import rbf_kernel as rbf_kernel
+from kexue.losses import combinatorial_predict as combinatorial_predict
+from kexue.losses import combinatorial_softmax_loss as combinatorial_softmax_loss
+from kexue.losses import log_esp as log_esp
 from kexue.projection import RandomAngle as RandomAngle
 from kexue.projection import RandomizedSVDResult as RandomizedSVDResult
 from kexue.projection import RandomProjectionMap as RandomProjectionMap
