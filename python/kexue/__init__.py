@@ -120,7 +120,10 @@ _NAMES = {
     "losses": (
         "combinatorial_predict",
         "combinatorial_softmax_loss",
+        "info_nce_loss",
         "log_esp",
+        "r_drop_loss",
+        "softmax_symmetric_kl",
     ),
     "projection": (
         "RandomAngle",

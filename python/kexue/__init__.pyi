@@ -121,7 +121,10 @@ from kexue.independence import polynomial_kernel as polynomial_kernel
 from kexue.independence import rbf_kernel as rbf_kernel
 from kexue.losses import combinatorial_predict as combinatorial_predict
 from kexue.losses import combinatorial_softmax_loss as combinatorial_softmax_loss
+from kexue.losses import info_nce_loss as info_nce_loss
 from kexue.losses import log_esp as log_esp
+from kexue.losses import r_drop_loss as r_drop_loss
+from kexue.losses import softmax_symmetric_kl as softmax_symmetric_kl
 from kexue.projection import RandomAngle as RandomAngle
 from kexue.projection import RandomizedSVDResult as RandomizedSVDResult
 from kexue.projection import RandomProjectionMap as RandomProjectionMap

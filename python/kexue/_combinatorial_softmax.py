@@ -185,7 +185,9 @@ def _targets(targets: ArrayLike, rows: _Scores) -> np.ndarray:
         first_bad("targets", given, lambda a: wanted & (a != 1), "is {value}, but must be 0 or 1")
     lines = np.ascontiguousarray(np.moveaxis(wanted, rows.axis, -1))
     if wanted.any():
-        first_bad("targets", wanted, lambda a: a & np.isneginf(rows.array), "is {value} where the score is masked (-inf)")
+        first_bad(
+            "targets", wanted, lambda a: a & np.isneginf(rows.array), "is {value} where the score is masked (-inf)"
+        )
     return lines
 
 

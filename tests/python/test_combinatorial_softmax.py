@@ -100,7 +100,9 @@ def test_many_items_against_the_recursion(n, k, scale, filler):
             return e[count] if f is None else mpmath.fsum(e[j] * f ** (count - j) for j in range(count + 1))
 
         e = polynomial(weights, k)
-        marginals = [weights[i] * total(polynomial(weights[:i] + weights[i + 1 :], k - 1), k - 1) / total(e, k) for i in some]
+        marginals = [
+            weights[i] * total(polynomial(weights[:i] + weights[i + 1 :], k - 1), k - 1) / total(e, k) for i in some
+        ]
         value = mpmath.log(total(e, k))
     targets = combinatorial_predict(scores, k, filler=filler)
     if filler is None:
@@ -328,7 +330,13 @@ def test_predictions():
     assert combinatorial_predict(S, 2).tolist() == [True, False, False, True, False]
     assert combinatorial_predict(S, 4, filler=0.5).tolist() == [True, False, False, True, False]
     assert combinatorial_predict(S, 1, filler=0.5).tolist() == [False, False, False, True, False]
-    assert combinatorial_predict(S, 2, mask=[True, True, True, False, True]).tolist() == [True, False, True, False, False]
+    assert combinatorial_predict(S, 2, mask=[True, True, True, False, True]).tolist() == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert combinatorial_predict([1.0, 1.0, 1.0], 2).tolist() == [True, True, False]
     assert combinatorial_predict([-np.inf, 1.0], 2).tolist() == [False, True]
     scores = np.random.default_rng(4).normal(size=(3, 6, 2))
@@ -352,7 +360,11 @@ def test_predictions():
         (lambda: log_esp(S, True), TypeError, "k must be an integer"),
         (lambda: log_esp(np.zeros((3, 4)), [1, 2]), KexueValueError, r"k has shape \(2,\)"),
         (lambda: log_esp(S, 1, axis=1), KexueValueError, "axis 1 is out of bounds for scores"),
-        (lambda: combinatorial_softmax_loss(S, [1, 0, 2, 0, 0]), KexueValueError, r"targets\[2\] is 2, but must be 0 or 1"),
+        (
+            lambda: combinatorial_softmax_loss(S, [1, 0, 2, 0, 0]),
+            KexueValueError,
+            r"targets\[2\] is 2, but must be 0 or 1",
+        ),
         (lambda: combinatorial_softmax_loss(S, [1, 0, np.nan, 0, 0]), KexueValueError, r"targets\[2\] is nan"),
         (lambda: combinatorial_softmax_loss(S, [1, 0]), KexueValueError, r"targets has shape \(2,\)"),
         (lambda: combinatorial_softmax_loss(S, ["a"] * 5), TypeError, "targets must hold zeros and ones"),
@@ -371,7 +383,11 @@ def test_predictions():
             KexueValueError,
             r"targets\[3\] is True where the score is masked",
         ),
-        (lambda: combinatorial_softmax_loss(S, np.eye(5)[0], mask=[True, False]), KexueValueError, r"mask has shape \(2,\)"),
+        (
+            lambda: combinatorial_softmax_loss(S, np.eye(5)[0], mask=[True, False]),
+            KexueValueError,
+            r"mask has shape \(2,\)",
+        ),
         (
             lambda: combinatorial_softmax_loss(np.zeros((2, 3)), [[0, 0, 0], [1, 1, 0]], max_labels=1),
             KexueValueError,
@@ -383,14 +399,26 @@ def test_predictions():
             KexueValueError,
             "filler is -inf",
         ),
-        (lambda: combinatorial_softmax_loss(S, np.zeros(5), max_labels=-1), KexueValueError, "max_labels must be at least 0"),
-        (lambda: combinatorial_softmax_loss(S, np.zeros(5), max_labels=2.0), TypeError, "max_labels must be an integer"),
+        (
+            lambda: combinatorial_softmax_loss(S, np.zeros(5), max_labels=-1),
+            KexueValueError,
+            "max_labels must be at least 0",
+        ),
+        (
+            lambda: combinatorial_softmax_loss(S, np.zeros(5), max_labels=2.0),
+            TypeError,
+            "max_labels must be an integer",
+        ),
         (
             lambda: combinatorial_softmax_loss(np.zeros((3, 2)), np.zeros((3, 2)), max_labels=1, filler=[0.0, 1.0]),
             KexueValueError,
             r"filler has shape \(2,\)",
         ),
-        (lambda: combinatorial_softmax_loss([np.nan, 1.0], [0, 0], max_labels=1), KexueValueError, r"scores\[0\] is nan"),
+        (
+            lambda: combinatorial_softmax_loss([np.nan, 1.0], [0, 0], max_labels=1),
+            KexueValueError,
+            r"scores\[0\] is nan",
+        ),
         (lambda: combinatorial_predict([np.nan, 1.0], 1), KexueValueError, r"scores\[0\] is nan"),
     ],
 )
