@@ -23,6 +23,7 @@ KX_DISPATCH(kx_losses_combinatorial_f64, KX_COMBINATORIAL_PARAMETERS(double),
             (ctx, scores, targets, counts, fillers, rows, n, counts_stride, fillers_stride, value, grad))
 
 #ifndef KX_DISPATCH_PASS
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -34,6 +35,7 @@ enum {
     L = KX_F64_LANES,
     TOGETHER = 4,         /* items of a lane to a pass over its polynomial */
     STORED = 1 << 16,     /* numbers of prefix polynomials that are kept without blocks: half of a second-level cache */
+    FEW = 32,             /* best items that are kept in order */
     PLAIN_EXPONENT = 450, /* coefficients of both sides are within 2^+-450 then, and their products in range */
 };
 
@@ -486,6 +488,72 @@ static int64_t exchanges_that_count(double product, int64_t most, int squared) {
     return m;
 }
 
+/* The scores that are present, and their places. */
+static kx_status_t load_row(work *w, const job *j, const char *scores, const unsigned char *targets, int64_t *present) {
+    double *score = w->score;
+    int64_t *place = w->place, i = 0, count = 0;
+    while (i < j->n) {
+        if (i + L <= j->n) {
+            const char *from = scores + (size_t)i * j->size;
+            const kx_f64v some = j->size == 4 ? kx_f64v_load_f32((const float *)from) : kx_f64v_load((const double *)from);
+            if (kx_f64v_all_between(kx_f64v_abs(some), 0, DBL_MAX)) {
+                kx_f64v_store(score + count, some);
+                for (int l = 0; l < L; l++) place[count + l] = i + l;
+                count += L;
+                i += L;
+                continue;
+            }
+        }
+        for (const int64_t end = i + L < j->n ? i + L : j->n; i < end; i++) {
+            const double one = read_real(scores + (size_t)i * j->size, j->size);
+            if (!isless(one, (double)INFINITY)) return KX_E_NONFINITE;
+            score[count] = one;
+            place[count] = i;
+            if (one > -(double)INFINITY) count++;
+            else if (targets && targets[i]) return KX_E_ARGUMENT;
+        }
+    }
+    *present = count;
+    return KX_OK;
+}
+
+/* The rank-th largest score, 1 <= rank <= count. A few are found by comparing all with the least of the best so far. */
+static double find_threshold(const double *score, int64_t count, int64_t rank, double *scratch) {
+    double best[FEW];
+    if (rank > FEW) {
+        memcpy(scratch, score, (size_t)count * sizeof *score);
+        return select_largest(scratch, count, rank);
+    }
+    int64_t held = 0, i = 0;
+    while (i < count) {
+        if (held == rank && i + L <= count) {
+            const kx_f64m is_above = kx_f64v_less(kx_f64v_set(best[rank - 1]), kx_f64v_load(score + i));
+            if (!kx_f64m_bits(is_above)) {
+                i += L;
+                continue;
+            }
+        }
+        for (const int64_t end = i + L < count ? i + L : count; i < end; i++) {
+            if (held == rank && !(score[i] > best[rank - 1])) continue;
+            int64_t at = held < rank ? held++ : rank - 1;
+            for (; at > 0 && best[at - 1] < score[i]; at--) best[at] = best[at - 1];
+            best[at] = score[i];
+        }
+    }
+    return best[rank - 1];
+}
+
+static int64_t count_above(const double *score, int64_t count, double threshold) {
+    int64_t above = 0;
+    for (int64_t i = 0; i < count; i++) above += score[i] > threshold;
+    return above;
+}
+
+static int are_unwanted(const unsigned char *targets, int64_t first) {
+    static const unsigned char none[L] = {0};
+    return !targets || memcmp(targets + first, none, L) == 0;
+}
+
 static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t number) {
     const char *scores = j->scores + (size_t)(number * j->n) * j->size;
     const unsigned char *targets = j->targets ? j->targets + number * j->n : NULL;
@@ -497,16 +565,10 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
         if (!isfinite(filler)) return KX_E_NONFINITE;
     }
     if (k < 0) return KX_E_ARGUMENT;
-    for (int64_t i = 0; i < j->n; i++) {
-        const double score = read_real(scores + (size_t)i * j->size, j->size);
-        if (!(score < (double)INFINITY)) return KX_E_NONFINITE;
-        const int is_wanted = targets && targets[i];
-        wanted += is_wanted;
-        w->score[present] = score;
-        w->place[present] = i;
-        if (score > -(double)INFINITY) present++;
-        else if (is_wanted) return KX_E_ARGUMENT;
-    }
+    const kx_status_t loaded = load_row(w, j, scores, targets, &present);
+    if (loaded != KX_OK) return loaded;
+    if (targets)
+        for (int64_t i = 0; i < j->n; i++) wanted += targets[i] != 0;
     if (wanted > k) return KX_E_ARGUMENT;
     char *value = j->value ? j->value + (size_t)number * j->size : NULL;
     char *grad = j->grad ? j->grad + (size_t)(number * j->n) * j->size : NULL;
@@ -518,18 +580,13 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
 
     int64_t taken = k < present ? k : present;
     double threshold = (double)INFINITY; /* the score of the last that is taken */
-    if (taken > 0) {
-        memcpy(w->p, w->score, (size_t)present * sizeof *w->p);
-        threshold = select_largest(w->p, present, taken);
-    }
+    if (taken > 0) threshold = find_threshold(w->score, present, taken, w->p);
     if (j->fillers && k > 0 && (k > present || !(threshold > filler))) {
-        taken = 0;
-        for (int64_t i = 0; i < present; i++) taken += w->score[i] > filler;
+        taken = count_above(w->score, present, filler);
         threshold = filler;
     }
     const int64_t fillers = k - taken;
-    int64_t ties = taken;
-    for (int64_t i = 0; i < present; i++) ties -= w->score[i] > threshold;
+    int64_t ties = taken - count_above(w->score, present, threshold);
     side *best = &w->best, *others = &w->others;
     best->first = 0;
     best->items = taken;
@@ -542,23 +599,40 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
     exact_sum linear = {0, 0};
     /* What a score adds to the sum: only what is not in both sets, so that nothing cancels. */
     int64_t *place = w->place + present; /* the second half of the array, by slot */
-    for (int64_t i = 0; i < present; i++) {
-        const double score = w->score[i];
-        const int is_wanted = targets && targets[w->place[i]];
-        const int is_best = score > threshold || (score == threshold && ties > 0);
-        if (is_best) {
-            ties -= score == threshold;
-            w->exponent[next_best] = threshold - score;
-            place[next_best++] = w->place[i];
-            if (!is_wanted) add_exactly(&linear, score);
-        } else {
-            const double exponent = score - threshold;
-            w->exponent[next_other] = exponent;
-            place[next_other++] = w->place[i];
-            nearest = exponent > nearest ? exponent : nearest;
-            if (is_wanted) add_exactly(&linear, -score);
+    const kx_f64v thresholds = kx_f64v_set(threshold);
+    kx_f64v nearest_of_lanes = kx_f64v_set(nearest);
+    for (int64_t i = 0; i < present;) {
+        if (i + L <= present && present == j->n && are_unwanted(targets, i)) {
+            const kx_f64v some = kx_f64v_load(w->score + i), exponents = kx_f64v_sub(some, thresholds);
+            if (kx_f64m_bits(kx_f64v_less(some, thresholds)) == (1u << L) - 1) {
+                kx_f64v_store(w->exponent + next_other, exponents);
+                nearest_of_lanes = kx_f64v_max(nearest_of_lanes, exponents);
+                for (int l = 0; l < L; l++) place[next_other + l] = i + l;
+                next_other += L;
+                i += L;
+                continue;
+            }
+        }
+        for (const int64_t end = i + L < present ? i + L : present; i < end; i++) {
+            const double score = w->score[i];
+            const int is_wanted = targets && targets[w->place[i]];
+            if (score > threshold || (score == threshold && ties > 0)) {
+                ties -= score == threshold;
+                w->exponent[next_best] = threshold - score;
+                place[next_best++] = w->place[i];
+                if (!is_wanted) add_exactly(&linear, score);
+            } else {
+                const double exponent = score - threshold;
+                w->exponent[next_other] = exponent;
+                place[next_other++] = w->place[i];
+                nearest = exponent > nearest ? exponent : nearest;
+                if (is_wanted) add_exactly(&linear, -score);
+            }
         }
     }
+    double lanes[L];
+    kx_f64v_store(lanes, nearest_of_lanes);
+    for (int l = 0; l < L; l++) nearest = lanes[l] > nearest ? lanes[l] : nearest;
     if (j->fillers) add_product(&linear, (double)(targets ? wanted - taken : fillers), filler);
     for (int64_t i = next_best; i < best->first + best->vectors * L; i++) w->exponent[i] = -(double)INFINITY;
     for (int64_t i = next_other; i < others->first + others->vectors * L; i++) w->exponent[i] = -(double)INFINITY;
