@@ -36,6 +36,7 @@ enum {
     TOGETHER = 4,         /* items of a lane to a pass over its polynomial */
     STORED = 1 << 16,     /* numbers of prefix polynomials that are kept without blocks: half of a second-level cache */
     FEW = 32,             /* best items that are kept in order */
+    HALVINGS = 14,
     PLAIN_EXPONENT = 450, /* coefficients of both sides are within 2^+-450 then, and their products in range */
 };
 
@@ -517,12 +518,51 @@ static kx_status_t load_row(work *w, const job *j, const char *scores, const uns
     return KX_OK;
 }
 
+static int64_t count_above(const double *score, int64_t count, double threshold) {
+    const kx_f64v thresholds = kx_f64v_set(threshold);
+    int64_t above = 0, i = 0;
+    for (; i + L <= count; i += L) above += kx_count_bits(kx_f64m_bits(kx_f64v_less(thresholds, kx_f64v_load(score + i))));
+    for (; i < count; i++) above += score[i] > threshold;
+    return above;
+}
+
+/* Those among which the rank-th largest is, and its rank among them: by halving the range, of which a pass over the scores is far
+   quicker than one that moves them. */
+static int64_t narrow_down(const double *score, int64_t count, int64_t *rank, double *candidates) {
+    double least = score[0], most = score[0];
+    for (int64_t i = 1; i < count; i++) {
+        least = score[i] < least ? score[i] : least;
+        most = score[i] > most ? score[i] : most;
+    }
+    double low = -(double)INFINITY; /* the range is above it, and not above `most` */
+    int64_t above_low = count, above_most = 0;
+    for (int step = 0; step < HALVINGS && above_low - above_most > FEW; step++) {
+        const double middle = least / 2 + most / 2;
+        const int64_t above = count_above(score, count, middle);
+        if (above >= *rank) {
+            low = least = middle;
+            above_low = above;
+        } else {
+            most = middle;
+            above_most = above;
+        }
+    }
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count; i++) {
+        candidates[kept] = score[i];
+        kept += (score[i] > low) & (score[i] <= most);
+    }
+    *rank -= above_most;
+    return kept;
+}
+
 /* The rank-th largest score, 1 <= rank <= count. A few are found by comparing all with the least of the best so far. */
 static double find_threshold(const double *score, int64_t count, int64_t rank, double *scratch) {
     double best[FEW];
     if (rank > FEW) {
-        memcpy(scratch, score, (size_t)count * sizeof *score);
-        return select_largest(scratch, count, rank);
+        int64_t left = rank;
+        const int64_t candidates = narrow_down(score, count, &left, scratch);
+        return select_largest(scratch, candidates, left);
     }
     int64_t held = 0, i = 0;
     while (i < count) {
@@ -541,12 +581,6 @@ static double find_threshold(const double *score, int64_t count, int64_t rank, d
         }
     }
     return best[rank - 1];
-}
-
-static int64_t count_above(const double *score, int64_t count, double threshold) {
-    int64_t above = 0;
-    for (int64_t i = 0; i < count; i++) above += score[i] > threshold;
-    return above;
 }
 
 static int are_unwanted(const unsigned char *targets, int64_t first) {
@@ -595,6 +629,7 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
     others->items = present - taken;
     others->vectors = kx_round_up((others->items + L - 1) / L, TOGETHER);
     int64_t next_best = best->first, next_other = others->first;
+    int64_t wanted_others = 0;
     double nearest = -(double)INFINITY;
     exact_sum linear = {0, 0};
     /* What a score adds to the sum: only what is not in both sets, so that nothing cancels. */
@@ -626,6 +661,7 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
                 w->exponent[next_other] = exponent;
                 place[next_other++] = w->place[i];
                 nearest = exponent > nearest ? exponent : nearest;
+                wanted_others += is_wanted;
                 if (is_wanted) add_exactly(&linear, -score);
             }
         }
@@ -698,13 +734,25 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
     status = to_shares(w, best, normal);
     if (status == KX_OK) status = to_shares(w, others, normal);
     if (status != KX_OK) return status;
+    const kx_f64v totals = kx_f64v_set(total);
+    for (int64_t i = 0; i < others->first + others->vectors * L; i += L)
+        kx_f64v_store(w->exponent + i, kx_f64v_mul(kx_f64v_load(w->p + i), kx_f64v_div(kx_f64v_load(w->exponent + i), totals)));
     for (int64_t i = 0; i < next_best; i++) {
-        const double removed = w->p[i] * (w->exponent[i] / total);
-        write_real(grad + (size_t)place[i] * j->size, j->size, targets && targets[place[i]] ? -removed : 1 - removed);
+        const int64_t at = place[i];
+        write_real(grad + (size_t)at * j->size, j->size, targets && targets[at] ? -w->exponent[i] : 1 - w->exponent[i]);
     }
-    for (int64_t i = others->first; i < next_other; i++) {
-        const double added = w->p[i] * (w->exponent[i] / total);
-        write_real(grad + (size_t)place[i] * j->size, j->size, targets && targets[place[i]] ? added - 1 : added);
+    if (j->size == 4) {
+        float *narrow = (float *)grad;
+        for (int64_t i = others->first; i < next_other; i++) narrow[place[i]] = (float)w->exponent[i];
+    } else {
+        double *wide = (double *)grad;
+        for (int64_t i = others->first; i < next_other; i++) wide[place[i]] = w->exponent[i];
+    }
+    for (int64_t i = others->first; wanted_others > 0 && i < next_other; i++) {
+        const int64_t at = place[i];
+        if (!targets[at]) continue;
+        wanted_others--;
+        write_real(grad + (size_t)at * j->size, j->size, w->exponent[i] - 1);
     }
     return KX_OK;
 }
