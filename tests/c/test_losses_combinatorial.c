@@ -1,11 +1,12 @@
-/* The combinatorial softmax: enumeration in long double, counts of sets, dualities, extremes, bad arguments, memory that runs out, workers. */
+/* The combinatorial softmax: enumeration in long double, counts of sets, duality, extremes, bad arguments, memory that runs out,
+   workers. */
 #include "check.h"
 #include "kexue/kexue.h"
 
 enum { MOST = 12 };
 
-static kx_status_t solve(const double *scores, const unsigned char *targets, int64_t n, int64_t k, const double *filler, double *value,
-                         double *grad) {
+static kx_status_t solve(const double *scores, const unsigned char *targets, int64_t n, int64_t k, const double *filler,
+                         double *value, double *grad) {
     return kx_losses_combinatorial_f64(NULL, scores, targets, &k, filler, 1, n, 0, 0, value, grad);
 }
 
@@ -59,12 +60,12 @@ static void test_against_enumeration(int rounds) {
         enumerate(scores, n, k, has_filler ? &filler : NULL, reference, &excess, inside, outside);
         const kx_status_t status = solve(scores, targets, n, k, has_filler ? &filler : NULL, &value, grad);
         CHECK(status == KX_OK, "status %d", status);
-        CHECK(fabsl((long double)value - excess) <= 1e-14L * excess + 1e-300L, "loss %g, not %Lg: n %d, k %d, filler %d", value, excess, n,
-              (int)k, has_filler);
+        CHECK(fabsl((long double)value - excess) <= 1e-14L * excess + 1e-300L, "loss %g, not %Lg: n %d, k %d, filler %d", value,
+              excess, n, (int)k, has_filler);
         for (int i = 0; i < n; i++) {
             const long double exact = targets[i] ? -outside[i] : inside[i];
-            CHECK(fabsl((long double)grad[i] - exact) <= 1e-13L * fabsl(exact) + 1e-300L, "gradient %g, not %Lg: n %d, k %d", grad[i], exact, n,
-                  (int)k);
+            CHECK(fabsl((long double)grad[i] - exact) <= 1e-13L * fabsl(exact) + 1e-300L, "gradient %g, not %Lg: n %d, k %d", grad[i],
+                  exact, n, (int)k);
         }
     }
 }
@@ -79,7 +80,8 @@ static void test_counts_of_sets(void) {
         for (int64_t i = 0; i < n; i++) scores[i] = -3;
         CHECK(solve(scores, NULL, n, k, NULL, &value, grad) == KX_OK, "n %d", (int)n);
         expected -= 3 * (long double)k;
-        CHECK(fabsl((long double)value - expected) <= 1e-13L * (fabsl(expected) + 3 * (long double)k), "%g, not %Lg", value, expected);
+        CHECK(fabsl((long double)value - expected) <= 1e-13L * (fabsl(expected) + 3 * (long double)k), "%g, not %Lg", value,
+              expected);
         for (int64_t i = 0; i < n; i++) worst = fmax(worst, fabs(grad[i] * (double)n / (double)k - 1));
         CHECK(worst <= 1e-12, "marginals are off by %g: n %d, k %d", worst, (int)n, (int)k);
         free(scores);
@@ -153,7 +155,8 @@ static void test_absent_and_bad(void) {
     CHECK(solve(scores, NULL, 4, 1, NULL, &value, grad) == KX_E_NONFINITE, "a NaN");
     CHECK(kx_losses_combinatorial_f64(NULL, scores, NULL, NULL, NULL, 1, 4, 0, 0, &value, NULL) == KX_E_ARGUMENT, "no counts");
     CHECK(kx_losses_combinatorial_f64(NULL, scores, NULL, NULL, NULL, -1, 4, 0, 0, &value, NULL) == KX_E_ARGUMENT, "rows < 0");
-    CHECK(kx_losses_combinatorial_f64(NULL, scores, NULL, NULL, NULL, INT64_MAX / 8, 99, 0, 0, &value, NULL) == KX_E_OVERFLOW, "too large");
+    CHECK(kx_losses_combinatorial_f64(NULL, scores, NULL, NULL, NULL, INT64_MAX / 8, 99, 0, 0, &value, NULL) == KX_E_OVERFLOW,
+          "too large");
 }
 
 /* Blocks are lent until none is left, at every point where one is asked for; all come back. */
@@ -191,7 +194,8 @@ static void test_context(void) {
     ctx.allocator.release = take_back;
     for (int64_t some = 0; some < 3; some++) {
         left = some;
-        CHECK(kx_losses_combinatorial_f64(&ctx, scores, NULL, counts, NULL, ROWS, N, 8, 0, value, other) == KX_E_MEMORY, "%d blocks", (int)some);
+        CHECK(kx_losses_combinatorial_f64(&ctx, scores, NULL, counts, NULL, ROWS, N, 8, 0, value, other) == KX_E_MEMORY,
+              "%d blocks", (int)some);
         CHECK(lent == 0, "%d blocks are lost", (int)lent);
     }
     left = 1000;
@@ -203,7 +207,8 @@ static void test_context(void) {
     for (int i = 0; i < 200000; i++) many[i] = check_uniform(-1, 1);
     ctx.cancel = cancel_at_once;
     ctx.cancel_state = &asked;
-    CHECK(kx_losses_combinatorial_f64(&ctx, many, NULL, &half, NULL, 1, 200000, 0, 0, value, many_grad) == KX_E_CANCELLED, "not cancelled");
+    CHECK(kx_losses_combinatorial_f64(&ctx, many, NULL, &half, NULL, 1, 200000, 0, 0, value, many_grad) == KX_E_CANCELLED,
+          "not cancelled");
     CHECK(asked == 1 && lent == 0, "asked %d times, %d blocks are lost", asked, (int)lent);
 }
 

@@ -1,20 +1,20 @@
 /* Elementary symmetric polynomials by exchanges with the k best items, see kx_losses_combinatorial.h.
 
-   A side (the best, or the others) is a product of factors q_i + p_i z, of which coefficients 0 .. M are wanted: plain, q = 1 and p = y
-   or x, where these stay far from the exponents' ends, or as distributions, q = 1 - p. The lanes of vectors take the items in turn,
-   each to a polynomial of its own, and a tree of products joins these. The gradient goes the same way back: the polynomial before an
-   item, met with what the result is worth by the coefficients after it, gives the item's share. Prefix polynomials are kept for a
-   block of items, and one for each block before: memory by the root of n, for one more pass.
+   A side (the best, or the others) is a product of factors q_i + p_i z, of which coefficients 0 .. M are wanted: plain, q = 1 and
+   p = y or x, where these stay far from the exponents' ends, or as distributions, q = 1 - p. The lanes of vectors take the items in
+   turn, each to a polynomial of its own, and a tree of products joins these. The gradient goes the same way back: the polynomial
+   before an item, met with what the result is worth by the coefficients after it, gives the item's share. Prefix polynomials are
+   kept for a block of items, and one for each block before: memory by the root of n, for one more pass.
 
-   A distribution's cells that are not within 2^-900 of 1 are set to that, so that no arithmetic is on subnormal numbers; all
-   sets that they stand for have less than 2^-800 of the probability, of which the result is not less than 1 / (3 n): the sum of independent
-   trials has its mode next to its mean (Darroch 1964, doi:10.1214/aoms/1177703287), and the mean is k, within a quarter. */
+   A distribution's cells below 2^-900 are set to that, so that no arithmetic is on subnormal numbers; all sets that they stand for
+   have less than 2^-800 of the probability, of which the result is not less than 1 / (3 n): the sum of independent trials has its
+   mode next to its mean (Darroch 1964, doi:10.1214/aoms/1177703287), and the mean is k, within a quarter. */
 #include "kexue/kx_losses_combinatorial.h"
 
 #include "isa/kernel.h"
 
-#define KX_COMBINATORIAL_PARAMETERS(real)                                                                                          \
-    (const kx_ctx_t *ctx, const real *scores, const unsigned char *targets, const int64_t *counts, const double *fillers,         \
+#define KX_COMBINATORIAL_PARAMETERS(real)                                                                                 \
+    (const kx_ctx_t *ctx, const real *scores, const unsigned char *targets, const int64_t *counts, const double *fillers, \
      int64_t rows, int64_t n, ptrdiff_t counts_stride, ptrdiff_t fillers_stride, real *value, real *grad)
 
 KX_DISPATCH(kx_losses_combinatorial_f32, KX_COMBINATORIAL_PARAMETERS(float),
@@ -172,8 +172,8 @@ static KX_ALWAYS_INLINE void multiply(const double *p, const double *q, int64_t 
 }
 
 /* Row i of the prefixes gets the product of the vectors before from + i; row 0 is there. */
-static KX_ALWAYS_INLINE void list_prefixes(const double *p, const double *q, int64_t from, int64_t to, int64_t degree, double *rows,
-                                           int normal) {
+static KX_ALWAYS_INLINE void list_prefixes(const double *p, const double *q, int64_t from, int64_t to, int64_t degree,
+                                           double *rows, int normal) {
     for (int64_t i = from; i + 1 < to; i++, rows += (degree + 1) * L) {
         const kx_f64v factor = kx_f64v_load(p + i * L), rest = kx_f64v_load(q + i * L);
         double *next = rows + (degree + 1) * L;
@@ -187,10 +187,10 @@ static KX_ALWAYS_INLINE void list_prefixes(const double *p, const double *q, int
     }
 }
 
-/* From what the result is worth by the coefficients after vector `to` to the same before `from`, and each item's share on the way:
-   the gradient by p where q is held. */
-static KX_ALWAYS_INLINE void go_back(const double *p, const double *q, int64_t from, int64_t to, int64_t degree, const double *rows,
-                                     double *adjoint, double *share, int normal) {
+/* From what the result is worth by the coefficients after vector `to` to the same before `from`, and each item's share on the
+   way: the gradient by p where q is held. */
+static KX_ALWAYS_INLINE void go_back(const double *p, const double *q, int64_t from, int64_t to, int64_t degree,
+                                     const double *rows, double *adjoint, double *share, int normal) {
     rows += (to - from) * (degree + 1) * L;
     for (int64_t i = to - 1; i >= from; i--) {
         rows -= (degree + 1) * L;
@@ -225,8 +225,8 @@ static KX_NEVER_INLINE void list_prefixes_as(const double *p, const double *q, i
     if (normal) list_prefixes(p, q, from, to, degree, rows, 1);
     else list_prefixes(p, q, from, to, degree, rows, 0);
 }
-static KX_NEVER_INLINE void go_back_as(const double *p, const double *q, int64_t from, int64_t to, int64_t degree, const double *rows,
-                                       double *adjoint, double *share, int normal) {
+static KX_NEVER_INLINE void go_back_as(const double *p, const double *q, int64_t from, int64_t to, int64_t degree,
+                                       const double *rows, double *adjoint, double *share, int normal) {
     if (normal) go_back(p, q, from, to, degree, rows, adjoint, share, 1);
     else go_back(p, q, from, to, degree, rows, adjoint, share, 0);
 }
@@ -475,7 +475,8 @@ static double find_tilt(const work *w, int64_t items, int64_t above, double fill
     return tilt;
 }
 
-/* How many exchanges are to be looked at: the terms beyond are below 2^-64 of the first, by e_m <= e_1^m / m!. `squared`: of both sides. */
+/* How many exchanges are to be looked at: the terms beyond are below 2^-64 of the first, by e_m <= e_1^m / m!. `squared`: on both
+   sides. */
 static int64_t exchanges_that_count(double product, int64_t most, int squared) {
     double term = 1; /* relative to the first */
     int64_t m = 1, units = 0; /* of 2^512 */
@@ -673,7 +674,8 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
     for (int64_t i = next_best; i < best->first + best->vectors * L; i++) w->exponent[i] = -(double)INFINITY;
     for (int64_t i = next_other; i < others->first + others->vectors * L; i++) w->exponent[i] = -(double)INFINITY;
 
-    /* Exchanges: of the best, up to `best->most` go, and as many others or fillers come; from the beginning, `fillers` more may come. */
+    /* Exchanges: of the best, up to `best->most` go, and as many others or fillers come; in place of the reference's fillers, more
+       of the others. */
     const double filler_offset = j->fillers ? filler - threshold : -(double)INFINITY;
     double filler_ratio = exp(filler_offset), excess = 0;
     best->sum = set_plain(w, best);
