@@ -64,8 +64,8 @@ static void test_against_enumeration(int rounds) {
               excess, n, (int)k, has_filler);
         for (int i = 0; i < n; i++) {
             const long double exact = targets[i] ? -outside[i] : inside[i];
-            CHECK(fabsl((long double)grad[i] - exact) <= 1e-13L * fabsl(exact) + 1e-300L, "gradient %g, not %Lg: n %d, k %d", grad[i],
-                  exact, n, (int)k);
+            CHECK(fabsl((long double)grad[i] - exact) <= 1e-13L * fabsl(exact) + 1e-300L, "gradient %g, not %Lg: n %d, k %d",
+                  grad[i], exact, n, (int)k);
         }
     }
 }

@@ -192,7 +192,12 @@ def test_degenerate_sizes():
     assert combinatorial_softmax_loss(np.zeros((3, 0)), np.zeros((3, 0)), max_labels=2).tolist() == [0, 0, 0]
     # More places than labels: all sets count.
     expected = np.log1p(np.exp(S)).sum()
-    assert combinatorial_softmax_loss(S, np.zeros(5), max_labels=9) == pytest.approx(expected, rel=1e-15)
+    for most in (5, 9, 10**15):
+        assert combinatorial_softmax_loss(S, np.zeros(5), max_labels=most) == pytest.approx(expected, rel=1e-15)
+    many = np.random.default_rng(7).normal(size=2000)
+    loss, grad = combinatorial_softmax_loss(many, np.zeros(2000), max_labels=10**15, filler=0.5, return_grad=True)
+    assert loss == pytest.approx(np.log1p(np.exp(many - 0.5)).sum(), rel=1e-14)
+    np.testing.assert_allclose(grad, 1 / (1 + np.exp(0.5 - many)), rtol=1e-12)
 
 
 def test_absent_items_take_no_part():

@@ -1,14 +1,14 @@
 /* Elementary symmetric polynomials by exchanges with the k best items, see kx_losses_combinatorial.h.
 
    A side (the best, or the others) is a product of factors q_i + p_i z, of which coefficients 0 .. M are wanted: plain, q = 1 and
-   p = y or x, where these stay far from the exponents' ends, or as distributions, q = 1 - p. The lanes of vectors take the items in
-   turn, each to a polynomial of its own, and a tree of products joins these. The gradient goes the same way back: the polynomial
-   before an item, met with what the result is worth by the coefficients after it, gives the item's share. Prefix polynomials are
-   kept for a block of items, and one for each block before: memory by the root of n, for one more pass.
+   p = y or x, where these stay far from the exponents' ends, or as distributions, q = 1 - p. The lanes of vectors take the items
+   in turn, each to a polynomial of its own, and a tree of products joins these. The gradient goes the same way back: the
+   polynomial before an item, met with what the result is worth by the coefficients after it, gives the item's share. Prefix
+   polynomials are kept for a block of items, and one for each block before: memory by the root of n, for one more pass.
 
-   A distribution's cells below 2^-900 are set to that, so that no arithmetic is on subnormal numbers; all sets that they stand for
-   have less than 2^-800 of the probability, of which the result is not less than 1 / (3 n): the sum of independent trials has its
-   mode next to its mean (Darroch 1964, doi:10.1214/aoms/1177703287), and the mean is k, within a quarter. */
+   A distribution's cells below 2^-900 are set to that, so that no arithmetic is on subnormal numbers; all sets that they stand
+   for have less than 2^-800 of the probability, of which the result is not less than 1 / (3 n): the sum of independent trials has
+   its mode next to its mean (Darroch 1964, doi:10.1214/aoms/1177703287), and the mean is k, within a quarter. */
 #include "kexue/kx_losses_combinatorial.h"
 
 #include "isa/kernel.h"
@@ -362,30 +362,37 @@ static void plan_side(side *s, int64_t n, int normal, double highest_mean) {
 
 static void add_arrays(const side *s, int with_gradient, kx_layout_t *layout, size_t *offsets) {
     const int64_t row = (s->degree + 1) * L, blocks = (s->vectors + s->block - 1) / s->block;
+    if (with_gradient && blocks > INT64_MAX / 64 / row) layout->overflow = 1;
     offsets[0] = kx_layout_add(layout, row, sizeof(double));
     offsets[1] = kx_layout_add(layout, tree_size(s), sizeof(double));
     offsets[2] = kx_layout_add(layout, with_gradient ? row : 0, sizeof(double));
     offsets[3] = kx_layout_add(layout, with_gradient ? tree_size(s) : 0, sizeof(double));
-    if (with_gradient && blocks > INT64_MAX / 64 / row) layout->overflow = 1;
     offsets[4] = kx_layout_add(layout, with_gradient && !layout->overflow ? blocks * row : 0, sizeof(double));
-    if (with_gradient && s->block > INT64_MAX / 64 / row) layout->overflow = 1;
-    offsets[5] = kx_layout_add(layout, with_gradient && !layout->overflow ? s->block * row : 0, sizeof(double));
 }
-static void set_arrays(side *s, char *base, const size_t *offsets) {
+static void set_arrays(side *s, char *base, const size_t *offsets, size_t prefixes) {
     s->lanes = (double *)(base + offsets[0]);
     s->tree = (double *)(base + offsets[1]);
     s->adjoint = (double *)(base + offsets[2]);
     s->tree_adjoint = (double *)(base + offsets[3]);
     s->kept = (double *)(base + offsets[4]);
-    s->prefixes = (double *)(base + offsets[5]);
+    s->prefixes = (double *)(base + prefixes);
 }
 
-static kx_status_t find_room(work *w, int with_gradient, int64_t extended, double **b_extended, double **t_extended) {
+/* Both sides' arrays, of which they take turns at the prefixes, and `extended` numbers. */
+static kx_status_t find_room(work *w, int with_gradient, int64_t extended, double **numbers) {
     kx_layout_t layout = {0, 0};
-    size_t best[6], others[6];
+    size_t best[5], others[5];
     add_arrays(&w->best, with_gradient, &layout, best);
     add_arrays(&w->others, with_gradient, &layout, others);
-    const size_t of_b = kx_layout_add(&layout, extended, sizeof(double)), of_t = kx_layout_add(&layout, extended, sizeof(double));
+    int64_t most = 0;
+    for (int i = 0; with_gradient && i < 2; i++) {
+        const side *s = i ? &w->others : &w->best;
+        const int64_t row = (s->degree + 1) * L;
+        if (s->block > INT64_MAX / 64 / row) return KX_E_OVERFLOW;
+        most = s->block * row > most ? s->block * row : most;
+    }
+    const size_t prefixes = kx_layout_add(&layout, most, sizeof(double));
+    const size_t of_numbers = kx_layout_add(&layout, extended, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
     if (layout.bytes > w->polynomial_bytes) {
         kx_release(w->ctx, w->polynomials);
@@ -394,10 +401,9 @@ static kx_status_t find_room(work *w, int with_gradient, int64_t extended, doubl
         if (!w->polynomials) return KX_E_MEMORY;
         w->polynomial_bytes = layout.bytes;
     }
-    set_arrays(&w->best, w->polynomials, best);
-    set_arrays(&w->others, w->polynomials, others);
-    *b_extended = (double *)(w->polynomials + of_b);
-    *t_extended = (double *)(w->polynomials + of_t);
+    set_arrays(&w->best, w->polynomials, best, prefixes);
+    set_arrays(&w->others, w->polynomials, others, prefixes);
+    *numbers = (double *)(w->polynomials + of_numbers);
     return KX_OK;
 }
 
@@ -433,7 +439,7 @@ static double add_up_trials(const work *w, const side *s, double shift, double *
 /* The factors of trials, the log of what they were divided by, and the largest mean of a lane. */
 static double set_trials(work *w, side *s, double shift, double *highest_mean) {
     const kx_f64v one = kx_f64v_set(1), zero = kx_f64v_set(0), shifts = kx_f64v_set(shift);
-    kx_f64v sum = zero, scale = zero;
+    kx_f64v sum = zero, scale = zero, lost = zero; /* equal terms would be rounded the same way each time */
     for (int64_t i = s->first; i < s->first + s->vectors * L; i += L) {
         const kx_f64v u = kx_f64v_add(kx_f64v_load(w->exponent + i), shifts);
         const kx_f64v e = kx_f64v_exp_below(kx_f64v_sub(zero, kx_f64v_abs(u))), inverse = kx_f64v_div(one, kx_f64v_add(one, e));
@@ -441,7 +447,10 @@ static double set_trials(work *w, side *s, double shift, double *highest_mean) {
         kx_f64v_store(w->p + i, p);
         kx_f64v_store(w->q + i, kx_f64v_select(kx_f64v_less(zero, u), less, inverse));
         sum = kx_f64v_add(sum, p);
-        scale = kx_f64v_add(scale, kx_f64v_add(kx_f64v_max(u, zero), kx_f64v_log1p(e)));
+        const kx_f64v term = kx_f64v_sub(kx_f64v_add(kx_f64v_max(u, zero), kx_f64v_log1p(e)), lost);
+        const kx_f64v total = kx_f64v_add(scale, term);
+        lost = kx_f64v_sub(kx_f64v_sub(total, scale), term);
+        scale = total;
     }
     double means[L];
     kx_f64v_store(means, sum);
@@ -620,7 +629,7 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
         taken = count_above(w->score, present, filler);
         threshold = filler;
     }
-    const int64_t fillers = k - taken;
+    int64_t fillers = k - taken;
     int64_t ties = taken - count_above(w->score, present, threshold);
     side *best = &w->best, *others = &w->others;
     best->first = 0;
@@ -671,11 +680,12 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
     kx_f64v_store(lanes, nearest_of_lanes);
     for (int l = 0; l < L; l++) nearest = lanes[l] > nearest ? lanes[l] : nearest;
     if (j->fillers) add_product(&linear, (double)(targets ? wanted - taken : fillers), filler);
+    if (fillers > others->items) fillers = others->items; /* more places than items change nothing else */
     for (int64_t i = next_best; i < best->first + best->vectors * L; i++) w->exponent[i] = -(double)INFINITY;
     for (int64_t i = next_other; i < others->first + others->vectors * L; i++) w->exponent[i] = -(double)INFINITY;
 
-    /* Exchanges: of the best, up to `best->most` go, and as many others or fillers come; in place of the reference's fillers, more
-       of the others. */
+    /* Exchanges: of the best, up to `best->most` go, and as many others or fillers come; in place of the reference's fillers,
+       more of the others. */
     const double filler_offset = j->fillers ? filler - threshold : -(double)INFINITY;
     double filler_ratio = exp(filler_offset), excess = 0;
     best->sum = set_plain(w, best);
@@ -700,8 +710,8 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
     plan_side(best, present, normal, best_mean);
     plan_side(others, present, normal, others_mean);
     const int64_t extended = best->most + fillers; /* the others with fillers have coefficients to here */
-    double *b, *t;
-    kx_status_t status = find_room(w, grad != NULL, extended + 1, &b, &t);
+    double *b;
+    kx_status_t status = find_room(w, grad != NULL, extended + 1, &b);
     if (status == KX_OK) status = to_polynomial(w, best, normal, grad != NULL);
     if (status == KX_OK) status = to_polynomial(w, others, normal, grad != NULL);
     if (status != KX_OK) return status;

@@ -41,11 +41,11 @@ extern "C" {
 
    Time O(n min(k, n - k)) at most; memory O(n + sqrt(n) min(k, n - k)). */
 kx_status_t kx_losses_combinatorial_f32(const kx_ctx_t *ctx, const float *scores, const unsigned char *targets,
-                                        const int64_t *counts, const double *fillers, int64_t rows, int64_t n, ptrdiff_t counts_stride,
-                                        ptrdiff_t fillers_stride, float *value, float *grad);
+                                        const int64_t *counts, const double *fillers, int64_t rows, int64_t n,
+                                        ptrdiff_t counts_stride, ptrdiff_t fillers_stride, float *value, float *grad);
 kx_status_t kx_losses_combinatorial_f64(const kx_ctx_t *ctx, const double *scores, const unsigned char *targets,
-                                        const int64_t *counts, const double *fillers, int64_t rows, int64_t n, ptrdiff_t counts_stride,
-                                        ptrdiff_t fillers_stride, double *value, double *grad);
+                                        const int64_t *counts, const double *fillers, int64_t rows, int64_t n,
+                                        ptrdiff_t counts_stride, ptrdiff_t fillers_stride, double *value, double *grad);
 
 #ifdef __cplusplus
 }
