@@ -639,6 +639,15 @@ cdef extern from "kexue/kx_independence_matrices.h" nogil:
         ptrdiff_t K_column_stride, ptrdiff_t L_stride, ptrdiff_t L_row_stride, ptrdiff_t L_column_stride, double *out,
         ptrdiff_t out_stride)
 
+cdef extern from "kexue/kx_losses_combinatorial.h" nogil:
+    kx_status_t kx_losses_combinatorial_f32(
+        const kx_ctx_t *ctx, const float *scores, const unsigned char *targets, const int64_t *counts, const double *fillers,
+        int64_t rows, int64_t n, ptrdiff_t counts_stride, ptrdiff_t fillers_stride, float *value, float *grad)
+    kx_status_t kx_losses_combinatorial_f64(
+        const kx_ctx_t *ctx, const double *scores, const unsigned char *targets, const int64_t *counts, const double *fillers,
+        int64_t rows, int64_t n, ptrdiff_t counts_stride, ptrdiff_t fillers_stride, double *value, double *grad)
+
+
 cdef extern from "kexue/kx_softmax.h" nogil:
     kx_status_t kx_softmax_f32(
         const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
