@@ -133,8 +133,8 @@ static void test_pairs(int64_t n, double u_size, double v_size) {
     for (int r = 0; r < ROWS; r++) g[r] = check_uniform(-2, 2);
     const ptrdiff_t row = (ptrdiff_t)(n * (int64_t)sizeof *u), step = ROWS * sizeof *u;
     CHECK(kx_losses_cosine_pairs_f64(u, v, ROWS, n, row, sizeof *u, row, sizeof *v, cosines, sizeof *cosines) == KX_OK, "status");
-    const kx_losses_rows_t of_u = {u, row, sizeof *u}, of_v = {v, row, sizeof *v}, of_g = {g, sizeof *g, 0};
-    const kx_losses_rows_t of_du = {du, row, sizeof *u}, of_dv = {dv, row, sizeof *v};
+    const kx_losses_vectors_t of_u = {u, row, sizeof *u}, of_v = {v, row, sizeof *v}, of_g = {g, sizeof *g, 0};
+    const kx_losses_vectors_t of_du = {du, row, sizeof *u}, of_dv = {dv, row, sizeof *v};
     CHECK(kx_losses_cosine_pairs_vjp_f64(&of_u, &of_v, &of_g, ROWS, n, &of_du, &of_dv) == KX_OK, "status");
     CHECK(kx_losses_l2_normalize_f64(u, ROWS, n, row, sizeof *u, out, row, sizeof *out) == KX_OK, "status");
     CHECK(kx_losses_cosine_pairs_f32(fu, fu, ROWS, n, (ptrdiff_t)(n * (int64_t)sizeof *fu), sizeof *fu, (ptrdiff_t)(n * (int64_t)sizeof *fu),
@@ -163,7 +163,7 @@ static void test_pairs(int64_t n, double u_size, double v_size) {
     double turned_u[ROWS * 1200], turned_v[ROWS * 1200], other[ROWS];
     for (int r = 0; r < ROWS; r++)
         for (int64_t i = 0; i < n; i++) turned_u[i * ROWS + r] = u[r * n + i], turned_v[i * ROWS + r] = v[r * n + i];
-    const kx_losses_rows_t of_tu = {turned_u, sizeof *u, step}, of_tv = {turned_v, sizeof *v, step};
+    const kx_losses_vectors_t of_tu = {turned_u, sizeof *u, step}, of_tv = {turned_v, sizeof *v, step};
     CHECK(kx_losses_cosine_pairs_f64(turned_u, turned_v, ROWS, n, sizeof *u, step, sizeof *v, step, other, sizeof *other) == KX_OK, "status");
     CHECK(memcmp(other, cosines, sizeof other) == 0, "strided cosines");
     CHECK(kx_losses_cosine_pairs_vjp_f64(&of_tu, &of_tv, &of_g, ROWS, n, &of_tu, &of_tv) == KX_OK, "status");

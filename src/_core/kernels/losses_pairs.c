@@ -11,8 +11,8 @@
      ptrdiff_t v_step, real *cosines, ptrdiff_t cosine_step)
 #define KX_COSINE_ARGUMENTS (u, v, rows, n, u_row, u_step, v_row, v_step, cosines, cosine_step)
 #define KX_COSINE_VJP_PARAMETERS                                                                                       \
-    (const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream, int64_t rows, int64_t n,  \
-     const kx_losses_rows_t *du, const kx_losses_rows_t *dv)
+    (const kx_losses_vectors_t *u, const kx_losses_vectors_t *v, const kx_losses_vectors_t *upstream, int64_t rows, int64_t n,  \
+     const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv)
 #define KX_COSINE_VJP_ARGUMENTS (u, v, upstream, rows, n, du, dv)
 #define KX_NORMALIZE_PARAMETERS(real)                                                                                  \
     (const real *x, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step, real *out, ptrdiff_t out_row, ptrdiff_t out_step)
@@ -52,7 +52,7 @@ typedef struct kx_row_sums {
     double xx, yy, xy;
 } kx_row_sums_t;
 
-static inline kx_row_t row_of(const kx_losses_rows_t *rows, int64_t r) {
+static inline kx_row_t row_of(const kx_losses_vectors_t *rows, int64_t r) {
     return (kx_row_t){(char *)rows->data + r * rows->row, rows->step, 1};
 }
 

@@ -2,7 +2,6 @@
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-
 cdef extern from "kexue/kx_base.h" nogil:
     ctypedef enum kx_status_t:
         KX_OK
@@ -22,7 +21,6 @@ cdef extern from "kexue/kx_base.h" nogil:
     const char *kx_status_text(kx_status_t status)
     const char *kx_version()
     const char *kx_isa_name()
-
 
 cdef extern from "kexue/kx_ctx.h" nogil:
     ctypedef struct kx_allocator_t:
@@ -53,7 +51,6 @@ cdef extern from "kexue/kx_ctx.h" nogil:
     ctypedef kx_status_t (*kx_body_fn)(kx_task_t *task, void *arg, int64_t begin, int64_t end) noexcept nogil
     kx_status_t kx_parallel_for(const kx_ctx_t *ctx, int64_t n, int64_t grain, kx_body_fn body, void *arg)
     int kx_cpu_count()
-
 
 cdef extern from "kexue/kx_activations.h" nogil:
     kx_status_t kx_activations_squareplus_f32(
@@ -128,7 +125,6 @@ cdef extern from "kexue/kx_activations.h" nogil:
     const double KX_SQUAREPLUS_B_UPPER
     const double KX_SQUAREPLUS_B_CURVATURE
     const double KX_SQUAREPLUS_B_T2
-
 
 cdef extern from "kexue/kx_smoothing.h" nogil:
     kx_status_t kx_smoothing_relu_gaussian_f32(
@@ -446,7 +442,6 @@ cdef extern from "kexue/kx_transport.h" nogil:
         int64_t m, int64_t n, double power, const kx_emd_options_t *options, const kx_emd_outputs_t *outputs,
         int64_t *failed)
 
-
 cdef extern from "kexue/kx_sinkhorn.h" nogil:
     ctypedef enum kx_sinkhorn_method_t:
         KX_SINKHORN_AUTO
@@ -538,7 +533,6 @@ cdef extern from "kexue/kx_sinkhorn.h" nogil:
         const kx_ctx_t *ctx, const double *histograms, const double *M, int64_t count, int64_t m, int64_t n,
         ptrdiff_t row_stride, const double *shares, double reg, const kx_sinkhorn_options_t *options,
         double *barycenter, double *error, int64_t *iterations)
-
 
 cdef extern from "kexue/kx_documents.h" nogil:
     ctypedef struct kx_documents_t:
@@ -647,7 +641,6 @@ cdef extern from "kexue/kx_losses_combinatorial.h" nogil:
         const kx_ctx_t *ctx, const double *scores, const unsigned char *targets, const int64_t *counts, const double *fillers,
         int64_t rows, int64_t n, ptrdiff_t counts_stride, ptrdiff_t fillers_stride, double *value, double *grad)
 
-
 cdef extern from "kexue/kx_softmax.h" nogil:
     kx_status_t kx_softmax_f32(
         const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
@@ -705,7 +698,6 @@ cdef extern from "kexue/kx_softmax.h" nogil:
         const double *x, const double *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
         ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, int64_t order, double lowest, double *out,
         ptrdiff_t out_row_stride, ptrdiff_t out_stride)
-
 
 cdef extern from "kexue/kx_entropy.h" nogil:
     ctypedef enum kx_entropy_domain_t:
@@ -1027,7 +1019,7 @@ cdef extern from "kexue/kx_projection.h" nogil:
         double *matrix, ptrdiff_t row_stride)
 
 cdef extern from "kexue/kx_losses_ranking.h" nogil:
-    ctypedef struct kx_losses_rows_t:
+    ctypedef struct kx_losses_vectors_t:
         void *data
         ptrdiff_t row
         ptrdiff_t step
@@ -1050,11 +1042,11 @@ cdef extern from "kexue/kx_losses_ranking.h" nogil:
         const double *u, const double *v, int64_t rows, int64_t n, ptrdiff_t u_row, ptrdiff_t u_step, ptrdiff_t v_row,
         ptrdiff_t v_step, double *cosines, ptrdiff_t cosine_step)
     kx_status_t kx_losses_cosine_pairs_vjp_f32(
-        const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream, int64_t rows, int64_t n,
-        const kx_losses_rows_t *du, const kx_losses_rows_t *dv)
+        const kx_losses_vectors_t *u, const kx_losses_vectors_t *v, const kx_losses_vectors_t *upstream, int64_t rows, int64_t n,
+        const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv)
     kx_status_t kx_losses_cosine_pairs_vjp_f64(
-        const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream, int64_t rows, int64_t n,
-        const kx_losses_rows_t *du, const kx_losses_rows_t *dv)
+        const kx_losses_vectors_t *u, const kx_losses_vectors_t *v, const kx_losses_vectors_t *upstream, int64_t rows, int64_t n,
+        const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv)
     kx_status_t kx_losses_l2_normalize_f32(
         const float *x, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step, float *out, ptrdiff_t out_row,
         ptrdiff_t out_step)
@@ -1067,6 +1059,7 @@ cdef extern from "kexue/kx_losses_ranking.h" nogil:
     kx_status_t kx_losses_l2_normalize_vjp_f64(
         const double *x, const double *upstream, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step,
         ptrdiff_t upstream_row, ptrdiff_t upstream_step, double *out, ptrdiff_t out_row, ptrdiff_t out_step)
+
 cdef extern from "kexue/kx_losses.h" nogil:
     ctypedef struct kx_loss_rows_t:
         int64_t count

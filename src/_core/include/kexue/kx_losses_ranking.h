@@ -43,14 +43,14 @@ kx_status_t kx_losses_cosine_pairs_f64(const double *u, const double *v, int64_t
 
 /* The cosines' gradients times upstream ones: du = g (v / |v| - c u / |u|) / |u|, and dv alike;
    of a vector shorter than 1e-8, g v / (|v| 1e-8). du and dv may be u and v. Of upstream's rows `step` has no meaning. */
-typedef struct kx_losses_rows {
+typedef struct kx_losses_vectors {
     void *data;
     ptrdiff_t row, step;
-} kx_losses_rows_t;
-kx_status_t kx_losses_cosine_pairs_vjp_f32(const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream,
-                                           int64_t rows, int64_t n, const kx_losses_rows_t *du, const kx_losses_rows_t *dv);
-kx_status_t kx_losses_cosine_pairs_vjp_f64(const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream,
-                                           int64_t rows, int64_t n, const kx_losses_rows_t *du, const kx_losses_rows_t *dv);
+} kx_losses_vectors_t;
+kx_status_t kx_losses_cosine_pairs_vjp_f32(const kx_losses_vectors_t *u, const kx_losses_vectors_t *v, const kx_losses_vectors_t *upstream,
+                                           int64_t rows, int64_t n, const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv);
+kx_status_t kx_losses_cosine_pairs_vjp_f64(const kx_losses_vectors_t *u, const kx_losses_vectors_t *v, const kx_losses_vectors_t *upstream,
+                                           int64_t rows, int64_t n, const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv);
 
 /* x / max(|x|, 1e-12), PyTorch's rule, and its product with an upstream gradient: (g - y (y.g)) / |x|, y = x / |x|; of a vector
    shorter than 1e-12, g / 1e-12. */
