@@ -123,7 +123,7 @@ def _as_codes(y: ArrayLike, rows: int, n_classes: int | None) -> tuple[np.ndarra
         raise KexueValueError(f"y must have shape ({rows},), as X has {rows} rows, but its shape is {codes.shape}")
     first_bad("y", codes, lambda entries: entries < 0, "is {value}, but classes are numbered from 0")
     if n_classes is None:
-        n_classes = int(codes.max(initial=-1)) + 1
+        n_classes = int(codes.max()) + 1 if codes.size else 0
     first_bad("y", codes, lambda entries: entries >= n_classes, f"is {{value}}, but there are {n_classes} classes")
     return codes.astype(np.int64, copy=False), n_classes
 
@@ -239,7 +239,7 @@ class ClassStatistics:
         ------
         KexueValueError
             If shapes do not fit, a class is out of range, an entry is NaN or infinite, a weight is negative, or
-            squares of X overflow. Nothing is added then.
+            squares of X or the sum of the weights overflow. Nothing is added then.
         TypeError
             If X or `sample_weight` does not hold real numbers, or y integers.
         """
@@ -253,11 +253,10 @@ class ClassStatistics:
             if not np.isfinite(rows[place]).all():
                 require_finite("X", rows)
             part._add(rows[place], codes[place], None if weights is None else weights[place])
-        part._require_no_overflow("X")
         self._merge(part)
         return self
 
-    def _add(self, rows: np.ndarray, codes: np.ndarray, weights: np.ndarray | None) -> None:
+    def _add(self, rows: np.ndarray, codes: np.ndarray, weights: np.ndarray | None, name: str = "X") -> None:
         if weights is not None and not weights.all():
             used = weights > 0
             rows, codes, weights = rows[used], codes[used], weights[used]
@@ -278,28 +277,30 @@ class ClassStatistics:
             if weights is not None:
                 centred *= np.sqrt(weights)[:, None]
             part.scatter = centred.T @ centred
-            self._merge(part)
+        self._merge(part, name)
 
-    def _merge(self, other: ClassStatistics) -> None:
+    def _merge(self, other: ClassStatistics, name: str = "X") -> None:
         if other._origin is None:
             return
-        if self._origin is None:
-            self._origin = other._origin
-        total = self.weights + other.weights
-        present = total > 0
-        steps = (other._offsets - self._offsets + (other._origin - self._origin))[present]
-        mine, theirs = self.weights[present], other.weights[present]
-        shares = theirs / total[present]
-        # A class that one side has no rows of has no mean there either, and weight 0 here.
-        between = steps * np.sqrt(mine * shares)[:, None]
+        origin = other._origin if self._origin is None else self._origin
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = self.weights + other.weights
+            if not np.isfinite(total.sum()):
+                raise KexueValueError("sample_weight has entries too large: their sum overflows")
+            present = total > 0
+            steps = (other._offsets - self._offsets + (other._origin - origin))[present]
+            mine, theirs = self.weights[present], other.weights[present]
+            shares = theirs / total[present]
+            # A class that one side has no rows of has no mean there either, and weight 0 here.
+            between = steps * np.sqrt(mine * shares)[:, None]
+            diagonal = self.scatter.diagonal() + other.scatter.diagonal() + np.square(between).sum(axis=0)
+        if not np.isfinite(diagonal).all():
+            raise KexueValueError(f"{name} has entries too far apart: the squares of their differences overflow")
+        self._origin = origin
         self.scatter += other.scatter
         self.scatter += between.T @ between
         self._offsets[present] += shares[:, None] * steps
         self.weights = total
-
-    def _require_no_overflow(self, name: str) -> None:
-        if not np.isfinite(self.scatter.diagonal()).all():
-            raise KexueValueError(f"{name} has entries too far apart: the squares of their differences overflow")
 
     def __add__(self, other: ClassStatistics) -> ClassStatistics:
         if not isinstance(other, ClassStatistics):
@@ -359,7 +360,9 @@ class ClassStatistics:
             covariance *= 1 - shrinkage
             covariance.flat[:: self.n_features + 1] += shrinkage * trace / self.n_features
         inverse = _Inverse(covariance, cutoff, floor)
+        # Rows are centred by the rounded mean, so class means must be too.
         mean = self._origin + middle
+        away = self._offsets - (mean - self._origin)
         solved = inverse(np.vstack([away, mean]).T).T
         centred, common = solved[:-1], solved[-1]
         W = centred + common
@@ -738,8 +741,7 @@ def linear_regression_closed_form(
     codes = np.zeros(len(rows), dtype=np.int64)
     for place in _chunks(len(rows), n + columns.shape[1]):
         both = np.concatenate([rows[place], columns[place]], axis=1, dtype=np.float64)
-        statistics._add(both, codes[place], None if weights is None else weights[place])
-    statistics._require_no_overflow("X or Y")
+        statistics._add(both, codes[place], None if weights is None else weights[place], "X or Y")
     inverse = _Inverse(statistics.scatter[:n, :n], cutoff)
     W = inverse(statistics.scatter[:n, n:])
     mean = statistics.mean

@@ -192,6 +192,28 @@ class TestStatistics:
         with pytest.raises(error, match=re.escape(message)):
             ClassStatistics(2, 2).update(*arguments)
 
+    def test_overflow_between_batches(self):
+        statistics = ClassStatistics(1, 2).update([[1e200, 0.0]], [0])
+        far = ClassStatistics(1, 2).update([[-1e200, 0.0]], [0])
+        for add in (lambda: statistics.update([[-1e200, 0.0]], [0]), lambda: statistics + far):
+            with pytest.raises(KexueValueError, match="^X has entries too far apart: the squares"):
+                add()
+            assert statistics.weights.tolist() == [1] and statistics.means.tolist() == [[1e200, 0]]
+            assert not statistics.scatter.any()
+
+    def test_overflow_of_weights(self):
+        statistics = ClassStatistics(2, 1).update([[1.0], [2.0]], [0, 1], [1e308, 1.0])
+        for weights in ([1e308, 0.0], [0.0, 1e308]):
+            with pytest.raises(KexueValueError, match="^sample_weight has entries too large: their sum overflows"):
+                statistics.update([[1.0], [2.0]], [0, 1], weights)
+        assert statistics.weights.tolist() == [1e308, 1]
+
+    @pytest.mark.parametrize("dtype", ["u1", "u8", "i1", "?"])
+    def test_dtypes_of_classes(self, data, dtype):
+        X, y = data[0], (data[1] > 0).astype(int)
+        for found, expected in zip(softmax_closed_form(X, y.astype(dtype)), softmax_closed_form(X, y), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
     def test_sizes(self):
         with pytest.raises(KexueValueError, match="^n_classes must be at least 1"):
             ClassStatistics(0, 1)
@@ -224,6 +246,14 @@ class TestNumbers:
             tolerance = abs(offset) * 1e-14
             np.testing.assert_allclose(moved.log_proba(X + offset), expected.log_proba(X), atol=tolerance)
             np.testing.assert_allclose(moved.centred_W, expected.centred_W, atol=tolerance)
+
+    def test_the_mean_does_not_round(self, rng):
+        """At 1e12 the mean itself has 4 digits after the point, data that are integers have all."""
+        X = rng.integers(-50, 50, size=(30, 3)).astype(float)
+        y = np.arange(30) % 2
+        near, far = (ClassStatistics(2, 3).update(rows, y).solve() for rows in (X, X + 1e12))
+        np.testing.assert_allclose(far.log_odds(X + 1e12), near.log_odds(X), rtol=1e-13, atol=1e-14)
+        np.testing.assert_allclose(far.log_proba(X + 1e12), near.log_proba(X), rtol=1e-13)
 
     @given(st.lists(st.integers(-150, 150), min_size=3, max_size=3), st.integers(0, 2**32))
     @settings(deadline=None, max_examples=30)

@@ -152,14 +152,42 @@ class TestPartialFit:
         expected = AnalyticLogisticRegression().fit(X, names).predict_proba(X)
         np.testing.assert_allclose(model.predict_proba(X), expected, atol=1e-12)
 
+    def test_a_batch_without_weight_adds_nothing(self):
+        X, y = load("wine")
+        model = AnalyticLogisticRegression().partial_fit(X[:9], y[:9], [0, 1, 2], np.zeros(9)).partial_fit(X, y)
+        expected = model.predict_proba(X)
+        np.testing.assert_array_equal(model.partial_fit(X[:9], y[:9], sample_weight=0).predict_proba(X), expected)
+        with pytest.raises(KexueValueError, match="^sample_weight is zero for all rows"):
+            AnalyticLogisticRegression().partial_fit(X, y, [0, 1, 2], np.zeros(len(X))).predict(X)
+
+    def test_failure_leaves_what_was_there(self):
+        X, y = load("wine")
+        model = AnalyticLogisticRegression()
+        with pytest.raises(KexueValueError, match=r"^sample_weight\[0\] is negative"):
+            model.partial_fit(X, y, [0, 1, 2], np.full(len(X), -1.0))
+        with pytest.raises(NotFittedError):
+            model.predict(X)
+        with pytest.raises(KexueValueError, match="^classes must be given in the first call"):
+            model.partial_fit(X, y)
+        expected = model.fit(X, y).predict_proba(X)
+        with pytest.raises(KexueValueError, match="^class 7 is absent"):
+            model.fit(X, y + 6, y != 1)
+        np.testing.assert_array_equal(model.classes_, [0, 1, 2])
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
+
     def test_errors(self):
         X, y = load("wine")
         with pytest.raises(KexueValueError, match="^classes must be given in the first call"):
             AnalyticLogisticRegression().partial_fit(X, y)
         with pytest.raises(KexueValueError, match=r"^y\[130\] is 2, which is not among the classes \[0, 1\]"):
             AnalyticLogisticRegression().partial_fit(X, y, [0, 1])
-        with pytest.raises(KexueValueError, match="one class"):
+        with pytest.raises(KexueValueError, match="^classes has one class, 0, but there must be at least two"):
             AnalyticLogisticRegression().partial_fit(X[:5], y[:5], [0])
+        with pytest.raises(KexueValueError, match="^classes has no class but there must be at least two"):
+            AnalyticLogisticRegression().partial_fit(X[:5], y[:5], [])
+        for classes in (3, [[0, 1, 2]]):
+            with pytest.raises(ValueError, match="1d array"):
+                AnalyticLogisticRegression().partial_fit(X, y, classes)
         model = AnalyticLogisticRegression().partial_fit(X, y, [0, 1, 2, 3])
         with pytest.raises(KexueValueError, match=r"^classes is \[0, 1, 2\], but was \[0, 1, 2, 3\] in the first call"):
             model.partial_fit(X, y, [0, 1, 2])

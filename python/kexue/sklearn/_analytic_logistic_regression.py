@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from kexue import ClassStatistics, KexueValueError, SoftmaxRule
 
@@ -103,11 +104,11 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         self
         """
         X, y = self._check(X, y, reset=True)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        self._require_two_classes()
-        self.statistics_ = ClassStatistics(len(self.classes_), X.shape[1])
-        self._update(X, codes, sample_weight)
-        self._rule = self._solve()
+        classes, codes = np.unique(y, return_inverse=True)
+        _require_two_classes("y", classes)
+        statistics = ClassStatistics(len(classes), X.shape[1]).update(X, codes, _weights(sample_weight, len(X)))
+        self._rule = self._solve(classes, statistics)
+        self.classes_, self.statistics_ = classes, statistics
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -132,11 +133,14 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         first = not hasattr(self, "statistics_")
         if first and classes is None:
             raise KexueValueError("classes must be given in the first call of partial_fit")
+        announced = None if classes is None else column_or_1d(classes)
         X, y = self._check(X, y, reset=first)
-        known = np.unique(classes) if first else self.classes_
-        if classes is not None and not first and not np.array_equal(np.unique(classes), known):
+        known = np.unique(announced) if first else self.classes_
+        if first:
+            _require_two_classes("classes", known)
+        elif announced is not None and not np.array_equal(np.unique(announced), known):
             raise KexueValueError(
-                f"classes is {np.unique(classes).tolist()}, but was {known.tolist()} in the first call of partial_fit"
+                f"classes is {np.unique(announced).tolist()}, but was {known.tolist()} in the first call of partial_fit"
             )
         codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
         strange = known[codes] != y
@@ -145,19 +149,16 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
             raise KexueValueError(
                 f"y[{place}] is {y.tolist()[place]!r}, which is not among the classes {known.tolist()}"
             )
-        if first:
-            self.classes_ = known
-            self._require_two_classes()
-            self.statistics_ = ClassStatistics(len(known), X.shape[1])
-        self._update(X, codes, sample_weight)
-        self._rule = None
+        statistics = ClassStatistics(len(known), X.shape[1]) if first else self.statistics_
+        statistics.update(X, codes, _weights(sample_weight, len(X)))
+        self.classes_, self.statistics_, self._rule = known, statistics, None
         return self
 
     @property
     def rule_(self) -> SoftmaxRule:
-        check_is_fitted(self)
+        check_is_fitted(self, "statistics_")
         if self._rule is None:
-            self._rule = self._solve()
+            self._rule = self._solve(self.classes_, self.statistics_)
         return self._rule
 
     @property
@@ -231,28 +232,30 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         return X, y
 
     def _check_rows(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
+        check_is_fitted(self, "statistics_")
         return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
 
-    def _require_two_classes(self) -> None:
-        if len(self.classes_) < 2:
-            raise KexueValueError(f"y has one class, {self.classes_.tolist()[0]!r}, but there must be at least two")
-
-    def _update(self, X: np.ndarray, codes: np.ndarray, sample_weight: Any) -> None:
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        self.statistics_.update(X, codes, sample_weight)
-
-    def _solve(self) -> SoftmaxRule:
-        absent = np.flatnonzero(self.statistics_.weights == 0)
-        if absent.size == len(self.classes_):
+    def _solve(self, classes: np.ndarray, statistics: ClassStatistics) -> SoftmaxRule:
+        absent = np.flatnonzero(statistics.weights == 0)
+        if absent.size == len(classes):
             raise KexueValueError("sample_weight is zero for all rows")
         if absent.size:
-            label = self.classes_.tolist()[absent[0]]
+            label = classes.tolist()[absent[0]]
             raise KexueValueError(f"class {label!r} is absent: no row of it has a weight above 0")
-        return self.statistics_.solve(
+        return statistics.solve(
             priors=self.priors,
             shrinkage=self.shrinkage,
             cutoff=self.cutoff,
             between_correction=self.between_correction,
         )
+
+
+def _require_two_classes(name: str, classes: np.ndarray) -> None:
+    if len(classes) < 2:
+        what = f"one class, {classes.tolist()[0]!r}," if len(classes) else "no class"
+        raise KexueValueError(f"{name} has {what} but there must be at least two")
+
+
+def _weights(sample_weight: Any, rows: int) -> Any:
+    """One number stands for a weight of every row, as elsewhere in scikit-learn."""
+    return np.full(rows, sample_weight) if isinstance(sample_weight, Real) else sample_weight
