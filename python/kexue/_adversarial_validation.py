@@ -205,8 +205,9 @@ def weighted_metric(values: ArrayLike, weights: ArrayLike, *, self_normalized: b
     # By the largest first: a sum of large weights could overflow.
     largest = shares.max()
     scaled = shares / largest
-    total = np.tensordot(scaled, array, axes=1)
-    result = total / scaled.sum() if self_normalized else largest * (total / len(shares))
+    result = np.tensordot(scaled / (scaled.sum() if self_normalized else len(shares)), array, axes=1)
+    if not self_normalized:
+        result = largest * result
     return np.asarray(result).astype(result_dtype(values, weights), copy=False)[()]
 
 
@@ -251,7 +252,7 @@ def resample_validation(
     ------
     KexueValueError
         If a weight is negative, NaN or infinite, all are 0, `size` is out of range, or there are fewer positive weights
-        than `size` without `replace`.
+        than `size` without `replace` (those below 1e-323 of the largest count as 0).
     TypeError
         If `weights` does not hold real numbers, or `size` is no number.
 
@@ -271,12 +272,12 @@ def resample_validation(
     True
     """
     shares = _as_weights(weights)
+    shares = shares / shares.max()  # whose sum does not overflow
     count = _validation_count("size", size, len(shares))
     if not replace and count > np.count_nonzero(shares):
         raise KexueValueError(
             f"size is {count}, but only {np.count_nonzero(shares)} rows have a weight above 0, and replace=False"
         )
-    shares = shares / shares.max()
     return np.random.default_rng(rng).choice(len(shares), count, replace=bool(replace), p=shares / shares.sum())
 
 
@@ -364,8 +365,27 @@ def _join(first: Any, second: Any) -> Any:
     return np.concatenate([first, second]) if hasattr(first, "shape") else [*first, *second]
 
 
-def _indexable(X: Any) -> Any:
-    return X.tocsr() if hasattr(X, "tocsr") else X
+def _kind(X: Any) -> str:
+    return "pandas" if hasattr(X, "iloc") else "sparse" if hasattr(X, "tocsr") else "an array or a list"
+
+
+def _require_same_columns(X: Any, target: Any) -> None:
+    """Data frames are compared column by column where they are arrays, and name by name where they are joined."""
+    names = [getattr(rows, "columns", None) if hasattr(rows, "iloc") else None for rows in (X, target)]
+    if all(one is not None for one in names) and not names[0].equals(names[1]):
+        raise KexueValueError(f"X has the columns {names[0].tolist()}, but X_target has {names[1].tolist()}")
+
+
+def _alike(X: Any, target: Any) -> list[Any]:
+    """Both as things that can be joined and indexed."""
+    kinds = _kind(X), _kind(target)
+    if kinds[0] != kinds[1]:
+        raise TypeError(f"X is {kinds[0]}, but X_target is {kinds[1]}: the discriminator takes them together")
+    if kinds[0] == "sparse":
+        return [X.tocsr(), target.tocsr()]
+    if hasattr(X, "shape") != hasattr(target, "shape"):
+        return [np.asarray(X), np.asarray(target)]
+    return [X, target]
 
 
 # ---- the splitter ----
@@ -387,7 +407,8 @@ class AdversarialSplit:
         A share of the rows of X, rounded up, or a number of rows.
     discriminator : estimator, optional
         Any classifier with ``fit``, and ``predict_proba`` or a ``decision_function`` that gives log-odds; it is cloned
-        for each fold. By default the closed form of `logistic_closed_form`.
+        for each fold. Its odds are multiplied by training rows over test rows, so it must not balance the two itself, as
+        by ``class_weight="balanced"``. By default the closed form of `logistic_closed_form`.
     method : {"top", "resample"}
         "top" takes the rows of the largest weights, of equal ones the first. "resample" draws with replacement, as
         `resample_validation`; duplicates are kept, and the rows that were never drawn are the training set.
@@ -419,11 +440,12 @@ class AdversarialSplit:
     Raises
     ------
     KexueValueError
-        If an option is out of range; in `split`, if columns differ, there are too few rows for the folds, an entry is
-        NaN or infinite, a column has one value in X and another in `X_target`, a weight is infinite without `clip`, or
-        all are 0.
+        If an option is out of range; in `split`, if columns differ in number or, of data frames, in name, there are too
+        few rows for the folds, an entry is NaN or infinite, a column has one value in X and another in `X_target`, a
+        weight is infinite without `clip`, or all are 0.
     TypeError
-        If an option is of a wrong type, or `discriminator` cannot be used.
+        If an option is of a wrong type, `discriminator` cannot be used, or one of X and `X_target` is a data frame or
+        sparse, and the other is not, with a `discriminator`.
 
     Warns
     -----
@@ -555,6 +577,7 @@ class AdversarialSplit:
                 raise KexueValueError(f"{name} has {sizes[-1]} rows, fewer than n_folds={self.n_folds}")
         # Each fold has its share of both sets.
         folds = [generator.permutation(np.arange(size) % self.n_folds) for size in sizes]
+        _require_same_columns(X, self.X_target)
         find = self._closed_form if self.discriminator is None else self._cross_fit
         logits = find(X, folds)
         ratios = _clipped(logits[0], self.clip)
@@ -618,7 +641,7 @@ class AdversarialSplit:
         return logits
 
     def _cross_fit(self, X: Any, folds: list[np.ndarray]) -> list[np.ndarray]:
-        sets = [_indexable(rows) for rows in (X, self.X_target)]
+        sets = _alike(X, self.X_target)
         widths = [rows.shape[1] if len(getattr(rows, "shape", ())) == 2 else None for rows in sets]
         if widths[0] != widths[1]:
             raise KexueValueError(f"X has {widths[0]} columns, but X_target has {widths[1]}")

@@ -84,9 +84,12 @@ def nsp_scores(logits: ArrayLike, *, is_next: int = 0) -> np.ndarray | np.generi
     column = check_integer("is_next", is_next, 0, 1)
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.subtract(array[..., column], array[..., 1 - column], dtype=np.float64)
-    if np.isnan(difference).any():
+    undefined = np.isnan(difference)
+    if undefined.any():
         _require_no_nan("logits", array)
-        first_bad("logits", array[..., 0], lambda ones: np.isnan(difference), "and its neighbour are both {value}")
+        pair = np.unravel_index(int(undefined.argmax()), undefined.shape)
+        both = " and ".join(f"logits[{', '.join(map(str, (*pair, side)))}]" for side in (0, 1))
+        raise KexueValueError(f"{both} are both {array[pair][0]}; logits has shape {array.shape}")
     with np.errstate(under="ignore"):
         return np.asarray(softplus_grad(difference)).astype(array.dtype, copy=False)[()]
 
@@ -240,7 +243,10 @@ def samples_contrast(scores: ArrayLike, proportions: int | ArrayLike = 2) -> Sam
 
 def _group_sizes(proportions: int | ArrayLike, n: int) -> np.ndarray:
     if np.ndim(proportions) == 0:
-        shares = np.ones(check_integer("proportions", proportions, 1))
+        labels = check_integer("proportions", proportions, 1)
+        if labels > n:  # before memory is taken for so many
+            raise KexueValueError(f"scores has {n} entries, fewer than the {labels} labels of proportions")
+        shares = np.ones(labels)
     else:
         shares = as_real("proportions", proportions, ndim=1, dtype=np.float64)
         require_finite("proportions", shares)
@@ -375,6 +381,8 @@ def _group_codes(groups: Any, n: int) -> tuple[np.ndarray, int]:
         groups = np.asarray(groups)
         if groups.ndim != 1:
             raise KexueValueError(f"groups must have 1 dimension, but its shape is {groups.shape}")
+    elif not hasattr(groups, "__len__"):
+        raise TypeError(f"groups must be a sequence of ids, not {type(groups).__name__}")
     if len(groups) != n:
         raise KexueValueError(f"groups has {len(groups)} entries, but scores has {n}")
     if isinstance(groups, np.ndarray) and groups.dtype.kind in "iu" and n:

@@ -409,7 +409,7 @@ def discriminator_weights(
     [40, 40]
     """
     require_matplotlib()
-    if hasattr(weights, "split") and not hasattr(weights, "dtype"):
+    if hasattr(weights, "get_n_splits"):
         if target_weights is not None:
             raise TypeError("target_weights is for an array of weights; a splitter has its own")
         if not hasattr(weights, "weights_"):
@@ -454,7 +454,7 @@ def discriminator_weights(
 def _log_weights(name: str, weights: Any) -> np.ndarray:
     try:
         array = np.asarray(weights, dtype=np.float64)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must hold real numbers: {error}") from error
     if array.ndim != 1 or not array.size:
         raise KexueValueError(f"{name} must have 1 dimension and an entry, but its shape is {array.shape}")

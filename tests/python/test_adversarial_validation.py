@@ -136,6 +136,10 @@ class TestMetric:
     def test_huge_weights(self):
         assert weighted_metric([1.0, 3.0], [1.7e308, 1.7e308]) == 2
 
+    def test_huge_values(self):
+        assert weighted_metric([1e308, 1.5e308], [1.0, 1.0]) == pytest.approx(1.25e308, rel=1e-15)
+        assert weighted_metric([1e308, 1.5e308], [1.0, 1.0], self_normalized=False) == pytest.approx(1.25e308, rel=1e-15)
+
     @pytest.mark.parametrize(
         ("values", "weights", "error", "message"),
         [
@@ -176,6 +180,8 @@ class TestResampling:
             KexueValueError, match="^size is 4, but only 3 rows have a weight above 0, and replace=False"
         ):
             resample_validation([1.0, 0.0, 5.0, 2.0], 4, replace=False)
+        with pytest.raises(KexueValueError, match="^size is 2, but only 1 rows have a weight above 0"):
+            resample_validation([1e-200, 1e200], 2, replace=False)
 
     @pytest.mark.parametrize(("size", "count"), [(0.5, 2), (0.51, 3), (7, 7), (np.int64(2), 2)])
     def test_size(self, size, count):
@@ -395,6 +401,30 @@ class TestDiscriminators:
             np.testing.assert_allclose(np.log(splitter.weights_), X[:, 0] - 0.5, atol=1e-12)
         for other in found[1:]:
             np.testing.assert_array_equal(other, found[0])
+
+    def test_frames_with_other_columns(self, sets):
+        pandas = pytest.importorskip("pandas")
+        X = pandas.DataFrame(sets[0], columns=["a", "b", "c"])
+        for discriminator in (None, Shifted()):
+            splitter = AdversarialSplit(pandas.DataFrame(sets[1], columns=["b", "a", "c"]), discriminator=discriminator)
+            with pytest.raises(KexueValueError, match=r"^X has the columns \['a', 'b', 'c'\], but X_target has \['b', 'a'"):
+                split(splitter, X)
+        target = pandas.DataFrame(sets[1], columns=X.columns)
+        found = [split(AdversarialSplit(rows, rng=0), X)[1] for rows in (target, sets[1])]
+        np.testing.assert_array_equal(*found)
+
+    def test_rows_of_two_forms(self, sets):
+        pandas = pytest.importorskip("pandas")
+        X, target = sets
+        expected = split(AdversarialSplit(target, discriminator=Shifted(), rng=0), X)[1]
+        for first, second in ((X.tolist(), target), (X, target.tolist())):
+            splitter = AdversarialSplit(second, discriminator=Shifted(), rng=0)
+            np.testing.assert_array_equal(split(splitter, first)[1], expected)
+        for form, kind in ((pandas.DataFrame, "pandas"), (sparse.csr_array, "sparse")):
+            with pytest.raises(TypeError, match=f"^X is {kind}, but X_target is an array or a list: the discriminator"):
+                split(AdversarialSplit(target, discriminator=Shifted(), rng=0), form(X))
+            with pytest.raises(TypeError, match=f"^X is an array or a list, but X_target is {kind}: the discriminator"):
+                split(AdversarialSplit(form(target), discriminator=Shifted(), rng=0), X)
 
     def test_texts(self):
         text = pytest.importorskip("sklearn.feature_extraction.text")

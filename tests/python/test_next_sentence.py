@@ -77,8 +77,8 @@ class TestScores:
         ("logits", "message"),
         [
             ([[0.0, 1.0], [2.0, math.nan]], r"logits\[1, 1\] is nan"),
-            ([[0.0, 1.0], [math.inf, math.inf]], r"logits\[1\] and its neighbour are both inf"),
-            ([[-math.inf, -math.inf]], r"logits\[0\] and its neighbour are both -inf"),
+            ([[0.0, 1.0], [math.inf, math.inf]], r"^logits\[1, 0\] and logits\[1, 1\] are both inf; logits has shape \(2,"),
+            ([-math.inf, -math.inf], r"^logits\[0\] and logits\[1\] are both -inf; logits has shape \(2,\)"),
             ([[0.0, 1.0, 2.0]], r"length 2, but its shape is \(1, 3\)"),
             (1.0, "length 2"),
         ],
@@ -214,6 +214,7 @@ class TestSamples:
             ([0.1, math.nan], 2, r"scores\[1\] is nan"),
             ([[0.1, 0.2]], 2, "scores must have 1 dimension"),
             ([0.1, 0.2], 3, "scores has 2 entries, fewer than the 3 labels"),
+            ([0.1, 0.2], 10**15, "scores has 2 entries, fewer than the 1000000000000000 labels"),
             ([0.1, 0.2], [1, 1, 1], "scores has 2 entries, fewer than the 3 labels"),
             ([], 1, "scores has 0 entries, fewer than the 1 labels"),
             ([0.1, 0.2], 0, "proportions must be at least 1"),
@@ -350,6 +351,9 @@ class TestGroups:
     def test_ids_that_cannot_be_hashed(self):
         with pytest.raises(TypeError, match="groups must hold hashable ids"):
             grouped_argmax([0.1, 0.2], [[1], [2]])
+        for groups in (None, 7, iter("ab")):
+            with pytest.raises(TypeError, match="^groups must be a sequence of ids, not "):
+                grouped_argmax([0.1, 0.2], groups)
 
 
 # ---- the example ----

@@ -638,6 +638,8 @@ class TestDiscriminatorWeights:
             (([[1.0]], [1.0]), {}, KexueValueError, "weights must have 1 dimension and an entry"),
             (([0.0], [np.inf]), {}, KexueValueError, "have no entry that is positive and finite"),
             ((["a"], [1.0]), {}, TypeError, "weights must hold real numbers"),
+            (([1.0], [1j]), {}, TypeError, "target_weights must hold real numbers"),
+            (("text", [1.0]), {}, TypeError, "weights must hold real numbers"),
             (([1.0], [1.0]), {"bins": 0}, KexueValueError, "bins must be at least 1, got 0"),
             (([1.0], [1.0]), {"bins": 2.0}, TypeError, "bins must be an integer, not float"),
             (([1.0], [1.0]), {"labels": "ab"}, KexueValueError, "labels must be two texts, got 'ab'"),
