@@ -46,6 +46,10 @@ _NAMES = {
         "swish",
         "swish_grad",
     ),
+    "classification": (
+        "can",
+        "topk_entropy",
+    ),
     "density": (
         "LogDensityEstimate",
         "effective_sample_size",
@@ -156,6 +160,7 @@ _NAMES = {
 }
 _MODULES = (
     "activations",
+    "classification",
     "compat",
     "dask",
     "density",

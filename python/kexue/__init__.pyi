@@ -1,4 +1,5 @@
 from kexue import activations as activations
+from kexue import classification as classification
 from kexue import compat as compat
 from kexue import dask as dask
 from kexue import density as density
@@ -48,6 +49,8 @@ from kexue.activations import squareplus_grad_b as squareplus_grad_b
 from kexue.activations import squareplus_inverse as squareplus_inverse
 from kexue.activations import swish as swish
 from kexue.activations import swish_grad as swish_grad
+from kexue.classification import can as can
+from kexue.classification import topk_entropy as topk_entropy
 from kexue.density import LogDensityEstimate as LogDensityEstimate
 from kexue.density import effective_sample_size as effective_sample_size
 from kexue.density import elbo as elbo

@@ -52,7 +52,7 @@ def _alternate(Y, prior, alpha, iterations):
 
 
 def can(P, prior=None, k=3, threshold=0.9, alpha=1.0, iterations=1, mode="post"):
-    """The new probabilities and the uncertainties. Without confident rows, those of the identity matrix take their place."""
+    """New probabilities, and uncertainties. Without confident rows, those of the identity matrix take their place."""
     m = P.shape[1]
     with mpmath.workdps(DIGITS):
         rows = [_numbers(p) for p in P]
