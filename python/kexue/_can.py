@@ -68,7 +68,7 @@ def topk_entropy(
 
     Notes
     -----
-    Time O(n m) for n rows and k up to 9. Beyond that a few dozen passes over each row in the caches; "repo" sorts the
+    Time O(n m) for n rows and k up to 8. Beyond that a few dozen passes over each row in the caches; "repo" sorts the
     k largest.
 
     References

@@ -1,5 +1,5 @@
-/* Classification with alternating normalisation: METHODS' values; uncertainties against a sort in long double, for all k, kinds, widths and
-   ties; the definition row by row; powers out of range; strides, workers, statuses, memory, cancelling. */
+/* Classification with alternating normalisation: METHODS' values; uncertainties against a sort in long double, for all k, kinds,
+   widths and ties; the definition row by row; powers out of range; strides, workers, statuses, memory, cancelling. */
 #ifndef REAL
 #include <float.h>
 
@@ -157,8 +157,9 @@ static void T(test_uncertainty)(void) {
         REAL u[21];
         for (int64_t k = 1; k < 40; k += k < 12 ? 1 : 9)
             for (int kind = 0; kind < 3; kind++) {
+                const ptrdiff_t stride = n * (ptrdiff_t)sizeof(REAL);
                 const kx_status_t status =
-                    T(kx_classification_topk_entropy)(NULL, b.p, rows, n, n * (int64_t)sizeof(REAL), k, (kx_uncertainty_t)kind, u);
+                    T(kx_classification_topk_entropy)(NULL, b.p, rows, n, stride, k, (kx_uncertainty_t)kind, u);
                 CHECK(status == KX_OK, "n %d, k %d: status %d", (int)n, (int)k, (int)status);
                 for (int64_t i = 0; i < rows; i++) {
                     const double expected = expected_uncertainty(b.exact + i * n, n, k, (kx_uncertainty_t)kind);
@@ -173,8 +174,10 @@ static void T(test_uncertainty)(void) {
     for (int j = 0; j < 64; j++) flat[j] = (REAL)(1. / 64);
     sharp[5] = 1;
     for (int64_t k = 2; k <= 64; k++) {
-        CHECK(T(kx_classification_topk_entropy)(NULL, flat, 1, 64, 0, k, KX_UNCERTAINTY_POST, &u) == KX_OK && u == 1, "k %d", (int)k);
-        CHECK(T(kx_classification_topk_entropy)(NULL, sharp, 1, 64, 0, k, KX_UNCERTAINTY_POST, &u) == KX_OK && u == 0, "k %d", (int)k);
+        kx_status_t status = T(kx_classification_topk_entropy)(NULL, flat, 1, 64, 0, k, KX_UNCERTAINTY_POST, &u);
+        CHECK(status == KX_OK && u == 1, "flat, k %d", (int)k);
+        status = T(kx_classification_topk_entropy)(NULL, sharp, 1, 64, 0, k, KX_UNCERTAINTY_POST, &u);
+        CHECK(status == KX_OK && u == 0, "sharp, k %d", (int)k);
     }
 }
 
@@ -233,8 +236,8 @@ static void T(test_range)(void) {
             total += expected[j];
         }
         for (int j = 0; j < N; j++)
-            CHECK(fabs((double)out[N + j] - expected[j] / total) < 1e-12 + EPSILON, "alpha %g, column %d: %.17g, not %.17g", alpha, j,
-                  (double)out[N + j], expected[j] / total);
+            CHECK(fabs((double)out[N + j] - expected[j] / total) < 1e-12 + EPSILON, "alpha %g, column %d: %.17g, not %.17g",
+                  alpha, j, (double)out[N + j], expected[j] / total);
     }
     /* No row is certain: one of each class is. All weights are far below 1 then. */
     options.threshold = 0;
@@ -258,13 +261,15 @@ static void T(test_layout)(void) {
         options.alpha = a ? 2.5 : 1;
         options.k = a ? 12 : 3;
         options.kind = a ? KX_UNCERTAINTY_REPO : KX_UNCERTAINTY_POST;
-        CHECK(T(kx_classification_can)(NULL, b.p, ROWS, N, N * sizeof(REAL), prior, &options, plain, N * sizeof(REAL), u) == KX_OK, "plain");
+        const ptrdiff_t stride = N * sizeof(REAL), wide_stride = WIDE * sizeof(REAL);
+        CHECK(T(kx_classification_can)(NULL, b.p, ROWS, N, stride, prior, &options, plain, stride, u) == KX_OK, "plain");
         for (int workers = 1; workers < 9; workers += 2) {
             kx_ctx_t ctx;
             kx_ctx_init(&ctx);
             ctx.workers = workers;
-            CHECK(T(kx_classification_can)(&ctx, wide, ROWS, N, WIDE * sizeof(REAL), prior, &options, out, WIDE * sizeof(REAL), again) == KX_OK,
-                  "%d workers", workers);
+            const kx_status_t status =
+                T(kx_classification_can)(&ctx, wide, ROWS, N, wide_stride, prior, &options, out, wide_stride, again);
+            CHECK(status == KX_OK, "%d workers", workers);
             CHECK(memcmp(u, again, sizeof u) == 0, "%d workers: other uncertainties", workers);
             int same = 1;
             for (int i = 0; i < ROWS; i++) {
@@ -333,7 +338,8 @@ static void T(test_statuses)(void) {
     ctx.workers = 2;
     ctx.allocator = (kx_allocator_t){watching_allocate, watching_release, &w};
     ctx.cancel_state = &w;
-    CHECK(T(kx_classification_can)(&ctx, b.p, ROWS, N, stride, prior, &options, out, stride, u) == KX_E_MEMORY && w.live == 0, "memory");
+    kx_status_t status = T(kx_classification_can)(&ctx, b.p, ROWS, N, stride, prior, &options, out, stride, u);
+    CHECK(status == KX_E_MEMORY && w.live == 0, "memory: status %d", (int)status);
 
     /* half a second or more: one row over and over */
     const int64_t many = (int64_t)1 << 22;
@@ -342,7 +348,7 @@ static void T(test_statuses)(void) {
     ctx.workers = 1;
     ctx.cancel = cancel_at_once;
     options.alpha = 3;
-    const kx_status_t status = T(kx_classification_can)(&ctx, b.p, many, N, 0, prior, &options, out, 0, long_u);
+    status = T(kx_classification_can)(&ctx, b.p, many, N, 0, prior, &options, out, 0, long_u);
     CHECK(status == KX_E_CANCELLED && w.cancels == 1 && w.live == 0, "cancelling: status %d", (int)status);
     free(long_u);
     T(free_batch)(&b);

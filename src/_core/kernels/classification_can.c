@@ -1,21 +1,22 @@
 /* Classification with alternating normalisation, and the uncertainty of rows that it starts from.
 
-   The largest entries of rows: a vector runs along a row and each of its lanes keeps its own few largest, by maxima and minima without a
-   branch; those of as many rows as there are lanes are then transposed, and merged with a row in each lane. For more than SMALL_COUNT
-   entries, what the least of them is follows by bisection of its bits, a count of the row for each step; no row is sorted but for
-   KX_UNCERTAINTY_REPO, which needs every number of entries.
+   The largest entries of rows: a vector runs along a row and each of its lanes keeps its own few largest, by maxima and minima
+   without a branch; those of as many rows as there are lanes are then transposed, and merged with a row in each lane. For more
+   than SMALL_COUNT entries, what the least of them is follows by bisection of its bits, a count of the row for each step; no row
+   is sorted but for KX_UNCERTAINTY_REPO, which needs every number of entries.
 
-   The sums of columns go by tiles of rows that stay in the first cache: a tile's uncertainties first, then the sums of its certain
-   rows, in registers, then their copies. */
+   The sums of columns go by tiles of rows that stay in the first cache: a tile's uncertainties first, then the sums of its
+   certain rows, in registers. */
 #ifndef KX_REAL
 #include "kexue/kx_classification.h"
 
 #include "isa/kernel.h"
 
-#define KX_TOPK_PARAMETERS(REAL) \
-    (const kx_ctx_t *ctx, const REAL *p, int64_t rows, int64_t n, ptrdiff_t row_stride, int64_t k, kx_uncertainty_t kind, REAL *out)
-#define KX_CAN_PARAMETERS(REAL)                                                                                           \
-    (const kx_ctx_t *ctx, const REAL *p, int64_t rows, int64_t n, ptrdiff_t row_stride, const double *prior,              \
+#define KX_TOPK_PARAMETERS(REAL)                                                                                 \
+    (const kx_ctx_t *ctx, const REAL *p, int64_t rows, int64_t n, ptrdiff_t row_stride, int64_t k,               \
+     kx_uncertainty_t kind, REAL *out)
+#define KX_CAN_PARAMETERS(REAL)                                                                                  \
+    (const kx_ctx_t *ctx, const REAL *p, int64_t rows, int64_t n, ptrdiff_t row_stride, const double *prior,     \
      const kx_can_options_t *options, REAL *out, ptrdiff_t out_stride, REAL *uncertainty)
 
 KX_DISPATCH(kx_classification_topk_entropy_f32, KX_TOPK_PARAMETERS(float), (ctx, p, rows, n, row_stride, k, kind, out))
@@ -79,11 +80,12 @@ static int64_t entries_that_count(int64_t k, int64_t n, kx_uncertainty_t kind) {
 /* r log r, 0 for 0 */
 static KX_ALWAYS_INLINE kx_f64v times_log(kx_f64v r) {
     const kx_f64m is_positive = kx_f64v_less(kx_f64v_set(0), r);
-    return kx_f64v_select(is_positive, kx_f64v_mul(r, kx_f64v_log(kx_f64v_select(is_positive, r, kx_f64v_set(1)))), kx_f64v_set(0));
+    const kx_f64v logarithm = kx_f64v_log(kx_f64v_select(is_positive, r, kx_f64v_set(1)));
+    return kx_f64v_select(is_positive, kx_f64v_mul(r, logarithm), kx_f64v_set(0));
 }
 
-/* The entropy of shares that are 1, ..., relative to the largest, and of which the others sum to rest and their r log r to first <= 0,
-   divided by the logarithm of their number: terms of one sign. */
+/* The entropy of shares that are 1, ..., relative to the largest, and of which the others sum to rest and their r log r to
+   first <= 0, divided by the logarithm of their number: terms of one sign. */
 static KX_ALWAYS_INLINE kx_f64v share_of_entropy(kx_f64v rest, kx_f64v first, double count) {
     const kx_f64v one = kx_f64v_set(1);
     const kx_f64v entropy = kx_f64v_sub(kx_f64v_log1p(rest), kx_f64v_div(first, kx_f64v_add(rest, one)));
@@ -220,8 +222,8 @@ static KX_ALWAYS_INLINE kx_f64v KX_TYPED(load_at)(const KX_REAL *row, int64_t j,
 /* ---- uncertainty ---- */
 
 /* The largest entries, the sums and the least entries (0 if none is below) of LANES rows, a row in each lane. */
-static KX_ALWAYS_INLINE void KX_TYPED(top_of_rows)(const KX_REAL *const *rows, int64_t n, int depth, kx_f64v *top, kx_f64v *totals,
-                                                   kx_f64v *least) {
+static KX_ALWAYS_INLINE void KX_TYPED(top_of_rows)(const KX_REAL *const *rows, int64_t n, int depth, kx_f64v *top,
+                                                   kx_f64v *totals, kx_f64v *least) {
     const kx_f64v zero = kx_f64v_set(0);
     kx_f64v tops[SMALL_COUNT][LANES], sums[LANES], lows[LANES];
     for (int lane = 0; lane < LANES; lane++) {
@@ -289,7 +291,8 @@ static kx_status_t KX_TYPED(judge_few)(const kx_can_job_t *job, int64_t begin, i
 static int64_t KX_TYPED(count_from)(const KX_REAL *row, int64_t n, double least) {
     const kx_f64v bound = kx_f64v_set(least);
     int64_t below = 0;
-    for (int64_t j = 0; j < n; j += LANES) below += kx_count_bits(kx_f64m_bits(kx_f64v_less(KX_TYPED(load_at)(row, j, n), bound)));
+    for (int64_t j = 0; j < n; j += LANES)
+        below += kx_count_bits(kx_f64m_bits(kx_f64v_less(KX_TYPED(load_at)(row, j, n), bound)));
     return kx_round_up(n, LANES) - below; /* what is behind the row is 0, below any bound */
 }
 
@@ -447,7 +450,8 @@ static kx_status_t KX_TYPED(sum_chunk)(kx_task_t *task, void *arg, int64_t begin
 
 /* ---- the uncertain rows ---- */
 
-/* prior p^alpha / (S + p^alpha) into weights, and their sum; with alpha other than 1, log(S / p^alpha) into logs and its least value. */
+/* prior p^alpha / (S + p^alpha) into weights, and their sum; with alpha other than 1, log(S / p^alpha) into logs and its least
+   value. */
 static KX_ALWAYS_INLINE double KX_TYPED(weigh)(const kx_can_job_t *job, const KX_REAL *row, int is_power, double *weights,
                                                double *logs, double *least_log) {
     const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1), infinity = kx_f64v_set((double)INFINITY);
@@ -499,7 +503,7 @@ static int KX_TYPED(move_row)(const kx_can_job_t *job, const KX_REAL *row, doubl
 }
 
 /* All rows in their order, also those that are only copied: 100,000 rows of 100, half of them uncertain, take 23 ms where the
-   certain ones are copied while the columns are summed, and 15 so (AMD EPYC, AVX-512). */
+   certain ones are copied while the columns are summed, and 15 ms so (AMD EPYC, AVX-512). */
 static kx_status_t KX_TYPED(move_chunk)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
     const kx_can_job_t *job = (const kx_can_job_t *)arg;
     const KX_REAL *uncertainty = (const KX_REAL *)job->uncertainty;
