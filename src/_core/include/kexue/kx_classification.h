@@ -6,7 +6,7 @@
 
    Rows hold n >= 1 probabilities each, side by side; from one row to the next it is a stride in bytes, a multiple of the size of
    a number. A row is in order if its numbers are finite and not negative, and their sum is within KX_CLASSIFICATION_TOLERANCE of
-   1, as those of float32 softmaxes over 1e5 classes are. Sums are in double. A result does not depend on the number of workers. */
+   1, as those of float32 softmaxes over 1e5 classes are. Sums are in double. Results do not depend on the number of workers. */
 #ifndef KX_CLASSIFICATION_H
 #define KX_CLASSIFICATION_H
 
