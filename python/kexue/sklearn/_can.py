@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils import Tags, get_tags
+from sklearn.utils import Tags, assert_all_finite, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, column_or_1d
@@ -123,10 +123,15 @@ class CAN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 "sklearn.calibration.CalibratedClassifierCV gives probabilities to a classifier without"
             )
         check_consistent_length(X, y)
-        check_classification_targets(y)
         labels = column_or_1d(y, warn=True)
+        assert_all_finite(labels, input_name="y")
+        check_classification_targets(labels)
+        weights = np.ones(len(labels))
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
+            weights = _check_sample_weight(sample_weight, X)
+        if isinstance(self.prior, str):  # a class without weight shows here, before a fit that it may trouble
+            self._prior_of(np.unique(labels), labels, weights)
         if get_config()["enable_metadata_routing"]:
             params = process_routing(self, "fit", **params).estimator.fit
         self.estimator_ = clone(self.estimator).fit(X, labels, **params)
@@ -134,8 +139,7 @@ class CAN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
-        prior = self._prior_of(labels, weights)
+        prior = self._prior_of(self.classes_, labels, weights)
         self._can(np.full((1, len(prior)), 1 / len(prior)), prior)  # bad options show here, not at the prediction
         self.prior_ = prior / prior.sum()
         return self
@@ -221,19 +225,18 @@ class CAN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             uncertainty=self.uncertainty,
         )
 
-    def _prior_of(self, labels: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    def _prior_of(self, classes: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
         if not isinstance(self.prior, str):
             prior = np.asarray(self.prior, dtype=np.float64)
-            if prior.shape != self.classes_.shape:
-                raise KexueValueError(f"prior has shape {prior.shape}, but there are {len(self.classes_)} classes")
+            if prior.shape != classes.shape:
+                raise KexueValueError(f"prior has shape {prior.shape}, but there are {len(classes)} classes")
             return prior
         if self.prior == "uniform":
-            return np.ones(len(self.classes_))
+            return np.ones(len(classes))
         if self.prior != "train":
             raise KexueValueError(f'prior must be "train", "uniform" or an array, got {self.prior!r}')
-        weights = np.ones(len(labels)) if weights is None else weights
-        prior = np.array([weights[labels == label].sum() for label in self.classes_])
+        prior = np.array([weights[labels == label].sum() for label in classes])
         if not (prior > 0).all():
-            label = self.classes_[prior <= 0][0]
+            label = classes[prior <= 0][0]
             raise KexueValueError(f'prior="train", but y has no example of class {label!r} (or of no weight)')
         return prior
