@@ -49,7 +49,7 @@ class TestChecks:
 
     @pytest.mark.parametrize(
         "model",
-        [CAN(LogisticRegression(), threshold=2.0), CAN(GaussianNB()), CAN(GaussianNB(), prior="uniform", iterations=3)],
+        [CAN(LogisticRegression(), threshold=2.0), CAN(GaussianNB()), CAN(GaussianNB(), k=2, iterations=3)],
         ids=str,
     )
     def test_check_estimator(self, model):

@@ -63,14 +63,15 @@ class CAN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     --------
     >>> from kexue.sklearn import CAN
     >>> from sklearn.datasets import load_wine
-    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from sklearn.neighbors import KNeighborsClassifier
     >>> X, y = load_wine(return_X_y=True)
-    >>> model = CAN(GaussianNB()).fit(X[::2], y[::2])
+    >>> model = CAN(KNeighborsClassifier()).fit(X[::2], y[::2])
     >>> model.prior_.round(3)
     array([0.337, 0.393, 0.27 ])
-    >>> P = model.predict_proba(X[1::2])
-    >>> int((P != model.estimator_.predict_proba(X[1::2])).any(axis=1).sum())
-    3
+    >>> int((model.predict_uncertainty(X[1::2]) >= model.threshold).sum())
+    8
+    >>> model.predict(X[1::2])[:5].tolist()
+    [0, 0, 0, 0, 0]
     """
 
     def __init__(
