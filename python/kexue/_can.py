@@ -351,7 +351,10 @@ def _alternate_by_logs(
         sums = _log_sum(power - alpha * totals[:, None], 0)
         columns = np.where(sums > -np.inf, log_prior - sums, -np.inf)
         totals = _log_sum(power + columns, 1)
-    return np.exp(power[-1] + columns - totals[-1])
+    # Not by totals[-1]: where logarithms are large, their rounding would show in the sum.
+    last = power[-1] + columns
+    shares = np.exp(last - last.max())
+    return shares / shares.sum()
 
 
 def _log_sum(values: np.ndarray, axis: int) -> np.ndarray:

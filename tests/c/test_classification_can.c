@@ -239,6 +239,16 @@ static void T(test_range)(void) {
             CHECK(fabs((double)out[N + j] - expected[j] / total) < 1e-12 + EPSILON, "alpha %g, column %d: %.17g, not %.17g",
                   alpha, j, (double)out[N + j], expected[j] / total);
     }
+    /* The weights are as small as the prior, the ratios are not. */
+    const double steep[N] = {1, 1e-323, 1e-300, 2e-300, 1};
+    const REAL halves[] = {1, 0, 0, 0, 0, 0, 0, (REAL)0.5, (REAL)0.5, 0};
+    for (int a = 0; a < 2; a++) {
+        options.alpha = a ? 2 : 1;
+        const ptrdiff_t stride = N * sizeof(REAL);
+        CHECK(T(kx_classification_can)(NULL, halves, 2, N, stride, steep, &options, out, stride, u) == KX_OK, "steep");
+        CHECK(fabs((double)out[N + 2] - 1. / 3) < EPSILON && fabs((double)out[N + 3] - 2. / 3) < EPSILON, "steep: %.17g %.17g",
+              (double)out[N + 2], (double)out[N + 3]);
+    }
     /* No row is certain: one of each class is. All weights are far below 1 then. */
     options.threshold = 0;
     options.alpha = 1e6;

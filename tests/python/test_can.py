@@ -210,6 +210,23 @@ class TestMoreIterations:
         np.testing.assert_allclose(kexue.can(rows, prior, **options), expected, atol=1e-13)
         assert len(done) == (u >= 0.6).sum() > 0
 
+    def test_any_powers_leave_probabilities(self, rng):
+        for _ in range(300):
+            n, m = rng.integers(1, 8, size=2)
+            rows = 10.0 ** -rng.choice([0, 1, 5, 100, 300, 320], size=(n, m))
+            rows[np.arange(n), rng.integers(m, size=n)] = 1
+            rows /= rows.sum(axis=1, keepdims=True)
+            prior = 10.0 ** -rng.choice([0, 10, 300, 323], size=m)
+            got = kexue.can(
+                rows,
+                prior,
+                alpha=rng.choice([0.1, 1.0, 5.0, 40.0, 1000.0]),
+                iterations=int(rng.integers(1, 4)),
+                threshold=rng.choice([0.0, 0.3]),
+            )
+            assert (got >= 0).all()
+            np.testing.assert_allclose(got.sum(axis=1), 1, rtol=1e-13)
+
     def test_blocks(self, rng, monkeypatch):
         rows = batch(rng, 200, 7)
         options = {"alpha": 1.5, "iterations": 3, "threshold": 0.6}

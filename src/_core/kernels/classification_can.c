@@ -52,6 +52,7 @@ enum {
 #define KX_CAN_SMALL 0x1p-900
 #define KX_CAN_LARGE 0x1p900
 static const double LARGEST_ALPHA = 1e300; /* times a logarithm it is finite */
+static const double LARGE_LOG = 40;        /* 1 + e^40 is e^40 to a double */
 
 typedef struct kx_can_job {
     const void *p;
@@ -495,8 +496,12 @@ static int KX_TYPED(move_row)(const kx_can_job_t *job, const KX_REAL *row, doubl
     double total, least_log;
     if (job->alpha == 1) total = KX_TYPED(weigh)(job, row, 0, weights, logs, &least_log);
     else total = KX_TYPED(weigh)(job, row, 1, weights, logs, &least_log);
-    if (job->alpha != 1 && total < KX_CAN_SMALL) total = KX_TYPED(weigh_by_logs)(job, weights, logs, least_log);
+    if (job->alpha != 1 && least_log > LARGE_LOG) total = KX_TYPED(weigh_by_logs)(job, weights, logs, least_log);
     if (!(total > 0)) return 0;
+    if (total < KX_CAN_SMALL) { /* by the prior: the inverse may be infinite */
+        for (int64_t j = 0; j < job->n; j++) out[j] = (KX_REAL)(weights[j] / total);
+        return 1;
+    }
     const double inverse = 1 / total;
     for (int64_t j = 0; j < job->n; j++) out[j] = (KX_REAL)(weights[j] * inverse);
     return 1;
