@@ -53,6 +53,7 @@ _NAMES = {
         "SoftmaxRule",
         "apply_thresholds",
         "area_under_curve",
+        "can",
         "candidates_contrast",
         "discriminator_weights",
         "grouped_argmax",
@@ -62,6 +63,7 @@ _NAMES = {
         "resample_validation",
         "samples_contrast",
         "softmax_closed_form",
+        "topk_entropy",
         "weighted_metric",
     ),
     "density": (

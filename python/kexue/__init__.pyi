@@ -56,6 +56,7 @@ from kexue.classification import SamplesContrastResult as SamplesContrastResult
 from kexue.classification import SoftmaxRule as SoftmaxRule
 from kexue.classification import apply_thresholds as apply_thresholds
 from kexue.classification import area_under_curve as area_under_curve
+from kexue.classification import can as can
 from kexue.classification import candidates_contrast as candidates_contrast
 from kexue.classification import discriminator_weights as discriminator_weights
 from kexue.classification import grouped_argmax as grouped_argmax
@@ -65,6 +66,7 @@ from kexue.classification import nsp_scores as nsp_scores
 from kexue.classification import resample_validation as resample_validation
 from kexue.classification import samples_contrast as samples_contrast
 from kexue.classification import softmax_closed_form as softmax_closed_form
+from kexue.classification import topk_entropy as topk_entropy
 from kexue.classification import weighted_metric as weighted_metric
 from kexue.density import LogDensityEstimate as LogDensityEstimate
 from kexue.density import effective_sample_size as effective_sample_size

@@ -30,18 +30,23 @@ def _rows_of_pair(
             ) from None
     if first.ndim == 0:
         raise KexueValueError(f"{names[0]} must have at least 1 dimension, but its shape is ()")
-    place = check_axis(names[0], axis, first.ndim)
-    first, second = np.moveaxis(first, place, -1), np.moveaxis(second, place, -1)
+    if check_axis(names[0], axis, first.ndim) != first.ndim - 1:
+        first, second = np.moveaxis(first, axis, -1), np.moveaxis(second, axis, -1)
     outer, n = first.shape[:-1], first.shape[-1]
     rows = math.prod(outer)
-    return first.reshape(rows, n), second.reshape(rows, n), outer
+    return _aligned(first.reshape(rows, n)), _aligned(second.reshape(rows, n)), outer
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.aligned else array.copy()
 
 
 def _ordered_labels(labels: ArrayLike) -> np.ndarray:
     """Labels as float64 of the same order."""
     array = np.asarray(labels)
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
-        if array.max() > _EXACT or array.min() < -_EXACT:
+        # One reduction finds that small labels are small, which they are.
+        if not 0 <= np.bitwise_or.reduce(array, axis=None) < _EXACT and (array.max() > _EXACT or array.min() < -_EXACT):
             _, array = np.unique(array, return_inverse=True)
             array = array.reshape(np.shape(labels))
     return as_real("labels", array).astype(np.float64, copy=False)
@@ -159,7 +164,8 @@ def cosent_loss(
     value = loss.reshape(outer)[()]
     if grad is None:
         return value
-    return value, np.moveaxis(grad.reshape(*outer, cosines.shape[1]), -1, axis)
+    grad = grad.reshape(*outer, cosines.shape[1])
+    return value, grad if axis == -1 else np.moveaxis(grad, -1, axis)
 
 
 @overload

@@ -16,6 +16,7 @@ from kexue._analytic_classifier import (
     logistic_closed_form,
     softmax_closed_form,
 )
+from kexue._can import can, topk_entropy
 from kexue._next_sentence import (
     SamplesContrastResult,
     apply_thresholds,
@@ -35,6 +36,7 @@ __all__ = [
     "SoftmaxRule",
     "apply_thresholds",
     "area_under_curve",
+    "can",
     "candidates_contrast",
     "discriminator_weights",
     "grouped_argmax",
@@ -44,6 +46,7 @@ __all__ = [
     "resample_validation",
     "samples_contrast",
     "softmax_closed_form",
+    "topk_entropy",
     "weighted_metric",
 ]
 

@@ -30,7 +30,10 @@ static void fill_labels(double *t, int64_t n, int kind) {
                : kind == 1 ? (double)(check_random() % 4)
                : kind == 2 ? ldexp(check_uniform(-1, 1), (int)(check_random() % 2000) - 1000)
                : kind == 3 ? (double)(check_random() % 2) * DBL_MAX * (check_random() % 2 ? 1 : -1)
-                           : 1;
+               : kind == 4 ? 1
+               : kind == 5 ? (double)(check_random() % 64) / 3 /* as many values as are summed without a sort, one more, and */
+               : kind == 6 ? (double)(check_random() % 65) / 3
+                           : (double)(check_random() % 3) * (i % 2 ? 1 : 1e-9); /* values that are too near for that */
 }
 
 static void test_cosent(int64_t n, int kind, double scale, double width) {
@@ -190,6 +193,8 @@ int main(void) {
         }
     test_spearman(5000, 0), test_spearman(5000, 1), test_spearman(5000, 2), test_spearman(5000, 3);
     test_cosent(700, 2, 20, 1);
+    for (int kind = 4; kind < 8; kind++) test_cosent(513, kind, 20, 1), test_cosent(600, kind, 400, 1);
+    test_cosent(2000, 1, 3, 1);
     test_cosent_bad();
     const int64_t lengths[] = {1, 2, 7, 8, 9, 31, 33, 511, 513, 1200};
     for (int s = 0; s < 10; s++) {

@@ -29,7 +29,7 @@ static kx_status_t find_ranks(char *room, const char *values, ptrdiff_t step, in
     kx_order_t order;
     double least, largest;
     kx_order_place(&order, room, n);
-    for (int64_t i = 0; i < n; i++) memcpy(order.more_keys + i, values + i * step, sizeof(double));
+    kx_order_copy(order.more_keys, values, step, n);
     if (!kx_order_range(order.more_keys, n, &least, &largest)) return KX_E_NONFINITE;
     kx_order_sort(&order, order.more_keys, n, least, largest);
     for (int64_t begin = 0, end; begin < n; begin = end) {

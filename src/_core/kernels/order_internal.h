@@ -70,6 +70,22 @@ static inline int kx_order_range(const double *values, int64_t n, double *least,
     return bad == 0;
 }
 
+static inline void kx_order_copy(double *to, const char *from, ptrdiff_t step, int64_t n) {
+    if (step == sizeof *to) memcpy(to, from, (size_t)n * sizeof *to);
+    else
+        for (int64_t i = 0; i < n; i++) memcpy(to + i, from + i * step, sizeof *to);
+}
+
+/* Whether any of the sorted keys are equal. */
+static inline int kx_order_has_ties(const double *keys, int64_t n) {
+    int64_t i = 1;
+    for (; i + KX_F64_LANES <= n; i += KX_F64_LANES)
+        if (kx_f64m_bits(kx_f64v_less(kx_f64v_load(keys + i - 1), kx_f64v_load(keys + i))) != (1u << KX_F64_LANES) - 1) return 1;
+    for (; i < n; i++)
+        if (keys[i - 1] == keys[i]) return 1;
+    return 0;
+}
+
 /* Returns 0 when more than `budget` moves would be needed: then keys and places are still some order. */
 static inline int kx_order_insert(double *keys, uint32_t *places, int64_t n, int64_t budget) {
     for (int64_t i = 1; i < n; i++) {

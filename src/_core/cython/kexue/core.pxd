@@ -126,6 +126,37 @@ cdef extern from "kexue/kx_activations.h" nogil:
     const double KX_SQUAREPLUS_B_CURVATURE
     const double KX_SQUAREPLUS_B_T2
 
+
+cdef extern from "kexue/kx_classification.h" nogil:
+    double KX_CLASSIFICATION_TOLERANCE
+
+    ctypedef enum kx_uncertainty_t:
+        KX_UNCERTAINTY_POST
+        KX_UNCERTAINTY_PAPER
+        KX_UNCERTAINTY_REPO
+
+    kx_status_t kx_classification_topk_entropy_f32(
+        const kx_ctx_t *ctx, const float *p, int64_t rows, int64_t n, ptrdiff_t row_stride, int64_t k, kx_uncertainty_t kind,
+        float *out)
+    kx_status_t kx_classification_topk_entropy_f64(
+        const kx_ctx_t *ctx, const double *p, int64_t rows, int64_t n, ptrdiff_t row_stride, int64_t k, kx_uncertainty_t kind,
+        double *out)
+
+    ctypedef struct kx_can_options_t:
+        int64_t k
+        kx_uncertainty_t kind
+        double threshold
+        double alpha
+
+    void kx_can_options_init(kx_can_options_t *options)
+    kx_status_t kx_classification_can_f32(
+        const kx_ctx_t *ctx, const float *p, int64_t rows, int64_t n, ptrdiff_t row_stride, const double *prior,
+        const kx_can_options_t *options, float *out, ptrdiff_t out_stride, float *uncertainty)
+    kx_status_t kx_classification_can_f64(
+        const kx_ctx_t *ctx, const double *p, int64_t rows, int64_t n, ptrdiff_t row_stride, const double *prior,
+        const kx_can_options_t *options, double *out, ptrdiff_t out_stride, double *uncertainty)
+
+
 cdef extern from "kexue/kx_smoothing.h" nogil:
     kx_status_t kx_smoothing_relu_gaussian_f32(
         const float *x, const float *scale, int64_t n,
