@@ -407,8 +407,8 @@ class AdversarialSplit:
         A share of the rows of X, rounded up, or a number of rows.
     discriminator : estimator, optional
         Any classifier with ``fit``, and ``predict_proba`` or a ``decision_function`` that gives log-odds; it is cloned
-        for each fold. Its odds are multiplied by training rows over test rows, so it must not balance the two itself, as
-        by ``class_weight="balanced"``. By default the closed form of `logistic_closed_form`.
+        for each fold. Its odds are multiplied by training rows over test rows, so it must not balance the two by
+        itself, as with ``class_weight="balanced"``. By default the closed form of `logistic_closed_form`.
     method : {"top", "resample"}
         "top" takes the rows of the largest weights, of equal ones the first. "resample" draws with replacement, as
         `resample_validation`; duplicates are kept, and the rows that were never drawn are the training set.
