@@ -205,7 +205,7 @@ def can(
     threshold = float(rows.dtype.type(_checked_number("threshold", threshold, 0.0)))
     alpha = _checked_number("alpha", alpha, 1e-300, 1e300)
     iterations = check_integer("iterations", iterations, 1)
-    if alpha != 1 and abs(np.log(alpha)) * iterations > 690:
+    if alpha != 1 and abs(np.log(alpha)) * iterations > 691:
         raise KexueValueError(f"alpha**iterations is out of the range of float64: {alpha:g}**{iterations}")
 
     uncertainties = np.empty(len(rows), dtype=rows.dtype)

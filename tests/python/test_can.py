@@ -298,6 +298,13 @@ class TestProperties:
         assert abs(got.mean(axis=0) - prior).sum() < abs(rows.mean(axis=0) - prior).sum()
         assert got[-1].argmax() == 1
 
+    def test_the_largest_and_least_powers(self):
+        rows = np.array([[0.7, 0.3], [0.6, 0.4], [0.99, 0.01]])
+        flat, sharp = (kexue.can(rows, [1.0, 3.0], threshold=0.9, alpha=alpha) for alpha in (1e-300, 1e300))
+        assert np.array_equal(flat[2], rows[2]) and np.array_equal(sharp[2], rows[2])
+        np.testing.assert_allclose(flat[1], [0.25, 0.75], rtol=1e-14)  # all powers are 1
+        np.testing.assert_allclose(sharp[1], [0, 1], atol=1e-14)  # (0.6 / 0.99)**alpha is nothing beside that
+
     def test_no_certain_row_is_a_certain_one_of_each_class(self):
         row = np.array([[0.4, 0.35, 0.25]])
         for iterations in (1, 2):

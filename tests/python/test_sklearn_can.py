@@ -187,6 +187,7 @@ class TestErrors:
             ({"prior": "test"}, KexueValueError, 'prior must be "train", "uniform" or an array, got'),
             ({"prior": [0.5, 0.5]}, KexueValueError, r"prior has shape \(2,\), but there are 3 classes"),
             ({"prior": [0.5, 0.5, 0]}, KexueValueError, r"prior\[2\] is 0"),
+            ({"prior": ["a", "b", "c"]}, TypeError, "^prior must hold real numbers"),
             ({"threshold": -1}, KexueValueError, "threshold"),
             ({"alpha": 0}, KexueValueError, "alpha"),
             ({"iterations": 0}, KexueValueError, "iterations"),
@@ -204,8 +205,28 @@ class TestErrors:
         assert CAN(CalibratedClassifierCV(LinearSVC(), cv=2)).fit(X, y).score(X, y) > 0.8
 
     def test_a_class_without_weight(self):
-        with pytest.raises(KexueValueError, match='prior="train", but y has no example of class .*0.* of no weight'):
+        with pytest.raises(KexueValueError, match='prior="train", but y has no example of class 0 .* of no weight'):
             CAN(GaussianNB()).fit(X, y, sample_weight=(y > 0).astype(float))
+
+    def test_a_label_that_a_frozen_classifier_does_not_know(self):
+        frozen = FrozenEstimator(GaussianNB().fit(X[:100], NAMES[:100]))
+        with pytest.raises(KexueValueError, match="^prior=\"train\", but y has the label 'virginica', and classes_ is"):
+            CAN(frozen).fit(X, NAMES)
+
+    def test_failure_leaves_what_was_there(self, weak):
+        model = CAN(weak, prior=[1.0, 2.0])
+        with pytest.raises(KexueValueError, match="^prior has shape"):
+            model.fit(X, y)
+        with pytest.raises(NotFittedError):
+            model.predict(X)
+        expected = model.set_params(prior="train").fit(X, NAMES).predict(X)
+        with pytest.raises(KexueValueError, match="^alpha must be positive"):
+            model.set_params(alpha=0).fit(X[:100], y[:100])
+        np.testing.assert_array_equal(model.set_params(alpha=1.0).predict(X), expected)
+
+    def test_the_scale_of_the_prior_does_not_count(self, weak):
+        model = CAN(weak, prior=[1e308, 1e308, 5e307]).fit(X, y)
+        np.testing.assert_allclose(model.prior_, [0.4, 0.4, 0.2])
 
     def test_not_fitted(self):
         for method in ("predict", "predict_proba", "predict_log_proba", "predict_uncertainty"):

@@ -135,13 +135,14 @@ class CAN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             self._prior_of(np.unique(labels), labels, weights)
         if get_config()["enable_metadata_routing"]:
             params = process_routing(self, "fit", **params).estimator.fit
-        self.estimator_ = clone(self.estimator).fit(X, labels, **params)
-        self.classes_ = self.estimator_.classes_
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.estimator_, name):
-                setattr(self, name, getattr(self.estimator_, name))
-        prior = self._prior_of(self.classes_, labels, weights)
+        estimator = clone(self.estimator).fit(X, labels, **params)
+        prior = self._prior_of(estimator.classes_, labels, weights)
         self._can(np.full((1, len(prior)), 1 / len(prior)), prior)  # bad options show here, not at the prediction
+        self.estimator_, self.classes_ = estimator, estimator.classes_
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(estimator, name):
+                setattr(self, name, getattr(estimator, name))
+        prior = prior / prior.max()  # whose sum does not overflow
         self.prior_ = prior / prior.sum()
         return self
 
@@ -228,7 +229,10 @@ class CAN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _prior_of(self, classes: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
         if not isinstance(self.prior, str):
-            prior = np.asarray(self.prior, dtype=np.float64)
+            try:
+                prior = np.asarray(self.prior, dtype=np.float64)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"prior must hold real numbers: {error}") from None
             if prior.shape != classes.shape:
                 raise KexueValueError(f"prior has shape {prior.shape}, but there are {len(classes)} classes")
             return prior
@@ -236,8 +240,12 @@ class CAN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             return np.ones(len(classes))
         if self.prior != "train":
             raise KexueValueError(f'prior must be "train", "uniform" or an array, got {self.prior!r}')
+        strange = ~np.isin(labels, classes)
+        if strange.any():
+            label = labels[strange].tolist()[0]
+            raise KexueValueError(f'prior="train", but y has the label {label!r}, and classes_ is {classes.tolist()}')
         prior = np.array([weights[labels == label].sum() for label in classes])
         if not (prior > 0).all():
-            label = classes[prior <= 0][0]
+            label = classes[prior <= 0].tolist()[0]
             raise KexueValueError(f'prior="train", but y has no example of class {label!r} (or of no weight)')
         return prior
