@@ -603,7 +603,7 @@ class AdversarialSplit:
 
     def _warn(self, N: int) -> None:
         reasons = []
-        if self.effective_sample_size_ < max(_LOWEST_SIZE, _LOWEST_SHARE * N):
+        if self.effective_sample_size_ < max(_LOWEST_SIZE, _LOWEST_SHARE * N) * (1 - 1e-9):  # rounding is no reason
             reasons.append(f"the effective sample size is {self.effective_sample_size_:.3g} of {N}")
         if self.auc_ > _HIGHEST_AREA:
             reasons.append(f"the discriminator has an AUC of {self.auc_:.3f}")

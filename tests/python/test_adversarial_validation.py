@@ -502,6 +502,19 @@ class Certain:
         return np.full(len(X), self.logits)
 
 
+class Steps:
+    """A discriminator by which as many rows of X have a weight, and the others have none."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def fit(self, X, y):
+        return self
+
+    def decision_function(self, X):
+        return np.where(X[:, 0] < self.count, 0.3, -800.0)
+
+
 class TestDegenerateWeights:
     @staticmethod
     def warning(splitter, X):
@@ -527,6 +540,17 @@ class TestDegenerateWeights:
             warnings.simplefilter("error")
             split(AdversarialSplit(sets[1], rng=0), sets[0])
             split(AdversarialSplit(sets[1], rng=0, clip=50.0), sets[0])
+
+    @pytest.mark.parametrize(("rows", "lowest"), [(100, 10), (1000, 50)])
+    def test_lowest_effective_sample_size(self, rows, lowest):
+        X = np.arange(float(rows))[:, None]
+        for count, warned in ((lowest - 1, True), (lowest, False)):
+            splitter = AdversarialSplit(X, discriminator=Steps(count), rng=0)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                split(splitter, X)
+            assert splitter.effective_sample_size_ == pytest.approx(count)
+            assert bool(caught) == warned
 
     def test_clip(self, sets):
         X, target = sets
