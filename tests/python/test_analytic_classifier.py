@@ -424,6 +424,22 @@ class TestLinearRegression:
         np.testing.assert_allclose(W, np.arange(1.0, 6.0), rtol=1e-8)
         assert b == pytest.approx(3, rel=1e-9)
 
+    def test_refinement_goes_on_while_it_helps(self, rng):
+        """A condition of 1e7, of which the Gram matrix has the square."""
+        X = rng.normal(size=(40, 3))
+        X[:, 1] = X[:, 0] + 3e-7 * X[:, 1]
+        Y = rng.normal(size=40)
+        with mpmath.workdps(60):
+            columns = mpmath.matrix(np.column_stack([X, np.ones(40)]).tolist())
+            exact = mpmath.lu_solve(columns.T * columns, columns.T * mpmath.matrix(Y.tolist()))
+        W, b = linear_regression_closed_form(X, Y)
+        np.testing.assert_allclose([*W, b], [float(x) for x in exact], rtol=1e-7)
+
+    def test_the_mean_does_not_round(self, rng):
+        X, Y = rng.integers(-50, 50, size=(40, 3)).astype(float), rng.normal(size=40)
+        near, far = (linear_regression_closed_form(rows, Y)[0] for rows in (X, X + 1e12))
+        np.testing.assert_allclose(far, near, rtol=1e-12)
+
     def test_deficient_rank(self, rng):
         X = rng.normal(size=(20, 3))
         X = np.column_stack([X, X[:, 0] - X[:, 1], np.full(20, 0.1)])
