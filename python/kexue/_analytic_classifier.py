@@ -710,8 +710,8 @@ def linear_regression_closed_form(
     Notes
     -----
     N n (n + m) multiplications in BLAS and one Cholesky decomposition; memory for 1 MB or 1024 rows in float64, and for
-    (n + m)^2 numbers. The Gram matrix squares the condition of X. Refinement, a second pass for the residuals, gets those
-    digits back where the matrix is not singular in float64 (Björck's corrected seminormal equations); where the
+    (n + m)^2 numbers. The Gram matrix squares the condition of X. Refinement, a second pass for the residuals, gets
+    those digits back where the matrix is not singular in float64 (Björck's corrected seminormal equations); where the
     condition is above 1e4 or so, it takes a few more.
 
     References
