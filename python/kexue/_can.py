@@ -45,8 +45,9 @@ def topk_entropy(
         How many of the largest probabilities count. More than m is m; with 1 the result is 0.
     mode : {"post", "paper", "repo"}, optional
         "post": the entropy of the k largest, scaled to sum to 1, divided by log k. "paper": minus the sum of
-        their p log p, not scaled, divided by log m. "repo": the largest of what "post" gives for 2, ..., k - 1
-        classes, as the program of the method's authors has it; 0 if k is below 3.
+        their p log p, not scaled, divided by log m; as far out of 0 to 1 as a row's sum is off 1. "repo": the
+        largest of what "post" gives for 2, ..., k - 1 classes, as the program of the method's authors has it; 0 if
+        k is below 3.
     axis : int, optional
         The axis of the classes.
     workers : int, optional
