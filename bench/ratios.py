@@ -400,7 +400,7 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         (
             partial(workloads_classification.can, 100_000, 100, dtype, uncertain),
             {
-                "NumPy loop": Goal(required=50) if dtype == "float64" else Goal(),
+                "NumPy loop": Goal(),
                 "NumPy": Goal(),
                 "a copy": Goal(),
             },

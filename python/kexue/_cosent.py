@@ -36,7 +36,11 @@ def _rows_of_pair(
         first, second = np.moveaxis(first, axis, -1), np.moveaxis(second, axis, -1)
     outer, n = first.shape[:-1], first.shape[-1]
     rows = math.prod(outer)
-    return first.reshape(rows, n), second.reshape(rows, n), outer
+    return _aligned(first.reshape(rows, n)), _aligned(second.reshape(rows, n)), outer
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.aligned else array.copy()
 
 
 def _ordered_labels(labels: ArrayLike) -> np.ndarray:

@@ -25,6 +25,7 @@ KX_DISPATCH(kx_losses_cosent_f64, KX_COSENT_PARAMETERS(double), KX_COSENT_ARGUME
 #ifndef KX_DISPATCH_PASS
 #include <limits.h>
 
+#include "kernels/cosent_levels.h"
 #include "kernels/order_internal.h"
 #include "runtime/flags.h"
 #include "runtime/lane_sum.h"
@@ -196,19 +197,54 @@ static KX_REAL KX_TYPED(read)(const char *p) {
     return value;
 }
 
+/* Contiguous rows are loops that compilers make vectors of. */
+static void KX_TYPED(read_row)(const char *from, ptrdiff_t step, int64_t n, double *to) {
+    const KX_REAL *numbers = (const KX_REAL *)(const void *)from;
+    if (step == sizeof(KX_REAL)) {
+        for (int64_t i = 0; i < n; i++) to[i] = (double)numbers[i];
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) to[i] = (double)KX_TYPED(read)(from + i * step);
+}
+
+static void KX_TYPED(write_row)(const double *from, int64_t n, char *to, ptrdiff_t step) {
+    KX_REAL *numbers = (KX_REAL *)(void *)to;
+    if (step == sizeof(KX_REAL)) {
+        for (int64_t i = 0; i < n; i++) numbers[i] = (KX_REAL)from[i];
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const KX_REAL value = (KX_REAL)from[i];
+        memcpy(to + i * step, &value, sizeof value);
+    }
+}
+
 static kx_status_t KX_TYPED(row_loss)(kx_task_t *task, const kx_cosent_job_t *job, char *memory, int64_t r) {
     const int64_t n = job->n;
     const char *labels = (const char *)job->labels + r * job->label_row, *cosines = (const char *)job->cosines + r * job->cosine_row;
     kx_order_t order;
     kx_order_place(&order, memory + job->order_part, n);
-    double least, largest;
+    double least, largest, lowest;
     kx_order_copy(order.more_keys, labels, job->label_step, n);
     if (!kx_order_range(order.more_keys, n, &least, &largest)) return KX_E_NONFINITE;
-    if (!kx_order_sort(&order, order.more_keys, n, least, largest, task)) return KX_E_CANCELLED;
-    kx_cosent_row_t row = {.n = n, .vectors = (n - 1) / KX_F64_LANES + 1, .scale = job->scale, .task = task, .begins = (uint8_t *)memory + job->begin_part};
+    kx_cosent_row_t row = {.n = n, .vectors = (n - 1) / KX_F64_LANES + 1, .scale = job->scale, .task = task,
+                           .begins = (uint8_t *)memory + job->begin_part};
     double **parts[3] = {&row.a, &row.of_smaller, &row.of_greater};
     for (int i = 0; i < 3; i++) *parts[i] = (double *)(void *)(memory + job->part[i]);
     row.cosines = row.a;
+    kx_cosent_levels_t levels;
+    if (kx_cosent_find_levels(&levels, order.more_keys, n, least, largest, order.places, row.begins)) {
+        KX_TYPED(read_row)(cosines, job->cosine_step, n, row.cosines);
+        for (int64_t i = n; i < row.vectors * KX_F64_LANES; i++) row.cosines[i] = row.cosines[0];
+        if (!kx_order_range(row.cosines, n, &lowest, &row.largest)) return KX_E_NONFINITE;
+        if (row.scale * (row.largest - lowest) <= WIDEST) {
+            const double loss = kx_cosent_of_levels(&levels, row.begins, n, row.scale, row.largest, row.a, row.of_smaller);
+            ((KX_REAL *)job->loss)[r] = (KX_REAL)loss;
+            if (job->gradient) KX_TYPED(write_row)(row.a, n, (char *)job->gradient + r * job->gradient_row, job->gradient_step);
+            return KX_OK;
+        }
+    }
+    if (!kx_order_sort(&order, order.more_keys, n, least, largest, task)) return KX_E_CANCELLED;
     /* Mostly no labels are equal, or many. */
     const int has_ties = kx_order_has_ties(order.keys, n);
     memset(row.begins, has_ties ? 0 : UCHAR_MAX, (size_t)row.vectors);
@@ -225,8 +261,8 @@ static kx_status_t KX_TYPED(row_loss)(kx_task_t *task, const kx_cosent_job_t *jo
         const int64_t count = n - first < row.vectors ? n - first : row.vectors;
         for (int64_t i = 0; has_ties && i < count; i++) row.begins[i] |= (uint8_t)(is_new[first + i] & 1 << l);
     }
-    if (!kx_order_range(row.cosines, row.vectors * KX_F64_LANES, &least, &row.largest)) return KX_E_NONFINITE;
-    const double loss = row.scale * (row.largest - least) <= WIDEST ? loss_of_narrow(&row) : loss_of_wide(&row);
+    if (!kx_order_range(row.cosines, row.vectors * KX_F64_LANES, &lowest, &row.largest)) return KX_E_NONFINITE;
+    const double loss = row.scale * (row.largest - lowest) <= WIDEST ? loss_of_narrow(&row) : loss_of_wide(&row);
     if (kx_order_stops_between(task, n)) return KX_E_CANCELLED;
     if (!(loss < (double)INFINITY)) return KX_E_OVERFLOW;
     ((KX_REAL *)job->loss)[r] = (KX_REAL)loss;
