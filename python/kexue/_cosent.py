@@ -124,7 +124,7 @@ def cosent_loss(
     KexueValueError
         If a number is not finite (named), shapes do not broadcast, or `scale` is not positive.
     OverflowError
-        If a loss is beyond float64.
+        If a loss, or a difference of cosines, is beyond float64.
 
     See Also
     --------
@@ -137,7 +137,7 @@ def cosent_loss(
     One sort a row: with the pairs in the order of labels, the sum over ordered pairs is one of exp(-scale cos_i) times
     the prefix sum of exp(scale cos_k), and so is the gradient; the usual form takes n^2 terms and as much memory. Sums
     are of positive numbers, in float64, and cannot overflow: cosines of +-1e4 are fine. The loss is within
-    4 eps max(1, loss, scale (max(cos) - min(cos))).
+    4 eps max(1, loss, scale (max(cos) - min(cos))), and the gradient and its sum within scale times that.
 
     References
     ----------

@@ -69,7 +69,8 @@ def cosine_target_loss(
     Raises
     ------
     KexueValueError
-        If a cosine or `margin` is not finite, a target not in [0, 1], shapes do not broadcast, or `kind` is none of these.
+        If a cosine or `margin` is not finite, a target not in [0, 1], shapes do not broadcast, or `kind` is none of
+        these.
 
     See Also
     --------

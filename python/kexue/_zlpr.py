@@ -282,7 +282,9 @@ def _positive_ids(positive_ids: Any, scores: np.ndarray) -> tuple[np.ndarray, np
             except (TypeError, ValueError) as error:
                 raise TypeError(f"positive_ids must be a sequence of ids for each row of scores: {error}") from None
         if ids.ndim != 1:
-            raise TypeError("positive_ids must be a sequence of ids for each row of scores, but these are sequences too")
+            raise TypeError(
+                "positive_ids must be a sequence of ids for each row of scores, but these are sequences too"
+            )
         if ids.size and ids.dtype.kind not in "iu":
             raise TypeError(f"positive_ids must hold integers, but its dtype is {ids.dtype}")
         if ids.dtype == np.uint64:
@@ -633,8 +635,8 @@ def zlpr_symmetric_kl(
     Notes
     -----
     O(n) a row. The difference of the sigmoids is computed as sigma(max) sigma(-min) (1 - e^-|s - t|), which does not
-    cancel: results are within 8 ulp, however close s and t are. Beyond scores of 87 (float64: 708) sigmoids are as coarse
-    as subnormal numbers are, and results within abs(s - t) times the least of these more.
+    cancel: results are within 8 ulp, however close s and t are. Beyond scores of 87 (float64: 708) sigmoids are as
+    coarse as subnormal numbers are, and results within abs(s - t) times the least of these more.
 
     References
     ----------
