@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _combinatorial
-from kexue._arrays import as_contiguous, as_real, check_integer, result_dtype
+from kexue._arrays import as_array, as_contiguous, as_real, check_integer, result_dtype
 from kexue._entropy_rows import check_axis
 from kexue._errors import InternalError, KexueValueError, first_bad
 
@@ -52,6 +52,14 @@ class _Scores:
         if rows and not _combinatorial.combinatorial(values, targets, counts, fillers, value, grad, workers):
             first_bad("scores", self.array, lambda a: ~(a < np.inf))
             raise InternalError("the combinatorial softmax refuses what was checked")
+        beyond = ~np.isfinite(value)
+        if beyond.any():
+            present = np.count_nonzero(values > -np.inf, axis=1)
+            if targets is None:
+                beyond &= (value != -np.inf) | (np.broadcast_to(counts, rows) <= present)
+            if beyond.any():
+                place = ", ".join(map(str, np.unravel_index(int(beyond.argmax()), self.batch)))
+                raise OverflowError(f"the sum of scores{place and f' in row {place}'} is beyond {values.dtype}")
         loss = value.reshape(self.batch)[()]
         if grad is None:
             return loss
@@ -61,7 +69,7 @@ class _Scores:
 
 
 def _mask(mask: ArrayLike, scores: np.ndarray) -> np.ndarray:
-    allowed = np.asarray(mask)
+    allowed = as_array("mask", mask)
     if allowed.dtype != bool:
         raise TypeError(f"mask must be boolean, True where a score takes part, but its dtype is {allowed.dtype}")
     try:
@@ -75,8 +83,8 @@ def _mask(mask: ArrayLike, scores: np.ndarray) -> np.ndarray:
 def _counts(k: ArrayLike) -> np.ndarray:
     if isinstance(k, int) and not isinstance(k, bool):
         return np.array(min(check_integer("k", k, 0), np.iinfo(np.int64).max), dtype=np.int64)
-    counts = np.asarray(k)
-    if counts.dtype.kind not in "iu":
+    counts = as_array("k", k)
+    if counts.dtype.kind not in "iu" and counts.size:
         raise TypeError(f"k must be an integer or an array of integers, but its dtype is {counts.dtype}")
     first_bad("k", counts, lambda a: a < 0, "is {value}, but must be at least 0")
     return np.minimum(counts, np.iinfo(np.int64).max).astype(np.int64)
@@ -142,6 +150,8 @@ def log_esp(
         If a score is NaN or +inf, `k` is negative, or shapes do not fit.
     TypeError
         If `scores` holds no real numbers or `k` no integers.
+    OverflowError
+        If the value is beyond the format.
 
     See Also
     --------
@@ -175,7 +185,7 @@ def log_esp(
 
 
 def _targets(targets: ArrayLike, rows: _Scores) -> np.ndarray:
-    given = np.asarray(targets)
+    given = as_array("targets", targets)
     if given.dtype.kind not in "biuf":
         raise TypeError(f"targets must hold zeros and ones, but its dtype is {given.dtype}")
     if given.shape != rows.array.shape:
@@ -281,6 +291,8 @@ def combinatorial_softmax_loss(
         `max_labels`, `filler` is not finite or comes without `max_labels`, or shapes do not fit.
     TypeError
         If an argument holds no real numbers, or `mask` no booleans.
+    OverflowError
+        If a loss is beyond the format.
 
     See Also
     --------

@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 from scipy.special import expit
 
 from kexue import _losses
-from kexue._arrays import as_csr, as_real, result_dtype
+from kexue._arrays import as_array, as_csr, as_real, result_dtype
 from kexue._entropy_rows import check_axis
 from kexue._errors import KexueValueError, first_bad
 
@@ -26,7 +26,7 @@ class _Rows:
     def __init__(
         self,
         scores: ArrayLike,
-        targets: ArrayLike | None,
+        labels: np.ndarray | None,
         threshold: ArrayLike | None,
         mask: ArrayLike | None,
         axis: int,
@@ -35,7 +35,6 @@ class _Rows:
         binary: bool = False,
     ) -> None:
         self.name = name
-        labels = None if targets is None else _targets(targets)
         dtype = result_dtype(scores, labels, threshold)
         self.scores = _scores(name, scores, dtype)
         self.axis = check_axis(name, axis, self.scores.ndim)
@@ -124,31 +123,29 @@ def _row_numbers(name: str, array: np.ndarray, whose: str, batch: tuple[int, ...
         ) from None
 
 
-def _flags(name: str, values: ArrayLike, kind: str) -> np.ndarray:
-    """uint8 out of booleans or integers that are 0 or 1."""
-    array = np.asarray(values)
+def _flags(name: str, values: ArrayLike, kind: str, *, are_checked_later: bool = False) -> np.ndarray:
+    """uint8 out of booleans or integers that are 0 or 1; whether those of uint8 are may be left to the core."""
+    array = as_array(name, values)
     if array.dtype.kind == "b":
         return array.view(np.uint8)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name} must be {kind}, but its dtype is {array.dtype}")
-    if array.dtype != np.uint8:
+    if array.dtype != np.uint8 or not are_checked_later:
         first_bad(name, array, lambda entries: (entries != 0) & (entries != 1), "is {value}, neither 0 nor 1")
-        array = array.astype(np.uint8)
+        array = array.astype(np.uint8, copy=False)
     return array
 
 
 def _targets(targets: ArrayLike) -> np.ndarray:
-    array = targets if isinstance(targets, np.ndarray) else np.asarray(targets)
-    if isinstance(array, np.ma.MaskedArray) or array.dtype.kind not in "biu":
-        return as_real("targets", targets)
-    return _flags("targets", array, "0 or 1")
+    array = as_array("targets", targets)
+    if array.dtype.kind not in "biu":
+        return as_real("targets", array)
+    return _flags("targets", array, "0 or 1", are_checked_later=True)
 
 
-def _number(name: str, value: Any, least: float, most: float) -> float:
+def _number(name: str, value: Any) -> float:
     if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be a real number, not {type(value).__name__}")
-    if not least <= value <= most:
-        raise KexueValueError(f"{name} must be from {least:g} to {most:g}, got {value}")
     return float(value)
 
 
@@ -235,8 +232,10 @@ def zlpr_loss(
     >>> print(f"{kexue.zlpr_loss([1.2, -0.7, 0.3], [0.9, 0.1, 0.3]):.6f}")
     1.529546
     """
-    smoothing = _number("label_smoothing", label_smoothing, 0.0, 1.0)
-    rows = _Rows(scores, targets, threshold, mask, axis)
+    smoothing = _number("label_smoothing", label_smoothing)
+    if not 0 <= smoothing <= 1:
+        raise KexueValueError(f"label_smoothing must be from 0 to 1, got {smoothing}")
+    rows = _Rows(scores, _targets(targets), threshold, mask, axis)
     loss, grad = rows.outputs(return_grad)
     _losses.zlpr(rows.score_rows, rows.target_rows, rows.mask_rows, rows.threshold_rows, smoothing, loss, grad, workers)
     rows.check(loss)
@@ -259,9 +258,19 @@ def _positive_ids(positive_ids: Any, scores: np.ndarray) -> tuple[np.ndarray, np
         ids, lengths = matrix.indices[: matrix.indptr[-1]].astype(np.int64), np.diff(matrix.indptr)
         kept = values != 0
     else:
-        listed = [positive_ids] if scores.ndim == 1 else positive_ids
-        if isinstance(listed, np.ndarray) and listed.ndim != 2:
-            raise KexueValueError(f"positive_ids must have shape ({count}, k), but its shape is {listed.shape}")
+        if hasattr(positive_ids, "__array__"):
+            array = as_array("positive_ids", positive_ids)
+            positive_ids = positive_ids if array.dtype == object else array
+        if isinstance(positive_ids, np.ndarray) and positive_ids.ndim != scores.ndim:
+            wanted = "(k,)" if scores.ndim == 1 else f"({count}, k)"
+            raise KexueValueError(f"positive_ids must have shape {wanted}, but its shape is {positive_ids.shape}")
+        if scores.ndim == 1:
+            positive_ids = positive_ids[None] if isinstance(positive_ids, np.ndarray) else [positive_ids]
+        listed = positive_ids
+        if not hasattr(listed, "__len__"):
+            raise TypeError(
+                f"positive_ids must be a sequence of ids for each row of scores, not {type(listed).__name__}"
+            )
         if len(listed) != count:
             raise KexueValueError(f"positive_ids has {len(listed)} rows, but scores has {count}")
         if isinstance(listed, np.ndarray):
@@ -272,7 +281,11 @@ def _positive_ids(positive_ids: Any, scores: np.ndarray) -> tuple[np.ndarray, np
                 ids = np.array(list(chain.from_iterable(listed)))
             except (TypeError, ValueError) as error:
                 raise TypeError(f"positive_ids must be a sequence of ids for each row of scores: {error}") from None
-        if ids.size and (ids.ndim != 1 or ids.dtype.kind not in "iu"):
+        if ids.ndim != 1:
+            raise TypeError(
+                "positive_ids must be a sequence of ids for each row of scores, but these are sequences too"
+            )
+        if ids.size and ids.dtype.kind not in "iu":
             raise TypeError(f"positive_ids must hold integers, but its dtype is {ids.dtype}")
         if ids.dtype == np.uint64:
             ids = np.minimum(ids, np.uint64(2**63 - 1))  # out of range as before
@@ -379,12 +392,21 @@ def zlpr_sparse_loss(
     return rows.shaped(loss, grad)
 
 
-def _margins(scores: ArrayLike, threshold: ArrayLike, axis: int) -> np.ndarray:
-    """scores - threshold, one threshold for each row."""
+def _margins(scores: ArrayLike, threshold: ArrayLike | None, axis: int, mask: np.ndarray | None = None) -> np.ndarray:
+    """scores - threshold, one threshold for each row; NaN only where the mask is 0."""
     dtype = result_dtype(scores, threshold)
     array = _scores("scores", scores, dtype)
     place = check_axis("scores", axis, array.ndim)
-    first_bad("scores", array, np.isnan)
+    if mask is not None:
+        try:
+            mask = np.broadcast_to(mask, array.shape)
+        except ValueError:
+            raise KexueValueError(
+                f"mask has shape {mask.shape}, which does not broadcast to that of scores, {array.shape}"
+            ) from None
+    first_bad("scores", array, lambda s: np.isnan(s) if mask is None else np.isnan(s) & (mask != 0))
+    if threshold is None:
+        return array
     batch = array.shape[:place] + array.shape[place + 1 :]
     levels = _row_numbers("threshold", as_real("threshold", threshold, dtype=dtype), "scores", batch)
     with np.errstate(over="ignore"):
@@ -392,7 +414,7 @@ def _margins(scores: ArrayLike, threshold: ArrayLike, axis: int) -> np.ndarray:
 
 
 def zlpr_predict(
-    scores: ArrayLike, *, threshold: ArrayLike = 0.0, mask: ArrayLike | None = None, axis: int = -1
+    scores: ArrayLike, *, threshold: ArrayLike | None = None, mask: ArrayLike | None = None, axis: int = -1
 ) -> np.ndarray:
     """Which classes are positive: those that score above the threshold.
 
@@ -400,10 +422,11 @@ def zlpr_predict(
     ----------
     scores : array_like, shape (..., n)
         -inf for classes that do not take part.
-    threshold : array_like
-        One number, or one for each row.
+    threshold : array_like, optional
+        One number, or one for each row. Default 0.
     mask : array_like, optional
-        True takes part, broadcast to the shape of `scores`; the others are not positive.
+        True takes part, broadcast to the shape of `scores`; the others are not positive, and their scores may be
+        anything.
     axis : int
         The axis along which the classes run; `threshold` has the shape of `scores` without it.
 
@@ -434,33 +457,27 @@ def zlpr_predict(
     >>> kexue.zlpr_predict([1.2, -0.7, 0.3], threshold=0.5)
     array([ True, False, False])
     """
-    positive = _margins(scores, threshold, axis) > 0
     if mask is None:
-        return positive
-    flags = _flags("mask", mask, "a boolean: True takes part") != 0
-    try:
-        return positive & np.broadcast_to(flags, positive.shape)
-    except ValueError:
-        raise KexueValueError(
-            f"mask has shape {flags.shape}, which does not broadcast to that of scores, {positive.shape}"
-        ) from None
+        return _margins(scores, threshold, axis) > 0
+    flags = _flags("mask", mask, "a boolean: True takes part")
+    return (_margins(scores, threshold, axis, flags) > 0) & (flags != 0)
 
 
-def zlpr_probability(scores: ArrayLike, *, threshold: ArrayLike = 0.0, axis: int = -1) -> np.ndarray | np.generic:
+def zlpr_probability(scores: ArrayLike, *, threshold: ArrayLike | None = None, axis: int = -1) -> np.ndarray:
     """The degree of membership that a score stands for: 1 / (1 + exp(-2 (score - threshold))).
 
     Parameters
     ----------
     scores : array_like, shape (..., n)
-    threshold : array_like
-        One number, or one for each row.
+    threshold : array_like, optional
+        One number, or one for each row. Default 0.
     axis : int
         The axis along which the classes run; `threshold` has the shape of `scores` without it.
 
     Returns
     -------
     ndarray, shape (..., n)
-        Above 1/2 where `zlpr_predict` is True. Within 4 ulp of the difference's.
+        At least 1/2 where `zlpr_predict` is True, and at most elsewhere. Within 4 ulp of the difference's.
 
     Raises
     ------
@@ -489,7 +506,10 @@ def zlpr_probability(scores: ArrayLike, *, threshold: ArrayLike = 0.0, axis: int
     """
     margins = _margins(scores, threshold, axis)
     with np.errstate(over="ignore", under="ignore"):
-        return expit(margins + margins)
+        twice = margins + margins
+        degrees = expit(twice)
+        # e^x is the same below -40. There expit, which is 1 / (1 + e^-x), leaves the range before its result does.
+        return np.exp(twice, out=degrees, where=twice < -40)
 
 
 # ---- relatives ----
@@ -554,13 +574,13 @@ def pairwise_rank_loss(
     >>> print(f"{kexue.pairwise_rank_loss([1.2, -0.7, 0.3, 2.5, -1.4], [1, 0, 0, 1, 1]):.6f}")
     2.218704
     """
-    gamma = _number("gamma", gamma, 0.0, math.inf)
-    margin = _number("margin", margin, -math.inf, math.inf)
-    rows = _Rows(scores, targets, None, mask, axis, binary=True)
-    finite = np.finfo(rows.scores.dtype)
-    if not finite.smallest_subnormal <= gamma <= finite.max:
+    gamma, margin = _number("gamma", gamma), _number("margin", margin)
+    rows = _Rows(scores, _targets(targets), None, mask, axis, binary=True)
+    limits = np.finfo(rows.scores.dtype)
+    least, most = float(limits.smallest_subnormal), float(limits.max)
+    if not least <= gamma <= most:
         raise KexueValueError(f"gamma must be positive and finite in {rows.scores.dtype}, got {gamma}")
-    if not abs(margin) <= finite.max:
+    if not abs(margin) <= most:
         raise KexueValueError(f"margin must be finite in {rows.scores.dtype}, got {margin}")
     loss, grad = rows.outputs(return_grad)
     _losses.pairwise_rank(rows.score_rows, rows.target_rows, rows.mask_rows, gamma, margin, loss, grad, workers)
@@ -615,7 +635,8 @@ def zlpr_symmetric_kl(
     Notes
     -----
     O(n) a row. The difference of the sigmoids is computed as sigma(max) sigma(-min) (1 - e^-|s - t|), which does not
-    cancel: results are within 8 ulp, however close s and t are.
+    cancel: results are within 8 ulp, however close s and t are. Beyond scores of 87 (float64: 708) sigmoids are as
+    coarse as subnormal numbers are, and results within abs(s - t) times the least of these more.
 
     References
     ----------

@@ -182,7 +182,42 @@ static void test_pairs(int64_t n, double u_size, double v_size) {
     }
 }
 
+static int cancel_at_once(void *state) {
+    (void)state;
+    return 1;
+}
+
+/* A row is long enough to be asked for within: a call that went through it would return KX_OK. */
+static void test_cancel(void) {
+    const int64_t n = 1 << 22;
+    double *cosines = malloc((size_t)n * sizeof *cosines), *labels = malloc((size_t)n * sizeof *labels), result;
+    const ptrdiff_t step = sizeof *cosines;
+    for (int64_t i = 0; i < n; i++) cosines[i] = check_uniform(-1, 1), labels[i] = check_uniform(-1, 1);
+    kx_ctx_t ctx;
+    kx_ctx_init(&ctx);
+    ctx.cancel = cancel_at_once;
+    for (int k = 0; k < 2; k++)
+        CHECK(kx_losses_cosent_f64(&ctx, cosines, labels, 1, n, 0, step, 0, step, k ? 1e4 : 20, &result, NULL, 0, 0) == KX_E_CANCELLED,
+              "not cancelled");
+    CHECK(kx_losses_spearman(&ctx, cosines, labels, 1, n, 0, step, 0, step, &result) == KX_E_CANCELLED, "not cancelled");
+    free(cosines), free(labels);
+}
+
+/* Beyond float64 there is no loss. */
+static void test_overflow(void) {
+    const double cosines[] = {1e308, -1e308, 0}, labels[] = {0, 1, 2};
+    double loss, gradient[3];
+    const ptrdiff_t step = sizeof *cosines;
+    for (int64_t n = 2; n <= 3; n++)
+        CHECK(kx_losses_cosent_f64(NULL, cosines, labels, 1, n, 0, step, 0, step, 20, &loss, gradient, 0, step) == KX_E_OVERFLOW, "finite");
+    CHECK(kx_losses_cosent_f64(NULL, cosines, labels, 1, 2, 0, step, 0, step, 0.25, &loss, gradient, 0, step) == KX_E_OVERFLOW, "finite");
+    CHECK(kx_losses_cosent_f64(NULL, cosines + 1, labels, 1, 2, 0, step, 0, step, 0.25, &loss, gradient, 0, step) == KX_OK && loss < 1,
+          "ordered");
+}
+
 int main(void) {
+    test_cancel();
+    test_overflow();
     const int64_t sizes[] = {1, 2, 3, 8, 23, 24, 25, 64, 200};
     const double scales[] = {0.01, 1, 20, 164, 166, 5000};
     for (int s = 0; s < 9; s++)

@@ -480,6 +480,25 @@ def test_predict_and_probability(rng):
     mask = rng.random(9) < 0.5
     np.testing.assert_array_equal(kexue.zlpr_predict(scores, mask=mask), (scores > 0) & mask)
     assert kexue.zlpr_predict([0.0, -INF, INF]).tolist() == [False, False, True]
+    assert kexue.zlpr_predict([NAN, 1.0, NAN], mask=[0, 1, 0]).tolist() == [False, True, False]
+    np.testing.assert_array_equal(kexue.zlpr_predict(scores, threshold=None), scores > 0)
+    np.testing.assert_array_equal(kexue.zlpr_probability(scores, threshold=None), kexue.zlpr_probability(scores))
+
+
+def test_probabilities_down_to_the_least_numbers(dtype):
+    smallest = np.finfo(dtype).smallest_subnormal
+    scores = np.arange(-60 if dtype == np.float32 else -380, 0, 0.25, dtype=dtype)
+    for score, probability in zip(scores, kexue.zlpr_probability(scores), strict=True):
+        with mpmath.workdps(60):
+            expected = 1 / (1 + mpmath.exp(-2 * mpmath.mpf(float(score))))
+            assert abs(float(probability) - expected) <= 4 * max(np.spacing(dtype.type(float(expected))), smallest)
+
+
+def test_gradient_of_pairs_of_a_large_gamma():
+    scores = np.float32([-19e-38, -19e-38])
+    loss, grad = kexue.pairwise_rank_loss(scores, [0, 1], gamma=1e38, return_grad=True)
+    assert loss == np.float32(np.log(2))
+    np.testing.assert_allclose(grad, [5e37, -5e37], rtol=1e-6)
 
 
 def test_descent_finds_the_labels(rng):
@@ -494,6 +513,7 @@ def test_descent_finds_the_labels(rng):
 
 SCORES = [[0.5, 1.0, -1.0], [2.0, 0.0, 1.0]]
 LABELS = [[0, 1, 0], [1, 0, 0]]
+MASKED = np.ma.masked_array([1, 0, 1], mask=[0, 1, 0])
 
 
 def with_value(rows, row, column, value):
@@ -515,6 +535,13 @@ def with_value(rows, row, column, value):
         (lambda: kexue.zlpr_loss(SCORES, [0, -1, 0]), ValueError, r"targets\[1\] is -1, neither 0 nor 1"),
         (lambda: kexue.zlpr_loss(SCORES, LABELS, mask=[1, 0, 1]), ValueError, r"mask\[0, 1\] is False, but the target"),
         (lambda: kexue.zlpr_loss(SCORES, LABELS, mask=[1, 2, 1]), ValueError, r"mask\[1\] is 2, neither"),
+        (lambda: kexue.zlpr_loss(SCORES, LABELS, mask=np.uint8([1, 2, 1])), ValueError, r"mask\[1\] is 2, neither"),
+        (lambda: kexue.zlpr_loss(SCORES, LABELS, mask=MASKED), TypeError, "mask is a masked array"),
+        (lambda: kexue.zlpr_loss(SCORES, MASKED), TypeError, "targets is a masked array"),
+        (lambda: kexue.zlpr_loss(SCORES, None), TypeError, "targets must be an array"),
+        (lambda: kexue.pairwise_rank_loss(SCORES, None), TypeError, "targets must be an array"),
+        (lambda: kexue.zlpr_loss(SCORES, [[1], [0, 1]]), ValueError, "targets is not an array of one shape"),
+        (lambda: kexue.zlpr_loss(SCORES, LABELS, mask=[[1], [0, 1]]), ValueError, "mask is not an array of one shape"),
         (lambda: kexue.zlpr_loss(SCORES, LABELS, mask=[1.0, 0, 1]), TypeError, "mask must be a boolean"),
         (lambda: kexue.zlpr_loss(SCORES, LABELS, mask=[True]*2), ValueError, r"mask has shape \(2,\), which does not"),
         (lambda: kexue.zlpr_loss(SCORES, [0, 1]), ValueError, r"targets has shape \(2,\), which does not broadcast"),
@@ -541,6 +568,11 @@ def with_value(rows, row, column, value):
         (lambda: kexue.zlpr_sparse_loss(SCORES, [[0]]), ValueError, "positive_ids has 1 rows, but scores has 2"),
         (lambda: kexue.zlpr_sparse_loss(SCORES, np.zeros(2, int)), ValueError, r"must have shape \(2, k\)"),
         (lambda: kexue.zlpr_sparse_loss(SCORES, [0, 1]), TypeError, "a sequence of ids for each row"),
+        (lambda: kexue.zlpr_sparse_loss(SCORES, None), TypeError, "positive_ids must be a sequence .*, not NoneType"),
+        (lambda: kexue.zlpr_sparse_loss(SCORES, iter(LABELS)), TypeError, "positive_ids must be a sequence"),
+        (lambda: kexue.zlpr_sparse_loss(SCORES[0], np.ones((1, 2), int)), ValueError, r"must have shape \(k,\)"),
+        (lambda: kexue.zlpr_sparse_loss(SCORES[0], [[0, 1]]), TypeError, "these are sequences too"),
+        (lambda: kexue.zlpr_sparse_loss([SCORES[0]] * 3, MASKED[:, None]), TypeError, "positive_ids is a masked array"),
         (lambda: kexue.zlpr_sparse_loss(SCORES, [[0.5], [1]]), TypeError, "positive_ids must hold integers"),
         (lambda: kexue.zlpr_sparse_loss([SCORES], [[0], [1]]), ValueError, "scores must have 1 or 2 dimensions"),
         (lambda: kexue.zlpr_sparse_loss(SCORES, scipy.sparse.csr_array((2, 4))), ValueError, r"shape \(2, 4\)"),
@@ -549,6 +581,10 @@ def with_value(rows, row, column, value):
         (lambda: kexue.zlpr_symmetric_kl(with_value(SCORES, 0, 2, NAN), SCORES), ValueError, r"s\[0, 2\] is nan"),
         (lambda: kexue.zlpr_symmetric_kl(SCORES, with_value(SCORES, 1, 1, -INF)), ValueError, r"t\[1, 1\] is -inf"),
         (lambda: kexue.zlpr_symmetric_kl([1e308], [-1e308]), OverflowError, "the divergence is beyond float64"),
+        (lambda: kexue.pairwise_rank_loss(SCORES, LABELS, gamma=-1), ValueError, "gamma must be positive"),
+        (lambda: kexue.pairwise_rank_loss(SCORES, LABELS, gamma=NAN), ValueError, "gamma must be positive"),
+        (lambda: kexue.pairwise_rank_loss(SCORES, LABELS, margin=NAN), ValueError, "margin must be finite"),
+        (lambda: kexue.zlpr_predict([NAN, 1.0], mask=[1, 0]), ValueError, r"scores\[0\] is nan"),
         (lambda: kexue.zlpr_predict([NAN, 1.0]), ValueError, r"scores\[0\] is nan"),
         (lambda: kexue.zlpr_predict([0.0, 1.0], mask=[True] * 3), ValueError, r"mask has shape \(3,\)"),
         (lambda: kexue.zlpr_probability([0.0, 1.0], threshold=[0.0, 1.0]), ValueError, r"threshold has shape \(2,\)"),

@@ -50,6 +50,7 @@ typedef struct kx_cosent_row {
     int64_t n, vectors;
     double scale, largest;
     double *cosines, *a, *of_smaller, *of_greater; /* a replaces the cosines */
+    kx_task_t *task;
     uint8_t *begins;                                /* bits of the lanes whose number has another label than the one before */
 } kx_cosent_row_t;
 
@@ -147,12 +148,12 @@ static inline void add_exponential(kx_scaled_sum_t *s, double scale, double x) {
 }
 
 /* For each number the logarithm of the sum, over smaller labels, of exp(scale (sign c - sign c of the number)); in the order of
-   `step`, which is 1 or -1. */
+   `step`, which is 1 or -1. Unfinished when the task is to stop. */
 static void log_sums(const kx_cosent_row_t *row, int step, double *sums) {
     const int64_t n = row->n, vectors = row->vectors, first = step > 0 ? 0 : n - 1;
     const double sign = step;
     kx_scaled_sum_t complete = {0, 0}, running = {-(double)INFINITY, 0};
-    for (int64_t k = 0, p = first; k < n; k++, p += step) {
+    for (int64_t k = 0, p = first; k < n && !kx_order_stops(row->task, k); k++, p += step) {
         const int64_t i = p % vectors * KX_F64_LANES + p / vectors;
         const int64_t border = step > 0 ? p : p + 1; /* whether a group begins there */
         const double c = sign * row->cosines[i];
@@ -169,9 +170,9 @@ static double loss_of_wide(const kx_cosent_row_t *row) {
     log_sums(row, -1, row->of_greater);
     double top = 0, sum = 0;
     for (int64_t i = 0; i < places; i++) top = fmax(top, row->of_smaller[i]);
-    for (int64_t i = 0; i < places; i++) sum += exp(row->of_smaller[i] - top);
+    for (int64_t i = 0; i < places && !kx_order_stops(row->task, i); i++) sum += exp(row->of_smaller[i] - top);
     const double loss = top > 0 ? top + log(exp(-top) + sum) : log1p(sum);
-    for (int64_t i = 0; i < places; i++)
+    for (int64_t i = 0; i < places && !kx_order_stops(row->task, i); i++)
         row->a[i] = row->scale * (exp(row->of_greater[i] - loss) - exp(row->of_smaller[i] - loss));
     return loss;
 }
@@ -218,7 +219,7 @@ static void KX_TYPED(write_row)(const double *from, int64_t n, char *to, ptrdiff
     }
 }
 
-static kx_status_t KX_TYPED(row_loss)(const kx_cosent_job_t *job, char *memory, int64_t r) {
+static kx_status_t KX_TYPED(row_loss)(kx_task_t *task, const kx_cosent_job_t *job, char *memory, int64_t r) {
     const int64_t n = job->n;
     const char *labels = (const char *)job->labels + r * job->label_row, *cosines = (const char *)job->cosines + r * job->cosine_row;
     kx_order_t order;
@@ -226,7 +227,8 @@ static kx_status_t KX_TYPED(row_loss)(const kx_cosent_job_t *job, char *memory, 
     double least, largest, lowest;
     kx_order_copy(order.more_keys, labels, job->label_step, n);
     if (!kx_order_range(order.more_keys, n, &least, &largest)) return KX_E_NONFINITE;
-    kx_cosent_row_t row = {.n = n, .vectors = (n - 1) / KX_F64_LANES + 1, .scale = job->scale, .begins = (uint8_t *)memory + job->begin_part};
+    kx_cosent_row_t row = {.n = n, .vectors = (n - 1) / KX_F64_LANES + 1, .scale = job->scale, .task = task,
+                           .begins = (uint8_t *)memory + job->begin_part};
     double **parts[3] = {&row.a, &row.of_smaller, &row.of_greater};
     for (int i = 0; i < 3; i++) *parts[i] = (double *)(void *)(memory + job->part[i]);
     row.cosines = row.a;
@@ -242,7 +244,7 @@ static kx_status_t KX_TYPED(row_loss)(const kx_cosent_job_t *job, char *memory, 
             return KX_OK;
         }
     }
-    kx_order_sort(&order, order.more_keys, n, least, largest);
+    if (!kx_order_sort(&order, order.more_keys, n, least, largest, task)) return KX_E_CANCELLED;
     /* Mostly no labels are equal, or many. */
     const int has_ties = kx_order_has_ties(order.keys, n);
     memset(row.begins, has_ties ? 0 : UCHAR_MAX, (size_t)row.vectors);
@@ -250,6 +252,7 @@ static kx_status_t KX_TYPED(row_loss)(const kx_cosent_job_t *job, char *memory, 
     is_new[0] = UCHAR_MAX;
     for (int64_t p = 1; has_ties && p < n; p++) is_new[p] = order.keys[p] != order.keys[p - 1] ? UCHAR_MAX : 0;
     for (int l = 0; l < KX_F64_LANES; l++) {
+        if (kx_order_stops_between(task, n)) return KX_E_CANCELLED;
         const int64_t first = l * row.vectors;
         for (int64_t i = 0; i < row.vectors; i++) {
             const int64_t p = first + i < n ? first + i : n - 1;
@@ -260,14 +263,18 @@ static kx_status_t KX_TYPED(row_loss)(const kx_cosent_job_t *job, char *memory, 
     }
     if (!kx_order_range(row.cosines, row.vectors * KX_F64_LANES, &lowest, &row.largest)) return KX_E_NONFINITE;
     const double loss = row.scale * (row.largest - lowest) <= WIDEST ? loss_of_narrow(&row) : loss_of_wide(&row);
+    if (kx_order_stops_between(task, n)) return KX_E_CANCELLED;
+    if (!(loss < (double)INFINITY)) return KX_E_OVERFLOW;
     ((KX_REAL *)job->loss)[r] = (KX_REAL)loss;
     if (!job->gradient) return KX_OK;
     char *gradient = (char *)job->gradient + r * job->gradient_row;
-    for (int l = 0; l < KX_F64_LANES; l++)
+    for (int l = 0; l < KX_F64_LANES; l++) {
+        if (kx_order_stops_between(task, n)) return KX_E_CANCELLED;
         for (int64_t i = 0, p = l * row.vectors; i < row.vectors && p < n; i++, p++) {
             const KX_REAL value = (KX_REAL)row.a[i * KX_F64_LANES + l];
             memcpy(gradient + (int64_t)order.places[p] * job->gradient_step, &value, sizeof value);
         }
+    }
     return KX_OK;
 }
 
@@ -276,7 +283,7 @@ static kx_status_t KX_TYPED(losses)(kx_task_t *task, void *arg, int64_t begin, i
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     for (int64_t r = begin; r < end; r++) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-        const kx_status_t status = KX_TYPED(row_loss)(job, memory, r);
+        const kx_status_t status = KX_TYPED(row_loss)(task, job, memory, r);
         if (status != KX_OK) return status;
     }
     return KX_OK;

@@ -366,8 +366,9 @@ static int KX_TYPED(ranked_row)(const KX_TYPED(row) * row, double *base, double 
     KX_TYPED(ranked_tops)(row, &s);
     const KX_REAL top_p = KX_TYPED(largest)(s.top_p), top_n = KX_TYPED(largest)(s.top_n), infinity = R(INFINITY);
     if (!(KX_TYPED(largest)(s.top_u) < infinity) || top_p == infinity || top_n == infinity) return 0;
-    const KX_REAL base_p = KX_TYPED(base_of)(top_p, R(NEAR_RANK), -R(NEAR_RANK));
-    const KX_REAL base_n = KX_TYPED(base_of)(top_n, R(NEAR_RANK), -R(NEAR_RANK));
+    /* gamma divided by a sum of far smaller exponentials would leave the range */
+    const KX_REAL near = row->gamma < R(0x1p90) ? R(NEAR_RANK) : R(0);
+    const KX_REAL base_p = KX_TYPED(base_of)(top_p, near, -near), base_n = KX_TYPED(base_of)(top_n, near, -near);
     s.base_p = V(set)(base_p);
     s.base_n = V(set)(base_n);
     if (row->grad) KX_TYPED(ranked_kept_sums)(row, &s);
