@@ -517,7 +517,7 @@ static kx_status_t KX_TYPED(solve_squares)(kx_task_t *task, void *arg, int64_t b
     const int flags = kx_flags_begin();
     kx_status_t status = KX_OK;
     for (int64_t m = begin; m < end && status == KX_OK; m++)
-        status = task && kx_task_should_stop(task) ? KX_E_CANCELLED : KX_TYPED(solve_square)(job->ctx, job, m);
+        status = kx_task_should_stop(task) ? KX_E_CANCELLED : KX_TYPED(solve_square)(job->ctx, job, m);
     kx_flags_end(flags, 0);
     return status;
 }
@@ -529,8 +529,15 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_info_nce)) KX_INFO_NCE_PARAMETERS(KX_RE
     kx_nce_job_t job = {.similarities = (const char *)similarities, .count = count, .n = n, .matrix_stride = matrix_stride,
                         .row_stride = row_stride, .inverse = inverse, .loss = (char *)loss, .grad = (char *)grad, .ctx = ctx};
     if (!is_symmetric) return KX_TYPED(solve_matrices_by_row)(ctx, &job);
-    if (n > SERIAL_ENTRIES / n) return KX_TYPED(solve_squares)(NULL, &job, 0, count); /* the workers share a matrix */
-    return kx_parallel_for(ctx, count, 1 + CHUNK_ENTRIES / (n * n), KX_TYPED(solve_squares), &job);
+    if (n <= SERIAL_ENTRIES / n) return kx_parallel_for(ctx, count, 1 + CHUNK_ENTRIES / (n * n), KX_TYPED(solve_squares), &job);
+    /* the workers share a matrix */
+    const int flags = kx_flags_begin();
+    int64_t next_poll = 0;
+    kx_status_t status = KX_OK;
+    for (int64_t m = 0; m < count && status == KX_OK; m++)
+        status = kx_ctx_should_stop(ctx, &next_poll) ? KX_E_CANCELLED : KX_TYPED(solve_square)(ctx, &job, m);
+    kx_flags_end(flags, 0);
+    return status;
 }
 
 #undef V

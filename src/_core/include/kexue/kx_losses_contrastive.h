@@ -25,9 +25,9 @@ extern "C" {
    No valid input: NaN, +inf, -inf in one row of the pair alone or everywhere, s - t that is not finite.
 
    p - q is the difference of the exponentials, which is their larger one times 1 - e^-d, less a correction of first order: where
-   the rows are next to each other, nothing is lost but what the format loses in s_i - t_i. Losses within 2^-19 (float64: 2^-46)
-   relatively, gradients within as much of p + q times the largest |log p - log q| for logits up to 30; p and q themselves are as good as
-   the rounded difference to the largest logit. */
+   the rows are next to each other, nothing is lost but what the format loses in s_i - t_i. Losses within 2^-18 (float64: 2^-46)
+   relatively, gradients within as much of p + q times the largest |log p - log q|, for logits within 100 of their largest: p and q
+   themselves are as good as the rounded difference to it. */
 kx_status_t kx_losses_softmax_symmetric_kl_f32(const kx_ctx_t *ctx, const float *s, const float *t, int64_t count, int64_t n,
                                                ptrdiff_t s_stride, ptrdiff_t t_stride, float *loss, float *grad_s, float *grad_t,
                                                ptrdiff_t grad_stride);
