@@ -196,7 +196,9 @@ class _Pair:
             first_bad(one, self.arrays[0], lambda a: nothing, "is {value}, and so is all of its row")
 
     def overflow(self) -> OverflowError:
-        return OverflowError(f"{self.names[0]} - {self.names[1]} is beyond {self.dtype}")
+        return OverflowError(
+            f"the numbers are too large: {self.names[0]} - {self.names[1]} or a sum is beyond {self.dtype}"
+        )
 
 
 @overload
@@ -234,6 +236,8 @@ def softmax_symmetric_kl(
     ------
     KexueValueError
         If a logit is NaN or +inf, -inf in one of `s` and `t` alone, or everywhere in a row, or shapes do not fit.
+    OverflowError
+        If ``s - t`` is beyond the dtype.
     TypeError
         If `s` or `t` holds no real numbers.
 
@@ -243,8 +247,8 @@ def softmax_symmetric_kl(
 
     Notes
     -----
-    O(n), two exponentials an entry, in the dtype of the logits and with sums in float64: where the rows are next to each
-    other, nothing is lost but what the dtype loses in ``s - t``.
+    O(n), two exponentials an entry, in the dtype of the logits and with sums in float64: where the rows are next to
+    each other, nothing is lost but what the dtype loses in ``s - t``.
 
     References
     ----------
@@ -354,6 +358,8 @@ def r_drop_loss(
     KexueValueError
         If a label is out of range or no probability, a logit is NaN or +inf, -inf in one of the logits alone or
         everywhere in a row, `alpha` is negative or not finite, or shapes do not fit.
+    OverflowError
+        If ``logits_1 - logits_2`` is beyond the dtype.
     TypeError
         If `labels` holds neither integers nor floating-point numbers, or the logits no real ones.
 
@@ -363,8 +369,9 @@ def r_drop_loss(
 
     Notes
     -----
-    O(n), two exponentials an entry. `alpha` is the paper's. Where the cross-entropies are averaged, as in the code that its
-    authors published, half of this loss with twice that alpha is meant.
+    O(n), two exponentials an entry, in the dtype of the logits and with sums in float64; a small cross-entropy keeps
+    its digits. `alpha` is the paper's. Where the cross-entropies are averaged, as in the code that its authors
+    published, half of this loss with twice that alpha is meant.
 
     References
     ----------

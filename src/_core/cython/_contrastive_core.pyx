@@ -59,7 +59,8 @@ def symmetric_kl(cnp.ndarray s, cnp.ndarray t, cnp.ndarray loss, grad_s, grad_t,
                                                          t_stride, <float *>loss_data, <float *>by_s, <float *>by_t, grad_stride)
         else:
             outcome = kx_losses_softmax_symmetric_kl_f64(&ctx, <const double *>s_data, <const double *>t_data, count, n, s_stride,
-                                                         t_stride, <double *>loss_data, <double *>by_s, <double *>by_t, grad_stride)
+                                                         t_stride, <double *>loss_data, <double *>by_s, <double *>by_t,
+                                                         grad_stride)
     raise_for_status(outcome)
 
 

@@ -448,7 +448,8 @@ static kx_status_t KX_TYPED(solve_square)(const kx_ctx_t *ctx, const kx_nce_job_
     KX_TYPED(square) q = {.c = job->similarities + matrix * job->matrix_stride, .row_stride = job->row_stride, .n = n,
                           .padded = padded, .chunk_rows = rows, .chunks = chunks, .inverse = R(job->inverse),
                           .grad = job->grad ? (KX_REAL *)(void *)job->grad + matrix * n * n : NULL, .own = reals[0],
-                          .row_scale = reals[1], .column_scale = reals[2], .row_sum = doubles[0], .column_sum = doubles[0] + padded,
+                          .row_scale = reals[1], .column_scale = reals[2], .row_sum = doubles[0],
+                          .column_sum = doubles[0] + padded,
                           .chunk_top = (KX_REAL *)(void *)(block + parts[8]),
                           .chunk_highest = (KX_REAL *)(void *)(block + parts[8]) + chunks * padded,
                           .chunk_sum = (double *)(void *)(block + parts[9])};

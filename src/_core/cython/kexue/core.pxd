@@ -646,9 +646,9 @@ cdef extern from "kexue/kx_losses_contrastive.h" nogil:
         const kx_ctx_t *ctx, const float *s, const float *t, int64_t count, int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride,
         float *loss, float *grad_s, float *grad_t, ptrdiff_t grad_stride)
     kx_status_t kx_losses_r_drop_f32(
-        const kx_ctx_t *ctx, const float *s, const float *t, const int64_t *ids, const float *weights, int64_t count, int64_t n,
-        ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride, double alpha, float *loss, float *grad_s, float *grad_t,
-        ptrdiff_t grad_stride)
+        const kx_ctx_t *ctx, const float *s, const float *t, const int64_t *ids, const float *weights, int64_t count,
+        int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride, double alpha, float *loss,
+        float *grad_s, float *grad_t, ptrdiff_t grad_stride)
     kx_status_t kx_losses_info_nce_f32(
         const kx_ctx_t *ctx, const float *similarities, int64_t count, int64_t n, ptrdiff_t matrix_stride,
         ptrdiff_t row_stride, double temperature, int is_symmetric, float *loss, float *grad)
@@ -656,9 +656,9 @@ cdef extern from "kexue/kx_losses_contrastive.h" nogil:
         const kx_ctx_t *ctx, const double *s, const double *t, int64_t count, int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride,
         double *loss, double *grad_s, double *grad_t, ptrdiff_t grad_stride)
     kx_status_t kx_losses_r_drop_f64(
-        const kx_ctx_t *ctx, const double *s, const double *t, const int64_t *ids, const double *weights, int64_t count, int64_t n,
-        ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride, double alpha, double *loss, double *grad_s, double *grad_t,
-        ptrdiff_t grad_stride)
+        const kx_ctx_t *ctx, const double *s, const double *t, const int64_t *ids, const double *weights, int64_t count,
+        int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride, double alpha, double *loss,
+        double *grad_s, double *grad_t, ptrdiff_t grad_stride)
     kx_status_t kx_losses_info_nce_f64(
         const kx_ctx_t *ctx, const double *similarities, int64_t count, int64_t n, ptrdiff_t matrix_stride,
         ptrdiff_t row_stride, double temperature, int is_symmetric, double *loss, double *grad)

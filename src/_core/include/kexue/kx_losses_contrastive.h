@@ -26,8 +26,8 @@ extern "C" {
 
    p - q is the difference of the exponentials, which is their larger one times 1 - e^-d, less a correction of first order: where
    the rows are next to each other, nothing is lost but what the format loses in s_i - t_i. Losses within 2^-18 (float64: 2^-46)
-   relatively, gradients within as much of p + q times the largest |log p - log q|, for logits within 100 of their largest: p and q
-   themselves are as good as the rounded difference to it. */
+   relatively, gradients within as much of p + q times the largest |log p - log q|, for logits within 100 of their largest:
+   p and q themselves are as good as the rounded difference to it. */
 kx_status_t kx_losses_softmax_symmetric_kl_f32(const kx_ctx_t *ctx, const float *s, const float *t, int64_t count, int64_t n,
                                                ptrdiff_t s_stride, ptrdiff_t t_stride, float *loss, float *grad_s, float *grad_t,
                                                ptrdiff_t grad_stride);
@@ -35,10 +35,11 @@ kx_status_t kx_losses_softmax_symmetric_kl_f64(const kx_ctx_t *ctx, const double
                                                ptrdiff_t s_stride, ptrdiff_t t_stride, double *loss, double *grad_s,
                                                double *grad_t, ptrdiff_t grad_stride);
 
-/* The cross-entropies of both, -sum w (log p + log q), and alpha / 2 times the divergence above. The targets w are 1 at ids[r], or,
-   where ids is NULL, `weights`: n numbers a row, finite and not negative; they need not sum to 1. An id out of range or a bad weight
-   makes its row no valid input; a logit of -inf with a target gives the loss inf. A small cross-entropy, and the gradient at an id
-   of which it is, are accurate relatively. KX_E_ARGUMENT: alpha negative or not finite, no targets. */
+/* The cross-entropies of both, -sum w (log p + log q), and alpha / 2 times the divergence above. The targets w are 1 at
+   ids[r], or, where ids is NULL, `weights`: n numbers a row, finite and not negative; they need not sum to 1. An id out of
+   range or a bad weight makes its row no valid input; a logit of -inf with a target gives the loss inf. A small
+   cross-entropy is accurate relatively, and so is its gradient at the id. KX_E_ARGUMENT: alpha negative or not finite, no
+   targets. */
 kx_status_t kx_losses_r_drop_f32(const kx_ctx_t *ctx, const float *s, const float *t, const int64_t *ids, const float *weights,
                                  int64_t count, int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride,
                                  double alpha, float *loss, float *grad_s, float *grad_t, ptrdiff_t grad_stride);
@@ -56,9 +57,9 @@ kx_status_t kx_losses_r_drop_f64(const kx_ctx_t *ctx, const double *s, const dou
 
    One exponential an entry, for both directions, where the diagonal lies within 60 temperatures (float64: 300) and nothing is as
    much above it; else each direction has its own, relative to the largest. Where exponents are below 60, the rounding of
-   (c_ij - c_ii) / temperature is what bounds the accuracy: that of float32 is 4e-6 at an exponent of 20. A small loss keeps its
-   digits. Allocates n to 40 n numbers. KX_E_ARGUMENT: a temperature that is not positive and finite, or that has no finite inverse in
-   the format. */
+   (c_ij - c_ii) / temperature is what bounds the accuracy: that of float32 is 4e-6 at an exponent of 20. A small loss keeps
+   its digits. Allocates two numbers a row, or up to 80 for both directions. KX_E_ARGUMENT: a temperature that is not positive
+   and finite, or that has no finite inverse in the format. */
 kx_status_t kx_losses_info_nce_f32(const kx_ctx_t *ctx, const float *similarities, int64_t count, int64_t n,
                                    ptrdiff_t matrix_stride, ptrdiff_t row_stride, double temperature, int is_symmetric,
                                    float *loss, float *grad);
