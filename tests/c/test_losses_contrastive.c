@@ -135,7 +135,7 @@ static void test_rows(int rounds) {
     for (pairs.is_float = 0; pairs.is_float < 2; pairs.is_float++) {
         double worst_loss = 0, worst_grad = 0;
         for (int turn = 0; turn < rounds; turn++) {
-            const int64_t n = turn % 40 == 0 ? MOST - turn % 7 : 1 + (int64_t)(check_random() % 140);
+            const int64_t n = turn % 40 == 0 ? MOST - turn % 7 : 1 + (int64_t)(check_random() % (turn / 12 % 2 ? 140 : 4));
             fill(1 + turn % 3, n, spreads[turn % 3], distances[turn % 4], turn % 5 == 0);
             const int kind = turn / 4 % 3;
             const double alpha = kind == DIVERGENCE ? 2 : check_uniform(0, 5);

@@ -323,8 +323,9 @@ static double KX_TYPED(solve_row)(const kx_contrast_job_t *job, KX_TYPED(pair) *
     f.log_t = R(log_t);
     if (pair->weights) return KX_TYPED(finish_row)(form, pair, &f);
 
-    const double e_s = (double)pair->e_s[id], e_t = (double)pair->e_t[id], s = (double)pair->s[id], t = (double)pair->t[id];
-    const double r = isinf(s) ? 0 : (s - t) - (double)(pair->top_s - pair->top_t) - delta;
+    const KX_REAL s = pair->s[id], t = pair->t[id];
+    const KX_REAL step = s - t, d = step - (pair->top_s - pair->top_t); /* rounded as delta's are */
+    const double e_s = (double)pair->e_s[id], e_t = (double)pair->e_t[id], r = isinf(s) ? 0 : (double)d - delta;
     const double own = apart_scale * (double)pair->apart[id] - less_scale * (double)f.e_less[id];
     const double loss = KX_TYPED(finish_row)(form, pair, &f);
     if (has_gradient) {
@@ -332,7 +333,7 @@ static double KX_TYPED(solve_row)(const kx_contrast_job_t *job, KX_TYPED(pair) *
         pair->e_s[id] = R(own + e_s / z_s * factor * (r - kl_s) - short_s);
         pair->e_t[id] = R(-own - e_t / z_t * factor * (r - kl_t) - short_t);
     }
-    return loss + (log_s + ((double)pair->top_s - s)) + (log_t + ((double)pair->top_t - t));
+    return loss + (log_s + ((double)pair->top_s - (double)s)) + (log_t + ((double)pair->top_t - (double)t));
 }
 
 static kx_status_t KX_TYPED(solve_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
