@@ -75,7 +75,7 @@ static void compare_row(int kind, double factor, int64_t r, double *worst_loss, 
     const double *s = pairs.s + r * n, *t = pairs.t + r * n;
     log_softmax(s, n, log_p);
     log_softmax(t, n, log_q);
-    long double kl_s = 0, kl_t = 0, loss = 0, far = 0, weight = 0;
+    long double kl_s = 0, kl_t = 0, loss = 0, far = 0, step = 0, weight = 0;
     for (int64_t i = 0; i < n; i++) {
         const double w = kind == WEIGHTS ? pairs.weights[r * n + i] : kind == IDS && i == pairs.ids[r] ? 1 : 0;
         weight += w;
@@ -86,8 +86,11 @@ static void compare_row(int kind, double factor, int64_t r, double *worst_loss, 
         kl_t += q * ratio;
         loss += (long double)factor * q * expm1l(ratio) * ratio;
         far = fabsl(ratio) > far ? fabsl(ratio) : far;
+        const long double between = fabsl((long double)s[i] - (long double)t[i]);
+        step = between > step ? between : step;
     }
-    const double off = (double)(fabsl((long double)pairs.loss[r] - loss) / loss);
+    const long double rounded = 1 + (far > 0 ? step / far : 0); /* s - t has the rounding of its own size */
+    const double off = (double)(fabsl((long double)pairs.loss[r] - loss) / (loss * rounded));
     *worst_loss = loss > 0 ? fmax(*worst_loss, off) : *worst_loss;
     CHECK(loss > 0 || pairs.loss[r] == 0, "a loss of %g", pairs.loss[r]);
     for (int64_t i = 0; i < n; i++) {
@@ -103,7 +106,7 @@ static void compare_row(int kind, double factor, int64_t r, double *worst_loss, 
         const long double own_t = kind == IDS && w > 0 ? expm1l(log_q[i]) : q * weight - w;
         const long double by_s = (long double)factor * (apart + p * (ratio - kl_s)) + own_s;
         const long double by_t = (long double)factor * (-apart - q * (ratio - kl_t)) + own_t;
-        const long double common = (long double)factor * (p + q) * far;
+        const long double common = (long double)factor * (p + q) * far * rounded;
         const long double size_s = common + (kind == IDS ? fabsl(own_s) : p * weight + w);
         const long double size_t = common + (kind == IDS ? fabsl(own_t) : q * weight + w);
         const double off_s = (double)(fabsl((long double)got_s - by_s) / (size_s + 1e-30L));
