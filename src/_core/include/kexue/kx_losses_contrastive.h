@@ -25,7 +25,7 @@ extern "C" {
    No valid input: NaN, +inf, -inf in one row of the pair alone or everywhere, s - t that is not finite.
 
    p - q is the difference of the exponentials, which is their larger one times 1 - e^-d, less a correction of first order: where
-   the rows are next to each other, nothing is lost but what the format loses in s_i - t_i. Losses within 2^-17 (float64: 2^-46)
+   the rows are next to each other, nothing is lost but what the format loses in s_i - t_i. Losses within 2^-17 (float64: 2^-45)
    relatively, gradients within as much of p + q times R, the largest |log p - log q|, both times 1 + max |s - t| / R, for
    logits within 100 of their largest: p and q themselves are as good as the rounded difference to it. */
 kx_status_t kx_losses_softmax_symmetric_kl_f32(const kx_ctx_t *ctx, const float *s, const float *t, int64_t count, int64_t n,
