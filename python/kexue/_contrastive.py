@@ -9,11 +9,10 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue import _contrastive_core
 from kexue._arrays import as_real, result_dtype
 from kexue._entropy_rows import check_axis
 from kexue._errors import KexueValueError, first_bad
-from kexue._softmax import softmax_loss
-from kexue._ufuncs import log_softmax
 
 __all__ = ["info_nce_loss", "r_drop_loss", "softmax_symmetric_kl"]
 
@@ -33,14 +32,29 @@ def _check_scores(name: str, array: np.ndarray) -> None:
 
 @overload
 def info_nce_loss(
-    similarities: ArrayLike, *, temperature: float = ..., symmetric: bool = ..., return_grad: Literal[False] = ...
+    similarities: ArrayLike,
+    *,
+    temperature: float = ...,
+    symmetric: bool = ...,
+    return_grad: Literal[False] = ...,
+    workers: int | None = ...,
 ) -> Any: ...
 @overload
 def info_nce_loss(
-    similarities: ArrayLike, *, temperature: float = ..., symmetric: bool = ..., return_grad: Literal[True]
+    similarities: ArrayLike,
+    *,
+    temperature: float = ...,
+    symmetric: bool = ...,
+    return_grad: Literal[True],
+    workers: int | None = ...,
 ) -> tuple[Any, np.ndarray]: ...
 def info_nce_loss(
-    similarities: ArrayLike, *, temperature: float = 0.05, symmetric: bool = False, return_grad: bool = False
+    similarities: ArrayLike,
+    *,
+    temperature: float = 0.05,
+    symmetric: bool = False,
+    return_grad: bool = False,
+    workers: int | None = None,
 ) -> Any:
     """InfoNCE with the other rows of the batch as negatives: the mean of logsumexp(c_i / t) - c_ii / t over the rows i.
 
@@ -55,6 +69,8 @@ def info_nce_loss(
         The mean of this loss and that of the transposed matrix, as CLIP has it.
     return_grad : bool
         Also return the gradient by the similarities.
+    workers : int, optional
+        The number of threads; None: see `threads`. The result is the same to the bit.
 
     Returns
     -------
@@ -77,8 +93,9 @@ def info_nce_loss(
 
     Notes
     -----
-    O(n**2), in the dtype of the similarities. With cosines c of normalised embeddings, ``c = u @ v.T``, the gradients
-    by the embeddings are ``grad @ v`` and ``grad.T @ u``.
+    O(n**2), one exponential an entry, in the dtype of the similarities and with sums in float64. With cosines c of
+    normalised embeddings, ``c = u @ v.T``, the gradients by the embeddings are ``grad @ v`` and ``grad.T @ u``:
+    `l2_normalize` and `l2_normalize_vjp`.
 
     References
     ----------
@@ -100,77 +117,101 @@ def info_nce_loss(
     if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.shape[-1] == 0:
         raise KexueValueError(f"similarities must have shape (..., n, n), n at least 1, but has {array.shape}")
     t = _number("temperature", temperature, 0, above=True)
+    if t < 1 / float(np.finfo(array.dtype).max):
+        _check_similarities(array, t)
+    batch, n = array.shape[:-2], array.shape[-1]
+    matrices = array.reshape(math.prod(batch), n, n)
+    if not matrices.flags.aligned or (n > 1 and matrices.strides[2] != matrices.itemsize):
+        matrices = matrices.copy()
+    loss = np.empty(len(matrices), array.dtype)
+    grad = np.empty(matrices.shape, array.dtype) if return_grad else None
+    _contrastive_core.info_nce(matrices, t, bool(symmetric), loss, grad, workers)
+    if np.isnan(loss).any():
+        _check_similarities(array, t)
+    value = loss.reshape(batch)[()]
+    return value if grad is None else (value, grad.reshape(array.shape))
+
+
+def _check_similarities(array: np.ndarray, t: float) -> None:
+    """Raise for the first bad place; without one, for what is too large."""
     _check_scores("similarities", array)
-    n = array.shape[-1]
-    apart = ~np.eye(n, dtype=bool)
+    apart = ~np.eye(array.shape[-1], dtype=bool)
     first_bad("similarities", array, lambda a: ~apart & np.isneginf(a), "is {value}, but a pair's own must be finite")
-    dtype = array.dtype
-    with np.errstate(over="ignore"):
-        logits = array / dtype.type(t) if dtype.type(t) > 0 else np.full_like(array, np.inf)
-    if not (logits < np.inf).all() or not np.isfinite(np.diagonal(logits, axis1=-2, axis2=-1)).all():
-        raise KexueValueError(f"similarities / temperature overflows {dtype} for temperature = {t!r}")
-    ids = np.broadcast_to(np.arange(n), array.shape[:-1])
-    share = 1 / (n * (1 + bool(symmetric)))
-    loss: Any = 0
-    grad: Any = 0
-    for axis in (-1, -2) if symmetric else (-1,):
-        result = softmax_loss(logits, ids, axis=axis, return_grad=return_grad)
-        rows, own = result if return_grad else (result, None)
-        loss = loss + np.asarray(rows).sum(axis=-1, dtype=np.float64) * share
-        if own is not None:
-            grad = grad + own * dtype.type(share / t)
-    loss = np.asarray(loss).astype(dtype)[()]
-    return (loss, grad) if return_grad else loss
+    raise KexueValueError(f"similarities / temperature overflows {array.dtype} for temperature = {t!r}")
 
 
-def _two_logits(names: tuple[str, str], first: ArrayLike, second: ArrayLike, axis: int) -> tuple[Any, ...]:
-    """Both as float64 with the axis at the end; the result's dtype; the axis."""
-    dtype = result_dtype(first, second)
-    arrays = [as_real(name, value) for name, value in zip(names, (first, second), strict=True)]
-    if arrays[0].shape != arrays[1].shape:
-        raise KexueValueError(f"{names[1]} has shape {arrays[1].shape}, but {names[0]} has {arrays[0].shape}")
-    if arrays[0].ndim == 0:
-        raise KexueValueError(f"{names[0]} must have at least 1 dimension, but it is a scalar")
-    axis = check_axis(names[0], axis, arrays[0].ndim)
-    if arrays[0].shape[axis] == 0:
-        raise KexueValueError(f"{names[0]} has no entries along axis {axis}: its shape is {arrays[0].shape}")
-    for name, array in zip(names, arrays, strict=True):
-        _check_scores(name, array)
-    masked = np.isneginf(arrays[0])
-    first_bad(
-        names[1],
-        arrays[1],
-        lambda a: np.isneginf(a) != masked,
-        f"is {{value}}, but {names[1]} must be -inf where {names[0]} is, and nowhere else",
-    )
-    if masked.any():
-        nothing = np.broadcast_to(masked.all(axis=axis, keepdims=True), masked.shape)
-        first_bad(names[0], arrays[0], lambda a: nothing, "is {value}, and so is all of its row")
-    lines = [np.moveaxis(array, axis, -1).astype(np.float64, copy=False) for array in arrays]
-    return lines[0], lines[1], dtype, axis
+class _Pair:
+    """Two arrays of logits as the rows that the core takes."""
+
+    def __init__(self, names: tuple[str, str], first: ArrayLike, second: ArrayLike, axis: int) -> None:
+        self.names = names
+        self.dtype = result_dtype(first, second)
+        self.arrays = [as_real(name, value) for name, value in zip(names, (first, second), strict=True)]
+        self.shape = self.arrays[0].shape
+        if self.arrays[1].shape != self.shape:
+            raise KexueValueError(f"{names[1]} has shape {self.arrays[1].shape}, but {names[0]} has {self.shape}")
+        if not self.shape:
+            raise KexueValueError(f"{names[0]} must have at least 1 dimension, but it is a scalar")
+        self.axis = check_axis(names[0], axis, len(self.shape))
+        if self.shape[self.axis] == 0:
+            raise KexueValueError(f"{names[0]} has no entries along axis {self.axis}: its shape is {self.shape}")
+        self.batch = self.shape[: self.axis] + self.shape[self.axis + 1 :]
+        self.rows = [self.rows_of(array) for array in self.arrays]
+
+    def rows_of(self, array: np.ndarray) -> np.ndarray:
+        """Two-dimensional, with contiguous rows."""
+        n = self.shape[self.axis]
+        rows = np.moveaxis(array, self.axis, -1).reshape(math.prod(self.batch), n).astype(self.dtype, copy=False)
+        is_fit = rows.flags.aligned and (n == 1 or rows.strides[1] == rows.itemsize)
+        return rows if is_fit else rows.copy(order="C")
+
+    def outputs(self, return_grad: bool) -> tuple[np.ndarray, ...]:
+        """Of the losses, and of both gradients or None."""
+        rows = self.rows[0]
+        grads = [np.empty(rows.shape, self.dtype) if return_grad else None for _ in self.names]
+        return np.empty(len(rows), self.dtype), *grads
+
+    def shaped(self, loss: np.ndarray, *grads: np.ndarray | None) -> Any:
+        """What the caller gets: scalars of a single row."""
+        value = loss.reshape(self.batch)[()]
+        shaped = [
+            np.moveaxis(grad.reshape(*self.batch, grad.shape[1]), -1, self.axis) for grad in grads if grad is not None
+        ]
+        return (value, tuple(shaped)) if shaped else value
+
+    def check(self) -> None:
+        """Raise for the first logit that is not valid."""
+        for name, array in zip(self.names, self.arrays, strict=True):
+            _check_scores(name, array)
+        one, other = self.names
+        masked = np.isneginf(self.arrays[0])
+        first_bad(
+            other,
+            self.arrays[1],
+            lambda a: np.isneginf(a) != masked,
+            f"is {{value}}, but {other} must be -inf where {one} is, and nowhere else",
+        )
+        if masked.any():
+            nothing = np.broadcast_to(masked.all(axis=self.axis, keepdims=True), masked.shape)
+            first_bad(one, self.arrays[0], lambda a: nothing, "is {value}, and so is all of its row")
+
+    def overflow(self) -> OverflowError:
+        return OverflowError(
+            f"the numbers are too large: {self.names[0]} - {self.names[1]} or a sum is beyond {self.dtype}"
+        )
 
 
-def _symmetric_kl(s: np.ndarray, t: np.ndarray, return_grad: bool) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    log_p, log_q = log_softmax(s), log_softmax(t)
-    # (p - q)(log p - log q) is never negative: nothing cancels, as it would in sum((p - q)(s - t)).
-    ratio = np.subtract(log_p, log_q, out=np.zeros_like(log_p), where=np.isfinite(log_p))
-    difference = np.copysign(np.exp(np.maximum(log_p, log_q)) * -np.expm1(-np.abs(ratio)), ratio)
-    loss = (difference * ratio).sum(axis=-1)
-    if not return_grad:
-        return loss, ()
-    p, q = np.exp(log_p), np.exp(log_q)
-    by_s = difference + p * (ratio - (p * ratio).sum(axis=-1, keepdims=True))
-    by_t = -difference - q * (ratio - (q * ratio).sum(axis=-1, keepdims=True))
-    return loss, (by_s, by_t)
-
-
-@overload
-def softmax_symmetric_kl(s: ArrayLike, t: ArrayLike, *, axis: int = ..., return_grad: Literal[False] = ...) -> Any: ...
 @overload
 def softmax_symmetric_kl(
-    s: ArrayLike, t: ArrayLike, *, axis: int = ..., return_grad: Literal[True]
+    s: ArrayLike, t: ArrayLike, *, axis: int = ..., return_grad: Literal[False] = ..., workers: int | None = ...
+) -> Any: ...
+@overload
+def softmax_symmetric_kl(
+    s: ArrayLike, t: ArrayLike, *, axis: int = ..., return_grad: Literal[True], workers: int | None = ...
 ) -> tuple[Any, tuple[np.ndarray, np.ndarray]]: ...
-def softmax_symmetric_kl(s: ArrayLike, t: ArrayLike, *, axis: int = -1, return_grad: bool = False) -> Any:
+def softmax_symmetric_kl(
+    s: ArrayLike, t: ArrayLike, *, axis: int = -1, return_grad: bool = False, workers: int | None = None
+) -> Any:
     """KL(p, q) + KL(q, p) of p = softmax(s) and q = softmax(t): sum((p - q)(s - t)), a number for each row.
 
     Parameters
@@ -181,6 +222,8 @@ def softmax_symmetric_kl(s: ArrayLike, t: ArrayLike, *, axis: int = -1, return_g
         The axis along which the rows run.
     return_grad : bool
         Also return the gradients by both.
+    workers : int, optional
+        The number of threads; None: see `threads`. The result is the same to the bit.
 
     Returns
     -------
@@ -193,6 +236,8 @@ def softmax_symmetric_kl(s: ArrayLike, t: ArrayLike, *, axis: int = -1, return_g
     ------
     KexueValueError
         If a logit is NaN or +inf, -inf in one of `s` and `t` alone, or everywhere in a row, or shapes do not fit.
+    OverflowError
+        If ``s - t`` is beyond the dtype.
     TypeError
         If `s` or `t` holds no real numbers.
 
@@ -202,7 +247,8 @@ def softmax_symmetric_kl(s: ArrayLike, t: ArrayLike, *, axis: int = -1, return_g
 
     Notes
     -----
-    O(n), in float64 arithmetic.
+    O(n), two exponentials an entry, in the dtype of the logits and with sums in float64: where the rows are next to
+    each other, nothing is lost but what the dtype loses in ``s - t``.
 
     References
     ----------
@@ -215,33 +261,38 @@ def softmax_symmetric_kl(s: ArrayLike, t: ArrayLike, *, axis: int = -1, return_g
     >>> kexue.softmax_symmetric_kl([[0.0, 1.0], [2.0, 0.0]], [[1.0, 2.0], [0.0, 0.0]]).round(6)
     array([0.      , 0.761594])
     """
-    first, second, dtype, axis = _two_logits(("s", "t"), s, t, axis)
-    loss, grads = _symmetric_kl(first, second, return_grad)
-    loss = loss.astype(dtype)[()]
-    if not return_grad:
-        return loss
-    return loss, tuple(np.moveaxis(grad.astype(dtype, copy=False), -1, axis) for grad in grads)
+    pair = _Pair(("s", "t"), s, t, axis)
+    results = pair.outputs(return_grad)
+    _contrastive_core.symmetric_kl(*pair.rows, *results, workers)
+    if np.isnan(results[0]).any():
+        pair.check()
+        raise pair.overflow()
+    return pair.shaped(*results)
 
 
-def _labels(labels: ArrayLike, shape: tuple[int, ...], axis: int) -> np.ndarray:
+def _labels(labels: ArrayLike, pair: _Pair) -> np.ndarray:
+    """Class ids or probabilities, of the right shape; their values are checked where a loss is NaN."""
     given = np.asarray(labels)
     if given.dtype.kind == "f":
-        weights = as_real("labels", given, dtype=np.float64)
-        if weights.shape != shape:
+        if given.shape != pair.shape:
             raise KexueValueError(
-                f"labels has shape {weights.shape}, but probabilities need {shape}, that of the logits"
+                f"labels has shape {given.shape}, but probabilities need {pair.shape}, that of the logits"
             )
-        first_bad("labels", weights, lambda a: ~(a >= 0) | np.isinf(a), "is {value}, not a probability")
-        return np.moveaxis(weights, axis, -1)
+        return given
     if given.dtype.kind not in "iu":
         raise TypeError(f"labels must hold integer class ids or probabilities, but its dtype is {given.dtype}")
-    classes, rows = shape[axis], shape[:axis] + shape[axis + 1 :]
-    if given.shape != rows:
+    if given.shape != pair.batch:
         raise KexueValueError(
-            f"labels has shape {given.shape}, but class ids need that of the logits without the axis, {rows}"
+            f"labels has shape {given.shape}, but class ids need that of the logits without the axis, {pair.batch}"
         )
-    first_bad("labels", given, lambda a: (a < 0) | (a >= classes), f"is {{value}}, not a class id below {classes}")
     return given
+
+
+def _check_labels(labels: np.ndarray, classes: int) -> None:
+    if labels.dtype.kind == "f":
+        first_bad("labels", labels, lambda a: ~(a >= 0) | np.isinf(a), "is {value}, not a probability")
+    else:
+        first_bad("labels", labels, lambda a: (a < 0) | (a >= classes), f"is {{value}}, not a class id below {classes}")
 
 
 @overload
@@ -253,6 +304,7 @@ def r_drop_loss(
     alpha: float = ...,
     axis: int = ...,
     return_grad: Literal[False] = ...,
+    workers: int | None = ...,
 ) -> Any: ...
 @overload
 def r_drop_loss(
@@ -263,6 +315,7 @@ def r_drop_loss(
     alpha: float = ...,
     axis: int = ...,
     return_grad: Literal[True],
+    workers: int | None = ...,
 ) -> tuple[Any, tuple[np.ndarray, np.ndarray]]: ...
 def r_drop_loss(
     logits_1: ArrayLike,
@@ -272,6 +325,7 @@ def r_drop_loss(
     alpha: float = 1.0,
     axis: int = -1,
     return_grad: bool = False,
+    workers: int | None = None,
 ) -> Any:
     """R-Drop: the cross-entropies of two passes with different dropout, and alpha times the mean of their divergences.
 
@@ -290,6 +344,8 @@ def r_drop_loss(
         The axis along which the classes run.
     return_grad : bool
         Also return the gradients by both logits.
+    workers : int, optional
+        The number of threads; None: see `threads`. The result is the same to the bit.
 
     Returns
     -------
@@ -302,6 +358,8 @@ def r_drop_loss(
     KexueValueError
         If a label is out of range or no probability, a logit is NaN or +inf, -inf in one of the logits alone or
         everywhere in a row, `alpha` is negative or not finite, or shapes do not fit.
+    OverflowError
+        If ``logits_1 - logits_2`` is beyond the dtype.
     TypeError
         If `labels` holds neither integers nor floating-point numbers, or the logits no real ones.
 
@@ -311,8 +369,9 @@ def r_drop_loss(
 
     Notes
     -----
-    O(n), in float64 arithmetic. `alpha` is the paper's. Where the cross-entropies are averaged, as in the code that its
-    authors published, half of this loss with twice that alpha is meant.
+    O(n), two exponentials an entry, in the dtype of the logits and with sums in float64; a small cross-entropy keeps
+    its digits. `alpha` is the paper's. Where the cross-entropies are averaged, as in the code that its authors
+    published, half of this loss with twice that alpha is meant.
 
     References
     ----------
@@ -324,14 +383,18 @@ def r_drop_loss(
     >>> round(float(kexue.r_drop_loss([0.0, 1.0, 2.0], [0.5, 1.0, 1.5], 2)), 6)
     1.151639
     """
-    first, second, dtype, axis = _two_logits(("logits_1", "logits_2"), logits_1, logits_2, axis)
+    pair = _Pair(("logits_1", "logits_2"), logits_1, logits_2, axis)
     weight = _number("alpha", alpha, 0, above=False)
-    shape = np.moveaxis(first, -1, axis).shape
-    targets = _labels(labels, shape, axis)
-    divergence, by_divergence = _symmetric_kl(first, second, return_grad)
-    results = [softmax_loss(logits, targets, return_grad=return_grad) for logits in (first, second)]
-    if not return_grad:
-        return np.asarray(results[0] + results[1] + weight / 2 * divergence).astype(dtype)[()]
-    loss = np.asarray(results[0][0] + results[1][0] + weight / 2 * divergence).astype(dtype)[()]
-    grads = [own + weight / 2 * by for (_, own), by in zip(results, by_divergence, strict=True)]
-    return loss, tuple(np.moveaxis(grad.astype(dtype, copy=False), -1, axis) for grad in grads)
+    targets = _labels(labels, pair)
+    ids = weights = None
+    if targets.dtype.kind == "f":
+        weights = pair.rows_of(targets)
+    else:
+        ids = np.ascontiguousarray(targets, dtype=np.int64).reshape(-1)
+    results = pair.outputs(return_grad)
+    _contrastive_core.r_drop(*pair.rows, ids, weights, weight, *results, workers)
+    if np.isnan(results[0]).any():
+        pair.check()
+        _check_labels(targets, pair.shape[pair.axis])
+        raise pair.overflow()
+    return pair.shaped(*results)

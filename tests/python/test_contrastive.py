@@ -184,6 +184,78 @@ def test_r_drop_without_a_divergence_is_two_cross_entropies():
     np.testing.assert_allclose(r_drop_loss(first, first, ids, alpha=9), 2 * kexue.softmax_loss(first, ids), rtol=1e-6)
 
 
+# ---- float32, strides, workers ----
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("temperature", [0.05, 0.003])
+def test_info_nce_in_float32(temperature, symmetric):
+    c = np.random.default_rng(6).uniform(-1, 1, (3, 130, 130)).astype(np.float32)
+    options = {"temperature": temperature, "symmetric": symmetric, "return_grad": True}
+    loss, grad = info_nce_loss(c, **options)
+    expected, slope = info_nce_loss(c.astype(np.float64), **options)
+    assert loss.dtype == grad.dtype == np.float32
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(grad, slope, rtol=1e-4, atol=1e-6 / temperature / 130)
+
+
+@pytest.mark.parametrize("distance", [1e-4, 1.0, 50.0])
+def test_rows_in_float32(distance):
+    rng = np.random.default_rng(7)
+    s = rng.normal(size=(20, 333)).astype(np.float32)
+    t = (s + distance * rng.normal(size=s.shape)).astype(np.float32)
+    loss, grads = softmax_symmetric_kl(s, t, return_grad=True)
+    expected, slopes = softmax_symmetric_kl(s.astype(np.float64), t.astype(np.float64), return_grad=True)
+    np.testing.assert_allclose(loss, expected, rtol=2e-6)
+    for grad, slope in zip(grads, slopes, strict=True):
+        np.testing.assert_allclose(grad, slope, rtol=1e-5, atol=2e-7 * np.ptp(s - t))
+    ids = t.argmax(axis=1)
+    loss, _ = r_drop_loss(s, t, ids, return_grad=True)
+    np.testing.assert_allclose(loss, r_drop_loss(s.astype(np.float64), t.astype(np.float64), ids), rtol=2e-6)
+
+
+def test_r_drop_keeps_a_small_loss():
+    logits = np.array([[40.0, 0.0, 1.0]], dtype=np.float32)
+    loss, (by_first, _) = r_drop_loss(logits, logits, [0], return_grad=True)
+    rest = math.exp(-40) + math.exp(-39)
+    assert loss[0] == pytest.approx(2 * rest, rel=1e-5)
+    assert by_first[0, 0] == pytest.approx(-rest, rel=1e-5)
+
+
+def test_strides_and_workers():
+    rng = np.random.default_rng(8)
+    wide = rng.normal(size=(2, 64, 2, 600))
+    s, t = wide[:, :, 0, ::2]
+    ids = rng.integers(0, 300, 64).astype(np.uint8)
+    same = r_drop_loss(s.copy(), t.copy(), ids, return_grad=True, workers=1)
+    for workers in (1, 3):
+        loss, grads = r_drop_loss(s, t, ids, return_grad=True, workers=workers)
+        np.testing.assert_array_equal(loss, same[0])
+        np.testing.assert_array_equal(grads, same[1])
+    np.testing.assert_array_equal(softmax_symmetric_kl(s, t, workers=2), softmax_symmetric_kl(s.copy(), t.copy()))
+    c = rng.uniform(-1, 1, (600, 600))
+    for symmetric in (False, True):
+        loss, grad = info_nce_loss(c[::2, ::2], symmetric=symmetric, return_grad=True, workers=3)
+        again, slope = info_nce_loss(c[::2, ::2].copy(), symmetric=symmetric, return_grad=True, workers=1)
+        assert loss == again
+        np.testing.assert_array_equal(grad, slope)
+        turned, _ = info_nce_loss(c[::2, ::2].T, symmetric=symmetric, return_grad=True)
+        assert (turned == pytest.approx(loss, rel=1e-13)) == symmetric
+
+
+def test_no_rows():
+    assert softmax_symmetric_kl(np.empty((0, 3)), np.empty((0, 3))).shape == (0,)
+    loss, grads = r_drop_loss(np.empty((2, 0, 3)), np.empty((2, 0, 3)), np.empty((2, 0), dtype=int), return_grad=True)
+    assert loss.shape == (2, 0) and grads[1].shape == (2, 0, 3)
+    loss, grad = info_nce_loss(np.empty((0, 4, 4)), symmetric=True, return_grad=True)
+    assert loss.shape == (0,) and grad.shape == (0, 4, 4)
+
+
+def test_logits_that_are_too_far_apart():
+    with pytest.raises(OverflowError, match="s - t"):
+        softmax_symmetric_kl([1.7e308, 0.0], [-1.7e308, 0.0])
+
+
 # ---- bad input ----
 
 TWO = np.zeros((2, 2))

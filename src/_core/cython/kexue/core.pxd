@@ -672,6 +672,28 @@ cdef extern from "kexue/kx_losses_combinatorial.h" nogil:
         const kx_ctx_t *ctx, const double *scores, const unsigned char *targets, const int64_t *counts, const double *fillers,
         int64_t rows, int64_t n, ptrdiff_t counts_stride, ptrdiff_t fillers_stride, double *value, double *grad)
 
+cdef extern from "kexue/kx_losses_contrastive.h" nogil:
+    kx_status_t kx_losses_softmax_symmetric_kl_f32(
+        const kx_ctx_t *ctx, const float *s, const float *t, int64_t count, int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride,
+        float *loss, float *grad_s, float *grad_t, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_r_drop_f32(
+        const kx_ctx_t *ctx, const float *s, const float *t, const int64_t *ids, const float *weights, int64_t count,
+        int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride, double alpha, float *loss,
+        float *grad_s, float *grad_t, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_info_nce_f32(
+        const kx_ctx_t *ctx, const float *similarities, int64_t count, int64_t n, ptrdiff_t matrix_stride,
+        ptrdiff_t row_stride, double temperature, int is_symmetric, float *loss, float *grad)
+    kx_status_t kx_losses_softmax_symmetric_kl_f64(
+        const kx_ctx_t *ctx, const double *s, const double *t, int64_t count, int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride,
+        double *loss, double *grad_s, double *grad_t, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_r_drop_f64(
+        const kx_ctx_t *ctx, const double *s, const double *t, const int64_t *ids, const double *weights, int64_t count,
+        int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride, double alpha, double *loss,
+        double *grad_s, double *grad_t, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_info_nce_f64(
+        const kx_ctx_t *ctx, const double *similarities, int64_t count, int64_t n, ptrdiff_t matrix_stride,
+        ptrdiff_t row_stride, double temperature, int is_symmetric, double *loss, double *grad)
+
 cdef extern from "kexue/kx_softmax.h" nogil:
     kx_status_t kx_softmax_f32(
         const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,

@@ -15,6 +15,7 @@
 #include "kx_independence_matrices.h"
 #include "kx_losses.h"
 #include "kx_losses_combinatorial.h"
+#include "kx_losses_contrastive.h"
 #include "kx_losses_ranking.h"
 #include "kx_projection.h"
 #include "kx_random.h"
