@@ -18,7 +18,8 @@ extern "C" {
    n < 2^32 - 1. scale > 0, finite. loss: one number a row. gradient, by the cosines: rows of n numbers, or NULL; it may be
    `cosines` itself. Cosines may be any finite numbers: where scale times their range exceeds 330, logarithms of sums are
    kept in place of sums, at some 30 times the cost. Errors: of the loss 4 eps times the largest of 1, the loss and
-   scale (max - min); of a gradient the same times scale. KX_E_NONFINITE where a number or a label is not finite. */
+   scale (max - min); of a gradient the same times scale. A loss above float64's largest number is infinity, and its gradient NaN.
+   KX_E_NONFINITE where a number or a label is not finite. */
 kx_status_t kx_losses_cosent_f32(const kx_ctx_t *ctx, const float *cosines, const double *labels, int64_t rows, int64_t n,
                                  ptrdiff_t cosine_row, ptrdiff_t cosine_step, ptrdiff_t label_row, ptrdiff_t label_step,
                                  double scale, float *loss, float *gradient, ptrdiff_t gradient_row, ptrdiff_t gradient_step);
