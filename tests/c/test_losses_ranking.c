@@ -102,6 +102,30 @@ static void test_cosent_bad(void) {
     feclearexcept(FE_ALL_EXCEPT);
     CHECK(kx_losses_cosent_f64(NULL, c, t, 1, 40, 0, 8, 0, 8, 1e3, &loss, gradient, 0, 8) == KX_OK, "wide");
     CHECK(!fetestexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW), "flags");
+    const double ends[] = {DBL_MAX, -DBL_MAX}, order[] = {0, 1}; /* their difference overflows */
+    CHECK(kx_losses_cosent_f64(NULL, ends, order, 1, 2, 0, 8, 0, 8, 0x1p-10, &loss, gradient, 0, 8) == KX_OK, "ends");
+    CHECK(loss == DBL_MAX * 0x1p-9 && gradient[0] == 0x1p-10 && gradient[1] == -0x1p-10, "ends: %g, %g", loss, gradient[0]);
+    CHECK(kx_losses_cosent_f64(NULL, ends, order, 1, 2, 0, 8, 0, 8, 1, &loss, gradient, 0, 8) == KX_E_OVERFLOW, "beyond the ends");
+    CHECK(kx_losses_cosent_f64(NULL, ends + 1, order, 1, 1, 0, 8, 0, 8, 1, &loss, gradient, 0, 8) == KX_OK && loss == 0, "one end");
+}
+
+/* Entries next to the largest number, whose norm is above it. */
+static void test_longest(void) {
+    double x[] = {DBL_MAX, -DBL_MAX, DBL_MAX, DBL_MAX}, out[4], cosine;
+    const double g[] = {1, 1, 2, 2};
+    CHECK(kx_losses_l2_normalize_f64(x, 1, 4, 0, 8, out, 0, 8) == KX_OK, "status");
+    for (int i = 0; i < 4; i++) CHECK(fabs(fabs(out[i]) - 0.5) <= DBL_EPSILON, "entry %d: %.17g", i, out[i]);
+    double many[1000];
+    CHECK(kx_losses_l2_normalize_f64(x, 1, 1000, 0, 0, many, 0, 8) == KX_OK, "status");
+    CHECK(fabs(many[999] * sqrt(1000) - 1) <= 2 * DBL_EPSILON, "of a thousand: %.17g", many[999]);
+    for (int i = 0; i < 4; i++) x[i] *= 0.7;
+    CHECK(kx_losses_l2_normalize_vjp_f64(g, x, 1, 4, 0, 8, 0, 8, out, 0, 8) == KX_OK, "status");
+    const double along = 0.4 * 0.7 * DBL_MAX / sqrt(10); /* of g's direction: 0.4 of x's entries */
+    for (int i = 0; i < 4; i++) {
+        const double expected = x[i] / sqrt(10) - along * g[i];
+        CHECK(fabs(out[i] - expected) <= 8 * DBL_EPSILON * DBL_MAX, "gradient %d: %g, not %g", i, out[i], expected);
+    }
+    CHECK(kx_losses_cosine_pairs_f64(x, x, 1, 4, 0, 8, 0, 8, &cosine, 8) == KX_OK && fabs(cosine - 1) <= 4 * DBL_EPSILON, "%g", cosine);
 }
 
 static double rank_of(const double *x, int64_t n, int64_t i) {
@@ -231,6 +255,7 @@ int main(void) {
     for (int kind = 4; kind < 8; kind++) test_cosent(513, kind, 20, 1), test_cosent(600, kind, 400, 1);
     test_cosent(2000, 1, 3, 1);
     test_cosent_bad();
+    test_longest();
     const int64_t lengths[] = {1, 2, 7, 8, 9, 31, 33, 511, 513, 1200};
     for (int s = 0; s < 10; s++) {
         test_pairs(lengths[s], 1, 1);

@@ -65,6 +65,11 @@ static void test_arguments(void) {
     CHECK(kx_losses_zlpr_f32(NULL, &rows, 0, loss, grad, 0) == KX_E_ARGUMENT, "no targets");
     rows.n = -1;
     CHECK(kx_losses_zlpr_f32(NULL, &rows, 0, loss, grad, 0) == KX_E_ARGUMENT, "negative size");
+    rows.n = INT64_MAX;
+    const int64_t none[] = {0, 0};
+    CHECK(kx_losses_zlpr_sparse_f32(NULL, &rows, none, none, loss, grad, 0) == KX_E_OVERFLOW, "size");
+    CHECK(kx_losses_zlpr_symmetric_kl_f64(NULL, NULL, NULL, NULL, 1, INT64_MAX, 0, 0, 0, NULL, NULL, NULL, 0) == KX_E_OVERFLOW,
+          "size of pairs");
     rows.count = 0, rows.n = 2;
     CHECK(kx_losses_zlpr_f32(NULL, &rows, 0, loss, grad, 0) == KX_OK, "no rows");
 }
@@ -288,6 +293,13 @@ static void SUFFIX(test_extremes)(void) {
     CHECK(SUFFIX(kx_losses_pairwise_rank)(NULL, &rows, 1, 0, &loss, grad, 0) == KX_OK && loss == 0 && grad[0] == 0, "no pair");
     rows.scores = scores, rows.mask = none;
     CHECK(SUFFIX(kx_losses_zlpr)(NULL, &rows, 0, &loss, grad, 0) == KX_OK && loss == 0 && grad[0] == 0, "all masked");
+    const REAL thresholds[] = {infinity, -infinity, (REAL)NAN};
+    const REAL *const of_rows[] = {nothing, scores + 1}; /* alone: neither would make a sum infinite */
+    for (int i = 0; i < 6; i++) {
+        rows.scores = of_rows[i / 3], rows.n = i < 3 ? 4 : 1, rows.mask = NULL, rows.thresholds = thresholds + i % 3;
+        CHECK(SUFFIX(kx_losses_zlpr)(NULL, &rows, 0, &loss, grad, 0) == KX_OK && isnan(loss) && isnan(grad[0]),
+              "threshold %g: %g", (double)thresholds[i % 3], (double)loss);
+    }
 }
 
 /* Each kind of bad row between two good ones, at the start, inside and in the tail. */

@@ -471,7 +471,7 @@ static kx_status_t solve_rows(kx_task_t *task, void *arg, int64_t begin, int64_t
 
 static kx_status_t run(const kx_ctx_t *ctx, job *j, int64_t rows) {
     if (rows < 0 || j->n < 0) return KX_E_ARGUMENT;
-    if (rows > INT64_MAX / 64 / (j->n + 1)) return KX_E_OVERFLOW;
+    if (j->n > INT64_MAX / 128 || rows > INT64_MAX / 64 / (j->n + 1)) return KX_E_OVERFLOW;
     if (rows == 0 || (!j->value && !j->grad)) return KX_OK;
     if (!j->counts || (!j->scores && j->n > 0)) return KX_E_ARGUMENT;
     const int64_t slots = j->n + 2 * TOGETHER * L, grain = 1 + 16384 / (j->n + 32), chunks = (rows + grain - 1) / grain;

@@ -138,12 +138,18 @@ typedef struct kx_scaled_sum {
     double top, sum;
 } kx_scaled_sum_t;
 
+/* scale (x - y), where x - y may overflow and it not. */
+static inline double scaled_difference(double scale, double x, double y) {
+    const double difference = x - y;
+    return fabs(difference) < (double)INFINITY ? scale * difference : 2 * (scale * (x / 2 - y / 2));
+}
+
 static inline void add_exponential(kx_scaled_sum_t *s, double scale, double x) {
     if (x > s->top) {
-        s->sum = s->sum * exp(scale * (s->top - x)) + 1;
+        s->sum = s->sum * exp(scaled_difference(scale, s->top, x)) + 1;
         s->top = x;
     } else {
-        s->sum += exp(scale * (x - s->top));
+        s->sum += exp(scaled_difference(scale, x, s->top));
     }
 }
 
@@ -158,7 +164,7 @@ static void log_sums(const kx_cosent_row_t *row, int step, double *sums) {
         const int64_t border = step > 0 ? p : p + 1; /* whether a group begins there */
         const double c = sign * row->cosines[i];
         if (k > 0 && row->begins[border % vectors] >> border / vectors & 1) complete = running;
-        sums[i] = complete.sum > 0 ? row->scale * (complete.top - c) + log(complete.sum) : -(double)INFINITY;
+        sums[i] = complete.sum > 0 ? scaled_difference(row->scale, complete.top, c) + log(complete.sum) : -(double)INFINITY;
         add_exponential(&running, row->scale, c);
     }
 }
@@ -170,6 +176,7 @@ static double loss_of_wide(const kx_cosent_row_t *row) {
     log_sums(row, -1, row->of_greater);
     double top = 0, sum = 0;
     for (int64_t i = 0; i < places; i++) top = fmax(top, row->of_smaller[i]);
+    if (top == (double)INFINITY) return top;
     for (int64_t i = 0; i < places && !kx_order_stops(row->task, i); i++) sum += exp(row->of_smaller[i] - top);
     const double loss = top > 0 ? top + log(exp(-top) + sum) : log1p(sum);
     for (int64_t i = 0; i < places && !kx_order_stops(row->task, i); i++)

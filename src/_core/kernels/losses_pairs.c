@@ -64,12 +64,13 @@ static inline int flags_of(kx_row_sums_t sums) {
 
 static inline int are_squares_ordinary(double sum) { return sum > 0x1p-900 && sum < 0x1p900; }
 
-/* The scale at which the largest entry is next to 1; 1 for a row of zeros, or one that is not finite. */
+/* The scale at which the largest entry is next to 1, as far as its inverse is finite too; 1 for a row of zeros, or one that is not
+   finite. */
 static double scale_of(double largest) {
     int exponent;
     if (!(largest > 0 && largest < (double)INFINITY)) return 1;
     frexp(largest, &exponent);
-    return ldexp(1, exponent < -1000 ? 1000 : -exponent);
+    return ldexp(1, exponent < -1000 ? 1000 : exponent > 1000 ? -1000 : -exponent);
 }
 #endif
 
@@ -207,7 +208,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_cosine_pairs)) KX_COSINE_PARAMETERS(KX_
     return KX_OK;
 }
 
-/* out = (by_y y - by_x x) factor last: two factors, whose product may overflow where the result does not */
+/* out = (by_y y - by_x x) factor last: two factors, whose product may overflow where the result does not. Without y, by_x x factor,
+   whose by_x factor may underflow. */
 static KX_ALWAYS_INLINE void KX_TYPED(combine)(const int is_contiguous, const int has_two, const kx_row_t *x, const kx_row_t *y,
                                                int64_t n, double by_x, double by_y, double factor, double last, char *out,
                                                ptrdiff_t step) {
@@ -217,11 +219,12 @@ static KX_ALWAYS_INLINE void KX_TYPED(combine)(const int is_contiguous, const in
         if (has_two) {
             const kx_f64v other = kx_f64v_mul(of_y, KX_TYPED(load)(is_contiguous, y, k, n - k));
             value = kx_f64v_mul(kx_f64v_mul(kx_f64v_sub(other, value), first), second);
+        } else {
+            value = kx_f64v_mul(value, first);
         }
         KX_TYPED(store)(is_contiguous, out + k * step, step, n - k, value);
     }
 }
-/* Without y, by_x x. */
 static void KX_TYPED(write)(const kx_row_t *x, const kx_row_t *y, int64_t n, double by_x, double by_y, double factor, double last,
                             char *out, ptrdiff_t step) {
     const ptrdiff_t size = sizeof(KX_REAL);
@@ -295,7 +298,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_l2_normalize)) KX_NORMALIZE_PARAMETERS(
         due |= flags_of(sums);
         int is_long;
         const double norm = KX_TYPED(norm)(sums.xx, row.scale, NORM_LEAST, &is_long);
-        KX_TYPED(write)(&row, NULL, n, row.scale / norm, 0, 1, 1, (char *)out + r * out_row, out_step);
+        KX_TYPED(write)(&row, NULL, n, row.scale, 0, 1 / norm, 1, (char *)out + r * out_row, out_step);
     }
     kx_flags_end(flags, due);
     return KX_OK;

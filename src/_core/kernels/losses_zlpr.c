@@ -436,7 +436,7 @@ static kx_status_t KX_TYPED(solve_rows)(kx_task_t *task, void *arg, int64_t begi
             if (job->grad) row.grad = (KX_REAL *)(void *)((char *)job->grad + r * job->grad_stride);
             int is_valid = 1;
             const int64_t marked = marks ? KX_TYPED(mark)(job, marks, row.mask, r, &is_valid) : 0;
-            is_valid = is_valid && KX_TYPED(solve_row)(job, &row, base + (r - first), x + (r - first));
+            is_valid = is_valid && isfinite(row.threshold) && KX_TYPED(solve_row)(job, &row, base + (r - first), x + (r - first));
             for (int64_t k = 0; k < marked; k++) marks[job->ids[job->offsets[r] + k]] = 0;
             if (is_valid) continue;
             base[r - first] = (double)NAN;
@@ -453,6 +453,7 @@ static kx_status_t KX_TYPED(solve_rows)(kx_task_t *task, void *arg, int64_t begi
 
 static kx_status_t KX_TYPED(solve)(const kx_ctx_t *ctx, kx_zlpr_job_t *job) {
     const kx_loss_rows_t *rows = job->rows;
+    if (rows->n > INT64_MAX / 64) return KX_E_OVERFLOW;
     const int64_t grain = 1 + CHUNK_ENTRIES / (rows->n + 1), tasks = (rows->count - 1) / grain + 1;
     if (job->offsets) {
         const int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;

@@ -174,6 +174,7 @@ static kx_status_t KX_TYPED(sum_rows)(kx_task_t *task, void *arg, int64_t begin,
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_losses_zlpr_symmetric_kl)) KX_DIVERGENCE_PARAMETERS(KX_REAL) {
     if (count < 0 || n < 0 || !grad_s != !grad_t) return KX_E_ARGUMENT;
+    if (n > INT64_MAX / 64) return KX_E_OVERFLOW;
     kx_divergence_job_t job = {.s = (const char *)s, .t = (const char *)t, .mask = mask, .n = n, .s_stride = s_stride,
                                .t_stride = t_stride, .mask_stride = mask_stride, .grad_stride = grad_stride, .loss = (char *)loss,
                                .grad_s = (char *)grad_s, .grad_t = (char *)grad_t};

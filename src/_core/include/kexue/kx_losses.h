@@ -13,8 +13,8 @@
    0, and scores of -inf whose target is 0, do not take part: they contribute 0 and have the gradient 0.
 
    A row that is no valid input has the loss NaN and a gradient of NaNs, and leaves the others alone: a score that takes
-   part is NaN or +inf, or -inf with a target above 0; a target is outside [0, 1], or above 0 where the mask is 0; s -
-   threshold overflows.
+   part is NaN or +inf, or -inf with a target above 0; a target is outside [0, 1], or above 0 where the mask is 0; the
+   threshold is not finite; s - threshold overflows, but towards -inf with a target of 0, unsmoothed: that contributes 0.
 
    Sums are of exponentials within 1 ulp of the rounded exponent, compensated, and logarithms are of float64
    (tests/c/test_losses_zlpr.c): losses within 4 ulp in float32 and in float64, gradients within 8 ulp where no exponent

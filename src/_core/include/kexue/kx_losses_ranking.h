@@ -19,7 +19,7 @@ extern "C" {
    `cosines` itself. Cosines may be any finite numbers: where scale times their range exceeds 330, logarithms of sums are
    kept in place of sums, at some 30 times the cost. Errors: of the loss 4 eps times the largest of 1, the loss and
    scale (max - min); of a gradient the same times scale. KX_E_NONFINITE where a number or a label is not finite, KX_E_OVERFLOW
-   where a loss or a difference of cosines is beyond float64. */
+   where a loss is beyond float64. */
 kx_status_t kx_losses_cosent_f32(const kx_ctx_t *ctx, const float *cosines, const double *labels, int64_t rows, int64_t n,
                                  ptrdiff_t cosine_row, ptrdiff_t cosine_step, ptrdiff_t label_row, ptrdiff_t label_step,
                                  double scale, float *loss, float *gradient, ptrdiff_t gradient_row, ptrdiff_t gradient_step);
