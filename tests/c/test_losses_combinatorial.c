@@ -186,7 +186,8 @@ static void test_context(void) {
     kx_ctx_t ctx;
     kx_ctx_init(&ctx);
     CHECK(kx_losses_combinatorial_f64(&ctx, scores, NULL, counts, NULL, ROWS, N, 8, 0, expected, grad) == KX_OK, "serial");
-    CHECK(kx_losses_combinatorial_f64(&ctx, scores, NULL, counts, NULL, 1, INT64_MAX, 8, 0, value, NULL) == KX_E_OVERFLOW, "size");
+    CHECK(kx_losses_combinatorial_f64(&ctx, scores, NULL, counts, NULL, 1, INT64_MAX, 8, 0, value, NULL) == KX_E_OVERFLOW,
+          "size");
     ctx.workers = 3;
     CHECK(kx_losses_combinatorial_f64(&ctx, scores, NULL, counts, NULL, ROWS, N, 8, 0, value, other) == KX_OK, "parallel");
     CHECK(memcmp(value, expected, sizeof value) == 0 && memcmp(grad, other, sizeof grad) == 0, "workers change the bits");

@@ -41,7 +41,8 @@ static void test_cosent(int64_t n, int kind, double scale, double width) {
     const int64_t wide = n + 2;
     double *c = malloc((size_t)(ROWS * 2 * wide) * sizeof *c), *t = malloc((size_t)(ROWS * wide) * sizeof *t);
     float *narrow = malloc((size_t)(ROWS * wide) * sizeof *narrow), narrow_loss[ROWS];
-    double *gradient = malloc((size_t)(ROWS * wide) * sizeof *gradient), loss[ROWS], alone[ROWS], *row = malloc((size_t)(n + 1) * sizeof *row);
+    double *gradient = malloc((size_t)(ROWS * wide) * sizeof *gradient), loss[ROWS], alone[ROWS];
+    double *row = malloc((size_t)(n + 1) * sizeof *row);
     long double *exact = malloc((size_t)(n + 1) * sizeof *exact);
     for (int64_t i = 0; i < ROWS * 2 * wide; i++) c[i] = check_uniform(-width, width);
     fill_labels(t, ROWS * wide, kind);
@@ -62,14 +63,17 @@ static void test_cosent(int64_t n, int kind, double scale, double width) {
         double low = INFINITY, high = -INFINITY;
         for (int64_t i = 0; i < n; i++) low = fmin(low, row[i]), high = fmax(high, row[i]);
         const double reach = n > 1 ? fmax(1, scale * (high - low)) : 1, bound = 4 * DBL_EPSILON * fmax(reach, (double)value);
-        CHECK(fabsl(loss[r] - value) <= bound, "n = %d, kind %d, scale %g: %.17g, not %.17Lg", (int)n, kind, scale, loss[r], value);
+        CHECK(fabsl(loss[r] - value) <= bound, "n = %d, kind %d, scale %g: %.17g, not %.17Lg", (int)n, kind, scale, loss[r],
+              value);
         CHECK(memcmp(loss + r, alone + r, sizeof *loss) == 0, "the loss does not depend on the gradient");
         for (int64_t i = 0; i < n; i++)
-            CHECK(fabsl(gradient[r * wide + i] - exact[i]) <= bound * scale, "n = %d, kind %d, scale %g, gradient %d: %.17g, not %.17Lg",
+            CHECK(fabsl(gradient[r * wide + i] - exact[i]) <= bound * scale,
+                  "n = %d, kind %d, scale %g, gradient %d: %.17g, not %.17Lg",
                   (int)n, kind, scale, (int)i, gradient[r * wide + i], exact[i]);
     }
     /* float32, the gradient over the scores */
-    CHECK(kx_losses_cosent_f32(NULL, narrow, t, ROWS, n, wide * (ptrdiff_t)sizeof *narrow, sizeof *narrow, wide * (ptrdiff_t)sizeof *t,
+    CHECK(kx_losses_cosent_f32(NULL, narrow, t, ROWS, n, wide * (ptrdiff_t)sizeof *narrow, sizeof *narrow,
+                               wide * (ptrdiff_t)sizeof *t,
                                sizeof *t, scale, narrow_loss, NULL, 0, 0) == KX_OK, "float32");
     for (int r = 0; r < ROWS; r++) {
         for (int64_t i = 0; i < n; i++) row[i] = (double)narrow[r * wide + i];
@@ -78,9 +82,11 @@ static void test_cosent(int64_t n, int kind, double scale, double width) {
         CHECK(kx_losses_cosent_f32(NULL, narrow + r * wide, t + r * wide, 1, n, 0, sizeof *narrow, 0, sizeof *t, scale, &own,
                                    narrow + r * wide, 0, sizeof *narrow) == KX_OK, "in place");
         CHECK(own == narrow_loss[r], "a row by itself");
-        CHECK(fabsl(own - value) <= FLT_EPSILON * fabsl(value) + 8 * DBL_EPSILON * scale * width, "float32: %.9g, not %.9Lg", (double)own, value);
+        CHECK(fabsl(own - value) <= FLT_EPSILON * fabsl(value) + 8 * DBL_EPSILON * scale * width, "float32: %.9g, not %.9Lg",
+              (double)own, value);
         for (int64_t i = 0; i < n; i++)
-            CHECK(fabsl(narrow[r * wide + i] - exact[i]) <= FLT_EPSILON * fabsl(exact[i]) + 16 * DBL_EPSILON * scale * fmax(1, scale * width),
+            CHECK(fabsl(narrow[r * wide + i] - exact[i]) <=
+                      FLT_EPSILON * fabsl(exact[i]) + 16 * DBL_EPSILON * scale * fmax(1, scale * width),
                   "float32 gradient %d: %.9g, not %.9Lg", (int)i, (double)narrow[r * wide + i], exact[i]);
     }
     free(c), free(t), free(narrow), free(gradient), free(row), free(exact);
@@ -91,9 +97,11 @@ static void test_cosent_bad(void) {
     for (int i = 0; i < 40; i++) c[i] = i, t[i] = i % 3;
     for (int place = 0; place < 40; place++) {
         c[place] = NAN;
-        CHECK(kx_losses_cosent_f64(NULL, c, t, 1, 40, 0, 8, 0, 8, 20, &loss, gradient, 0, 8) == KX_E_NONFINITE, "NaN at %d", place);
+        CHECK(kx_losses_cosent_f64(NULL, c, t, 1, 40, 0, 8, 0, 8, 20, &loss, gradient, 0, 8) == KX_E_NONFINITE, "NaN at %d",
+              place);
         c[place] = place, t[place] = place % 2 ? INFINITY : -INFINITY;
-        CHECK(kx_losses_cosent_f64(NULL, c, t, 1, 40, 0, 8, 0, 8, 20, &loss, gradient, 0, 8) == KX_E_NONFINITE, "label at %d", place);
+        CHECK(kx_losses_cosent_f64(NULL, c, t, 1, 40, 0, 8, 0, 8, 20, &loss, gradient, 0, 8) == KX_E_NONFINITE, "label at %d",
+              place);
         t[place] = place % 3;
     }
     CHECK(kx_losses_cosent_f64(NULL, c, t, 1, 40, 0, 8, 0, 8, 0, &loss, gradient, 0, 8) == KX_E_ARGUMENT, "scale 0");
@@ -105,8 +113,10 @@ static void test_cosent_bad(void) {
     const double ends[] = {DBL_MAX, -DBL_MAX}, order[] = {0, 1}; /* their difference overflows */
     CHECK(kx_losses_cosent_f64(NULL, ends, order, 1, 2, 0, 8, 0, 8, 0x1p-10, &loss, gradient, 0, 8) == KX_OK, "ends");
     CHECK(loss == DBL_MAX * 0x1p-9 && gradient[0] == 0x1p-10 && gradient[1] == -0x1p-10, "ends: %g, %g", loss, gradient[0]);
-    CHECK(kx_losses_cosent_f64(NULL, ends, order, 1, 2, 0, 8, 0, 8, 1, &loss, gradient, 0, 8) == KX_E_OVERFLOW, "beyond the ends");
-    CHECK(kx_losses_cosent_f64(NULL, ends + 1, order, 1, 1, 0, 8, 0, 8, 1, &loss, gradient, 0, 8) == KX_OK && loss == 0, "one end");
+    CHECK(kx_losses_cosent_f64(NULL, ends, order, 1, 2, 0, 8, 0, 8, 1, &loss, gradient, 0, 8) == KX_E_OVERFLOW,
+          "beyond the ends");
+    CHECK(kx_losses_cosent_f64(NULL, ends + 1, order, 1, 1, 0, 8, 0, 8, 1, &loss, gradient, 0, 8) == KX_OK && loss == 0,
+          "one end");
 }
 
 /* Entries next to the largest number, whose norm is above it. */
@@ -125,7 +135,8 @@ static void test_longest(void) {
         const double expected = x[i] / sqrt(10) - along * g[i];
         CHECK(fabs(out[i] - expected) <= 8 * DBL_EPSILON * DBL_MAX, "gradient %d: %g, not %g", i, out[i], expected);
     }
-    CHECK(kx_losses_cosine_pairs_f64(x, x, 1, 4, 0, 8, 0, 8, &cosine, 8) == KX_OK && fabs(cosine - 1) <= 4 * DBL_EPSILON, "%g", cosine);
+    CHECK(kx_losses_cosine_pairs_f64(x, x, 1, 4, 0, 8, 0, 8, &cosine, 8) == KX_OK && fabs(cosine - 1) <= 4 * DBL_EPSILON, "%g",
+          cosine);
 }
 
 static double rank_of(const double *x, int64_t n, int64_t i) {
@@ -164,7 +175,8 @@ static void test_pairs(int64_t n, double u_size, double v_size) {
     const kx_losses_vectors_t of_du = {du, row, sizeof *u}, of_dv = {dv, row, sizeof *v};
     CHECK(kx_losses_cosine_pairs_vjp_f64(&of_u, &of_v, &of_g, ROWS, n, &of_du, &of_dv) == KX_OK, "status");
     CHECK(kx_losses_l2_normalize_f64(u, ROWS, n, row, sizeof *u, out, row, sizeof *out) == KX_OK, "status");
-    CHECK(kx_losses_cosine_pairs_f32(fu, fu, ROWS, n, (ptrdiff_t)(n * (int64_t)sizeof *fu), sizeof *fu, (ptrdiff_t)(n * (int64_t)sizeof *fu),
+    CHECK(kx_losses_cosine_pairs_f32(fu, fu, ROWS, n, (ptrdiff_t)(n * (int64_t)sizeof *fu), sizeof *fu,
+                                     (ptrdiff_t)(n * (int64_t)sizeof *fu),
                                      sizeof *fu, narrow, sizeof *narrow) == KX_OK, "status");
     const double bound = 4 * DBL_EPSILON * (1 + log2((double)n));
     for (int r = 0; r < ROWS; r++) {
@@ -174,10 +186,12 @@ static void test_pairs(int64_t n, double u_size, double v_size) {
             uu += a * a, vv += b * b, uv += a * b;
         }
         const long double cosine = uv / sqrtl(uu) / sqrtl(vv);
-        CHECK(fabsl(cosines[r] - cosine) <= bound, "n = %d, %g %g: %.17g, not %.17Lg", (int)n, u_size, v_size, cosines[r], cosine);
+        CHECK(fabsl(cosines[r] - cosine) <= bound, "n = %d, %g %g: %.17g, not %.17Lg", (int)n, u_size, v_size, cosines[r],
+              cosine);
         CHECK(narrow[r] <= 1 && narrow[r] >= 1 - 2 * FLT_EPSILON, "of itself: %g", (double)narrow[r]);
         for (int64_t i = 0; i < n; i++) {
-            const long double a = u[r * n + i] / (long double)u_size / sqrtl(uu), b = v[r * n + i] / (long double)v_size / sqrtl(vv);
+            const long double a = u[r * n + i] / (long double)u_size / sqrtl(uu);
+            const long double b = v[r * n + i] / (long double)v_size / sqrtl(vv);
             CHECK(fabsl(out[r * n + i] - a) <= 2 * DBL_EPSILON * fabsl(a) + bound * fabsl(a), "normalised %d", (int)i);
             const long double by_u = g[r] * (b - cosine * a) / sqrtl(uu), by_v = g[r] * (a - cosine * b) / sqrtl(vv);
             CHECK(fabsl(du[r * n + i] * u_size - by_u) <= 2 * bound * fabs(g[r]) / sqrtl(uu), "by u: %.17g, not %.17Lg",
@@ -191,7 +205,8 @@ static void test_pairs(int64_t n, double u_size, double v_size) {
     for (int r = 0; r < ROWS; r++)
         for (int64_t i = 0; i < n; i++) turned_u[i * ROWS + r] = u[r * n + i], turned_v[i * ROWS + r] = v[r * n + i];
     const kx_losses_vectors_t of_tu = {turned_u, sizeof *u, step}, of_tv = {turned_v, sizeof *v, step};
-    CHECK(kx_losses_cosine_pairs_f64(turned_u, turned_v, ROWS, n, sizeof *u, step, sizeof *v, step, other, sizeof *other) == KX_OK, "status");
+    CHECK(kx_losses_cosine_pairs_f64(turned_u, turned_v, ROWS, n, sizeof *u, step, sizeof *v, step, other,
+                                     sizeof *other) == KX_OK, "status");
     CHECK(memcmp(other, cosines, sizeof other) == 0, "strided cosines");
     CHECK(kx_losses_cosine_pairs_vjp_f64(&of_tu, &of_tv, &of_g, ROWS, n, &of_tu, &of_tv) == KX_OK, "status");
     for (int r = 0; r < ROWS; r++)
@@ -201,7 +216,8 @@ static void test_pairs(int64_t n, double u_size, double v_size) {
     for (int r = 0; r < ROWS; r++) {
         long double along = 0, size = 0;
         for (int64_t i = 0; i < n; i++)
-            along += (long double)dv[r * n + i] * (u_size / v_size) * out[r * n + i], size += fabsl(dv[r * n + i] * (u_size / v_size));
+            along += (long double)dv[r * n + i] * (u_size / v_size) * out[r * n + i],
+                size += fabsl(dv[r * n + i] * (u_size / v_size));
         CHECK(fabsl(along) <= 8 * bound * (1 + size), "the gradient is orthogonal: %Lg", along);
     }
 }
@@ -221,7 +237,8 @@ static void test_cancel(void) {
     kx_ctx_init(&ctx);
     ctx.cancel = cancel_at_once;
     for (int k = 0; k < 2; k++)
-        CHECK(kx_losses_cosent_f64(&ctx, cosines, labels, 1, n, 0, step, 0, step, k ? 1e4 : 20, &result, NULL, 0, 0) == KX_E_CANCELLED,
+        CHECK(kx_losses_cosent_f64(&ctx, cosines, labels, 1, n, 0, step, 0, step, k ? 1e4 : 20, &result, NULL, 0,
+                                   0) == KX_E_CANCELLED,
               "not cancelled");
     CHECK(kx_losses_spearman(&ctx, cosines, labels, 1, n, 0, step, 0, step, &result) == KX_E_CANCELLED, "not cancelled");
     free(cosines), free(labels);
@@ -233,9 +250,10 @@ static void test_overflow(void) {
     double loss, gradient[3];
     const ptrdiff_t step = sizeof *cosines;
     for (int64_t n = 2; n <= 3; n++)
-        CHECK(kx_losses_cosent_f64(NULL, cosines, labels, 1, n, 0, step, 0, step, 20, &loss, gradient, 0, step) == KX_E_OVERFLOW, "finite");
-    CHECK(kx_losses_cosent_f64(NULL, cosines, labels, 1, 2, 0, step, 0, step, 0.25, &loss, gradient, 0, step) == KX_E_OVERFLOW, "finite");
-    CHECK(kx_losses_cosent_f64(NULL, cosines + 1, labels, 1, 2, 0, step, 0, step, 0.25, &loss, gradient, 0, step) == KX_OK && loss < 1,
+        CHECK(kx_losses_cosent_f64(NULL, cosines, labels, 1, n, 0, step, 0, step, 20, &loss, gradient, 0,
+                                   step) == KX_E_OVERFLOW, "finite");
+    CHECK(kx_losses_cosent_f64(NULL, cosines + 1, labels, 1, 2, 0, step, 0, step, 0.25, &loss, gradient, 0,
+                               step) == KX_OK && loss < 1,
           "ordered");
 }
 

@@ -1,4 +1,5 @@
-"""Classification with alternating normalisation: the calls into the C core. Checking and shaping of arguments is kexue._can's work."""
+"""Classification with alternating normalisation: the calls into the C core. Checking and shaping of arguments
+is kexue._can's work."""
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t

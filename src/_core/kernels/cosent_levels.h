@@ -1,5 +1,5 @@
-/* CoSENT of labels that have few values, as people's scores have: sums by value, without a sort. 2048 numbers of 26 values take 5 us
-   with the gradient, 10 when they are sorted. */
+/* CoSENT of labels that have few values, as people's scores have: sums by value, without a sort. 2048 numbers of 26 values take
+   5 us with the gradient, 10 when they are sorted. */
 #ifndef KX_COSENT_LEVELS_H
 #define KX_COSENT_LEVELS_H
 
@@ -87,7 +87,8 @@ static double kx_cosent_of_levels(kx_cosent_levels_t *found, const uint8_t *leve
     int order[KX_LEVELS];
     for (int l = 0; l < found->count; l++) {
         int place = l;
-        for (; place > 0 && found->levels[order[place - 1]].label > found->levels[l].label; place--) order[place] = order[place - 1];
+        for (; place > 0 && found->levels[order[place - 1]].label > found->levels[l].label; place--)
+            order[place] = order[place - 1];
         order[place] = l;
     }
     double smaller = 0, greater = 0, total = 0;

@@ -387,7 +387,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_r_drop)) KX_R_DROP_PARAMETERS(KX_REAL) 
     if (!(alpha >= 0 && alpha <= (double)LARGEST) || (count > 0 && !ids && !weights)) return KX_E_ARGUMENT;
     kx_contrast_job_t job = {.s = (const char *)s, .t = (const char *)t, .ids = ids,
                              .weights = ids ? NULL : (const char *)weights, .n = n, .s_stride = s_stride,
-                             .t_stride = t_stride, .weight_stride = weight_stride, .grad_stride = grad_stride, .factor = alpha / 2, .loss = (char *)loss, .grad_s = (char *)grad_s,
+                             .t_stride = t_stride, .weight_stride = weight_stride, .grad_stride = grad_stride,
+                             .factor = alpha / 2, .loss = (char *)loss, .grad_s = (char *)grad_s,
                              .grad_t = (char *)grad_t};
     return KX_TYPED(solve)(ctx, &job, count);
 }

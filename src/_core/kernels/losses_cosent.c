@@ -1,12 +1,12 @@
 /* CoSENT of rows, and its gradient, by one sort and prefix sums.
 
-   With a_k = exp(scale (c_k - max c)) the terms are a_k / a_i, and the loss is log(1 + S), S the sum of 1 / a_i times the sum of a over
-   smaller labels, in the order of labels. The gradient of c_i is scale / (1 + S) times (a_i times the sum of 1 / a over greater labels, less
-   1 / a_i times that of a over smaller ones). All sums are of positive numbers. Above a range of 330 of scale c logarithms of sums
-   are kept in their place.
+   With a_k = exp(scale (c_k - max c)) the terms are a_k / a_i, and the loss is log(1 + S), S the sum of 1 / a_i times the sum
+   of a over smaller labels, in the order of labels. The gradient of c_i is scale / (1 + S) times (a_i times the sum of 1 / a
+   over greater labels, less 1 / a_i times that of a over smaller ones). All sums are of positive numbers. Above a range of 330
+   of scale c logarithms of sums are kept in their place.
 
-   Each lane has a part of the sorted row, so that prefix sums are sums of vectors: 2048 numbers take 9 us, half of it the sort; with
-   one prefix sum for the row, and a second exponential for 1 / a, 14. */
+   Each lane has a part of the sorted row, so that prefix sums are sums of vectors: 2048 numbers take 9 us, half of it the sort;
+   with one prefix sum for the row, and a second exponential for 1 / a, 14. */
 #ifndef KX_REAL
 #include "kexue/kx_losses_ranking.h"
 
@@ -67,8 +67,8 @@ static inline void begin_groups(kx_running_sum_t *running, unsigned begins) {
     running->seen |= begins;
 }
 
-/* What the lanes before add: to numbers that follow the begin of a group in their lane, and to those that do not. `step`: 1 if lanes
-   follow each other upwards, else -1. */
+/* What the lanes before add: to numbers that follow the begin of a group in their lane, and to those that do not. `step`: 1 if
+   lanes follow each other upwards, else -1. */
 static void carry_over(const kx_running_sum_t *running, int step, kx_f64v *of_seen, kx_f64v *of_others) {
     double totals[KX_F64_LANES], complete[KX_F64_LANES], before[KX_F64_LANES], carried[KX_F64_LANES], sum = 0, last = 0;
     kx_f64v_store(totals, kx_f64v_add(running->sum.total, running->sum.lost));
@@ -87,7 +87,8 @@ static inline unsigned begins_after(const kx_cosent_row_t *row, int64_t i) {
 
 /* Leaves the gradient in a. */
 static double loss_of_narrow(const kx_cosent_row_t *row) {
-    const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1), largest = kx_f64v_set(row->largest), scale = kx_f64v_set(row->scale);
+    const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1);
+    const kx_f64v largest = kx_f64v_set(row->largest), scale = kx_f64v_set(row->scale);
     const int64_t vectors = row->vectors;
     for (int64_t i = 0; i < vectors; i++) {
         const kx_f64v c = kx_f64v_load(row->cosines + i * KX_F64_LANES);
@@ -228,7 +229,8 @@ static void KX_TYPED(write_row)(const double *from, int64_t n, char *to, ptrdiff
 
 static kx_status_t KX_TYPED(row_loss)(kx_task_t *task, const kx_cosent_job_t *job, char *memory, int64_t r) {
     const int64_t n = job->n;
-    const char *labels = (const char *)job->labels + r * job->label_row, *cosines = (const char *)job->cosines + r * job->cosine_row;
+    const char *labels = (const char *)job->labels + r * job->label_row;
+    const char *cosines = (const char *)job->cosines + r * job->cosine_row;
     kx_order_t order;
     kx_order_place(&order, memory + job->order_part, n);
     double least, largest, lowest;

@@ -64,8 +64,8 @@ static inline int flags_of(kx_row_sums_t sums) {
 
 static inline int are_squares_ordinary(double sum) { return sum > 0x1p-900 && sum < 0x1p900; }
 
-/* The scale at which the largest entry is next to 1, as far as its inverse is finite too; 1 for a row of zeros, or one that is not
-   finite. */
+/* The scale at which the largest entry is next to 1, as far as its inverse is finite too; 1 for a row of zeros, or one that is
+   not finite. */
 static double scale_of(double largest) {
     int exponent;
     if (!(largest > 0 && largest < (double)INFINITY)) return 1;
@@ -208,8 +208,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_cosine_pairs)) KX_COSINE_PARAMETERS(KX_
     return KX_OK;
 }
 
-/* out = (by_y y - by_x x) factor last: two factors, whose product may overflow where the result does not. Without y, by_x x factor,
-   whose by_x factor may underflow. */
+/* out = (by_y y - by_x x) factor last: two factors, whose product may overflow where the result does not. Without y, by_x x
+   factor, whose by_x factor may underflow. */
 static KX_ALWAYS_INLINE void KX_TYPED(combine)(const int is_contiguous, const int has_two, const kx_row_t *x, const kx_row_t *y,
                                                int64_t n, double by_x, double by_y, double factor, double last, char *out,
                                                ptrdiff_t step) {
@@ -244,7 +244,8 @@ static void KX_TYPED(write)(const kx_row_t *x, const kx_row_t *y, int64_t n, dou
 typedef struct KX_TYPED(side) {
     kx_f64v of_x, of_y, factor;
 } KX_TYPED(side);
-static KX_ALWAYS_INLINE KX_TYPED(side) KX_TYPED(side_of)(const kx_row_t *x, const kx_row_t *y, double of_x, double of_y, double along) {
+static KX_ALWAYS_INLINE KX_TYPED(side) KX_TYPED(side_of)(const kx_row_t *x, const kx_row_t *y, double of_x, double of_y,
+                                                         double along) {
     return (KX_TYPED(side)){kx_f64v_set(along / of_x * x->scale), kx_f64v_set(y->scale / of_y), kx_f64v_set(x->scale / of_x)};
 }
 static KX_ALWAYS_INLINE kx_f64v KX_TYPED(gradient)(const KX_TYPED(side) * side, kx_f64v x, kx_f64v y, kx_f64v g) {

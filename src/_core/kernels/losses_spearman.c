@@ -1,4 +1,5 @@
-/* Spearman's rank correlation of rows: each row is sorted once, and the ranks are integers, twice themselves and less their mean. */
+/* Spearman's rank correlation of rows: each row is sorted once, and the ranks are integers, twice themselves and less their
+   mean. */
 #include "kexue/kx_losses_ranking.h"
 
 #include "isa/kernel.h"

@@ -155,7 +155,8 @@ static inline int kx_order_radix(kx_order_t *order, int64_t n, kx_task_t *task) 
 /* Sorts `values`, contiguous and other than order's own room but for more_keys: order->keys ascend, and values[places[i]] is
    keys[i]. least and largest are those of kx_order_range. Where numbers are equal, places are in some order of which only is
    sure that it depends on the values alone. Returns 0 when the task is to stop. */
-static inline int kx_order_sort(kx_order_t *order, const double *values, int64_t n, double least, double largest, kx_task_t *task) {
+static inline int kx_order_sort(kx_order_t *order, const double *values, int64_t n, double least, double largest,
+                                kx_task_t *task) {
     /* A product of rounded monotone steps is monotone: a larger number is in no lower bucket. */
     const int64_t buckets = kx_order_bucket_count(n);
     const double step = (double)(buckets - 1) / (largest - least);

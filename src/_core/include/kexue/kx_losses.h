@@ -48,9 +48,9 @@ typedef struct kx_loss_rows {
     ptrdiff_t threshold_stride;
 } kx_loss_rows_t;
 
-/* loss[r], and grad[r, i] = -t e^-u / (1 + A) + (1 - t) e^u / (1 + B). label_smoothing e in [0, 1] takes
-   t (1 - e) + e / 2 for t, in the entries that take part. One exponential an entry where all of a row's targets are 0 or 1 and e is 0.
-   KX_E_ARGUMENT: a negative size, e out of range, no targets. */
+/* loss[r], and grad[r, i] = -t e^-u / (1 + A) + (1 - t) e^u / (1 + B). label_smoothing e in [0, 1] takes t (1 - e) + e / 2 for
+   t, in the entries that take part. One exponential an entry where all of a row's targets are 0 or 1 and e is 0. KX_E_ARGUMENT:
+   a negative size, e out of range, no targets. */
 kx_status_t kx_losses_zlpr_f32(const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double label_smoothing, float *loss,
                                float *grad, ptrdiff_t grad_stride);
 kx_status_t kx_losses_zlpr_f64(const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double label_smoothing, double *loss,

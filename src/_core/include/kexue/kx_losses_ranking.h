@@ -48,9 +48,11 @@ typedef struct kx_losses_vectors {
     void *data;
     ptrdiff_t row, step;
 } kx_losses_vectors_t;
-kx_status_t kx_losses_cosine_pairs_vjp_f32(const kx_losses_vectors_t *u, const kx_losses_vectors_t *v, const kx_losses_vectors_t *upstream,
+kx_status_t kx_losses_cosine_pairs_vjp_f32(const kx_losses_vectors_t *u, const kx_losses_vectors_t *v,
+                                           const kx_losses_vectors_t *upstream,
                                            int64_t rows, int64_t n, const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv);
-kx_status_t kx_losses_cosine_pairs_vjp_f64(const kx_losses_vectors_t *u, const kx_losses_vectors_t *v, const kx_losses_vectors_t *upstream,
+kx_status_t kx_losses_cosine_pairs_vjp_f64(const kx_losses_vectors_t *u, const kx_losses_vectors_t *v,
+                                           const kx_losses_vectors_t *upstream,
                                            int64_t rows, int64_t n, const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv);
 
 /* x / max(|x|, 1e-12), PyTorch's rule, and its product with an upstream gradient: (g - y (y.g)) / |x|, y = x / |x|; of a vector
