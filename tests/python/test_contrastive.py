@@ -5,7 +5,6 @@ import math
 import mpmath
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -31,6 +30,7 @@ def slopes(function, x, h=1e-3):
 @pytest.mark.parametrize(("shape", "temperature"), [((1, 1), 0.05), ((5, 5), 0.05), ((2, 3, 16, 16), 0.3)])
 def test_info_nce_as_torch_has_it(shape, temperature, symmetric):
     similarities = np.random.default_rng(shape[-1]).uniform(-1, 1, shape)
+    torch = pytest.importorskip("torch")
     x = torch.tensor(similarities, requires_grad=True)
     logits, ids = (x / temperature).reshape(-1, *shape[-2:]), torch.arange(shape[-1])
     expected = torch.stack([torch.nn.functional.cross_entropy(one, ids) for one in logits])
@@ -159,6 +159,7 @@ def test_r_drop_as_torch_has_it(kind, axis):
     first, second = rng.normal(size=(2, 7, 5)) * 2
     ids, weights = rng.integers(0, 5, 7), rng.dirichlet(np.ones(5), size=7)
     labels = ids if kind == "ids" else weights
+    torch = pytest.importorskip("torch")
     a, b = (torch.tensor(x, requires_grad=True) for x in (first, second))
     F = torch.nn.functional
     expected = sum(F.cross_entropy(x, torch.tensor(labels), reduction="none") for x in (a, b))
