@@ -255,6 +255,7 @@ class TestPlumbing:
         assert cross_val_score(AnalyticLogisticRegression(), *load("wine")).mean() > 0.95
 
     def test_names(self):
+        pytest.importorskip("pandas")
         X, y = load_wine(return_X_y=True, as_frame=True)
         model = AnalyticLogisticRegression().fit(X, y)
         assert model.feature_names_in_.tolist() == X.columns.tolist()
