@@ -685,7 +685,8 @@ def _errors(
             return math.sqrt(squared), spectral
         frobenius = matrix.residual(U, S[:k], V)
         if frobenius is not None:
-            return frobenius, spectral
+            # Where nothing is left, the probes have seen the rounding of float32 products.
+            return frobenius, min(spectral, frobenius)
     unknown = math.ldexp(float(np.linalg.norm(image[:, :_PROBES])), matrix.shift - working.shift)
     return math.sqrt(unknown**2 / _PROBES + float(np.square(S[k:]).sum())), spectral
 

@@ -335,6 +335,13 @@ def test_too_large_to_have_singular_values():
         randomized_svd(np.full((50, 50), 1e308), 2)
 
 
+def test_nothing_is_left():
+    """The products in float32 round to 1e-8, which is no error of a decomposition to 1e-15."""
+    A = np.outer([2.0, 1.0], [0.0, -2.0, -1.0])
+    result = randomized_svd(A, 1, oversample=0, method="krylov", rng=0)
+    assert result.spectral_error <= result.frobenius_error < 1e-14
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     rows=st.integers(1, 40),
