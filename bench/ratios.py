@@ -27,10 +27,12 @@ from typing import Any
 import numpy as np
 import workloads
 import workloads_activations
+import workloads_classification
 import workloads_density
 import workloads_entropy
 import workloads_gaussians
 import workloads_independence
+import workloads_losses
 import workloads_projection
 from workloads import Workload, machine, pinned_threads
 
@@ -336,6 +338,107 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
     ),
     (partial(workloads_density.gaussian_logpdf_diag, 20_000, 50, "float64"), {"torch": Goal(), "SciPy": Goal()}),
     (partial(workloads_density.log_density_estimate, 20_000, 20, 200), {"torch": Goal(), "NumPy": Goal()}),
+    *(
+        (
+            partial(workloads_losses.cosent_loss, 2048, dtype, labels),
+            {
+                "torch sort": Goal(40, 70),
+                "torch cumsum": Goal(),
+                "torch N^2": Goal(2500, 4500),
+                "NumPy by hand": Goal(),
+            },
+        )
+        for labels in ("26 values", "distinct")
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (partial(workloads_losses.cosent_embedding_loss, 2048, 768, dtype), {"torch sort": Goal()})
+        for dtype in ("float64", "float32")
+    ),
+    (partial(workloads_losses.spearman, 1, 2048), {"SciPy's spearmanr": Goal(), "SciPy's rankdata": Goal()}),
+    (partial(workloads_losses.spearman, 1, 100_000), {"SciPy's spearmanr": Goal(), "SciPy's rankdata": Goal()}),
+    (partial(workloads_losses.spearman, 1000, 100), {"SciPy's rankdata": Goal()}),
+    *(
+        (partial(workloads_losses.cosine_pairs, name, 4096, 768, dtype), {"torch": Goal(), "NumPy": Goal()})
+        for name in ("cosine_pairs", "cosine_pairs_vjp", "l2_normalize", "l2_normalize_vjp")
+        for dtype in ("float64", "float32")
+    ),
+    (
+        partial(workloads_losses.zlpr_loss, 4096, 1000, "float32"),
+        {
+            "torch published": Goal(20, 65),
+            "torch masked": Goal(20, 30),
+            **dict.fromkeys(("torch by hand", "torch exponentials", "torch BCE"), Goal()),
+        },
+    ),
+    (
+        partial(workloads_losses.zlpr_loss, 4096, 1000, "float64"),
+        dict.fromkeys(workloads_losses.ZLPR_PEERS, Goal()),
+    ),
+    *(
+        (partial(workloads_losses.zlpr_loss_soft, 4096, 1000, dtype), {"torch": Goal()})
+        for dtype in ("float64", "float32")
+    ),
+    (
+        partial(workloads_losses.zlpr_sparse_loss, 4096, 1000, 5, "float32"),
+        {"torch published": Goal(), "torch dense": Goal()},
+    ),
+    (partial(workloads_losses.zlpr_symmetric_kl, 4096, 1000, "float32"), {"torch": Goal(), "SciPy": Goal()}),
+    (partial(workloads_losses.pairwise_rank_loss, 4096, 1000, "float32"), {"torch": Goal()}),
+    *(
+        (partial(workloads_losses.log_esp, *shape, "float64"), {"NumPy": Goal(), "torch": Goal()})
+        for shape in ((512, 100, 5), (64, 1000, 20))
+    ),
+    *(
+        (partial(workloads_losses.combinatorial_softmax_loss, 512, 100, 5, dtype), {"torch": Goal()})
+        for dtype in ("float64", "float32")
+    ),
+    *((partial(workloads_losses.info_nce_loss, 1024, dtype), {"torch": Goal()}) for dtype in ("float64", "float32")),
+    (partial(workloads_losses.r_drop_loss, 4096, 1000, "float32"), {"torch": Goal()}),
+    (partial(workloads_losses.softmax_symmetric_kl, 4096, 1000, "float32"), {"torch": Goal()}),
+    *(
+        (
+            partial(workloads_classification.can, 100_000, 100, dtype, uncertain),
+            {
+                "NumPy loop": Goal(),
+                "NumPy": Goal(),
+                "a copy": Goal(),
+            },
+        )
+        for uncertain in ("half", "a sixth")
+        for dtype in ("float64", "float32")
+    ),
+    (
+        partial(workloads_classification.can, 100_000, 100, "float64", "twenty rows", ("the definition",)),
+        {"the definition": Goal(required=50)},
+    ),
+    (
+        partial(workloads_classification.can, 2000, 100, "float64", "half", tuple(workloads_classification.CAN_PEERS)),
+        dict.fromkeys(workloads_classification.CAN_PEERS, Goal()),
+    ),
+    (partial(workloads_classification.can_iterations, 2000, 100, 3), {"NumPy loop": Goal()}),
+    (partial(workloads_classification.topk_entropy, 100_000, 100, "float64"), {"NumPy": Goal()}),
+    *(
+        (
+            partial(workloads_classification.analytic_logistic_regression, 20_000, 64, count),
+            {"scikit-learn's LDA": Goal(), "scikit-learn's LogisticRegression": Goal()},
+        )
+        for count in (2, 10)
+    ),
+    (
+        partial(workloads_classification.closed_form, "linear_regression_closed_form", 20_000, 64),
+        {"scikit-learn": Goal(), "NumPy's lstsq": Goal()},
+    ),
+    (
+        partial(workloads_classification.adversarial_split, 20_000, 30),
+        {"scikit-learn's LogisticRegression": Goal()},
+    ),
+    (partial(workloads_classification.importance, "area_under_curve", 10**6), {"scikit-learn": Goal()}),
+    (
+        partial(workloads_classification.next_sentence, "grouped_argmax", 10**6),
+        {"NumPy": Goal(), "a loop": Goal()},
+    ),
+    (partial(workloads_classification.next_sentence, "samples_contrast", 10**6), {"NumPy": Goal()}),
 ]
 
 

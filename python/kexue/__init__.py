@@ -46,6 +46,27 @@ _NAMES = {
         "swish",
         "swish_grad",
     ),
+    "attention": ("attention", "attention_vjp", "entropy_invariant_scale"),
+    "classification": (
+        "AdversarialSplit",
+        "ClassStatistics",
+        "SamplesContrastResult",
+        "SoftmaxRule",
+        "apply_thresholds",
+        "area_under_curve",
+        "can",
+        "candidates_contrast",
+        "discriminator_weights",
+        "grouped_argmax",
+        "linear_regression_closed_form",
+        "logistic_closed_form",
+        "nsp_scores",
+        "resample_validation",
+        "samples_contrast",
+        "softmax_closed_form",
+        "topk_entropy",
+        "weighted_metric",
+    ),
     "density": (
         "LogDensityEstimate",
         "effective_sample_size",
@@ -118,15 +139,27 @@ _NAMES = {
         "rbf_kernel",
     ),
     "losses": (
+        "combinatorial_predict",
+        "combinatorial_softmax_loss",
         "cosent_embedding_loss",
         "cosent_loss",
         "cosine_pairs",
         "cosine_pairs_vjp",
         "cosine_target_loss",
+        "info_nce_loss",
         "l2_normalize",
         "l2_normalize_vjp",
+        "log_esp",
+        "pairwise_rank_loss",
+        "r_drop_loss",
         "sentence_pair_features",
+        "softmax_symmetric_kl",
         "spearman",
+        "zlpr_loss",
+        "zlpr_predict",
+        "zlpr_probability",
+        "zlpr_sparse_loss",
+        "zlpr_symmetric_kl",
     ),
     "projection": (
         "RandomAngle",
@@ -151,6 +184,7 @@ _NAMES = {
         "randomized_svd",
         "sign_hash",
     ),
+    "sklearn": ("AnalyticLogisticRegression",),
     "transport": (
         "TransportResult",
         "emd",
@@ -167,6 +201,8 @@ _NAMES = {
 }
 _MODULES = (
     "activations",
+    "attention",
+    "classification",
     "compat",
     "dask",
     "density",
@@ -183,7 +219,8 @@ _MODULES = (
 )
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = sorted(_HOME)
+# `from kexue import *` needs no optional package.
+__all__ = sorted(name for name in _HOME if _HOME[name] != "sklearn")
 
 
 def __getattr__(name: str) -> object:
@@ -198,13 +235,13 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *_HOME, *_MODULES})
 
 
 class _Package(_ModuleType):
-    # An import of the module kexue.entropy would bind it here; the name is the function's.
+    # An import of the module kexue.entropy or kexue.attention would bind it here; the name is the function's.
     def __setattr__(self, name: str, value: object) -> None:
-        if not (name == "entropy" and isinstance(value, _ModuleType)):
+        if not (name in ("attention", "entropy") and isinstance(value, _ModuleType)):
             super().__setattr__(name, value)
 
 

@@ -58,7 +58,7 @@ def as_real(
     Traceback (most recent call last):
     TypeError: a must hold real numbers, but its dtype is <U1
     """
-    array = value if type(value) is np.ndarray else _as_array(name, value)
+    array = value if type(value) is np.ndarray else as_array(name, value)
     if dtype is None:
         wanted = _real_dtype(name, array.dtype)
     else:
@@ -74,7 +74,33 @@ def as_real(
     return array
 
 
-def _as_array(name: str, value: Any) -> np.ndarray:
+def as_array(name: str, value: Any) -> np.ndarray:
+    """What `numpy.asarray` makes of it, with errors that name the argument; a masked array is refused.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name for messages.
+    value : array_like
+
+    Returns
+    -------
+    ndarray
+        Of any dtype, and of the base class.
+
+    Raises
+    ------
+    TypeError
+        If `value` is a masked array, or no array at all.
+    KexueValueError
+        If a nested list is ragged.
+
+    Examples
+    --------
+    >>> from kexue._arrays import as_array
+    >>> as_array("mask", [True, False])
+    array([ True, False])
+    """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill it or drop the masked entries first")
     try:
@@ -127,10 +153,12 @@ def result_dtype(*values: ArrayLike | None) -> np.dtype:
         if value is None or isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
             continue
         try:
-            dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
-        except ValueError:  # ragged: `as_real` tells whose it is
+            dtype = getattr(value, "dtype", None)
+            if not hasattr(dtype, "kind"):  # a list, or PyTorch's own kind of dtype
+                dtype = np.asarray(value).dtype
+        except (TypeError, ValueError, RuntimeError):  # ragged, or no array: `as_real` tells whose it is
             continue
-        kind, size = getattr(dtype, "kind", "f"), getattr(dtype, "itemsize", 8)
+        kind, size = dtype.kind, getattr(dtype, "itemsize", 8)
         if kind == "f":
             if size > 4:
                 return _FLOAT64

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _ranking
-from kexue._arrays import as_real
+from kexue._arrays import as_array, as_real
 from kexue._entropy_rows import check_axis
 from kexue._errors import KexueValueError, require_finite
 from kexue._ufuncs import cosine_pairs, cosine_pairs_vjp
 
 _EXACT = 2**53  # float64 tells larger integers apart no more
+_MOST = 2**32 - 2  # numbers of a row
 
 
 def _rows_of_pair(
@@ -30,28 +32,31 @@ def _rows_of_pair(
             ) from None
     if first.ndim == 0:
         raise KexueValueError(f"{names[0]} must have at least 1 dimension, but its shape is ()")
-    place = check_axis(names[0], axis, first.ndim)
-    first, second = np.moveaxis(first, place, -1), np.moveaxis(second, place, -1)
+    if check_axis(names[0], axis, first.ndim) != first.ndim - 1:
+        first, second = np.moveaxis(first, axis, -1), np.moveaxis(second, axis, -1)
     outer, n = first.shape[:-1], first.shape[-1]
     rows = math.prod(outer)
-    return first.reshape(rows, n), second.reshape(rows, n), outer
+    return _aligned(first.reshape(rows, n)), _aligned(second.reshape(rows, n)), outer
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.aligned else array.copy()
 
 
 def _ordered_labels(labels: ArrayLike) -> np.ndarray:
     """Labels as float64 of the same order."""
-    array = np.asarray(labels)
+    array = as_array("labels", labels)
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
-        if array.max() > _EXACT or array.min() < -_EXACT:
-            _, array = np.unique(array, return_inverse=True)
-            array = array.reshape(np.shape(labels))
+        # One reduction finds that small labels are small, which they are.
+        if not 0 <= np.bitwise_or.reduce(array, axis=None) < _EXACT and (array.max() > _EXACT or array.min() < -_EXACT):
+            array = np.unique(array, return_inverse=True)[1].reshape(array.shape)
     return as_real("labels", array).astype(np.float64, copy=False)
 
 
 def _check_scale(scale: float) -> float:
-    try:
-        value = float(scale)
-    except (TypeError, ValueError):
-        raise TypeError(f"scale must be a number, not {type(scale).__name__}") from None
+    if type(scale) is not float and (not isinstance(scale, Real) or isinstance(scale, (bool, np.bool_))):
+        raise TypeError(f"scale must be a number, not {type(scale).__name__}")
+    value = float(scale)
     if not 0 < value < math.inf:
         raise KexueValueError(f"scale must be positive and finite, got {scale!r}")
     return value
@@ -118,6 +123,8 @@ def cosent_loss(
     ------
     KexueValueError
         If a number is not finite (named), shapes do not broadcast, or `scale` is not positive.
+    OverflowError
+        If a loss, or a difference of cosines, is beyond float64.
 
     See Also
     --------
@@ -130,7 +137,7 @@ def cosent_loss(
     One sort a row: with the pairs in the order of labels, the sum over ordered pairs is one of exp(-scale cos_i) times
     the prefix sum of exp(scale cos_k), and so is the gradient; the usual form takes n^2 terms and as much memory. Sums
     are of positive numbers, in float64, and cannot overflow: cosines of +-1e4 are fine. The loss is within
-    4 eps max(1, loss, scale (max(cos) - min(cos))).
+    4 eps max(1, loss, scale (max(cos) - min(cos))), and the gradient and its sum within scale times that.
 
     References
     ----------
@@ -156,10 +163,15 @@ def cosent_loss(
         require_finite("cos", as_real("cos", cos))
         require_finite("labels", as_real("labels", labels))
         raise
+    except OverflowError:
+        if cosines.shape[1] > _MOST:
+            raise
+        raise OverflowError("a loss is beyond float64: scale times the differences of cos is too large") from None
     value = loss.reshape(outer)[()]
     if grad is None:
         return value
-    return value, np.moveaxis(grad.reshape(*outer, cosines.shape[1]), -1, axis)
+    grad = grad.reshape(*outer, cosines.shape[1])
+    return value, grad if axis == -1 else np.moveaxis(grad, -1, axis)
 
 
 @overload

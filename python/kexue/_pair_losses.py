@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real, result_dtype
+from kexue._arrays import as_array, as_real, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 
 _KINDS = ("linear", "squared", "margin")
@@ -49,9 +50,9 @@ def cosine_target_loss(
     Parameters
     ----------
     cos : array_like
-        Cosines, finite. float16 and float32 give float32; float64, integers and bool, float64.
+        Cosines, finite.
     targets : array_like
-        From 0 to 1, broadcast against `cos`.
+        From 0 to 1, broadcast against `cos`. float32 (or float16, or integers) beside float32 gives float32.
     kind : {"linear", "squared", "margin"}
     margin : float
         Of "margin".
@@ -68,7 +69,8 @@ def cosine_target_loss(
     Raises
     ------
     KexueValueError
-        If a cosine is not finite, a target not in [0, 1], shapes do not broadcast, or `kind` is none of these.
+        If a cosine or `margin` is not finite, a target not in [0, 1], shapes do not broadcast, or `kind` is none of
+        these.
 
     See Also
     --------
@@ -91,10 +93,13 @@ def cosine_target_loss(
     if kind not in _KINDS:
         allowed = ", ".join(f'"{name}"' for name in _KINDS)
         raise KexueValueError(f"kind must be one of {allowed}, got {kind!r}")
+    if not isinstance(margin, Real) or isinstance(margin, (bool, np.bool_)):
+        raise TypeError(f"margin must be a number, not {type(margin).__name__}")
     if not -math.inf < margin < math.inf:
         raise KexueValueError(f"margin must be finite, got {margin!r}")
-    c = as_real("cos", cos)
-    t = as_real("targets", targets).astype(c.dtype, copy=False)
+    targets = as_array("targets", targets)
+    dtype = result_dtype(cos, targets)
+    c, t = as_real("cos", cos, dtype=dtype), as_real("targets", targets, dtype=dtype)
     require_finite("cos", c)
     first_bad("targets", t, lambda values: ~((values >= 0) & (values <= 1)), "is {value}, not in [0, 1]")
     try:
@@ -107,7 +112,7 @@ def cosine_target_loss(
     elif kind == "squared":
         loss, grad = t * (1 - c) ** 2 + other * c**2, 2 * (c - t)
     else:
-        edge = c.dtype.type(margin)
+        edge = c.dtype.type(np.clip(margin, -float(np.finfo(dtype).max), float(np.finfo(dtype).max)))
         loss, grad = t * (1 - c) + other * np.maximum(c, edge), other * (c > edge) - t
     return (loss, grad) if return_grad else loss
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-__all__ = ["cka", "distortion", "transport"]
+__all__ = ["cka", "discriminator_weights", "distortion", "transport"]
 
 _BAR_WIDTH = 0.03  # of the distance between the outer edges of the two columns of bars
 _LINE_HEIGHT = 1.3  # of the font size
@@ -343,6 +343,127 @@ def cka(
     if colorbar_label is not None:
         ax.figure.colorbar(image, ax=ax, label=colorbar_label)
     return ax
+
+
+def discriminator_weights(
+    weights: Any,
+    target_weights: ArrayLike | None = None,
+    *,
+    bins: int = 40,
+    labels: tuple[str, str] = ("training set", "test set"),
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how the weights of training rows and of test rows are distributed: where the two overlap, weighting works.
+
+    Histograms of the weights on a logarithmic axis, each with an area of 1. Two sets that the discriminator cannot tell
+    apart have all weights near 1; of two that do not overlap, one is on the left and one on the right.
+
+    Parameters
+    ----------
+    weights : AdversarialSplit or array_like of shape (N,)
+        A splitter that has split, whose weights are drawn; or weights of the training rows, not negative.
+    target_weights : array_like, shape (M,), optional
+        Of the test rows, not negative; for an array in `weights` only.
+    bins : int
+        How many, from the least weight to the largest.
+    labels : pair of str
+        Names of the two sets in the legend.
+    ax : Axes, optional
+        Where to draw. By default a new figure of pyplot.
+
+    Returns
+    -------
+    Axes
+        ``ax.containers`` has the bars of the training rows, then those of the test rows. Heights are densities in log10
+        of the weight.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    KexueValueError
+        If weights are not one-dimensional, empty, negative or NaN, the splitter has not split yet, there is no positive
+        finite weight, or `bins` is less than 1. Nothing is drawn then.
+    TypeError
+        If weights are not real numbers, or `target_weights` is given beside a splitter or missing beside an array.
+
+    See Also
+    --------
+    kexue.AdversarialSplit, kexue.discriminator_weights
+
+    Notes
+    -----
+    Weights of 0 and infinity count in the outermost bins.
+
+    Examples
+    --------
+    >>> import kexue.plot
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> rng = np.random.default_rng(0)
+    >>> splitter = kexue.AdversarialSplit(rng.normal(size=(200, 2)) + 0.5, rng=0)
+    >>> train, validation = next(splitter.split(rng.normal(size=(300, 2))))
+    >>> ax = Figure(layout="constrained").subplots()
+    >>> ax = kexue.plot.discriminator_weights(splitter, ax=ax)
+    >>> [len(bars) for bars in ax.containers]
+    [40, 40]
+    """
+    require_matplotlib()
+    if hasattr(weights, "get_n_splits"):
+        if target_weights is not None:
+            raise TypeError("target_weights is for an array of weights; a splitter has its own")
+        if not hasattr(weights, "weights_"):
+            raise KexueValueError("weights is a splitter that has not split yet: call next(splitter.split(X)) first")
+        weights, target_weights = weights.weights_, weights.target_weights_
+    elif target_weights is None:
+        raise TypeError("target_weights must be given beside an array of weights")
+    if not isinstance(bins, (int, np.integer)) or isinstance(bins, bool):
+        raise TypeError(f"bins must be an integer, not {type(bins).__name__}")
+    if bins < 1:
+        raise KexueValueError(f"bins must be at least 1, got {bins}")
+    names = list(labels)
+    if isinstance(labels, str) or len(names) != 2:
+        raise KexueValueError(f"labels must be two texts, got {labels!r}")
+    both = [_log_weights("weights", weights), _log_weights("target_weights", target_weights)]
+    joined = np.concatenate(both)
+    finite = joined[np.isfinite(joined)]
+    if not finite.size:
+        raise KexueValueError("weights and target_weights have no entry that is positive and finite")
+    low, high = finite.min(), finite.max()
+    if high - low < 1e-6:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, bins + 1)
+
+    if ax is None:
+        from matplotlib import pyplot
+
+        _, ax = pyplot.subplots(layout="constrained")
+    for values, name in zip(both, names, strict=True):
+        heights, _ = np.histogram(np.clip(values, low, high), edges, density=True)
+        ax.bar(
+            10 ** edges[:-1], heights, np.diff(10**edges), align="edge", alpha=0.5, linewidth=0, label=name,
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.axvline(1.0, color="0.3", linestyle=":", linewidth=1)
+    ax.set_xlabel("weight")
+    ax.set_ylabel("density in log10 of the weight")
+    ax.legend(fontsize="small")
+    return ax
+
+
+def _log_weights(name: str, weights: Any) -> np.ndarray:
+    try:
+        array = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold real numbers: {error}") from error
+    if array.ndim != 1 or not array.size:
+        raise KexueValueError(f"{name} must have 1 dimension and an entry, but its shape is {array.shape}")
+    bad = ~(array >= 0)
+    if bad.any():
+        place = int(bad.argmax())
+        raise KexueValueError(f"{name}[{place}] is {array[place]}, but weights are not negative")
+    with np.errstate(divide="ignore"):
+        return np.log10(array)
 
 
 def distortion(

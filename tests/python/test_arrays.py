@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse
 
 import kexue
-from kexue._arrays import as_contiguous, as_csr, as_real, result_dtype
+from kexue._arrays import as_array, as_contiguous, as_csr, as_real, result_dtype
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,36 @@ def test_dimensions():
         as_real("a", [[1, 2]], ndim=1)
     with pytest.raises(kexue.KexueValueError, match=r"^a must have 1 or 2 dimensions, .* \(\)$"):
         as_real("a", 3, ndim=(1, 2))
+
+
+def test_as_array():
+    given = np.ones(3, dtype=bool)
+    assert as_array("mask", given) is given
+    assert as_array("mask", [1, 0]).dtype == np.int64
+    with pytest.raises(TypeError, match="^mask is a masked array"):
+        as_array("mask", np.ma.masked_array(given, mask=given))
+    with pytest.raises(kexue.KexueValueError, match="^mask is not an array of one shape"):
+        as_array("mask", [[True], [True, False]])
+    with pytest.raises(TypeError, match="^mask must be an array of real numbers, not NoneType"):
+        as_array("mask", None)
+
+
+class HasForeignDtype:
+    """As a tensor of PyTorch: its dtype is not NumPy's."""
+
+    class dtype:
+        itemsize = 4
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def test_result_dtype_of_foreign_dtypes():
+    assert result_dtype(HasForeignDtype(np.ones(2, np.int32))) == np.float64
+    assert result_dtype(HasForeignDtype(np.ones(2, np.float32))) == np.float32
 
 
 def test_result_dtype():

@@ -193,6 +193,17 @@ def test_cosent_refuses():
             kexue.cosent_loss([0.0, 0.5], [0, 1], scale)
     with pytest.raises(TypeError, match="scale must be a number"):
         kexue.cosent_loss([0.0, 0.5], [0, 1], [1, 2])
+    for scale in ("20", True):
+        with pytest.raises(TypeError, match="scale must be a number"):
+            kexue.cosent_loss([0.0, 0.5], [0, 1], scale)
+    with pytest.raises(TypeError, match="labels is a masked array"):
+        kexue.cosent_loss([0.0, 0.5], np.ma.masked_array([0, 1], mask=[0, 1]))
+    with pytest.raises(kexue.KexueValueError, match="labels is not an array of one shape"):
+        kexue.cosent_loss([0.0, 0.5], [[0], [1, 2]])
+    for cosines, scale in (([1e308, -1e308], 20.0), ([1e5, -1e5], 1e305)):
+        for return_grad in (False, True):
+            with pytest.raises(OverflowError, match="a loss is beyond float64"):
+                kexue.cosent_loss(cosines, [0, 1], scale, return_grad=return_grad)
     with pytest.raises(kexue.KexueValueError, match="at least 1 dimension"):
         kexue.cosent_loss(0.5, 1)
     with pytest.raises(kexue.KexueValueError, match="axis 1 is out of bounds"):

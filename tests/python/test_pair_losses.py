@@ -48,6 +48,26 @@ def test_refuses():
         kexue.cosine_target_loss([0.5], [0], kind="hinge")
     with pytest.raises(kexue.KexueValueError, match="margin must be finite"):
         kexue.cosine_target_loss([0.5], [0], margin=np.nan)
+    for bad in ("a", None, [0.5], True):
+        with pytest.raises(TypeError, match="margin must be a number"):
+            kexue.cosine_target_loss([0.5], [0], margin=bad)
+    with pytest.raises(kexue.KexueValueError, match=r"targets\[0\] is 1.0000000001, not in"):
+        kexue.cosine_target_loss(np.float32([0.5]), np.array([1 + 1e-10]))
+
+
+def test_dtype_of_results():
+    single, double = np.float32([0.5]), np.float64([0.5])
+    for cosines, targets, expected in (
+        (single, single, np.float32),
+        (single, [1], np.float32),
+        (single, double, np.float64),
+        (double, single, np.float64),
+        (np.float16([0.5]), np.float16([0.5]), np.float32),
+        ([1], [0], np.float64),
+    ):
+        for kind in KINDS:
+            loss, grad = kexue.cosine_target_loss(cosines, targets, kind=kind, return_grad=True)
+            assert loss.dtype == grad.dtype == expected
 
 
 def test_features(dtype, rng):

@@ -576,6 +576,87 @@ class TestDistortion:
             plot.distortion(PLAN)
 
 
+class TestDiscriminatorWeights:
+    """The bars are histograms of the logarithms of the weights."""
+
+    @staticmethod
+    def draw(*arguments, **options):
+        axes = Figure(layout="constrained").subplots()
+        assert plot.discriminator_weights(*arguments, ax=axes, **options) is axes
+        return axes
+
+    def test_bars_are_histograms(self, rng, dtype):
+        weights = [np.exp(rng.normal(size=size)).astype(dtype) for size in (300, 200)]
+        axes = self.draw(*weights, bins=17)
+        assert (axes.get_xscale(), axes.get_xlabel()) == ("log", "weight")
+        logarithms = [np.log10(values, dtype=np.float64) for values in weights]
+        joined = np.concatenate(logarithms)
+        edges = np.linspace(joined.min(), joined.max(), 18)
+        for bars, values in zip(axes.containers, logarithms, strict=True):
+            left = [bar.get_x() for bar in bars]
+            right = [bar.get_x() + bar.get_width() for bar in bars]
+            np.testing.assert_allclose(left, 10 ** edges[:-1], rtol=1e-9)
+            np.testing.assert_allclose(right, 10 ** edges[1:], rtol=1e-9)
+            expected, _ = np.histogram(values, edges, density=True)
+            np.testing.assert_allclose([bar.get_height() for bar in bars], expected, rtol=1e-9)
+        axes.figure.savefig(io.BytesIO(), format="svg")
+
+    def test_splitter(self, rng):
+        splitter = kexue.AdversarialSplit(rng.normal(size=(200, 2)) + 0.5, rng=0)
+        next(splitter.split(rng.normal(size=(300, 2))))
+        axes, expected = self.draw(splitter), self.draw(splitter.weights_, splitter.target_weights_)
+        for mine, theirs in zip(axes.containers, expected.containers, strict=True):
+            assert [bar.get_height() for bar in mine] == [bar.get_height() for bar in theirs]
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training set", "test set"]
+        axes = self.draw(splitter, labels=("before", "after"))
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["before", "after"]
+
+    def test_ends(self):
+        axes = self.draw([0.0, 1.0, 10.0], [np.inf, 1.0, 1.0, 1.0], bins=2)
+        heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+        np.testing.assert_allclose(heights, [[4 / 3, 2 / 3], [1.5, 0.5]])
+        axes = self.draw([1.0, 1.0], [1.0], bins=3)
+        assert [bar.get_height() for bar in axes.containers[0]] == pytest.approx([0, 3, 0])
+        assert [bar.get_height() for bar in axes.containers[1]] == pytest.approx([0, 3, 0])
+
+    def test_by_default(self):
+        figures = pyplot.get_fignums()
+        axes = plot.discriminator_weights([1.0, 2.0], [3.0])
+        assert [len(bars) for bars in axes.containers] == [40, 40]
+        (new,) = set(pyplot.get_fignums()) - set(figures)
+        pyplot.close(new)
+
+    @pytest.mark.parametrize(
+        ("arguments", "options", "error", "message"),
+        [
+            (([1.0],), {}, TypeError, "target_weights must be given beside an array of weights"),
+            ((kexue.AdversarialSplit([[1.0]]),), {}, KexueValueError, "weights is a splitter that has not split yet"),
+            ((kexue.AdversarialSplit([[1.0]]), [1.0]), {}, TypeError, "target_weights is for an array of weights"),
+            (([1.0, -1.0], [1.0]), {}, KexueValueError, "weights[1] is -1.0, but weights are not negative"),
+            (([1.0], [np.nan]), {}, KexueValueError, "target_weights[0] is nan"),
+            (([1.0], []), {}, KexueValueError, "target_weights must have 1 dimension and an entry"),
+            (([[1.0]], [1.0]), {}, KexueValueError, "weights must have 1 dimension and an entry"),
+            (([0.0], [np.inf]), {}, KexueValueError, "have no entry that is positive and finite"),
+            ((["a"], [1.0]), {}, TypeError, "weights must hold real numbers"),
+            (([1.0], [1j]), {}, TypeError, "target_weights must hold real numbers"),
+            (("text", [1.0]), {}, TypeError, "weights must hold real numbers"),
+            (([1.0], [1.0]), {"bins": 0}, KexueValueError, "bins must be at least 1, got 0"),
+            (([1.0], [1.0]), {"bins": 2.0}, TypeError, "bins must be an integer, not float"),
+            (([1.0], [1.0]), {"labels": "ab"}, KexueValueError, "labels must be two texts, got 'ab'"),
+        ],
+    )
+    def test_errors(self, arguments, options, error, message):
+        before = pyplot.get_fignums()
+        with pytest.raises(error, match=re.escape(message)):
+            plot.discriminator_weights(*arguments, **options)
+        assert pyplot.get_fignums() == before
+
+    def test_without_matplotlib(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        with pytest.raises(ImportError, match=re.escape('kexue.plot needs matplotlib: pip install "kexue[plot]"')):
+            plot.discriminator_weights([1.0], [1.0])
+
+
 def test_import_loads_no_matplotlib():
     code = "import sys, kexue.plot; sys.exit('matplotlib' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

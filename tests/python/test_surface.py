@@ -97,7 +97,7 @@ def test_exports_are_found(check_surface, tmp_path):
 
 
 def existing_names():
-    return [name for name in kexue.__all__ if importlib.util.find_spec(f"kexue.{kexue._HOME[name]}")]
+    return [name for name in sorted(kexue._HOME) if importlib.util.find_spec(f"kexue.{kexue._HOME[name]}")]
 
 
 def functions():
@@ -116,7 +116,7 @@ def mentions(name, folder, pattern):
 
 
 def test_all_is_complete():
-    assert kexue.__all__ == sorted(set(kexue.__all__))
+    assert kexue.__all__ == sorted(set(kexue._HOME) - set(kexue._NAMES["sklearn"]))
     for module in set(kexue._MODULES) - {"compat", "dask", "plot", "sklearn", "ufuncs"}:
         if importlib.util.find_spec(f"kexue.{module}"):
             assert set(importlib.import_module(f"kexue.{module}").__all__) == set(kexue._NAMES[module])
@@ -141,7 +141,7 @@ def test_stubs_name_what_exists(stub):
     declared = set(re.findall(r"^(?:def )?(\w+)(?=[:(])|^from .* import \w+ as (\w+)$", text, re.MULTILINE))
     declared = {"".join(pair) for pair in declared} - {"__all__"}
     if stub == "__init__":
-        assert declared == {*kexue.__all__, *kexue._MODULES}
+        assert declared == {*kexue._HOME, *kexue._MODULES}
     else:
         # What a compiled module merely imported has another __module__, or is a module.
         public = {

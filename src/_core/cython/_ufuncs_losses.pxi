@@ -8,15 +8,15 @@ from kexue.core cimport (
     kx_losses_l2_normalize_f64,
     kx_losses_l2_normalize_vjp_f32,
     kx_losses_l2_normalize_vjp_f64,
-    kx_losses_rows_t,
+    kx_losses_vectors_t,
 )
 
 ctypedef kx_status_t (*pairs_f32)(const float *, const float *, int64_t, int64_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                                   ptrdiff_t, float *, ptrdiff_t) noexcept nogil
 ctypedef kx_status_t (*pairs_f64)(const double *, const double *, int64_t, int64_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                                   ptrdiff_t, double *, ptrdiff_t) noexcept nogil
-ctypedef kx_status_t (*pairs_vjp)(const kx_losses_rows_t *, const kx_losses_rows_t *, const kx_losses_rows_t *, int64_t,
-                                  int64_t, const kx_losses_rows_t *, const kx_losses_rows_t *) noexcept nogil
+ctypedef kx_status_t (*pairs_vjp)(const kx_losses_vectors_t *, const kx_losses_vectors_t *, const kx_losses_vectors_t *, int64_t,
+                                  int64_t, const kx_losses_vectors_t *, const kx_losses_vectors_t *) noexcept nogil
 
 
 cdef void pairs_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps,
@@ -35,9 +35,9 @@ cdef void pairs_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_intp 
 
 cdef void pairs_vjp_loop(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps,
                          void *kernel) noexcept nogil:
-    cdef kx_losses_rows_t u = [args[0], steps[0], steps[5]], v = [args[1], steps[1], steps[6]]
-    cdef kx_losses_rows_t upstream = [args[2], steps[2], 0]
-    cdef kx_losses_rows_t du = [args[3], steps[3], steps[7]], dv = [args[4], steps[4], steps[8]]
+    cdef kx_losses_vectors_t u = [args[0], steps[0], steps[5]], v = [args[1], steps[1], steps[6]]
+    cdef kx_losses_vectors_t upstream = [args[2], steps[2], 0]
+    cdef kx_losses_vectors_t du = [args[3], steps[3], steps[7]], dv = [args[4], steps[4], steps[8]]
     (<pairs_vjp>kernel)(&u, &v, &upstream, n[0], n[1], &du, &dv)
 
 
@@ -119,8 +119,8 @@ Examples
 --------
 >>> import kexue
 >>> grad_u, grad_v = kexue.cosine_pairs_vjp([1.0, 2.0, -1.0], [0.5, -1.0, 2.0], 1.0)
->>> grad_u
-array([0.193022  , 0.02969569, 0.25241339])
+>>> grad_u.round(6)
+array([0.193022, 0.029696, 0.252413])
 """)
 
 l2_normalize = of_rows("l2_normalize", "(n)->(n)", row_loops, <void *>kx_losses_l2_normalize_f32,

@@ -11,8 +11,8 @@
      ptrdiff_t v_step, real *cosines, ptrdiff_t cosine_step)
 #define KX_COSINE_ARGUMENTS (u, v, rows, n, u_row, u_step, v_row, v_step, cosines, cosine_step)
 #define KX_COSINE_VJP_PARAMETERS                                                                                       \
-    (const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream, int64_t rows, int64_t n,  \
-     const kx_losses_rows_t *du, const kx_losses_rows_t *dv)
+    (const kx_losses_vectors_t *u, const kx_losses_vectors_t *v, const kx_losses_vectors_t *upstream, int64_t rows, int64_t n,  \
+     const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv)
 #define KX_COSINE_VJP_ARGUMENTS (u, v, upstream, rows, n, du, dv)
 #define KX_NORMALIZE_PARAMETERS(real)                                                                                  \
     (const real *x, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step, real *out, ptrdiff_t out_row, ptrdiff_t out_step)
@@ -52,7 +52,7 @@ typedef struct kx_row_sums {
     double xx, yy, xy;
 } kx_row_sums_t;
 
-static inline kx_row_t row_of(const kx_losses_rows_t *rows, int64_t r) {
+static inline kx_row_t row_of(const kx_losses_vectors_t *rows, int64_t r) {
     return (kx_row_t){(char *)rows->data + r * rows->row, rows->step, 1};
 }
 
@@ -64,12 +64,13 @@ static inline int flags_of(kx_row_sums_t sums) {
 
 static inline int are_squares_ordinary(double sum) { return sum > 0x1p-900 && sum < 0x1p900; }
 
-/* The scale at which the largest entry is next to 1; 1 for a row of zeros, or one that is not finite. */
+/* The scale at which the largest entry is next to 1, as far as its inverse is finite too; 1 for a row of zeros, or one that is
+   not finite. */
 static double scale_of(double largest) {
     int exponent;
     if (!(largest > 0 && largest < (double)INFINITY)) return 1;
     frexp(largest, &exponent);
-    return ldexp(1, exponent < -1000 ? 1000 : -exponent);
+    return ldexp(1, exponent < -1000 ? 1000 : exponent > 1000 ? -1000 : -exponent);
 }
 #endif
 
@@ -207,7 +208,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_cosine_pairs)) KX_COSINE_PARAMETERS(KX_
     return KX_OK;
 }
 
-/* out = (by_y y - by_x x) factor last: two factors, whose product may overflow where the result does not */
+/* out = (by_y y - by_x x) factor last: two factors, whose product may overflow where the result does not. Without y, by_x x
+   factor, whose by_x factor may underflow. */
 static KX_ALWAYS_INLINE void KX_TYPED(combine)(const int is_contiguous, const int has_two, const kx_row_t *x, const kx_row_t *y,
                                                int64_t n, double by_x, double by_y, double factor, double last, char *out,
                                                ptrdiff_t step) {
@@ -217,11 +219,12 @@ static KX_ALWAYS_INLINE void KX_TYPED(combine)(const int is_contiguous, const in
         if (has_two) {
             const kx_f64v other = kx_f64v_mul(of_y, KX_TYPED(load)(is_contiguous, y, k, n - k));
             value = kx_f64v_mul(kx_f64v_mul(kx_f64v_sub(other, value), first), second);
+        } else {
+            value = kx_f64v_mul(value, first);
         }
         KX_TYPED(store)(is_contiguous, out + k * step, step, n - k, value);
     }
 }
-/* Without y, by_x x. */
 static void KX_TYPED(write)(const kx_row_t *x, const kx_row_t *y, int64_t n, double by_x, double by_y, double factor, double last,
                             char *out, ptrdiff_t step) {
     const ptrdiff_t size = sizeof(KX_REAL);
@@ -241,7 +244,8 @@ static void KX_TYPED(write)(const kx_row_t *x, const kx_row_t *y, int64_t n, dou
 typedef struct KX_TYPED(side) {
     kx_f64v of_x, of_y, factor;
 } KX_TYPED(side);
-static KX_ALWAYS_INLINE KX_TYPED(side) KX_TYPED(side_of)(const kx_row_t *x, const kx_row_t *y, double of_x, double of_y, double along) {
+static KX_ALWAYS_INLINE KX_TYPED(side) KX_TYPED(side_of)(const kx_row_t *x, const kx_row_t *y, double of_x, double of_y,
+                                                         double along) {
     return (KX_TYPED(side)){kx_f64v_set(along / of_x * x->scale), kx_f64v_set(y->scale / of_y), kx_f64v_set(x->scale / of_x)};
 }
 static KX_ALWAYS_INLINE kx_f64v KX_TYPED(gradient)(const KX_TYPED(side) * side, kx_f64v x, kx_f64v y, kx_f64v g) {
@@ -295,7 +299,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_l2_normalize)) KX_NORMALIZE_PARAMETERS(
         due |= flags_of(sums);
         int is_long;
         const double norm = KX_TYPED(norm)(sums.xx, row.scale, NORM_LEAST, &is_long);
-        KX_TYPED(write)(&row, NULL, n, row.scale / norm, 0, 1, 1, (char *)out + r * out_row, out_step);
+        KX_TYPED(write)(&row, NULL, n, row.scale, 0, 1 / norm, 1, (char *)out + r * out_row, out_step);
     }
     kx_flags_end(flags, due);
     return KX_OK;

@@ -1,4 +1,5 @@
-/* Spearman's rank correlation of rows: each row is sorted once, and the ranks are integers, twice themselves and less their mean. */
+/* Spearman's rank correlation of rows: each row is sorted once, and the ranks are integers, twice themselves and less their
+   mean. */
 #include "kexue/kx_losses_ranking.h"
 
 #include "isa/kernel.h"
@@ -25,13 +26,13 @@ typedef struct kx_spearman_job {
 } kx_spearman_job_t;
 
 /* ranks[i] = 2 rank - (n + 1), ranks from 1; padded with 0 to whole vectors. */
-static kx_status_t find_ranks(char *room, const char *values, ptrdiff_t step, int64_t n, double *ranks) {
+static kx_status_t find_ranks(kx_task_t *task, char *room, const char *values, ptrdiff_t step, int64_t n, double *ranks) {
     kx_order_t order;
     double least, largest;
     kx_order_place(&order, room, n);
-    for (int64_t i = 0; i < n; i++) memcpy(order.more_keys + i, values + i * step, sizeof(double));
+    kx_order_copy(order.more_keys, values, step, n);
     if (!kx_order_range(order.more_keys, n, &least, &largest)) return KX_E_NONFINITE;
-    kx_order_sort(&order, order.more_keys, n, least, largest);
+    if (!kx_order_sort(&order, order.more_keys, n, least, largest, task)) return KX_E_CANCELLED;
     for (int64_t begin = 0, end; begin < n; begin = end) {
         for (end = begin + 1; end < n && order.keys[end] == order.keys[begin]; end++) {}
         for (int64_t i = begin; i < end; i++) ranks[order.places[i]] = (double)(begin + end - n);
@@ -52,8 +53,8 @@ static kx_status_t correlate(kx_task_t *task, void *arg, int64_t begin, int64_t 
     double *x = (double *)(void *)(memory + job->x_part), *y = (double *)(void *)(memory + job->y_part);
     for (int64_t r = begin; r < end; r++) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-        kx_status_t status = find_ranks(memory + job->order_part, job->x + r * job->x_row, job->x_step, job->n, x);
-        if (status == KX_OK) status = find_ranks(memory + job->order_part, job->y + r * job->y_row, job->y_step, job->n, y);
+        kx_status_t status = find_ranks(task, memory + job->order_part, job->x + r * job->x_row, job->x_step, job->n, x);
+        if (status == KX_OK) status = find_ranks(task, memory + job->order_part, job->y + r * job->y_row, job->y_step, job->n, y);
         if (status != KX_OK) return status;
         const double xx = product_of(x, x, job->n), yy = product_of(y, y, job->n), xy = product_of(x, y, job->n);
         const double value = xy / (sqrt(xx) * sqrt(yy)); /* the same with x and y exchanged */

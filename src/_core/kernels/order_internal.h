@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "isa/simd.h"
+#include "kexue/kx_ctx.h"
 #include "runtime/memory.h"
 
 enum {
@@ -15,7 +16,8 @@ enum {
     KX_ORDER_BUCKETED = 1 << 20,   /* numbers at most that go into buckets */
     KX_ORDER_MOVES = 8,            /* of each number on average, before the radix sort takes over */
     KX_ORDER_DIGIT = 8,
-    KX_ORDER_DIGITS = 64 / KX_ORDER_DIGIT
+    KX_ORDER_DIGITS = 64 / KX_ORDER_DIGIT,
+    KX_ORDER_POLL = 1 << 16        /* numbers between two looks at the task */
 };
 
 /* Room for n numbers: sorted keys, where they were, and what the sort needs. */
@@ -70,6 +72,22 @@ static inline int kx_order_range(const double *values, int64_t n, double *least,
     return bad == 0;
 }
 
+static inline void kx_order_copy(double *to, const char *from, ptrdiff_t step, int64_t n) {
+    if (step == sizeof *to) memcpy(to, from, (size_t)n * sizeof *to);
+    else
+        for (int64_t i = 0; i < n; i++) memcpy(to + i, from + i * step, sizeof *to);
+}
+
+/* Whether any of the sorted keys are equal. */
+static inline int kx_order_has_ties(const double *keys, int64_t n) {
+    int64_t i = 1;
+    for (; i + KX_F64_LANES <= n; i += KX_F64_LANES)
+        if (kx_f64m_bits(kx_f64v_less(kx_f64v_load(keys + i - 1), kx_f64v_load(keys + i))) != (1u << KX_F64_LANES) - 1) return 1;
+    for (; i < n; i++)
+        if (keys[i - 1] == keys[i]) return 1;
+    return 0;
+}
+
 /* Returns 0 when more than `budget` moves would be needed: then keys and places are still some order. */
 static inline int kx_order_insert(double *keys, uint32_t *places, int64_t n, int64_t budget) {
     for (int64_t i = 1; i < n; i++) {
@@ -94,11 +112,23 @@ static inline uint64_t kx_order_bits(double key) {
     return bits ^ ((bits >> 63 ? UINT64_MAX : 0) | (uint64_t)1 << 63);
 }
 
-static inline void kx_order_radix(kx_order_t *order, int64_t n) {
+/* Whether to stop, asked at number i of a long loop. */
+static inline int kx_order_stops(kx_task_t *task, int64_t i) {
+    return (i & (KX_ORDER_POLL - 1)) == KX_ORDER_POLL - 1 && kx_task_should_stop(task);
+}
+
+/* The same between loops over a row, of which short ones need not ask. */
+static inline int kx_order_stops_between(kx_task_t *task, int64_t n) {
+    return n > KX_ORDER_POLL / 2 && kx_task_should_stop(task);
+}
+
+/* Returns 0 when the task is to stop. */
+static inline int kx_order_radix(kx_order_t *order, int64_t n, kx_task_t *task) {
     enum { SIZE = 1 << KX_ORDER_DIGIT };
     uint32_t *counts = order->starts;
     memset(counts, 0, sizeof *counts * KX_ORDER_DIGITS * SIZE);
     for (int64_t i = 0; i < n; i++) {
+        if (kx_order_stops(task, i)) return 0;
         const uint64_t bits = kx_order_bits(order->keys[i]);
         for (int d = 0; d < KX_ORDER_DIGITS; d++) counts[d * SIZE + (int)(bits >> d * KX_ORDER_DIGIT & (SIZE - 1))]++;
     }
@@ -110,6 +140,7 @@ static inline void kx_order_radix(kx_order_t *order, int64_t n) {
             starts[i] = start, start += count;
         }
         for (int64_t i = 0; i < n; i++) {
+            if (kx_order_stops(task, i)) return 0;
             const uint32_t to = starts[kx_order_bits(order->keys[i]) >> d * KX_ORDER_DIGIT & (SIZE - 1)]++;
             order->more_keys[to] = order->keys[i], order->more_places[to] = order->places[i];
         }
@@ -118,20 +149,21 @@ static inline void kx_order_radix(kx_order_t *order, int64_t n) {
         order->keys = order->more_keys, order->places = order->more_places;
         order->more_keys = keys, order->more_places = places;
     }
+    return 1;
 }
 
 /* Sorts `values`, contiguous and other than order's own room but for more_keys: order->keys ascend, and values[places[i]] is
    keys[i]. least and largest are those of kx_order_range. Where numbers are equal, places are in some order of which only is
-   sure that it depends on the values alone. */
-static inline void kx_order_sort(kx_order_t *order, const double *values, int64_t n, double least, double largest) {
+   sure that it depends on the values alone. Returns 0 when the task is to stop. */
+static inline int kx_order_sort(kx_order_t *order, const double *values, int64_t n, double least, double largest,
+                                kx_task_t *task) {
     /* A product of rounded monotone steps is monotone: a larger number is in no lower bucket. */
     const int64_t buckets = kx_order_bucket_count(n);
     const double step = (double)(buckets - 1) / (largest - least);
     if (n <= KX_ORDER_SHORT || n > KX_ORDER_BUCKETED || !(step > 0 && step < (double)INFINITY)) {
         for (int64_t i = 0; i < n; i++) order->keys[i] = values[i], order->places[i] = (uint32_t)i;
-        if (n > KX_ORDER_SHORT) kx_order_radix(order, n);
-        else kx_order_insert(order->keys, order->places, n, INT64_MAX);
-        return;
+        if (n > KX_ORDER_SHORT) return kx_order_radix(order, n, task);
+        return kx_order_insert(order->keys, order->places, n, INT64_MAX);
     }
     uint32_t *starts = order->starts, *bucket = order->more_places;
     memset(starts, 0, sizeof *starts * (size_t)(buckets + 1));
@@ -142,7 +174,7 @@ static inline void kx_order_sort(kx_order_t *order, const double *values, int64_
         const uint32_t to = starts[bucket[i]]++;
         order->keys[to] = values[i], order->places[to] = (uint32_t)i;
     }
-    if (!kx_order_insert(order->keys, order->places, n, KX_ORDER_MOVES * n)) kx_order_radix(order, n);
+    return kx_order_insert(order->keys, order->places, n, KX_ORDER_MOVES * n) || kx_order_radix(order, n, task);
 }
 
 #endif

@@ -2,7 +2,6 @@
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-
 cdef extern from "kexue/kx_base.h" nogil:
     ctypedef enum kx_status_t:
         KX_OK
@@ -22,7 +21,6 @@ cdef extern from "kexue/kx_base.h" nogil:
     const char *kx_status_text(kx_status_t status)
     const char *kx_version()
     const char *kx_isa_name()
-
 
 cdef extern from "kexue/kx_ctx.h" nogil:
     ctypedef struct kx_allocator_t:
@@ -53,7 +51,6 @@ cdef extern from "kexue/kx_ctx.h" nogil:
     ctypedef kx_status_t (*kx_body_fn)(kx_task_t *task, void *arg, int64_t begin, int64_t end) noexcept nogil
     kx_status_t kx_parallel_for(const kx_ctx_t *ctx, int64_t n, int64_t grain, kx_body_fn body, void *arg)
     int kx_cpu_count()
-
 
 cdef extern from "kexue/kx_activations.h" nogil:
     kx_status_t kx_activations_squareplus_f32(
@@ -128,6 +125,35 @@ cdef extern from "kexue/kx_activations.h" nogil:
     const double KX_SQUAREPLUS_B_UPPER
     const double KX_SQUAREPLUS_B_CURVATURE
     const double KX_SQUAREPLUS_B_T2
+
+cdef extern from "kexue/kx_classification.h" nogil:
+    double KX_CLASSIFICATION_TOLERANCE
+
+    ctypedef enum kx_uncertainty_t:
+        KX_UNCERTAINTY_POST
+        KX_UNCERTAINTY_PAPER
+        KX_UNCERTAINTY_REPO
+
+    kx_status_t kx_classification_topk_entropy_f32(
+        const kx_ctx_t *ctx, const float *p, int64_t rows, int64_t n, ptrdiff_t row_stride, int64_t k, kx_uncertainty_t kind,
+        float *out)
+    kx_status_t kx_classification_topk_entropy_f64(
+        const kx_ctx_t *ctx, const double *p, int64_t rows, int64_t n, ptrdiff_t row_stride, int64_t k, kx_uncertainty_t kind,
+        double *out)
+
+    ctypedef struct kx_can_options_t:
+        int64_t k
+        kx_uncertainty_t kind
+        double threshold
+        double alpha
+
+    void kx_can_options_init(kx_can_options_t *options)
+    kx_status_t kx_classification_can_f32(
+        const kx_ctx_t *ctx, const float *p, int64_t rows, int64_t n, ptrdiff_t row_stride, const double *prior,
+        const kx_can_options_t *options, float *out, ptrdiff_t out_stride, float *uncertainty)
+    kx_status_t kx_classification_can_f64(
+        const kx_ctx_t *ctx, const double *p, int64_t rows, int64_t n, ptrdiff_t row_stride, const double *prior,
+        const kx_can_options_t *options, double *out, ptrdiff_t out_stride, double *uncertainty)
 
 
 cdef extern from "kexue/kx_smoothing.h" nogil:
@@ -446,7 +472,6 @@ cdef extern from "kexue/kx_transport.h" nogil:
         int64_t m, int64_t n, double power, const kx_emd_options_t *options, const kx_emd_outputs_t *outputs,
         int64_t *failed)
 
-
 cdef extern from "kexue/kx_sinkhorn.h" nogil:
     ctypedef enum kx_sinkhorn_method_t:
         KX_SINKHORN_AUTO
@@ -538,7 +563,6 @@ cdef extern from "kexue/kx_sinkhorn.h" nogil:
         const kx_ctx_t *ctx, const double *histograms, const double *M, int64_t count, int64_t m, int64_t n,
         ptrdiff_t row_stride, const double *shares, double reg, const kx_sinkhorn_options_t *options,
         double *barycenter, double *error, int64_t *iterations)
-
 
 cdef extern from "kexue/kx_documents.h" nogil:
     ctypedef struct kx_documents_t:
@@ -639,6 +663,36 @@ cdef extern from "kexue/kx_independence_matrices.h" nogil:
         ptrdiff_t K_column_stride, ptrdiff_t L_stride, ptrdiff_t L_row_stride, ptrdiff_t L_column_stride, double *out,
         ptrdiff_t out_stride)
 
+cdef extern from "kexue/kx_losses_combinatorial.h" nogil:
+    kx_status_t kx_losses_combinatorial_f32(
+        const kx_ctx_t *ctx, const float *scores, const unsigned char *targets, const int64_t *counts, const double *fillers,
+        int64_t rows, int64_t n, ptrdiff_t counts_stride, ptrdiff_t fillers_stride, float *value, float *grad)
+    kx_status_t kx_losses_combinatorial_f64(
+        const kx_ctx_t *ctx, const double *scores, const unsigned char *targets, const int64_t *counts, const double *fillers,
+        int64_t rows, int64_t n, ptrdiff_t counts_stride, ptrdiff_t fillers_stride, double *value, double *grad)
+
+cdef extern from "kexue/kx_losses_contrastive.h" nogil:
+    kx_status_t kx_losses_softmax_symmetric_kl_f32(
+        const kx_ctx_t *ctx, const float *s, const float *t, int64_t count, int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride,
+        float *loss, float *grad_s, float *grad_t, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_r_drop_f32(
+        const kx_ctx_t *ctx, const float *s, const float *t, const int64_t *ids, const float *weights, int64_t count,
+        int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride, double alpha, float *loss,
+        float *grad_s, float *grad_t, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_info_nce_f32(
+        const kx_ctx_t *ctx, const float *similarities, int64_t count, int64_t n, ptrdiff_t matrix_stride,
+        ptrdiff_t row_stride, double temperature, int is_symmetric, float *loss, float *grad)
+    kx_status_t kx_losses_softmax_symmetric_kl_f64(
+        const kx_ctx_t *ctx, const double *s, const double *t, int64_t count, int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride,
+        double *loss, double *grad_s, double *grad_t, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_r_drop_f64(
+        const kx_ctx_t *ctx, const double *s, const double *t, const int64_t *ids, const double *weights, int64_t count,
+        int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride, double alpha, double *loss,
+        double *grad_s, double *grad_t, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_info_nce_f64(
+        const kx_ctx_t *ctx, const double *similarities, int64_t count, int64_t n, ptrdiff_t matrix_stride,
+        ptrdiff_t row_stride, double temperature, int is_symmetric, double *loss, double *grad)
+
 cdef extern from "kexue/kx_softmax.h" nogil:
     kx_status_t kx_softmax_f32(
         const float *x, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride, float *out,
@@ -696,7 +750,6 @@ cdef extern from "kexue/kx_softmax.h" nogil:
         const double *x, const double *grad, int64_t rows, int64_t n, ptrdiff_t x_row_stride, ptrdiff_t x_stride,
         ptrdiff_t grad_row_stride, ptrdiff_t grad_stride, int64_t order, double lowest, double *out,
         ptrdiff_t out_row_stride, ptrdiff_t out_stride)
-
 
 cdef extern from "kexue/kx_entropy.h" nogil:
     ctypedef enum kx_entropy_domain_t:
@@ -1018,7 +1071,7 @@ cdef extern from "kexue/kx_projection.h" nogil:
         double *matrix, ptrdiff_t row_stride)
 
 cdef extern from "kexue/kx_losses_ranking.h" nogil:
-    ctypedef struct kx_losses_rows_t:
+    ctypedef struct kx_losses_vectors_t:
         void *data
         ptrdiff_t row
         ptrdiff_t step
@@ -1041,11 +1094,11 @@ cdef extern from "kexue/kx_losses_ranking.h" nogil:
         const double *u, const double *v, int64_t rows, int64_t n, ptrdiff_t u_row, ptrdiff_t u_step, ptrdiff_t v_row,
         ptrdiff_t v_step, double *cosines, ptrdiff_t cosine_step)
     kx_status_t kx_losses_cosine_pairs_vjp_f32(
-        const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream, int64_t rows, int64_t n,
-        const kx_losses_rows_t *du, const kx_losses_rows_t *dv)
+        const kx_losses_vectors_t *u, const kx_losses_vectors_t *v, const kx_losses_vectors_t *upstream, int64_t rows, int64_t n,
+        const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv)
     kx_status_t kx_losses_cosine_pairs_vjp_f64(
-        const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream, int64_t rows, int64_t n,
-        const kx_losses_rows_t *du, const kx_losses_rows_t *dv)
+        const kx_losses_vectors_t *u, const kx_losses_vectors_t *v, const kx_losses_vectors_t *upstream, int64_t rows, int64_t n,
+        const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv)
     kx_status_t kx_losses_l2_normalize_f32(
         const float *x, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step, float *out, ptrdiff_t out_row,
         ptrdiff_t out_step)
@@ -1099,3 +1152,44 @@ cdef extern from "kexue/kx_attention.h" nogil:
         const kx_ctx_t *ctx, const kx_attention_t *attention, const double *out, const double *log_sums,
         const kx_attention_rows_t *out_gradients, double *query_gradients, double *key_gradients, double *value_gradients,
         double *scale_gradients)
+
+cdef extern from "kexue/kx_losses.h" nogil:
+    ctypedef struct kx_loss_rows_t:
+        int64_t count
+        int64_t n
+        const void *scores
+        ptrdiff_t score_stride
+        const uint8_t *labels
+        ptrdiff_t label_stride
+        const void *targets
+        ptrdiff_t target_stride
+        const uint8_t *mask
+        ptrdiff_t mask_stride
+        const void *thresholds
+        ptrdiff_t threshold_stride
+    kx_status_t kx_losses_zlpr_f32(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double label_smoothing, float *loss, float *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_f64(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double label_smoothing, double *loss, double *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_sparse_f32(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, const int64_t *offsets, const int64_t *ids, float *loss,
+        float *grad, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_sparse_f64(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, const int64_t *offsets, const int64_t *ids, double *loss,
+        double *grad, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_pairwise_rank_f32(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double gamma, double margin, float *loss, float *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_pairwise_rank_f64(
+        const kx_ctx_t *ctx, const kx_loss_rows_t *rows, double gamma, double margin, double *loss, double *grad,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_symmetric_kl_f32(
+        const kx_ctx_t *ctx, const float *s, const float *t, const uint8_t *mask, int64_t count, int64_t n,
+        ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t mask_stride, float *loss, float *grad_s, float *grad_t,
+        ptrdiff_t grad_stride)
+    kx_status_t kx_losses_zlpr_symmetric_kl_f64(
+        const kx_ctx_t *ctx, const double *s, const double *t, const uint8_t *mask, int64_t count, int64_t n,
+        ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t mask_stride, double *loss, double *grad_s, double *grad_t,
+        ptrdiff_t grad_stride)

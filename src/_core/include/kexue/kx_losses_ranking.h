@@ -18,7 +18,8 @@ extern "C" {
    n < 2^32 - 1. scale > 0, finite. loss: one number a row. gradient, by the cosines: rows of n numbers, or NULL; it may be
    `cosines` itself. Cosines may be any finite numbers: where scale times their range exceeds 330, logarithms of sums are
    kept in place of sums, at some 30 times the cost. Errors: of the loss 4 eps times the largest of 1, the loss and
-   scale (max - min); of a gradient the same times scale. KX_E_NONFINITE where a number or a label is not finite. */
+   scale (max - min); of a gradient the same times scale. KX_E_NONFINITE where a number or a label is not finite, KX_E_OVERFLOW
+   where a loss is beyond float64. */
 kx_status_t kx_losses_cosent_f32(const kx_ctx_t *ctx, const float *cosines, const double *labels, int64_t rows, int64_t n,
                                  ptrdiff_t cosine_row, ptrdiff_t cosine_step, ptrdiff_t label_row, ptrdiff_t label_step,
                                  double scale, float *loss, float *gradient, ptrdiff_t gradient_row, ptrdiff_t gradient_step);
@@ -43,14 +44,16 @@ kx_status_t kx_losses_cosine_pairs_f64(const double *u, const double *v, int64_t
 
 /* The cosines' gradients times upstream ones: du = g (v / |v| - c u / |u|) / |u|, and dv alike;
    of a vector shorter than 1e-8, g v / (|v| 1e-8). du and dv may be u and v. Of upstream's rows `step` has no meaning. */
-typedef struct kx_losses_rows {
+typedef struct kx_losses_vectors {
     void *data;
     ptrdiff_t row, step;
-} kx_losses_rows_t;
-kx_status_t kx_losses_cosine_pairs_vjp_f32(const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream,
-                                           int64_t rows, int64_t n, const kx_losses_rows_t *du, const kx_losses_rows_t *dv);
-kx_status_t kx_losses_cosine_pairs_vjp_f64(const kx_losses_rows_t *u, const kx_losses_rows_t *v, const kx_losses_rows_t *upstream,
-                                           int64_t rows, int64_t n, const kx_losses_rows_t *du, const kx_losses_rows_t *dv);
+} kx_losses_vectors_t;
+kx_status_t kx_losses_cosine_pairs_vjp_f32(const kx_losses_vectors_t *u, const kx_losses_vectors_t *v,
+                                           const kx_losses_vectors_t *upstream,
+                                           int64_t rows, int64_t n, const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv);
+kx_status_t kx_losses_cosine_pairs_vjp_f64(const kx_losses_vectors_t *u, const kx_losses_vectors_t *v,
+                                           const kx_losses_vectors_t *upstream,
+                                           int64_t rows, int64_t n, const kx_losses_vectors_t *du, const kx_losses_vectors_t *dv);
 
 /* x / max(|x|, 1e-12), PyTorch's rule, and its product with an upstream gradient: (g - y (y.g)) / |x|, y = x / |x|; of a vector
    shorter than 1e-12, g / 1e-12. */
