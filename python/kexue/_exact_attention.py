@@ -128,7 +128,9 @@ class _Problem:
         self.mask = None if allowed is None else _items(allowed, self.outer)
         scales = self._scales(scale, allowed, queries.shape[-1])
         whole = np.broadcast_to(scales, (*self.outer, self.queries))
-        self.scales = whole.reshape(-1, self.queries) if scales.ndim else np.broadcast_to(scales, (self.count, self.queries))
+        self.scales = (
+            whole.reshape(-1, self.queries) if scales.ndim else np.broadcast_to(scales, (self.count, self.queries))
+        )
 
     @property
     def count(self) -> int:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import attention as reference
 
 import kexue
+from reference import attention as reference
 
 BOUND = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): 4e-15}
 
@@ -54,9 +54,7 @@ def test_gradients_against_all_weights(kind, causal, dtype, rng):
     Q, K, V = (rng.normal(size=(3, n, m)).astype(dtype) for n, m in ((queries, d), (keys, d), (keys, d_v)))
     grad = rng.normal(size=(3, queries, d_v)).astype(dtype)
     mask, scale = masks(kind, rng, queries, keys), rng.uniform(-0.2, 0.5, (3, queries))
-    results = kexue.attention_vjp(
-        Q, K, V, grad, scale=scale, mask=mask, causal=causal, return_grad_scale=True
-    )
+    results = kexue.attention_vjp(Q, K, V, grad, scale=scale, mask=mask, causal=causal, return_grad_scale=True)
     expected = reference.vjp(Q, K, V, grad, scale, reference.visible(queries, keys, mask, causal))
     for result, exact in zip(results, expected, strict=True):
         np.testing.assert_allclose(result, exact, rtol=0, atol=50 * BOUND[np.dtype(dtype)])
@@ -104,9 +102,7 @@ def test_batches_broadcast(dtype, rng):
     grad = rng.normal(size=(2, 3, 20, 5)).astype(dtype)
     whole = [np.broadcast_to(a, (2, 3, *a.shape[-2:])).copy() for a in (Q, K, V)]
     whole_mask = np.broadcast_to(mask, (2, 3, 20, 30)).copy()
-    np.testing.assert_array_equal(
-        kexue.attention(Q, K, V, mask=mask), kexue.attention(*whole, mask=whole_mask)
-    )
+    np.testing.assert_array_equal(kexue.attention(Q, K, V, mask=mask), kexue.attention(*whole, mask=whole_mask))
     by_q, by_k, by_v = kexue.attention_vjp(Q, K, V, grad, mask=mask)
     all_q, all_k, all_v = kexue.attention_vjp(*whole, grad, mask=whole_mask)
     np.testing.assert_array_equal(by_q, all_q)
