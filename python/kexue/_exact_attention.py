@@ -166,7 +166,7 @@ class _Problem:
             np.broadcast_to(scales, (*self.outer, self.queries))
         except ValueError:
             raise KexueValueError(
-                f"scale must be a number, or broadcast to {(*self.outer, self.queries)}, but its shape is {scales.shape}"
+                f"scale must be a number, or broadcast to {(*self.outer, self.queries)}, but has shape {scales.shape}"
             ) from None
         return scales
 
@@ -240,8 +240,8 @@ def attention(
 
     Notes
     -----
-    O(n_queries n_keys (d + d_v)) time, O(1) memory besides the result: tiles of weights of 64 keys, with the sum and the
-    maximum of each row so far, in registers and the first cache. float32 is computed in float32.
+    O(n_queries n_keys (d + d_v)) time, O(1) memory besides the result: tiles of weights of 64 keys, with the sum and
+    the maximum of each row so far, in registers and the first cache. float32 is computed in float32.
 
     References
     ----------
@@ -310,8 +310,8 @@ def attention_vjp(
 
     Notes
     -----
-    The output is computed once more, and the weights in tiles from the logarithms of their sums: some 3.5 times the time
-    of `attention`. Items (heads of batches) are shared out among threads.
+    The output is computed once more, and the weights in tiles from the logarithms of their sums: some 3.5 times the
+    time of `attention`. Items (heads of batches) are shared out among threads.
 
     References
     ----------
