@@ -46,6 +46,7 @@ _NAMES = {
         "swish",
         "swish_grad",
     ),
+    "attention": ("attention", "attention_vjp", "entropy_invariant_scale"),
     "classification": (
         "AdversarialSplit",
         "ClassStatistics",
@@ -200,6 +201,7 @@ _NAMES = {
 }
 _MODULES = (
     "activations",
+    "attention",
     "classification",
     "compat",
     "dask",
@@ -237,9 +239,9 @@ def __dir__() -> list[str]:
 
 
 class _Package(_ModuleType):
-    # An import of the module kexue.entropy would bind it here; the name is the function's.
+    # An import of the module kexue.entropy or kexue.attention would bind it here; the name is the function's.
     def __setattr__(self, name: str, value: object) -> None:
-        if not (name == "entropy" and isinstance(value, _ModuleType)):
+        if not (name in ("attention", "entropy") and isinstance(value, _ModuleType)):
             super().__setattr__(name, value)
 
 

@@ -50,6 +50,9 @@ from kexue.activations import squareplus_grad_b as squareplus_grad_b
 from kexue.activations import squareplus_inverse as squareplus_inverse
 from kexue.activations import swish as swish
 from kexue.activations import swish_grad as swish_grad
+from kexue.attention import attention as attention
+from kexue.attention import attention_vjp as attention_vjp
+from kexue.attention import entropy_invariant_scale as entropy_invariant_scale
 from kexue.classification import AdversarialSplit as AdversarialSplit
 from kexue.classification import ClassStatistics as ClassStatistics
 from kexue.classification import SamplesContrastResult as SamplesContrastResult

@@ -126,7 +126,6 @@ cdef extern from "kexue/kx_activations.h" nogil:
     const double KX_SQUAREPLUS_B_CURVATURE
     const double KX_SQUAREPLUS_B_T2
 
-
 cdef extern from "kexue/kx_classification.h" nogil:
     double KX_CLASSIFICATION_TOLERANCE
 
@@ -1112,6 +1111,47 @@ cdef extern from "kexue/kx_losses_ranking.h" nogil:
     kx_status_t kx_losses_l2_normalize_vjp_f64(
         const double *x, const double *upstream, int64_t rows, int64_t n, ptrdiff_t x_row, ptrdiff_t x_step,
         ptrdiff_t upstream_row, ptrdiff_t upstream_step, double *out, ptrdiff_t out_row, ptrdiff_t out_step)
+
+cdef extern from "kexue/kx_attention.h" nogil:
+    ctypedef struct kx_attention_rows_t:
+        const void *data
+        const int64_t *offsets
+        ptrdiff_t row
+
+    ctypedef enum kx_attention_mask_t:
+        KX_ATTENTION_UNMASKED
+        KX_ATTENTION_BOOLEAN
+        KX_ATTENTION_ADDITIVE
+
+    ctypedef struct kx_attention_t:
+        kx_attention_rows_t queries
+        kx_attention_rows_t keys
+        kx_attention_rows_t values
+        int64_t items
+        int64_t query_count
+        int64_t key_count
+        int64_t dimension
+        int64_t value_dimension
+        kx_attention_mask_t mask_kind
+        kx_attention_rows_t mask
+        ptrdiff_t mask_step
+        int is_causal
+        const double *scales
+        int64_t scale_item
+        int64_t scale_row
+
+    kx_status_t kx_attention_f32(
+        const kx_ctx_t *ctx, const kx_attention_t *attention, float *out, double *log_sums, double *entropies)
+    kx_status_t kx_attention_f64(
+        const kx_ctx_t *ctx, const kx_attention_t *attention, double *out, double *log_sums, double *entropies)
+    kx_status_t kx_attention_gradient_f32(
+        const kx_ctx_t *ctx, const kx_attention_t *attention, const float *out, const double *log_sums,
+        const kx_attention_rows_t *out_gradients, float *query_gradients, float *key_gradients, float *value_gradients,
+        double *scale_gradients)
+    kx_status_t kx_attention_gradient_f64(
+        const kx_ctx_t *ctx, const kx_attention_t *attention, const double *out, const double *log_sums,
+        const kx_attention_rows_t *out_gradients, double *query_gradients, double *key_gradients, double *value_gradients,
+        double *scale_gradients)
 
 cdef extern from "kexue/kx_losses.h" nogil:
     ctypedef struct kx_loss_rows_t:

@@ -6,6 +6,7 @@
 #include "kx_ctx.h"
 
 #include "kx_activations.h"
+#include "kx_attention.h"
 #include "kx_classification.h"
 #include "kx_documents.h"
 #include "kx_entropy.h"

@@ -1,0 +1,63 @@
+/* kexue: attention, softmax(scale Q K^T) V, without the matrix of weights.
+
+   Queries, keys and values are rows of contiguous numbers. A call takes `items` of them (heads of batches), whose first bytes
+   are at offsets from one pointer: items may share keys and values (offsets that repeat). Weights are computed in tiles of some
+   rows by 64 keys that stay in the first cache, by the online softmax (Milakov, Gimelshein 2018, arXiv:1805.02867; Dao et al.
+   2022, arXiv:2205.14135); products of tiles are made here, with the accumulators in registers. Float32 is computed in float32: sums
+   over keys in blocks of 64. */
+#ifndef KX_ATTENTION_H
+#define KX_ATTENTION_H
+
+#include "kx_ctx.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Rows of a batch's items: row r of item i is at data + offsets[i] + r * row, in bytes. */
+typedef struct kx_attention_rows {
+    const void *data;
+    const int64_t *offsets;
+    ptrdiff_t row;
+} kx_attention_rows_t;
+
+typedef enum kx_attention_mask {
+    KX_ATTENTION_UNMASKED,
+    KX_ATTENTION_BOOLEAN, /* bytes: a key takes part where it is not 0 */
+    KX_ATTENTION_ADDITIVE /* numbers of the call's type, added to the scaled products: not NaN and not +infinity */
+} kx_attention_mask_t;
+
+typedef struct kx_attention {
+    kx_attention_rows_t queries, keys, values;
+    int64_t items, query_count, key_count, dimension, value_dimension;
+    kx_attention_mask_t mask_kind;
+    kx_attention_rows_t mask; /* of query_count rows */
+    ptrdiff_t mask_step;      /* from key to key, in bytes */
+    int is_causal;            /* query i sees keys 0 .. i */
+    const double *scales;     /* of item i and row r: scales[i * scale_item + r * scale_row] */
+    int64_t scale_item, scale_row;
+} kx_attention_t;
+
+/* out: (items, query_count, value_dimension), contiguous. log_sums and entropies: NULL, or (items, query_count): the logarithm of the
+   sum of the exponentials of a row, and the entropy of its weights in nats. A query that sees no key has output 0, log_sum
+   -infinity and entropy 0. Chunks of 384 queries are shared out; memory: some 0.5 MB a worker for dimensions of 64. Each output
+   is within some eps (dimension |scale q| |k| + 64 + key_count / 64) of the largest |value|. A NaN or an infinity in a query or in what it
+   sees makes its row NaN. */
+kx_status_t kx_attention_f32(const kx_ctx_t *ctx, const kx_attention_t *attention, float *out, double *log_sums, double *entropies);
+kx_status_t kx_attention_f64(const kx_ctx_t *ctx, const kx_attention_t *attention, double *out, double *log_sums, double *entropies);
+
+/* The gradients of a function of the output: from its gradient by the output, and from what kx_attention gave. By queries, keys and values:
+   (items, query_count, dimension), (items, key_count, dimension), (items, key_count, value_dimension), contiguous: of each item,
+   also where items share theirs. scale_gradients: NULL, or (items, query_count). Items are shared out, each is done by one worker: the
+   weights are made once more, from log_sums, and none are kept. Memory: a copy of an item's query gradients a worker. */
+kx_status_t kx_attention_gradient_f32(const kx_ctx_t *ctx, const kx_attention_t *attention, const float *out, const double *log_sums,
+                                      const kx_attention_rows_t *out_gradients, float *query_gradients, float *key_gradients,
+                                      float *value_gradients, double *scale_gradients);
+kx_status_t kx_attention_gradient_f64(const kx_ctx_t *ctx, const kx_attention_t *attention, const double *out, const double *log_sums,
+                                      const kx_attention_rows_t *out_gradients, double *query_gradients, double *key_gradients,
+                                      double *value_gradients, double *scale_gradients);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,104 @@
+/* Products of tiles, for one type: KX_REAL, KX_SUFFIX, KX_VECTOR, KX_LANES. */
+#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
+#define WIDTH (VECTORS * KX_LANES)
+
+/* c[i][j] += sum over k of a[i * a_row + k * a_step] b[k * b_row + j], TILE_ROWS by WIDTH. */
+static KX_ALWAYS_INLINE void KX_TYPED(add_tile)(const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step, const KX_REAL *b,
+                                                ptrdiff_t b_row, int64_t depth, KX_VECTOR c[TILE_ROWS][VECTORS]) {
+    for (int64_t k = 0; k < depth; k++) {
+        KX_VECTOR right[VECTORS];
+        for (int v = 0; v < VECTORS; v++) right[v] = V(load)(b + k * b_row + v * KX_LANES);
+        for (int i = 0; i < TILE_ROWS; i++) {
+            const KX_VECTOR left = V(set)(a[i * a_row + k * a_step]);
+            for (int v = 0; v < VECTORS; v++) c[i][v] = V(fma)(left, right[v], c[i][v]);
+        }
+    }
+}
+
+static KX_ALWAYS_INLINE void KX_TYPED(clear_tile)(KX_VECTOR c[TILE_ROWS][VECTORS]) {
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int v = 0; v < VECTORS; v++) c[i][v] = V(set)(0);
+}
+
+/* TILE_ROWS rows of products of a and packed columns: out[i * out_row + j], j < width, a multiple of WIDTH. */
+static void KX_TYPED(multiply)(const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step, const KX_REAL *b, ptrdiff_t b_row, int64_t depth,
+                               int64_t width, KX_REAL *out, ptrdiff_t out_row) {
+    for (int64_t j = 0; j < width; j += WIDTH) {
+        KX_VECTOR c[TILE_ROWS][VECTORS];
+        KX_TYPED(clear_tile)(c);
+        KX_TYPED(add_tile)(a, a_row, a_step, b + j, b_row, depth, c);
+        for (int i = 0; i < TILE_ROWS; i++)
+            for (int v = 0; v < VECTORS; v++) V(store)(out + i * out_row + j + v * KX_LANES, c[i][v]);
+    }
+}
+
+/* The same, added to what is there: a block's sum is complete before it is. */
+static void KX_TYPED(multiply_add)(const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step, const KX_REAL *b, ptrdiff_t b_row,
+                                   int64_t depth, int64_t width, KX_REAL *out, ptrdiff_t out_row) {
+    for (int64_t j = 0; j < width; j += WIDTH) {
+        KX_VECTOR c[TILE_ROWS][VECTORS];
+        KX_TYPED(clear_tile)(c);
+        KX_TYPED(add_tile)(a, a_row, a_step, b + j, b_row, depth, c);
+        for (int i = 0; i < TILE_ROWS; i++)
+            for (int v = 0; v < VECTORS; v++) {
+                KX_REAL *to = out + i * out_row + j + v * KX_LANES;
+                V(store)(to, V(add)(V(load)(to), c[i][v]));
+            }
+    }
+}
+
+/* `count` rows of `dimension` numbers, padded with zeros to `rows` rows and `width` numbers. */
+static void KX_TYPED(copy_rows)(const char *from, ptrdiff_t row, int64_t count, int64_t dimension, int64_t rows, int64_t width,
+                                KX_REAL *to) {
+    for (int64_t r = 0; r < rows; r++, to += width) {
+        const int64_t used = r < count ? dimension : 0;
+        if (used) memcpy(to, from + r * row, (size_t)used * sizeof *to);
+        if (used < width) memset(to + used, 0, (size_t)(width - used) * sizeof *to);
+    }
+}
+
+/* Number k of row j to to[k * KEYS + j]: `count` rows, zeros for the rest of KEYS. */
+static void KX_TYPED(transpose_rows)(const char *from, ptrdiff_t row, int64_t count, int64_t dimension, KX_REAL *to) {
+    for (int64_t j = 0; j < KEYS; j += KX_LANES)
+        for (int64_t k = 0; k < dimension; k += KX_LANES) {
+            const int64_t width = dimension - k < KX_LANES ? dimension - k : KX_LANES;
+            KX_VECTOR square[KX_LANES];
+            for (int l = 0; l < KX_LANES; l++) {
+                const KX_REAL *entries = (const KX_REAL *)(const void *)(from + (j + l) * row) + k;
+                if (j + l >= count) square[l] = V(set)(0);
+                else if (width == KX_LANES) square[l] = V(load)(entries);
+                else square[l] = V(load_part)(entries, width, 0);
+            }
+            V(transpose)(square);
+            for (int64_t l = 0; l < width; l++) V(store)(to + (k + l) * KEYS + j, square[l]);
+        }
+}
+
+/* Puts the mask of a row into its scores. visible: keys of the block that causality leaves. */
+static void KX_TYPED(mask_row)(const kx_attention_t *a, const char *mask, int64_t visible, KX_REAL *scores) {
+    for (int64_t j = 0; j < visible && a->mask_kind != KX_ATTENTION_UNMASKED; j++) {
+        if (a->mask_kind == KX_ATTENTION_BOOLEAN) {
+            if (!mask[j * a->mask_step]) scores[j] = -(KX_REAL)INFINITY;
+        } else {
+            KX_REAL number;
+            memcpy(&number, mask + j * a->mask_step, sizeof number);
+            scores[j] += number;
+        }
+    }
+    for (int64_t j = visible < 0 ? 0 : visible; j < KEYS; j++) scores[j] = -(KX_REAL)INFINITY;
+}
+
+/* Products of a query and a block of keys become scores: scaled, masked, -infinity where there is no key. */
+static KX_ALWAYS_INLINE void KX_TYPED(scale_and_mask)(const kx_attention_t *a, int64_t item, int64_t query, int64_t first_key,
+                                                      int64_t count, KX_REAL scale, KX_REAL *scores) {
+    const KX_VECTOR by = V(set)(scale);
+    for (int v = 0; v < KEYS / KX_LANES; v++) V(store)(scores + v * KX_LANES, V(mul)(V(load)(scores + v * KX_LANES), by));
+    int64_t visible = count;
+    if (a->is_causal && query - first_key + 1 < visible) visible = query - first_key + 1;
+    if (visible == KEYS && a->mask_kind == KX_ATTENTION_UNMASKED) return;
+    const int64_t masked = query < a->query_count ? query : a->query_count - 1; /* a row of padding takes the last mask */
+    const char *mask = a->mask_kind == KX_ATTENTION_UNMASKED
+                           ? NULL
+                           : (const char *)a->mask.data + a->mask.offsets[item] + masked * a->mask.row + first_key * a->mask_step;
+    KX_TYPED(mask_row)(a, mask, visible, scores);
+}
