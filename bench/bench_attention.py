@@ -24,3 +24,16 @@ def bench_attention_vjp(measure, dtype, side):
 
 def bench_entropy_invariant_scale(benchmark):
     benchmark(kx.entropy_invariant_scale, np.arange(1, 4097), 64)
+
+
+@pytest.mark.parametrize("side", ["kexue", "torch"])
+@pytest.mark.parametrize("mixes_weights", [False, True], ids=["logits", "both"])
+@DTYPES
+def bench_talking_heads_attention(measure, dtype, mixes_weights, side):
+    measure(workloads.talking_heads_attention(12, 1024, 64, dtype, mixes_weights), side)
+
+
+@pytest.mark.parametrize("side", ["kexue", "torch"])
+@DTYPES
+def bench_talking_heads_attention_vjp(measure, dtype, side):
+    measure(workloads.talking_heads_attention_vjp(12, 1024, 64, dtype), side)

@@ -64,3 +64,55 @@ def attention_vjp(count: int, n: int, d: int, dtype: str) -> Workload:
     tolerance = {"rtol": 1e-2, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-12}
     name = f"attention_vjp, {count} heads of {n}x{d} {dtype}"
     return Workload(name, sides, absent={} if torch is not None else {"torch": NO_TORCH}, **tolerance)
+
+
+def _talking_heads(count: int, n: int, d: int, dtype: str, mixes_weights: bool, has_gradients: bool) -> Workload:
+    """All heads mix with all; with gradients, by everything, the output included on both sides."""
+    Q, K, V, grad = heads(count, n, d, dtype)
+    rng = np.random.default_rng(count)
+    mixes = [(rng.standard_normal((count, count)) / np.sqrt(count)).astype(dtype) for _ in range(1 + mixes_weights)]
+    both = mixes if mixes_weights else [*mixes, None]
+    if has_gradients:
+        sides = {
+            "kexue": Side(lambda: kx.talking_heads_attention_vjp(Q, K, V, *both, grad, workers=1)[: 4 + mixes_weights])
+        }
+    else:
+        sides = {"kexue": Side(lambda: kx.talking_heads_attention(Q, K, V, *both, workers=1))}
+    torch: Any = installed("torch")
+    if torch is not None:
+        inputs = [torch.from_numpy(array) for array in (Q, K, V, *mixes)]
+        upstream = torch.from_numpy(grad)
+
+        def einsum(q: Any, k: Any, v: Any, logit_mix: Any, *weight_mix: Any) -> Any:
+            logits = torch.einsum("gh,hij->gij", logit_mix, torch.einsum("hid,hjd->hij", q, k) * d**-0.5)
+            weights = logits.softmax(-1)
+            if weight_mix:
+                weights = torch.einsum("vg,gij->vij", weight_mix[0], weights)
+            return torch.einsum("vij,vjd->vid", weights, v)
+
+        def forward() -> Any:
+            with torch.no_grad():
+                return einsum(*inputs)
+
+        def backward() -> tuple[Any, ...]:
+            leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+            return torch.autograd.grad(einsum(*leaves), leaves, upstream)
+
+        sides["torch"] = Side(backward if has_gradients else forward)
+    tolerance = (
+        {"rtol": 1e-3, "atol": 1e-4 if has_gradients else 2e-6} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-12}
+    )
+    name = f"talking heads{' gradients' * has_gradients}, {count} heads of {n}x{d} {dtype}" + (
+        "" if mixes_weights else ", logits only"
+    )
+    return Workload(name, sides, absent={} if torch is not None else {"torch": NO_TORCH}, **tolerance)
+
+
+@recent
+def talking_heads_attention(count: int, n: int, d: int, dtype: str, mixes_weights: bool) -> Workload:
+    return _talking_heads(count, n, d, dtype, mixes_weights, False)
+
+
+@recent
+def talking_heads_attention_vjp(count: int, n: int, d: int, dtype: str) -> Workload:
+    return _talking_heads(count, n, d, dtype, True, True)

@@ -46,7 +46,13 @@ _NAMES = {
         "swish",
         "swish_grad",
     ),
-    "attention": ("attention", "attention_vjp", "entropy_invariant_scale"),
+    "attention": (
+        "attention",
+        "attention_vjp",
+        "entropy_invariant_scale",
+        "talking_heads_attention",
+        "talking_heads_attention_vjp",
+    ),
     "classification": (
         "AdversarialSplit",
         "ClassStatistics",

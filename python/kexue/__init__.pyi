@@ -53,6 +53,8 @@ from kexue.activations import swish_grad as swish_grad
 from kexue.attention import attention as attention
 from kexue.attention import attention_vjp as attention_vjp
 from kexue.attention import entropy_invariant_scale as entropy_invariant_scale
+from kexue.attention import talking_heads_attention as talking_heads_attention
+from kexue.attention import talking_heads_attention_vjp as talking_heads_attention_vjp
 from kexue.classification import AdversarialSplit as AdversarialSplit
 from kexue.classification import ClassStatistics as ClassStatistics
 from kexue.classification import SamplesContrastResult as SamplesContrastResult

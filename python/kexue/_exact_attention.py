@@ -108,25 +108,34 @@ class _Problem:
     def __init__(self, Q: Any, K: Any, V: Any, scale: Any, mask: Any, causal: bool) -> None:
         self.dtype = result_dtype(Q, K, V)
         self.arrays = [_rows(name, value, self.dtype) for name, value in (("Q", Q), ("K", K), ("V", V))]
+        self._check_rows()
+        allowed = self._mask(mask)
+        self.outer = self._broadcast(
+            [array.shape[:-2] for array in (*self.arrays, *([] if allowed is None else [allowed]))]
+        )
+        self.causal = bool(causal)
+        self.items = [_items(array, self.outer) for array in self.arrays]
+        self.mask = None if allowed is None else _items(allowed, self.outer)
+        self._spread(self._scales(scale, allowed, self.arrays[0].shape[-1]))
+
+    def _check_rows(self) -> None:
         queries, keys, values = self.arrays
         if queries.shape[-1] != keys.shape[-1]:
             raise KexueValueError(f"Q and K must have one dimension, got shapes {queries.shape} and {keys.shape}")
         if keys.shape[-2] != values.shape[-2]:
             raise KexueValueError(f"K and V must have as many rows, got shapes {keys.shape} and {values.shape}")
         self.queries, self.keys = queries.shape[-2], keys.shape[-2]
-        allowed = self._mask(mask)
-        outers = [array.shape[:-2] for array in self.arrays]
+
+    def _broadcast(self, leads: list[tuple[int, ...]]) -> tuple[int, ...]:
         try:
-            self.outer = np.broadcast_shapes(*outers, *([] if allowed is None else [allowed.shape[:-2]]))
+            return np.broadcast_shapes(*leads)
         except ValueError:
             raise KexueValueError(
-                f"Q, K, V and mask must have leading dimensions that broadcast, got {', '.join(map(str, outers))}"
-                + ("" if allowed is None else f" and {allowed.shape[:-2]}")
+                f"Q, K, V and mask must have leading dimensions that broadcast, got {', '.join(map(str, leads))}"
             ) from None
-        self.causal = bool(causal)
-        self.items = [_items(array, self.outer) for array in self.arrays]
-        self.mask = None if allowed is None else _items(allowed, self.outer)
-        scales = self._scales(scale, allowed, queries.shape[-1])
+
+    def _spread(self, scales: np.ndarray) -> None:
+        """One scale for each row of each item; a single one is not repeated in memory."""
         whole = np.broadcast_to(scales, (*self.outer, self.queries))
         self.scales = (
             whole.reshape(-1, self.queries) if scales.ndim else np.broadcast_to(scales, (self.count, self.queries))
@@ -259,7 +268,7 @@ def attention(
            [0.1065, 0.1065, 0.787 ]])
     >>> _, entropy = kexue.attention(Q, K, V, return_entropy=True)
     >>> entropy.round(4)
-    array([1.0602, 1.0602, 1.0602])
+    array([1.0581, 1.0581, 1.0581])
     """
     problem = _Problem(Q, K, V, scale, mask, causal)
     out, _, entropy = problem.run(entropies=return_entropy, log_sums=False, workers=workers)

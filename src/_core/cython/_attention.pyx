@@ -1,5 +1,5 @@
 """Attention: the calls into the C core. Checking and shaping of arguments is the work of
-kexue._exact_attention.
+kexue._exact_attention and kexue._talking_heads.
 
 Batches are given by byte offsets of their items: an array is the first item's, of two dimensions, its rows contiguous.
 """
@@ -20,6 +20,11 @@ from kexue.core cimport (
     kx_attention_t,
     kx_ctx_t,
     kx_status_t,
+    kx_talking_heads_f32,
+    kx_talking_heads_f64,
+    kx_talking_heads_gradient_f32,
+    kx_talking_heads_gradient_f64,
+    kx_talking_heads_t,
 )
 
 cnp.import_array()
@@ -39,7 +44,7 @@ cdef void describe(kx_attention_t *a, queries, keys, values, mask, bint is_causa
     set_rows(&a.queries, queries[0], queries[1])
     set_rows(&a.keys, keys[0], keys[1])
     set_rows(&a.values, values[0], values[1])
-    a.items = cnp.PyArray_DIM(<cnp.ndarray>queries[1], 0)
+    a.items = cnp.PyArray_DIM(scales, 0)
     a.query_count = cnp.PyArray_DIM(<cnp.ndarray>queries[0], 0)
     a.key_count = cnp.PyArray_DIM(<cnp.ndarray>keys[0], 0)
     a.dimension = cnp.PyArray_DIM(<cnp.ndarray>queries[0], 1)
@@ -124,4 +129,81 @@ def gradient(tuple queries, tuple keys, tuple values, mask, bint is_causal, cnp.
             outcome = kx_attention_gradient_f32(&ctx, &a, <const float *>o, sums, &upstream, <float *>q, <float *>k, <float *>v, s)
         else:
             outcome = kx_attention_gradient_f64(&ctx, &a, <const double *>o, sums, &upstream, <double *>q, <double *>k, <double *>v, s)
+    raise_for_status(outcome)
+
+
+cdef void describe_talking(kx_talking_heads_t *t, queries, keys, values, mask, bint is_causal, cnp.ndarray scales, cnp.ndarray logit_mix,
+                           weight_mix, Py_ssize_t value_heads):
+    describe(&t.heads, queries, keys, values, mask, is_causal, scales)
+    t.key_heads = cnp.PyArray_DIM(logit_mix, 1)
+    t.softmax_heads = cnp.PyArray_DIM(logit_mix, 0)
+    t.value_heads = value_heads
+    t.logit_mix = <const double *>cnp.PyArray_DATA(logit_mix)
+    t.weight_mix = <const double *>data(weight_mix)
+
+
+def talk(tuple queries, tuple keys, tuple values, mask, bint is_causal, cnp.ndarray scales, cnp.ndarray logit_mix, weight_mix,
+         cnp.ndarray out, workers):
+    """Outputs of talking heads.
+
+    Parameters
+    ----------
+    queries, keys, values, mask, is_causal, scales, workers
+        As in `attend`, with the key heads of all items, their value heads, and for mask and scales their softmax heads.
+    logit_mix : ndarray of float64, shape (softmax heads, key heads)
+        C-contiguous.
+    weight_mix : ndarray of float64, shape (value heads, softmax heads), or None
+        C-contiguous.
+    out : ndarray like queries, shape (items, value heads, queries, value dimension)
+        C-contiguous.
+    """
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_talking_heads_t t
+    describe_talking(&t, queries, keys, values, mask, is_causal, scales, logit_mix, weight_mix, cnp.PyArray_DIM(out, 1))
+    cdef void *result = cnp.PyArray_DATA(out)
+    cdef bint narrow = cnp.PyArray_TYPE(out) == cnp.NPY_FLOAT
+    cdef kx_status_t outcome
+    with nogil:
+        if narrow:
+            outcome = kx_talking_heads_f32(&ctx, &t, <float *>result)
+        else:
+            outcome = kx_talking_heads_f64(&ctx, &t, <double *>result)
+    raise_for_status(outcome)
+
+
+def talk_gradient(tuple queries, tuple keys, tuple values, mask, bint is_causal, cnp.ndarray scales, cnp.ndarray logit_mix, weight_mix,
+                  tuple out_gradients, cnp.ndarray by_queries, cnp.ndarray by_keys, cnp.ndarray by_values, cnp.ndarray by_logit_mix,
+                  by_weight_mix, workers):
+    """Gradients of talking heads.
+
+    Parameters
+    ----------
+    queries, keys, values, mask, is_causal, scales, logit_mix, weight_mix, workers
+        As in `talk`.
+    out_gradients : tuple
+        As `values`.
+    by_queries, by_keys, by_values : ndarray like queries, shapes (items, heads, rows, dimension)
+        C-contiguous.
+    by_logit_mix, by_weight_mix : ndarray of float64, shape (items, *shape of the mix), or None
+        C-contiguous.
+    """
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_talking_heads_t t
+    cdef kx_attention_rows_t upstream
+    describe_talking(&t, queries, keys, values, mask, is_causal, scales, logit_mix, weight_mix, cnp.PyArray_DIM(by_values, 1))
+    set_rows(&upstream, out_gradients[0], out_gradients[1])
+    cdef void *q = cnp.PyArray_DATA(by_queries)
+    cdef void *k = cnp.PyArray_DATA(by_keys)
+    cdef void *v = cnp.PyArray_DATA(by_values)
+    cdef double *logits = <double *>cnp.PyArray_DATA(by_logit_mix)
+    cdef double *weights = <double *>data(by_weight_mix)
+    cdef bint narrow = cnp.PyArray_TYPE(by_queries) == cnp.NPY_FLOAT
+    cdef kx_status_t outcome
+    with nogil:
+        if narrow:
+            outcome = kx_talking_heads_gradient_f32(&ctx, &t, &upstream, <float *>q, <float *>k, <float *>v, logits, weights)
+        else:
+            outcome = kx_talking_heads_gradient_f64(&ctx, &t, &upstream, <double *>q, <double *>k, <double *>v, logits, weights)
     raise_for_status(outcome)

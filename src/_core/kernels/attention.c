@@ -58,45 +58,10 @@ kx_status_t KX_KERNEL(kx_attention_check)(const kx_attention_t *a) {
 #ifndef KX_DISPATCH_PASS
 #include "kernels/attention_tiles.h"
 
-/* A worker's rows: `tops` and `scales` one number a row, sums and moments one vector a row. The moment is the sum of
-   e^(s - top) (s - top), of which entropies are made. */
+/* A worker's rows: `tops` and `scales` one number a row, sums and moments one vector a row. */
 typedef struct KX_TYPED(work) {
     KX_REAL *queries, *keys, *values, *out, *scores, *tops, *sums, *moments, *scales;
 } KX_TYPED(work);
-
-static KX_ALWAYS_INLINE KX_REAL KX_TYPED(largest)(KX_VECTOR a) { return -V(reduce_min)(V(sub)(V(set)(0), a)); }
-
-/* Scores of a row become weights relative to its maximum; what was found with a lower maximum is scaled. */
-static KX_ALWAYS_INLINE void KX_TYPED(weigh_row)(const int has_moments, KX_REAL *scores, KX_REAL *top, KX_REAL *sum,
-                                                 KX_REAL *moment, KX_REAL *out, int64_t width) {
-    enum { COUNT = KEYS / KX_LANES };
-    KX_VECTOR high = V(load)(scores);
-    for (int v = 1; v < COUNT; v++) high = V(max)(V(load)(scores + v * KX_LANES), high);
-    const KX_REAL largest = KX_TYPED(largest)(high), before = *top;
-    if (largest > before) {
-        *top = largest;
-        const KX_REAL shift = before - largest, factor = before > -(KX_REAL)INFINITY ? (KX_REAL)exp((double)shift) : 0;
-        const KX_VECTOR by = V(set)(factor);
-        if (has_moments) {
-            /* e^(s - new) (s - new) = factor (e^(s - old) (s - old) + e^(s - old) (old - new)) */
-            const KX_VECTOR moved = V(mul)(V(load)(sum), V(set)(factor > 0 ? shift : 0));
-            V(store)(moment, V(mul)(by, V(add)(V(load)(moment), moved)));
-        }
-        V(store)(sum, V(mul)(V(load)(sum), by));
-        for (int64_t k = 0; k < width; k += KX_LANES) V(store)(out + k, V(mul)(V(load)(out + k), by));
-    }
-    /* A row that sees nothing yet has no maximum; a NaN is found by the sum. */
-    const KX_VECTOR base = V(set)(*top > -(KX_REAL)INFINITY ? *top : 0), least = V(set)(-(KX_REAL)KX_EXP_LEAST);
-    KX_VECTOR total = V(set)(0), moments = V(set)(0);
-    for (int v = 0; v < COUNT; v++) {
-        const KX_VECTOR apart = V(max)(least, V(sub)(V(load)(scores + v * KX_LANES), base)), weight = V(exp)(apart);
-        total = V(add)(total, weight);
-        if (has_moments) moments = V(fma)(weight, apart, moments);
-        V(store)(scores + v * KX_LANES, weight);
-    }
-    V(store)(sum, V(add)(V(load)(sum), total));
-    if (has_moments) V(store)(moment, V(add)(V(load)(moment), moments));
-}
 
 static void KX_TYPED(weigh)(const kx_attention_job_t *job, KX_TYPED(work) * work, int64_t item, int64_t query, int64_t row,
                             int64_t first_key, int64_t count) {
@@ -115,11 +80,8 @@ static void KX_TYPED(finish)(const kx_attention_job_t *job, const KX_TYPED(work)
     const kx_attention_t *a = job->a;
     for (int64_t r = 0; r < rows; r++) {
         const int64_t place = item * a->query_count + begin + r;
-        double sum = 0, moment = 0;
-        for (int l = 0; l < KX_LANES; l++) {
-            sum += (double)work->sums[r * KX_LANES + l];
-            if (job->entropies) moment += (double)work->moments[r * KX_LANES + l];
-        }
+        const double sum = KX_TYPED(sum_of_lanes)(work->sums + r * KX_LANES);
+        const double moment = job->entropies ? KX_TYPED(sum_of_lanes)(work->moments + r * KX_LANES) : 0;
         const double top = (double)work->tops[r];
         const int is_blind = top == -(double)INFINITY && sum == 0;
         KX_REAL *out = (KX_REAL *)job->out + place * a->value_dimension;

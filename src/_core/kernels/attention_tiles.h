@@ -2,6 +2,12 @@
 #define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #define WIDTH (VECTORS * KX_LANES)
 
+static KX_ALWAYS_INLINE double KX_TYPED(sum_of_lanes)(const KX_REAL *lanes) {
+    double sum = 0;
+    for (int l = 0; l < KX_LANES; l++) sum += (double)lanes[l];
+    return sum;
+}
+
 /* c[i][j] += sum over k of a[i * a_row + k * a_step] b[k * b_row + j], TILE_ROWS by WIDTH. */
 static KX_ALWAYS_INLINE void KX_TYPED(add_tile)(const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step, const KX_REAL *b,
                                                 ptrdiff_t b_row, int64_t depth, KX_VECTOR c[TILE_ROWS][VECTORS]) {
@@ -101,4 +107,39 @@ static KX_ALWAYS_INLINE void KX_TYPED(scale_and_mask)(const kx_attention_t *a, i
                            ? NULL
                            : (const char *)a->mask.data + a->mask.offsets[item] + masked * a->mask.row + first_key * a->mask_step;
     KX_TYPED(mask_row)(a, mask, visible, scores);
+}
+
+static KX_ALWAYS_INLINE KX_REAL KX_TYPED(largest)(KX_VECTOR a) { return -V(reduce_min)(V(sub)(V(set)(0), a)); }
+
+/* Scores of a row become weights relative to its maximum; what was found with a lower maximum is scaled: `out`, `width` numbers, the
+   sum and the moment, one vector each (the sum of e^(s - top) (s - top), of which entropies are made). */
+static KX_ALWAYS_INLINE void KX_TYPED(weigh_row)(const int has_moments, KX_REAL *scores, KX_REAL *top, KX_REAL *sum,
+                                                 KX_REAL *moment, KX_REAL *out, int64_t width) {
+    enum { COUNT = KEYS / KX_LANES };
+    KX_VECTOR high = V(load)(scores);
+    for (int v = 1; v < COUNT; v++) high = V(max)(V(load)(scores + v * KX_LANES), high);
+    const KX_REAL largest = KX_TYPED(largest)(high), before = *top;
+    if (largest > before) {
+        *top = largest;
+        const KX_REAL shift = before - largest, factor = before > -(KX_REAL)INFINITY ? (KX_REAL)exp((double)shift) : 0;
+        const KX_VECTOR by = V(set)(factor);
+        if (has_moments) {
+            /* e^(s - new) (s - new) = factor (e^(s - old) (s - old) + e^(s - old) (old - new)) */
+            const KX_VECTOR moved = V(mul)(V(load)(sum), V(set)(factor > 0 ? shift : 0));
+            V(store)(moment, V(mul)(by, V(add)(V(load)(moment), moved)));
+        }
+        V(store)(sum, V(mul)(V(load)(sum), by));
+        for (int64_t k = 0; k < width; k += KX_LANES) V(store)(out + k, V(mul)(V(load)(out + k), by));
+    }
+    /* A row that sees nothing yet has no maximum; a NaN is found by the sum. */
+    const KX_VECTOR base = V(set)(*top > -(KX_REAL)INFINITY ? *top : 0), least = V(set)(-(KX_REAL)KX_EXP_LEAST);
+    KX_VECTOR total = V(set)(0), moments = V(set)(0);
+    for (int v = 0; v < COUNT; v++) {
+        const KX_VECTOR apart = V(max)(least, V(sub)(V(load)(scores + v * KX_LANES), base)), weight = V(exp)(apart);
+        total = V(add)(total, weight);
+        if (has_moments) moments = V(fma)(weight, apart, moments);
+        V(store)(scores + v * KX_LANES, weight);
+    }
+    V(store)(sum, V(add)(V(load)(sum), total));
+    if (has_moments) V(store)(moment, V(add)(V(load)(moment), moments));
 }

@@ -1153,6 +1153,25 @@ cdef extern from "kexue/kx_attention.h" nogil:
         const kx_attention_rows_t *out_gradients, double *query_gradients, double *key_gradients, double *value_gradients,
         double *scale_gradients)
 
+    ctypedef struct kx_talking_heads_t:
+        kx_attention_t heads
+        int64_t key_heads
+        int64_t softmax_heads
+        int64_t value_heads
+        const double *logit_mix
+        const double *weight_mix
+
+    kx_status_t kx_talking_heads_f32(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, float *out)
+    kx_status_t kx_talking_heads_f64(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, double *out)
+    kx_status_t kx_talking_heads_gradient_f32(
+        const kx_ctx_t *ctx, const kx_talking_heads_t *talking, const kx_attention_rows_t *out_gradients,
+        float *query_gradients, float *key_gradients, float *value_gradients, double *logit_mix_gradients,
+        double *weight_mix_gradients)
+    kx_status_t kx_talking_heads_gradient_f64(
+        const kx_ctx_t *ctx, const kx_talking_heads_t *talking, const kx_attention_rows_t *out_gradients,
+        double *query_gradients, double *key_gradients, double *value_gradients, double *logit_mix_gradients,
+        double *weight_mix_gradients)
+
 cdef extern from "kexue/kx_losses.h" nogil:
     ctypedef struct kx_loss_rows_t:
         int64_t count

@@ -57,6 +57,33 @@ kx_status_t kx_attention_gradient_f64(const kx_ctx_t *ctx, const kx_attention_t 
                                       const kx_attention_rows_t *out_gradients, double *query_gradients, double *key_gradients,
                                       double *value_gradients, double *scale_gradients);
 
+/* Talking heads (Shazeer et al. 2020, arXiv:2003.02436): products of key_heads become logits L_g = sum over h of
+   logit_mix[g, h] scale Q_h K_h^T of softmax_heads; their weights P_g, W_v = sum over g of weight_mix[v, g] P_g of value_heads;
+   and these O_v = W_v V_v. The mask is added to L. */
+typedef struct kx_talking_heads {
+    /* Heads of items, item by item: queries and keys have items * key_heads offsets, values items * value_heads, the mask, the scales
+       (and `heads.items`) items * softmax_heads. */
+    kx_attention_t heads;
+    int64_t key_heads, softmax_heads, value_heads;
+    const double *logit_mix;  /* (softmax_heads, key_heads) */
+    const double *weight_mix; /* (value_heads, softmax_heads), or NULL: W = P, value_heads = softmax_heads */
+} kx_talking_heads_t;
+
+/* out: (items, value_heads, query_count, value_dimension), contiguous. Chunks of at most 96 queries of all heads are shared out; memory:
+   their logits of all keys, softmax_heads * queries * key_count numbers a worker: chunks are smaller where this is over 32 MB. */
+kx_status_t kx_talking_heads_f32(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, float *out);
+kx_status_t kx_talking_heads_f64(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, double *out);
+
+/* The gradients, of each head of each item, also where heads share theirs: by queries and keys (items, key_heads, rows, dimension), by
+   values (items, value_heads, key_count, value_dimension), by the mixes of each item (their shapes), by weight_mix NULL where it is. An
+   item is done by one worker, the weights are made once more. Memory: three times the forward's a worker, and a chunk's rows. */
+kx_status_t kx_talking_heads_gradient_f32(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, const kx_attention_rows_t *out_gradients,
+                                          float *query_gradients, float *key_gradients, float *value_gradients,
+                                          double *logit_mix_gradients, double *weight_mix_gradients);
+kx_status_t kx_talking_heads_gradient_f64(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, const kx_attention_rows_t *out_gradients,
+                                          double *query_gradients, double *key_gradients, double *value_gradients,
+                                          double *logit_mix_gradients, double *weight_mix_gradients);
+
 #ifdef __cplusplus
 }
 #endif
