@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import workloads
 import workloads_activations
+import workloads_attention
 import workloads_classification
 import workloads_density
 import workloads_entropy
@@ -338,6 +339,17 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
     ),
     (partial(workloads_density.gaussian_logpdf_diag, 20_000, 50, "float64"), {"torch": Goal(), "SciPy": Goal()}),
     (partial(workloads_density.log_density_estimate, 20_000, 20, 200), {"torch": Goal(), "NumPy": Goal()}),
+    *(
+        (partial(workloads_attention.talking_heads_attention, 12, n, 64, dtype, mixes_weights), {"torch": Goal(3)})
+        for n in (512, 1024, 2048)
+        for mixes_weights in (False, True)
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (partial(workloads_attention.talking_heads_attention_vjp, 12, n, 64, dtype), {"torch": Goal()})
+        for n in (512, 1024)
+        for dtype in ("float64", "float32")
+    ),
     *(
         (
             partial(workloads_losses.cosent_loss, 2048, dtype, labels),

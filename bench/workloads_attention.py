@@ -12,6 +12,10 @@ import kexue as kx
 NO_TORCH = "torch is not installed"
 
 
+def _flat(results: Any) -> np.ndarray:
+    return np.concatenate([np.asarray(result, dtype=np.float64).reshape(-1) for result in results])
+
+
 @recent
 def heads(count: int, n: int, d: int, dtype: str) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng([count, n, d])
@@ -72,9 +76,13 @@ def _talking_heads(count: int, n: int, d: int, dtype: str, mixes_weights: bool, 
     rng = np.random.default_rng(count)
     mixes = [(rng.standard_normal((count, count)) / np.sqrt(count)).astype(dtype) for _ in range(1 + mixes_weights)]
     both = mixes if mixes_weights else [*mixes, None]
+    comparable = _flat if has_gradients else np.asarray
     if has_gradients:
         sides = {
-            "kexue": Side(lambda: kx.talking_heads_attention_vjp(Q, K, V, *both, grad, workers=1)[: 4 + mixes_weights])
+            "kexue": Side(
+                lambda: kx.talking_heads_attention_vjp(Q, K, V, *both, grad, workers=1)[: 4 + mixes_weights],
+                comparable=comparable,
+            )
         }
     else:
         sides = {"kexue": Side(lambda: kx.talking_heads_attention(Q, K, V, *both, workers=1))}
@@ -98,7 +106,7 @@ def _talking_heads(count: int, n: int, d: int, dtype: str, mixes_weights: bool, 
             leaves = [tensor.detach().requires_grad_() for tensor in inputs]
             return torch.autograd.grad(einsum(*leaves), leaves, upstream)
 
-        sides["torch"] = Side(backward if has_gradients else forward)
+        sides["torch"] = Side(backward if has_gradients else forward, comparable=comparable)
     tolerance = (
         {"rtol": 1e-3, "atol": 1e-4 if has_gradients else 2e-6} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-12}
     )
