@@ -90,13 +90,13 @@ static double loss_of_narrow(const kx_cosent_row_t *row) {
     const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1);
     const kx_f64v largest = kx_f64v_set(row->largest), scale = kx_f64v_set(row->scale);
     const int64_t vectors = row->vectors;
-    for (int64_t i = 0; i < vectors; i++) {
+    for (int64_t i = 0; i < vectors && !kx_order_stops(row->task, i); i++) {
         const kx_f64v c = kx_f64v_load(row->cosines + i * KX_F64_LANES);
         kx_f64v_store(row->a + i * KX_F64_LANES, kx_f64v_exp_below(kx_f64v_mul(scale, kx_f64v_sub(c, largest))));
     }
     for (int64_t p = row->n; p < vectors * KX_F64_LANES; p++) row->a[p % vectors * KX_F64_LANES + p / vectors] = 0;
     kx_running_sum_t up = {{zero, zero}, zero, 0}, down = up;
-    for (int64_t i = 0; i < vectors; i++) {
+    for (int64_t i = 0; i < vectors && !kx_order_stops(row->task, i); i++) {
         const int64_t j = vectors - 1 - i;
         const kx_f64v above = kx_f64v_load(row->a + j * KX_F64_LANES);
         begin_groups(&up, row->begins[i]);
@@ -110,7 +110,7 @@ static double loss_of_narrow(const kx_cosent_row_t *row) {
     carry_over(&up, 1, &of_seen, &of_others);
     kx_lane_sum_t sum = {zero, zero};
     unsigned seen = 0;
-    for (int64_t i = 0; i < vectors; i++) {
+    for (int64_t i = 0; i < vectors && !kx_order_stops(row->task, i); i++) {
         const kx_f64v a = kx_f64v_load(row->a + i * KX_F64_LANES);
         seen |= row->begins[i];
         const kx_f64v smaller = kx_f64v_add(kx_f64v_load(row->of_smaller + i * KX_F64_LANES),
@@ -123,7 +123,7 @@ static double loss_of_narrow(const kx_cosent_row_t *row) {
     const kx_f64v factor = kx_f64v_set(row->scale / (1 + total));
     carry_over(&down, -1, &of_seen, &of_others);
     seen = 0;
-    for (int64_t i = vectors - 1; i >= 0; i--) {
+    for (int64_t i = vectors - 1; i >= 0 && !kx_order_stops(row->task, i); i--) {
         seen |= begins_after(row, i);
         const kx_f64v greater = kx_f64v_add(kx_f64v_load(row->of_greater + i * KX_F64_LANES),
                                             kx_f64v_select(kx_f64m_from_bits(seen), of_seen, of_others));
@@ -264,6 +264,7 @@ static kx_status_t KX_TYPED(row_loss)(kx_task_t *task, const kx_cosent_job_t *jo
         if (kx_order_stops_between(task, n)) return KX_E_CANCELLED;
         const int64_t first = l * row.vectors;
         for (int64_t i = 0; i < row.vectors; i++) {
+            if (kx_order_stops(task, i)) return KX_E_CANCELLED;
             const int64_t p = first + i < n ? first + i : n - 1;
             row.cosines[i * KX_F64_LANES + l] = (double)KX_TYPED(read)(cosines + (int64_t)order.places[p] * job->cosine_step);
         }
@@ -280,6 +281,7 @@ static kx_status_t KX_TYPED(row_loss)(kx_task_t *task, const kx_cosent_job_t *jo
     for (int l = 0; l < KX_F64_LANES; l++) {
         if (kx_order_stops_between(task, n)) return KX_E_CANCELLED;
         for (int64_t i = 0, p = l * row.vectors; i < row.vectors && p < n; i++, p++) {
+            if (kx_order_stops(task, i)) return KX_E_CANCELLED;
             const KX_REAL value = (KX_REAL)row.a[i * KX_F64_LANES + l];
             memcpy(gradient + (int64_t)order.places[p] * job->gradient_step, &value, sizeof value);
         }

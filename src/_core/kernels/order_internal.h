@@ -161,7 +161,10 @@ static inline int kx_order_sort(kx_order_t *order, const double *values, int64_t
     const int64_t buckets = kx_order_bucket_count(n);
     const double step = (double)(buckets - 1) / (largest - least);
     if (n <= KX_ORDER_SHORT || n > KX_ORDER_BUCKETED || !(step > 0 && step < (double)INFINITY)) {
-        for (int64_t i = 0; i < n; i++) order->keys[i] = values[i], order->places[i] = (uint32_t)i;
+        for (int64_t i = 0; i < n; i++) {
+            if (kx_order_stops(task, i)) return 0;
+            order->keys[i] = values[i], order->places[i] = (uint32_t)i;
+        }
         if (n > KX_ORDER_SHORT) return kx_order_radix(order, n, task);
         return kx_order_insert(order->keys, order->places, n, INT64_MAX);
     }
