@@ -462,9 +462,9 @@ def _random_frame(long: int, short: int, kind: np.dtype, generator: np.random.Ge
     moved[moved == 0] = 1  # a vector of zeros: no reflection, the factor below is 0
     factors = np.divide(moved * signs, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     vectors /= moved[:, None]
-    orgqr, query = get_lapack_funcs(("orgqr", "orgqr_lwork"), (vectors,))
-    size = int(query(long, short)[0])
-    columns, _, info = orgqr(vectors.T, factors, lwork=size, overwrite_a=True)
+    (orgqr,) = get_lapack_funcs(("orgqr",), (vectors,))
+    _, work, _ = orgqr(vectors.T, factors, lwork=-1)  # asks for the size of the scratch
+    columns, _, info = orgqr(vectors.T, factors, lwork=int(work[0]), overwrite_a=True)
     if info:
         raise RuntimeError(f"LAPACK's orgqr failed with {info}")
     rows = columns.T
