@@ -1,0 +1,36 @@
+"""Gauss-Legendre rules."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from functools import cache
+
+import numpy as np
+
+
+@cache
+def unit_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of the rule of `count` nodes on [0, 1], exact for polynomials below degree 2 count.
+
+    Both are rounded from 34 digits: of 64 nodes on [-1, 1], the weights of NumPy and SciPy are off by up to 1e-12 at the ends.
+    """
+    nodes, weights = [], []
+    with localcontext() as context:
+        context.prec = 34
+        for start in np.polynomial.legendre.leggauss(count)[0]:
+            x = Decimal(float(start))
+            for _ in range(2):
+                value, slope = _legendre(count, x)
+                x -= value / slope
+            _, slope = _legendre(count, x)
+            nodes.append(float((1 + x) / 2))
+            weights.append(float(1 / ((1 - x * x) * slope * slope)))
+    return np.array(nodes), np.array(weights)
+
+
+def _legendre(degree: int, x: Decimal) -> tuple[Decimal, Decimal]:
+    """The polynomial and its derivative."""
+    before, value = Decimal(1), x
+    for k in range(2, degree + 1):
+        before, value = value, ((2 * k - 1) * x * value - (k - 1) * before) / k
+    return value, degree * (x * value - before) / (x * x - 1)
