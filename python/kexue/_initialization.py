@@ -398,7 +398,7 @@ def expected_orthogonality_error(
         kurtosis = _KURTOSES[kurtosis]
     fourth = as_real("kurtosis", kurtosis, dtype=np.float64)
     first_bad("kurtosis", fourth, lambda entries: ~(entries >= 1), "is {value}, but no kurtosis is below 1")
-    result = (columns + (fourth - 2)) / rows / columns
+    result = (columns + (fourth - 2)) / (rows * columns)
     return np.asarray(result).astype(result_dtype(m, n, kurtosis))[()]
 
 

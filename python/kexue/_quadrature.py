@@ -12,7 +12,7 @@ import numpy as np
 def unit_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights of the rule of `count` nodes on [0, 1], exact for polynomials below degree 2 count.
 
-    Both are rounded from 34 digits: of 64 nodes on [-1, 1], the weights of NumPy and SciPy are off by up to 1e-12 at the ends.
+    Both are rounded from 34 digits: NumPy's and SciPy's weights of 64 nodes are off by up to 1e-12 at the ends.
     """
     nodes, weights = [], []
     with localcontext() as context:

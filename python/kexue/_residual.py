@@ -354,9 +354,9 @@ def adam_expected_update(
     bad = abs(first) > roots * (1 + 1e-6) + 1e-22
     if bad.any():
         index = np.unravel_index(int(bad.argmax()), bad.shape)
+        place = tuple(map(int, index))
         raise KexueValueError(
-            f"second_moment must be at least mean^2, but at {tuple(map(int, index))} it is {roots[index] ** 2:.6g}, and mean "
-            f"{first[index]}"
+            f"second_moment must be at least mean^2, but at {place} it is {roots[index] ** 2}, mean {first[index]}"
         )
     rate, epsilon = as_real("lr", lr, ndim=0, dtype=np.float64), _nonnegative("eps", as_real("eps", eps, ndim=0))
     require_finite("lr", rate)

@@ -1,0 +1,27 @@
+"""Gauss-Legendre rules to the last digit."""
+
+import mpmath
+import numpy as np
+import pytest
+
+from kexue._quadrature import unit_legendre
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 64])
+def test_nodes_and_weights(count):
+    nodes, weights = unit_legendre(count)
+    with mpmath.workdps(40):
+        roots = [(1 + mpmath.findroot(lambda x: mpmath.legendre(count, x), 2 * mpmath.mpf(x) - 1)) / 2 for x in nodes]
+        slopes = [mpmath.diff(lambda x: mpmath.legendre(count, x), 2 * root - 1) for root in roots]
+        expected = [1 / (4 * root * (1 - root) * slope**2) for root, slope in zip(roots, slopes, strict=True)]
+    np.testing.assert_allclose(nodes, np.array(roots, float), rtol=2.3e-16)
+    np.testing.assert_allclose(weights, np.array(expected, float), rtol=2.3e-16)
+    assert (np.diff(nodes) > 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 64])
+def test_polynomials_are_exact_up_to_the_degree(count):
+    nodes, weights = unit_legendre(count)
+    for degree in range(2 * count):
+        assert weights @ nodes**degree == pytest.approx(1 / (degree + 1), rel=1e-14)
+    assert abs(weights @ nodes ** (2 * count) - 1 / (2 * count + 1)) > 0
