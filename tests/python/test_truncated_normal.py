@@ -1,7 +1,7 @@
 """Truncated normals: moments against mpmath, samples against their law, the stream, bad arguments.
 
-Statistical tests have fixed seeds and reject at a probability of 1e-6 each: of the some hundred, a right sampler with another
-stream fails one with a probability of 1e-4.
+Statistical tests have fixed seeds and reject at a probability of 1e-6 each: of the some hundred, a right sampler with
+another stream fails one with a probability of 1e-4.
 """
 
 import math
