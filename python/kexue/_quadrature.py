@@ -1,4 +1,4 @@
-"""Gauss-Legendre rules."""
+"""Gauss-Legendre and Gauss-Lobatto rules."""
 
 from __future__ import annotations
 
@@ -25,6 +25,28 @@ def unit_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
             _, slope = _legendre(count, x)
             nodes.append(float((1 + x) / 2))
             weights.append(float(1 / ((1 - x * x) * slope * slope)))
+    return np.array(nodes), np.array(weights)
+
+
+@cache
+def unit_lobatto(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of the rule of at least 3 nodes on [0, 1], both ends among them, exact for polynomials below degree 2 count - 2.
+
+    Rounded from 34 digits.
+    """
+    degree = count - 1
+    derivative = np.polynomial.legendre.Legendre.basis(degree).deriv()
+    nodes, weights = [], []
+    with localcontext() as context:
+        context.prec = 34
+        for start in [-1.0, *np.sort(derivative.roots()), 1.0]:
+            x = Decimal(float(start))
+            for _ in range(0 if abs(x) == 1 else 3):
+                value, slope = _legendre(degree, x)
+                x -= slope * (1 - x * x) / (2 * x * slope - degree * count * value)
+            value = _legendre(degree, x)[0] if abs(x) < 1 else Decimal(1)
+            nodes.append(float((1 + x) / 2))
+            weights.append(float(1 / (degree * count * value * value)))
     return np.array(nodes), np.array(weights)
 
 

@@ -355,9 +355,7 @@ def adam_expected_update(
     if bad.any():
         index = np.unravel_index(int(bad.argmax()), bad.shape)
         place = tuple(map(int, index))
-        raise KexueValueError(
-            f"second_moment must be at least mean^2, but at {place} it is {roots[index] ** 2}, mean {first[index]}"
-        )
+        raise KexueValueError(f"second_moment must be at least mean^2, but at {place} it is below {first[index]}^2")
     rate, epsilon = as_real("lr", lr, ndim=0, dtype=np.float64), _nonnegative("eps", as_real("eps", eps, ndim=0))
     require_finite("lr", rate)
     size = roots + epsilon
