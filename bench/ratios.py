@@ -32,6 +32,7 @@ import workloads_density
 import workloads_entropy
 import workloads_gaussians
 import workloads_independence
+import workloads_initialization
 import workloads_losses
 import workloads_projection
 from workloads import Workload, machine, pinned_threads
@@ -338,6 +339,19 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
     ),
     (partial(workloads_density.gaussian_logpdf_diag, 20_000, 50, "float64"), {"torch": Goal(), "SciPy": Goal()}),
     (partial(workloads_density.log_density_estimate, 20_000, 20, 200), {"torch": Goal(), "NumPy": Goal()}),
+    *(
+        (
+            partial(workloads_initialization.truncated_normal, 1_000_000, dtype, *ends),
+            {"torch": Goal(required=1.5), "SciPy": Goal(required=5)},
+        )
+        for dtype in ("float32", "float64")
+        for ends in ((-2, 2), (1.5, 3))
+    ),
+    *(
+        (partial(workloads_initialization.orthogonal_init, *shape, dtype), {"torch": Goal(required=1)})
+        for dtype in ("float32", "float64")
+        for shape in ((512, 512), (3072, 768))
+    ),
     *(
         (
             partial(workloads_losses.cosent_loss, 2048, dtype, labels),

@@ -30,9 +30,9 @@ def unit_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def unit_lobatto(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the rule of at least 3 nodes on [0, 1], both ends among them, exact for polynomials below degree 2 count - 2.
+    """Nodes and weights of the rule of at least 3 nodes on [0, 1] that has both ends, rounded from 34 digits.
 
-    Rounded from 34 digits.
+    It is exact for polynomials below degree 2 count - 2.
     """
     degree = count - 1
     derivative = np.polynomial.legendre.Legendre.basis(degree).deriv()
