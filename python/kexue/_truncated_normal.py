@@ -229,9 +229,9 @@ def truncated_normal(
     -----
     Linear time. Normals are drawn until enough of them lie in the interval, or exponential or uniform variables next to
     it (Robert), whichever has more of them accepted: that is exact and as fast in the tails, where the inverse of the
-    distribution function, through its logarithm, takes twice as long. For a million entries
-    that is 12 ms, for PyTorch's ``trunc_normal_`` 24 ms in float32 and 91 ms in float64, for SciPy's ``truncnorm.rvs`` 111
-    ms, in the tails 290 ms (AMD EPYC, one thread).
+    distribution function, through its logarithm, takes twice as long. A million entries take 12 ms, PyTorch's
+    ``trunc_normal_`` 24 ms (float32) and 91 ms (float64), SciPy's ``truncnorm.rvs`` 111 ms, in the tails 290 ms (AMD EPYC,
+    one thread).
 
     References
     ----------
