@@ -216,7 +216,7 @@ def truncated_normal(
     Raises
     ------
     KexueValueError
-        If a length is negative, `std` is not positive and finite, `mean` not finite, a not less than b, either NaN,
+        If a length is negative, `std` not positive and finite, `mean` not finite, a not less than b, either NaN,
         `dtype` another, or no number of `dtype` lies between the ends.
     TypeError
         If `shape` does not hold integers, or another argument is no number.
@@ -230,8 +230,8 @@ def truncated_normal(
     Linear time. Normals are drawn until enough of them lie in the interval, or exponential or uniform variables next to
     it (Robert), whichever has more of them accepted: that is exact and as fast in the tails, where the inverse of the
     distribution function, through its logarithm, takes twice as long. A million entries take 12 ms, PyTorch's
-    ``trunc_normal_`` 24 ms (float32) and 91 ms (float64), SciPy's ``truncnorm.rvs`` 111 ms, in the tails 290 ms (AMD EPYC,
-    one thread).
+    ``trunc_normal_`` 24 ms (float32) and 91 ms (float64), SciPy's ``truncnorm.rvs`` 111 ms, in the tails 290 ms (AMD
+    EPYC, one thread).
 
     References
     ----------
@@ -258,7 +258,12 @@ def truncated_normal(
     if not low < high:
         raise KexueValueError(f"a must be less than b, got a = {a} and b = {b}")
     if correct_std:
-        scale /= math.sqrt(_moment(low, high, _variance))
+        variance = float(_moment(low, high, _variance))
+        if variance == 0:
+            raise KexueValueError(
+                f"the variance between a = {a} and b = {b} is below the least number; use correct_std=False"
+            )
+        scale /= math.sqrt(variance)
     least, most = _range_within(shift + scale * low, shift + scale * high, kind)
     generator = np.random.default_rng(rng)
     out = np.empty(lengths, kind)
@@ -266,6 +271,8 @@ def truncated_normal(
     draw, share = _sampler(low, high, kind, generator)
     with np.errstate(over="ignore"):  # what is beyond the range is taken to its end
         factor, term = kind.type(scale), kind.type(shift)
+        if np.isinf(factor):
+            raise KexueValueError(f"std is too large for {kind}: {std}")
         filled = 0
         while filled < flat.size:
             wanted = flat.size - filled
@@ -306,8 +313,10 @@ def _moment(a: ArrayLike, b: ArrayLike, moment: Callable) -> Any:
 
 
 def _integrand(near: np.ndarray, far: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The integral's length, places from its begin as shares of it, and the density there over its greatest value, with
-    the rule's weights."""
+    """The integral's length, places from its begin as shares of it, and the density there with the rule's weights.
+
+    The density is taken relative to its greatest value.
+    """
     shares, weights = unit_legendre(_NODES)
     begin, inner = np.maximum(near, -math.sqrt(_FALL)), np.maximum(near, 0)
     # As far as where t (inner + t / 2) is _FALL / 2; in a far tail that is next to nothing beside `near`.

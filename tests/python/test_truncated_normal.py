@@ -266,6 +266,8 @@ class TestBadArguments:
             ({"mean": 1e10, "std": 1e-7}, "no float64 lies strictly between"),
             ({"mean": 1e39, "dtype": np.float32}, "no float32 lies strictly between"),
             ({"std": [1, 2]}, "std must have 0 dimensions"),
+            ({"std": 1e39, "dtype": np.float32}, "std is too large for float32: 1e[+]39"),
+            ({"a": 1e200, "b": INF}, "the variance between a = 1e[+]200 and b = inf is below the least number"),
         ],
     )
     def test_samples(self, arguments, text):
