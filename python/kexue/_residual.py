@@ -88,10 +88,13 @@ def post_norm_weights(
     ratios = _ratios("rho", rho, count)
     if ratios.ndim == 0:
         exponents = np.arange(count, -1, -1) / 2
-        weights = -exponents * np.log1p(ratios)
-        if not log:
-            # log1p keeps the digits of a small rho, the power those of a great number of layers.
-            weights = np.exp(weights) if ratios < 0.125 else (1 + ratios) ** -exponents
+        if log:
+            weights = -exponents * np.log1p(ratios)
+        else:
+            # What 1 + rho loses to rounding would count as many times as there are layers.
+            base = 1 + ratios
+            lost = (1 - (base - (base - 1))) + (ratios - (base - 1))
+            weights = base**-exponents * np.exp(-exponents * (lost / base))
         skip, branches = weights[0], weights[:-1]
     else:
         sums = np.cumsum(np.log1p(ratios)[::-1])[::-1] / -2

@@ -54,9 +54,9 @@ class TestVariance:
         rng = np.random.default_rng(0)
         x = 0.6 + 0.8 * rng.standard_normal((300, 400))
         y = x @ rng.normal(0, math.sqrt(init_variance(400, scheme="lecun")), (400, 500))
-        assert np.mean(y**2) == pytest.approx(np.mean(x**2), rel=0.03)
+        assert np.mean(y**2) == pytest.approx(np.mean(x**2), rel=0.03, abs=0)
         z = np.maximum(y, 0) @ rng.normal(0, math.sqrt(init_variance(500, scheme="he")), (500, 600))
-        assert np.mean(z**2) == pytest.approx(np.mean(y**2), rel=0.05)
+        assert np.mean(z**2) == pytest.approx(np.mean(y**2), rel=0.05, abs=0)
 
     def test_he_is_lecun_behind_relu(self):
         assert init_variance(300, scheme="he") == init_variance(300) / activation_second_moment("relu")
@@ -70,8 +70,8 @@ class TestVariance:
         assert init_variance([[4, 5]]).shape == (1, 2) and init_variance([], scheme="he").shape == (0,)
 
     def test_xavier_std(self):
-        assert xavier_std(768) == pytest.approx(0.0360843918243516103, rel=1e-15)
-        assert xavier_std(300, 500) ** 2 == pytest.approx(init_variance(300, 500, "xavier"), rel=1e-15)
+        assert xavier_std(768) == pytest.approx(0.0360843918243516103, rel=1e-15, abs=0)
+        assert xavier_std(300, 500) ** 2 == pytest.approx(init_variance(300, 500, "xavier"), rel=1e-15, abs=0)
         assert xavier_std(np.float32([3, 4])).dtype == np.float32
 
     def test_uniform_limits(self):
@@ -231,13 +231,13 @@ class TestError:
     def test_small_errors_are_seen(self):
         # Of columns that are orthonormal but for 1e-9, in both dtypes' results.
         W = np.eye(5, 3) * (1 + 1e-9)
-        assert orthogonality_error(W) == pytest.approx(4e-18 / 3, rel=1e-6)
+        assert orthogonality_error(W) == pytest.approx(4e-18 / 3, rel=1e-6, abs=0)
         assert orthogonality_error(orthogonal_init(50, 30, rng=0)) < 1e-31
         assert orthogonality_error(orthogonal_init(50, 30, rng=0, dtype=np.float32)) < 1e-13
 
     def test_fewer_rows_than_columns(self):
         W = orthogonal_init(30, 50, rng=0)
-        assert orthogonality_error(W) == pytest.approx((50 - 30) / 50**2, rel=1e-12)
+        assert orthogonality_error(W) == pytest.approx((50 - 30) / 50**2, rel=1e-12, abs=0)
 
     def test_many_matrices(self, rng):
         W = rng.normal(size=(300, 70, 60))  # in several groups
@@ -273,7 +273,7 @@ class TestError:
         ],
     )
     def test_known_expectations(self, m, n, kurtosis, expected):
-        assert expected_orthogonality_error(m, n, kurtosis) == pytest.approx(expected, rel=1e-14)
+        assert expected_orthogonality_error(m, n, kurtosis) == pytest.approx(expected, rel=1e-14, abs=0)
 
     @pytest.mark.parametrize("kurtosis", ["normal", "uniform", "rademacher"])
     @pytest.mark.parametrize(("m", "n"), [(20, 5), (5, 20), (8, 8)])
@@ -309,7 +309,7 @@ class TestEdges:
         assert marchenko_pastur_edges(400, 100) == (0.5, 1.5)
         assert marchenko_pastur_edges(100, 400) == (1, 3)
         low, _ = marchenko_pastur_edges(10**16, 10**16 - 2)
-        assert low == pytest.approx(1e-16, rel=1e-12)
+        assert low == pytest.approx(1e-16, rel=1e-12, abs=0)
         low, high = marchenko_pastur_edges(np.float32([100, 400]), np.float32(100))
         assert low.dtype == high.dtype == np.float32 and low.shape == (2,)
 

@@ -1,6 +1,7 @@
 """Residual networks at their initialisation: identities, limits, reference values, simulation; warmup and Adam."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ class TestPostNorm:
     )
     def test_known(self, rho, skip, last):
         found, branches = post_norm_weights(12, rho)
-        assert found == pytest.approx(skip, rel=2e-16) and branches[-1] == pytest.approx(last, rel=2e-16)
+        assert found == pytest.approx(skip, rel=2e-16, abs=0) and branches[-1] == pytest.approx(last, rel=2e-16, abs=0)
 
     def test_equal_variances(self):
         skip, branches = post_norm_weights(24)
@@ -40,12 +41,12 @@ class TestPostNorm:
         # (1 + rho)^-l + rho sum_j (1 + rho)^-j = 1
         skip, branches = post_norm_weights(layers, rho)
         assert branches.shape == (layers,)
-        assert skip**2 + rho * np.sum(branches**2) == pytest.approx(1, rel=1e-13)
+        assert skip**2 + rho * np.sum(branches**2) == pytest.approx(1, rel=1e-13, abs=0)
 
     @given(rho=st.lists(st.floats(0, 20), max_size=20))
     def test_of_each_layer(self, rho):
         skip, branches = post_norm_weights(len(rho), np.array(rho))
-        assert skip**2 + np.sum(rho * branches**2) == pytest.approx(1, rel=1e-13)
+        assert skip**2 + np.sum(rho * branches**2) == pytest.approx(1, rel=1e-13, abs=0)
         # By the layers one after another.
         weights = np.ones(1)
         for ratio in rho:
@@ -56,19 +57,21 @@ class TestPostNorm:
     def test_one_ratio_is_as_many_equal_ones(self, layers, rho):
         for log in (False, True):
             one, each = (post_norm_weights(layers, r, log=log) for r in (rho, np.full(layers, rho)))
-            assert one[0] == pytest.approx(each[0], rel=1e-13)
-            np.testing.assert_allclose(one[1], each[1], rtol=1e-13)
+            assert one[0] == pytest.approx(each[0], rel=1e-12, abs=0)
+            np.testing.assert_allclose(one[1], each[1], rtol=1e-12)
 
     def test_many_layers(self):
         skip, branches = post_norm_weights(5000, log=True)
-        assert skip == pytest.approx(-2500 * math.log(2), rel=1e-15) and skip == branches[0]
+        assert skip == pytest.approx(-2500 * math.log(2), rel=1e-15, abs=0) and skip == branches[0]
         assert post_norm_weights(5000)[0] == 0  # below the least number
         with np.errstate(under="raise"), pytest.raises(FloatingPointError):
             post_norm_weights(5000)
         # Small ratios and powers both keep their digits.
-        assert post_norm_weights(5000, 1e-12)[0] == pytest.approx(math.exp(-2500 * 1e-12), rel=1e-16)
+        assert post_norm_weights(5000, 1e-12)[0] == pytest.approx(math.exp(-2500 * 1e-12), rel=1e-16, abs=0)
+        exact = (1 + Fraction(0.1)) ** -1000
+        assert post_norm_weights(2000, 0.1)[0] == pytest.approx(float(exact), rel=3e-16, abs=0)
         assert post_norm_weights(1000, 1.0)[0] == 2.0**-500
-        assert post_norm_weights(1000, 0.25)[0] == pytest.approx(0.8**500, rel=2e-14)
+        assert post_norm_weights(1000, 0.25)[0] == pytest.approx(float(Fraction(4, 5) ** 500), rel=3e-16, abs=0)
 
     def test_a_path_through_the_network(self):
         # Var(x_t + F_t) = 1 + rho before each division, by simulation; 20,000 samples: 5 standard errors.
@@ -124,7 +127,7 @@ class TestKinds:
         weights = residual_branch_weights(layers, "pre", rho)
         assert weights.skip == 1 and (weights.branches == 1).all() and weights.branches.shape == (layers,)
         assert weights.variance == pre_norm_variance(layers, rho)
-        assert math.exp(weights.log_variance) == pytest.approx(weights.variance, rel=1e-13)
+        assert math.exp(weights.log_variance) == pytest.approx(weights.variance, rel=1e-13, abs=0)
 
     @given(**layers_and_ratios, alpha=st.floats(-2, 2))
     def test_variance_adds_up(self, layers, rho, alpha):
@@ -135,8 +138,8 @@ class TestKinds:
             for branch in weights.branches:
                 variance += branch**2 * rho * variance
             assert (weights.branches == weight).all() and weights.skip == 1
-            assert weights.variance == pytest.approx(variance, rel=1e-12)
-            assert math.exp(weights.log_variance) == pytest.approx(variance, rel=1e-12)
+            assert weights.variance == pytest.approx(variance, rel=1e-12, abs=0)
+            assert math.exp(weights.log_variance) == pytest.approx(variance, rel=1e-12, abs=0)
 
     def test_rezero_begins_as_the_identity(self):
         weights = residual_branch_weights(6, "rezero")
@@ -145,7 +148,7 @@ class TestKinds:
     def test_many_layers(self):
         weights = residual_branch_weights(5000, "plain")
         assert weights.variance == math.inf
-        assert weights.log_variance == pytest.approx(5000 * math.log(2), rel=1e-15)
+        assert weights.log_variance == pytest.approx(5000 * math.log(2), rel=1e-15, abs=0)
 
     def test_pre_norm_variance(self):
         assert pre_norm_variance(12) == 13
@@ -207,7 +210,7 @@ class TestTraining:
         assert abs(update) <= lr
         assert np.sign(update) == np.sign(mean) or abs(mean) < 1e-150
         if abs(mean) > 1e-100:
-            assert adam_expected_update(scale * mean, scale**2 * second, lr) == pytest.approx(update, rel=1e-13)
+            assert adam_expected_update(scale * mean, scale**2 * second, lr) == pytest.approx(update, rel=1e-13, abs=0)
 
     def test_adam(self):
         # Constant gradients move by lr, however small; noise around 0 does not move.
@@ -217,6 +220,10 @@ class TestTraining:
         assert adam_expected_update(0, 0) == 0
         assert adam_expected_update(np.float32([1, 2]), np.float32([1, 5])).dtype == np.float32
         assert adam_expected_update(np.ones((2, 1)), np.ones(3)).shape == (2, 3)
+
+    def test_adam_is_bounded_by_rounding_too(self):
+        mean = np.linspace(0.01, 1, 100)
+        assert (adam_expected_update(mean, mean * mean * (1 - 2e-7), 1.0) <= 1).all()
 
     def test_adam_beside_an_iteration(self):
         # The moving averages themselves, on a gradient that takes two values.
@@ -248,12 +255,12 @@ class TestTraining:
 
     def test_logits(self):
         std = effective_truncated_std(0.02)
-        assert embedding_logit_std(768, std) == pytest.approx(0.487538027696852, rel=1e-14)
+        assert embedding_logit_std(768, std) == pytest.approx(0.487538027696852, rel=1e-14, abs=0)
         rng = np.random.default_rng(0)
         x = rng.standard_normal(768)
         x = (x - x.mean()) / x.std()
         logits = rng.normal(0, 0.02, (20_000, 768)) @ x
-        assert logits.std() == pytest.approx(embedding_logit_std(768, 0.02), rel=0.03)
+        assert logits.std() == pytest.approx(embedding_logit_std(768, 0.02), rel=0.03, abs=0)
         assert embedding_logit_std(np.float32([1, 2]), np.float32(1)).dtype == np.float32
         with pytest.raises(KexueValueError, match="d is 0.0, but must be positive"):
             embedding_logit_std(0, 1)
