@@ -80,6 +80,7 @@ class TestVariance:
         np.testing.assert_allclose((high - low) ** 2 / 12, [[0.25, 0.25], [0, 0]])
         low, high = uniform_limits(np.float32(0), np.float32(1))
         assert low.dtype == high.dtype == np.float32
+        assert uniform_limits(0, 1)[1] ** 2 == pytest.approx(3, rel=5e-16, abs=0)
         # The range -+sqrt(3 / m).
         assert uniform_limits(0, np.sqrt(init_variance(12)))[1] == pytest.approx(0.5)
 
