@@ -33,6 +33,7 @@ import workloads_density
 import workloads_entropy
 import workloads_gaussians
 import workloads_independence
+import workloads_initialization
 import workloads_losses
 import workloads_projection
 from workloads import Workload, machine, pinned_threads
@@ -349,6 +350,19 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         (partial(workloads_attention.talking_heads_attention_vjp, 12, n, 64, dtype), {"torch": Goal()})
         for n in (512, 1024)
         for dtype in ("float64", "float32")
+    ),
+    *(
+        (
+            partial(workloads_initialization.truncated_normal, 1_000_000, dtype, *ends),
+            {"torch": Goal(required=1.5), "SciPy": Goal(required=5)},
+        )
+        for dtype in ("float32", "float64")
+        for ends in ((-2, 2), (1.5, 3))
+    ),
+    *(
+        (partial(workloads_initialization.orthogonal_init, *shape, dtype), {"torch": Goal(required=1)})
+        for dtype in ("float32", "float64")
+        for shape in ((512, 512), (3072, 768))
     ),
     *(
         (
