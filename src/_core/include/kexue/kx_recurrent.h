@@ -1,0 +1,67 @@
+/* kexue: recurrent networks, h_t from h_{t-1} and the inputs' part of the pre-activations, and backpropagation through time.
+
+   The inputs' part x_t W + b is made for all steps at once by its caller, a product that any BLAS is good at; what is made here is
+   h_{t-1} U, the gates and the states. Matrices act on rows from the right: U has one row for each unit of h_{t-1} and, for each
+   gate, a block of `size` columns. sigma is the logistic function, products without a sign are by element:
+
+   TANH, RELU    h = tanh(x W + h' U + b), max(0, ...)                                                 one block
+   LSTM          f, i, o = sigma(...), g = tanh(...), c = f c' + i g, h = o tanh c                     blocks f, i, g, o
+   GRU           z, r = sigma(...), n = tanh(x W_n + (r h') U_n + b_n), h = (1 - z) h' + z n           blocks z, r, n
+   GRU_AFTER     q = h' U_n + d, n = tanh(x W_n + b_n + r q), h = (1 - z) n + z h'                     blocks z, r, n
+   GRU_SINGLE    GRU with r = z                                                                        blocks z, n
+   GRU_PROPOSAL  n = tanh(x W_n + h' U_n + b_n), c = (1 - z) c' + z n, h = r c                         blocks z, r, n
+
+   Sums over units are in the type of the call, in blocks of 128, in one order for any number of sequences: a sequence's result
+   does not depend on the others, nor on the threads. tanh and sigma are good to 4 ulps. A NaN makes what depends on it NaN. */
+#ifndef KX_RECURRENT_H
+#define KX_RECURRENT_H
+
+#include "kx_ctx.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum kx_recurrent_kind {
+    KX_RECURRENT_TANH,
+    KX_RECURRENT_RELU,
+    KX_RECURRENT_LSTM,
+    KX_RECURRENT_GRU,
+    KX_RECURRENT_GRU_AFTER,
+    KX_RECURRENT_GRU_SINGLE,
+    KX_RECURRENT_GRU_PROPOSAL
+} kx_recurrent_kind_t;
+
+/* Arrays are contiguous and of the call's type. */
+typedef struct kx_recurrent {
+    kx_recurrent_kind_t kind;
+    int64_t sequences, steps, size;
+    const void *weights;    /* U: (size, blocks * size) */
+    const void *bias;       /* d of GRU_AFTER: (size), or NULL for 0 */
+    const void *start;      /* h_0: (sequences, size), or NULL for 0 */
+    const void *cell_start; /* c_0 of LSTM and GRU_PROPOSAL, the same */
+} kx_recurrent_t;
+
+/* inputs: x W + b, (sequences, steps, blocks, size). states: (sequences, steps, size); cells: the same for LSTM and GRU_PROPOSAL,
+   not used by the others. gates: NULL, or their values for the gradient, (sequences, steps, kept, size): the blocks, and for
+   GRU_AFTER z, r, q, n; TANH and RELU keep none. Sequences are shared out among threads, every step asks whether to stop. Memory: a copy
+   of U, and some rows a sequence. */
+kx_status_t kx_recurrent_f32(const kx_ctx_t *ctx, const kx_recurrent_t *network, const float *inputs, float *states, float *cells,
+                             float *gates);
+kx_status_t kx_recurrent_f64(const kx_ctx_t *ctx, const kx_recurrent_t *network, const double *inputs, double *states, double *cells,
+                             double *gates);
+
+/* From the gradients by all states and, unless NULL, all cells: those by the pre-activations, (sequences, steps, kept, size) with one block
+   for TANH and RELU, and by h_0 and c_0, (sequences, size). Of GRU_AFTER, the pre-activations are those of z, r, q and n. The
+   gradients by x, W, U and b are products of these with W, x and h. */
+kx_status_t kx_recurrent_gradient_f32(const kx_ctx_t *ctx, const kx_recurrent_t *network, const float *gates, const float *states,
+                                      const float *cells, const float *state_gradients, const float *cell_gradients,
+                                      float *input_gradients, float *start_gradients, float *cell_start_gradients);
+kx_status_t kx_recurrent_gradient_f64(const kx_ctx_t *ctx, const kx_recurrent_t *network, const double *gates, const double *states,
+                                      const double *cells, const double *state_gradients, const double *cell_gradients,
+                                      double *input_gradients, double *start_gradients, double *cell_start_gradients);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
