@@ -6,10 +6,10 @@
 
 #define KX_RECURRENT_GRADIENT_PARAMETERS(real)                                                                        \
     (const kx_ctx_t *ctx, const kx_recurrent_t *network, const real *gates, const real *states, const real *cells,    \
-     const real *state_gradients, const real *cell_gradients, real *input_gradients, real *start_gradients,           \
+     const real *state_gradients, const real *cell_gradients, real *gate_gradients, real *start_gradients,           \
      real *cell_start_gradients)
 #define KX_RECURRENT_GRADIENT_ARGUMENTS                                                                               \
-    (ctx, network, gates, states, cells, state_gradients, cell_gradients, input_gradients, start_gradients, cell_start_gradients)
+    (ctx, network, gates, states, cells, state_gradients, cell_gradients, gate_gradients, start_gradients, cell_start_gradients)
 KX_DISPATCH(kx_recurrent_gradient_f32, KX_RECURRENT_GRADIENT_PARAMETERS(float), KX_RECURRENT_GRADIENT_ARGUMENTS)
 KX_DISPATCH(kx_recurrent_gradient_f64, KX_RECURRENT_GRADIENT_PARAMETERS(double), KX_RECURRENT_GRADIENT_ARGUMENTS)
 
@@ -42,7 +42,7 @@ typedef struct KX_TYPED(job) {
     const kx_recurrent_t *network;
     kx_recurrent_shape_t shape;
     const KX_REAL *gates, *states, *cells, *state_gradients, *cell_gradients;
-    KX_REAL *input_gradients, *start_gradients, *cell_start_gradients;
+    KX_REAL *gate_gradients, *start_gradients, *cell_start_gradients;
     KX_TYPED(matrix) first, second;
     int64_t padded, state_row, row, chunk;
     char *memory;
@@ -106,11 +106,11 @@ static KX_ALWAYS_INLINE void KX_TYPED(last_gates)(const kx_recurrent_kind_t kind
             V(store)(s->p + j, V(mul)(dh, V(sub)(n, V(load)(s->h_before + j)))); /* the gradient by z; its own is still to come */
             before = V(mul)(dh, V(sub)(one, z));
         } else if (kind == KX_RECURRENT_GRU_AFTER) {
-            const KX_VECTOR z = V(load)(s->gates + j), r = V(load)(s->gates + padded + j), q = V(load)(s->gates + 2 * padded + j);
-            const KX_VECTOR n = V(load)(s->gates + 3 * padded + j), dn = KX_TYPED(by_tanh)(n, V(mul)(dh, V(sub)(one, z)));
+            const KX_VECTOR z = V(load)(s->gates + j), r = V(load)(s->gates + padded + j), n = V(load)(s->gates + 2 * padded + j);
+            const KX_VECTOR q = V(load)(s->gates + 3 * padded + j), dn = KX_TYPED(by_tanh)(n, V(mul)(dh, V(sub)(one, z)));
             V(store)(s->p + j, KX_TYPED(by_sigma)(z, V(mul)(dh, V(sub)(V(load)(s->h_before + j), n))));
             V(store)(s->p + padded + j, KX_TYPED(by_sigma)(r, V(mul)(dn, q)));
-            V(store)(s->p + 2 * padded + j, V(mul)(dn, r)), V(store)(s->p + 3 * padded + j, dn);
+            V(store)(s->p + 2 * padded + j, dn), V(store)(s->p + 3 * padded + j, V(mul)(dn, r));
             before = V(mul)(dh, z);
         } else {
             const KX_VECTOR z = V(load)(s->gates + j), r = V(load)(s->gates + padded + j), n = V(load)(s->gates + 2 * padded + j);
@@ -148,6 +148,14 @@ static void KX_TYPED(last_gates_of)(kx_recurrent_kind_t kind, const KX_TYPED(ste
     }
 }
 
+/* A row of `size` numbers a block, from and to padded blocks. */
+static KX_ALWAYS_INLINE void KX_TYPED(spread)(const KX_REAL *from, int blocks, int64_t size, int64_t padded, KX_REAL *to) {
+    for (int block = 0; block < blocks; block++) memcpy(to + block * padded, from + block * size, (size_t)size * sizeof *to);
+}
+static KX_ALWAYS_INLINE void KX_TYPED(gather)(const KX_REAL *from, int blocks, int64_t size, int64_t padded, KX_REAL *to) {
+    for (int block = 0; block < blocks; block++) memcpy(to + block * size, from + block * padded, (size_t)size * sizeof *to);
+}
+
 static void KX_TYPED(add_row)(const KX_REAL *from, int64_t n, KX_REAL *to) {
     for (int64_t j = 0; j < n; j++) to[j] += from[j];
 }
@@ -157,7 +165,7 @@ static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk
     const kx_recurrent_t *network = job->network;
     const kx_recurrent_shape_t shape = job->shape;
     const int64_t size = network->size, padded = job->padded, steps = network->steps, row = job->row, state_row = job->state_row;
-    const int kept = shape.kept_blocks ? shape.kept_blocks : 1, is_reset = shape.first_blocks < shape.blocks;
+    const int kept = shape.kept_blocks ? shape.kept_blocks : 1;
     const size_t bytes = (size_t)size * sizeof(KX_REAL);
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     KX_REAL *dh = (KX_REAL *)(void *)(memory + job->state_part), *dc = (KX_REAL *)(void *)(memory + job->cell_part);
@@ -192,7 +200,7 @@ static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk
                                           du + i * state_row, padded};
                 KX_TYPED(last_gates_of)(network->kind, &s);
             }
-            if (is_reset) {
+            if (shape.is_reset) {
                 memset(du, 0, (size_t)(rows * state_row) * sizeof *du);
                 KX_TYPED(multiply_add)(rows, p + shape.first_blocks * padded, row, &job->second, du, state_row);
                 for (int64_t i = 0; i < rows; i++) {
@@ -204,8 +212,10 @@ static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk
                 }
             }
             KX_TYPED(multiply_add)(rows, p, row, &job->first, dh, state_row);
+            if (network->kind == KX_RECURRENT_GRU_AFTER)
+                KX_TYPED(multiply_add)(rows, p + 3 * padded, row, &job->second, dh, state_row);
             for (int64_t i = 0; i < rows; i++)
-                KX_TYPED(gather)(p + i * row, kept, size, padded, job->input_gradients + ((begin + i) * steps + t) * kept * size);
+                KX_TYPED(gather)(p + i * row, kept, size, padded, job->gate_gradients + ((begin + i) * steps + t) * kept * size);
         }
         for (int64_t i = 0; i < rows; i++) {
             memcpy(job->start_gradients + (begin + i) * size, dh + i * state_row, bytes);
@@ -221,15 +231,15 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent_gradient)) KX_RECURRENT_GRADIENT_PAR
     if (network->sequences == 0 || network->size == 0) return KX_OK;
     const kx_recurrent_shape_t shape = kx_recurrent_shape(network->kind);
     if (!start_gradients || (shape.has_cell && !cell_start_gradients)) return KX_E_ARGUMENT;
-    if (network->steps > 0 && (!network->weights || !states || !state_gradients || !input_gradients || (shape.has_cell && !cells) ||
+    if (network->steps > 0 && (!network->weights || !states || !state_gradients || !gate_gradients || (shape.has_cell && !cells) ||
                                (shape.kept_blocks && !gates)))
         return KX_E_ARGUMENT;
     KX_TYPED(job) job = {.network = network, .shape = shape, .gates = gates, .states = states, .cells = cells};
     job.state_gradients = state_gradients, job.cell_gradients = cell_gradients;
-    job.input_gradients = input_gradients, job.start_gradients = start_gradients, job.cell_start_gradients = cell_start_gradients;
+    job.gate_gradients = gate_gradients, job.start_gradients = start_gradients, job.cell_start_gradients = cell_start_gradients;
     const int second_blocks = shape.blocks - shape.first_blocks;
     const int64_t size = network->size, padded = kx_round_up(size, KX_LANES), width = kx_round_up(padded, WIDTH);
-    job.padded = padded, job.state_row = width, job.row = shape.local_blocks * padded;
+    job.padded = padded, job.state_row = width, job.row = (shape.kept_blocks ? shape.kept_blocks : 1) * padded;
     const int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1, share = (network->sequences - 1) / workers + 1;
     job.chunk = share < MOST_ROWS ? kx_round_up(share, TILE_ROWS) : MOST_ROWS;
     if (job.chunk > network->sequences) job.chunk = network->sequences;

@@ -70,14 +70,6 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(tanh)(KX_VECTOR x) {
     return V(select)(V(less)(x, zero), V(sub)(zero, size), size);
 }
 
-/* A row of `size` numbers a block, from and to padded blocks. */
-static KX_ALWAYS_INLINE void KX_TYPED(spread)(const KX_REAL *from, int blocks, int64_t size, int64_t padded, KX_REAL *to) {
-    for (int block = 0; block < blocks; block++) memcpy(to + block * padded, from + block * size, (size_t)size * sizeof *to);
-}
-static KX_ALWAYS_INLINE void KX_TYPED(gather)(const KX_REAL *from, int blocks, int64_t size, int64_t padded, KX_REAL *to) {
-    for (int block = 0; block < blocks; block++) memcpy(to + block * size, from + block * padded, (size_t)size * sizeof *to);
-}
-
 /* States of some sequences at the start, or zeros; pads are zero. */
 static void KX_TYPED(begin_rows)(const void *start, int64_t sequence, int64_t rows, int64_t size, ptrdiff_t row, KX_REAL *out) {
     memset(out, 0, (size_t)(rows * row) * sizeof *out);

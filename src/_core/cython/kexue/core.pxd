@@ -1208,20 +1208,24 @@ cdef extern from "kexue/kx_recurrent.h" nogil:
         kx_recurrent_kind_t kind
         int64_t sequences
         int64_t steps
+        int64_t dimension
         int64_t size
+        const void *inputs
+        const void *input_weights
         const void *weights
         const void *bias
+        const void *recurrent_bias
         const void *start
         const void *cell_start
     kx_status_t kx_recurrent_f32(
-        const kx_ctx_t *ctx, const kx_recurrent_t *network, const float *inputs, float *states, float *cells, float *gates)
+        const kx_ctx_t *ctx, const kx_recurrent_t *network, float *states, float *cells, float *gates)
     kx_status_t kx_recurrent_f64(
-        const kx_ctx_t *ctx, const kx_recurrent_t *network, const double *inputs, double *states, double *cells, double *gates)
+        const kx_ctx_t *ctx, const kx_recurrent_t *network, double *states, double *cells, double *gates)
     kx_status_t kx_recurrent_gradient_f32(
         const kx_ctx_t *ctx, const kx_recurrent_t *network, const float *gates, const float *states, const float *cells,
-        const float *state_gradients, const float *cell_gradients, float *input_gradients, float *start_gradients,
+        const float *state_gradients, const float *cell_gradients, float *gate_gradients, float *start_gradients,
         float *cell_start_gradients)
     kx_status_t kx_recurrent_gradient_f64(
         const kx_ctx_t *ctx, const kx_recurrent_t *network, const double *gates, const double *states, const double *cells,
-        const double *state_gradients, const double *cell_gradients, double *input_gradients, double *start_gradients,
+        const double *state_gradients, const double *cell_gradients, double *gate_gradients, double *start_gradients,
         double *cell_start_gradients)
