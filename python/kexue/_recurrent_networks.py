@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from kexue import _recurrent
 from kexue._arrays import as_contiguous, as_real, result_dtype
@@ -96,9 +95,7 @@ class Network:
         self.sequences = math.prod(outer)
         self.x = as_contiguous(inputs).reshape(self.sequences, self.steps, self.dimension)
         self.start_shapes = [(*outer, self.size) if start is None else start.shape for start in starts]
-        self.start, self.cell_start = (
-            self._rows(name, start) for name, start in zip(names, starts, strict=True)
-        )
+        self.start, self.cell_start = (self._rows(name, start) for name, start in zip(names, starts, strict=True))
 
     def _contiguous(self, name: str, value: Any, ndim: int) -> np.ndarray:
         return as_contiguous(as_real(name, value, ndim=ndim).astype(self.dtype, copy=False))
@@ -174,7 +171,9 @@ class Network:
 
     def jacobians(self, outcome: Outcome) -> np.ndarray:
         before = self.before(outcome.states, self.start), self.before(outcome.cells, self.cell_start)
-        parts = (part if part is None else part.reshape(-1, *part.shape[2:]) for part in (outcome.gates, outcome.states))
+        parts = (
+            part if part is None else part.reshape(-1, *part.shape[2:]) for part in (outcome.gates, outcome.states)
+        )
         cells = (None if part is None else part.reshape(-1, self.size) for part in (outcome.cells, *before))
         matrices = step_jacobians(self.kind, self.U, *parts, *cells)
         return matrices.reshape(*self.outer, self.steps, *matrices.shape[1:])

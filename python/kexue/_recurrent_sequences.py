@@ -202,7 +202,7 @@ def lstm(
     >>> W, U, b = np.array([[0.3, -0.2, 0.4, 0.1]]), np.array([[0.8, 0.5, -0.6, 0.2]]), np.array([0.1, 0, 0.2, 0])
     >>> h, c = kexue.lstm([[0.5], [-0.5]], W, U, b)
     >>> h.round(4).ravel(), c.round(4).ravel()
-    (array([0.0922, 0.044 ]), array([0.1805, 0.0909]))
+    (array([0.0915, 0.0304]), array([0.1805, 0.0619]))
     """
     return Network("lstm", x, W, U, b, h0, c0).sequence_result(return_jacobians, workers)
 
@@ -260,7 +260,7 @@ def lstm_vjp(
     >>> x, W, U = np.array([[0.5], [-0.5]]), np.array([[0.3, -0.2, 0.4, 0.1]]), np.array([[0.8, 0.5, -0.6, 0.2]])
     >>> grads = kexue.lstm_vjp(x, W, U, None, None, None, [[0.0], [1.0]])
     >>> grads[0].round(4).ravel()  # of h_2 by x_1 and x_2
-    array([0.0398, 0.0853])
+    array([0.0257, 0.1052])
     """
     return Network("lstm", x, W, U, b, h0, c0).gradients(grad_h, grad_c, workers)
 
@@ -412,7 +412,7 @@ def gru_vjp(
     >>> import numpy as np, kexue
     >>> W, U, b = np.array([[0.3, -0.2, 0.4]]), np.array([[0.8, 0.5, -0.6]]), np.array([0.1, 0, 0.2])
     >>> kexue.gru_vjp([[0.5]], W, U, b, [0.4], [[1.0]])[4]  # of h by h0
-    array([0.13217938])
+    array([0.13217937])
     """
     kind = gru_kind(convention, variant, recurrent_bias, c0, "c0")
     if grad_c is not None and variant != "proposal":
