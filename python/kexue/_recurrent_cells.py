@@ -11,9 +11,9 @@ from kexue._arrays import as_real
 from kexue._errors import KexueValueError
 from kexue._recurrent_networks import Activation, Convention, Network, Variant, activation_kind, gru_kind
 
-# c sech^2 c is largest where c tanh c = 1/2: both from 40 digits.
-TANH_JACOBIAN_ARGUMENT = 0.7717023192091042
-TANH_JACOBIAN_BOUND = 0.4477432046943028
+# c sech^2 c is largest where c tanh c = 1/2; both by mpmath.
+TANH_JACOBIAN_ARGUMENT = 0.77170231920910422398
+TANH_JACOBIAN_BOUND = 0.44774320469430284918
 
 _NAMES = ("h", "c")
 

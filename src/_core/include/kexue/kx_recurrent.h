@@ -11,7 +11,8 @@
    GRU_PROPOSAL  n = tanh(x W_n + h' U_n + b_n), c = (1 - z) c' + z n, h = r c                         blocks z, r, n
 
    Sums over inputs and units are in the type of the call, in blocks of 128, in one order for any number of sequences and threads: a
-   sequence's result depends on nothing but itself. tanh and sigma are good to 4 ulps. A NaN makes what depends on it NaN. */
+   sequence's result depends on nothing but itself. tanh and sigma are good to 4 ulps (sigma: 0 where it
+   is subnormal). A NaN makes what depends on it NaN. */
 #ifndef KX_RECURRENT_H
 #define KX_RECURRENT_H
 
