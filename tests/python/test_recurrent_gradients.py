@@ -63,7 +63,7 @@ def test_against_complex_steps(kind):
             assert mine[place] == pytest.approx(wanted, rel=1e-11, abs=1e-13)
 
 
-@ALL
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"relu"}))  # whose slope changes within a step
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (9, 5, 3, 20), (1, 3, 17, 140), (30, 2, 4, 33)])
 def test_against_differences(sizes, kind):
     """Along a random direction of all operands together."""
@@ -80,8 +80,7 @@ def test_against_differences(sizes, kind):
         sums.append(sum((part * grad).sum() for part, grad in zip(moved.run(), grads, strict=True)))
     along = sum((part * way).sum() for part, way in zip(results, ways, strict=True))
     size = sum(np.abs(part * way).sum() for part, way in zip(results, ways, strict=True))
-    if kind != "relu":  # whose slope changes within a step
-        assert along == pytest.approx((sums[0] - sums[1]) / (2 * step), abs=1e-7 * size)
+    assert along == pytest.approx((sums[0] - sums[1]) / (2 * step), abs=1e-7 * size)
 
 
 @DTYPES
