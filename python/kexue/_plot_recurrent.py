@@ -76,12 +76,11 @@ def gradient_norms(
     lines = []
     for label, arrays in named:
         logs = kexue.jacobian_product_log_norms(arrays, norm=norm, direction="backward")
-        logs = np.where(np.isneginf(logs), np.nan, logs.reshape(-1, logs.shape[-1]))
         if logs.size == 0:
             raise KexueValueError(
                 f"jacobians must have at least one sequence and one step, but the shape is {np.shape(arrays)}"
             )
-        lines.append((label, logs))
+        lines.append((label, np.where(np.isneginf(logs), np.nan, logs).reshape(-1, logs.shape[-1])))
     if not lines:
         raise KexueValueError("jacobians is empty")
 
