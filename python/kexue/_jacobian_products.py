@@ -1,4 +1,4 @@
-"""Products of the Jacobians of many steps: norms, singular values and Lyapunov exponents by their logarithms, and sums through time."""
+"""Products of the Jacobians of many steps by their logarithms, and sums through time."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def jacobian_product_log_norms(
     norm : {"spectral", "frobenius"}
         The largest singular value, or the root of the sum of the squares of the entries.
     direction : {"forward", "backward"}
-        Of J_t ... J_1 for each t, the last state's dependence on the first as the last moves on; or of J_T ... J_t, as the
-        gradient goes back through time.
+        Of J_t ... J_1 for each t, the last state's dependence on the first as the last moves on; or of J_T ... J_t,
+        as the gradient goes back through time.
 
     Returns
     -------
@@ -68,9 +68,9 @@ def jacobian_product_log_norms(
 
     Notes
     -----
-    After each step the product is scaled by a power of two, which rounds nothing: norms from e^-10^15 to e^10^15 are fine, and
-    the relative error is that of multiplying matrices, some n eps for each step. For the norm no orthogonalisation is needed: it
-    is the smaller singular values that drown in the largest. O(steps n^3).
+    After each step the product is scaled by a power of two, which rounds nothing: norms from e^-10^15 to e^10^15 are
+    fine, and the relative error is that of multiplying matrices, some n eps for each step. For the norm no
+    orthogonalisation is needed: it is the smaller singular values that drown in the largest. O(steps n^3).
 
     References
     ----------
@@ -142,7 +142,7 @@ def _pivoted_qr(matrix: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _jacobi_logs(columns: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    """log2 of the singular values of columns diag(2^logs), by rotations of pairs of columns that never see the scales multiplied out."""
+    """log2 of the singular values of columns diag(2^logs), by rotations of pairs; the scales are never multiplied out."""
     n = columns.shape[1]
     sizes = np.sqrt((columns * columns).sum(axis=0))
     with np.errstate(divide="ignore"):
@@ -200,10 +200,11 @@ def jacobian_product_log_singular_values(jacobians: ArrayLike) -> np.ndarray:
 
     Notes
     -----
-    The product is carried as Q D M, Q orthogonal, D a diagonal that is kept by its logarithms, M with rows of one size: a
-    step is a QR decomposition of J Q D with the columns in the order of their norms. Multiplied out, all but the largest singular
-    value would drown in its rounding after some tens of steps. The singular values of D M are found by one-sided Jacobi
-    rotations, which keep the relative accuracy of graded columns. O(steps n^3), in Python loops over n.
+    The product is carried as Q D M, Q orthogonal, D a diagonal that is kept by its logarithms, M with rows of one
+    size: a step is a QR decomposition of J Q D with the columns in the order of their norms. Multiplied out, all but
+    the largest singular value would drown in its rounding after some tens of steps. The singular values of D M are
+    found by one-sided Jacobi rotations, which keep the relative accuracy of graded columns. O(steps n^3), in Python
+    loops over n.
 
     References
     ----------
@@ -272,9 +273,9 @@ def lyapunov_exponents(jacobians: ArrayLike, *, discard: int = 0) -> np.ndarray:
 
     References
     ----------
-    G. Benettin, L. Galgani, A. Giorgilli, J.-M. Strelcyn, "Lyapunov characteristic exponents for smooth dynamical systems and
-    for Hamiltonian systems; a method for computing all of them", Meccanica 15 (1980), 9-30, doi:10.1007/BF02128236 and
-    doi:10.1007/BF02128237.
+    G. Benettin, L. Galgani, A. Giorgilli, J.-M. Strelcyn, "Lyapunov characteristic exponents for smooth dynamical
+    systems and for Hamiltonian systems; a method for computing all of them", Meccanica 15 (1980), 9-30,
+    doi:10.1007/BF02128236 and doi:10.1007/BF02128237.
 
     Examples
     --------
@@ -359,7 +360,8 @@ def rnn_gradient_recursion(jacobians: ArrayLike, explicit: ArrayLike, start: Arr
         outer = np.broadcast_shapes(*shapes)
     except ValueError:
         raise KexueValueError(
-            f"jacobians, explicit and start must have leading dimensions that broadcast, got {', '.join(map(str, shapes))}"
+            "jacobians, explicit and start must have leading dimensions that broadcast, got "
+            + ", ".join(map(str, shapes))
         ) from None
     out = np.empty((*outer, *terms.shape[-3:]), dtype=np.result_type(*arrays))
     for t in range(steps):

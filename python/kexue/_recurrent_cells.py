@@ -338,8 +338,8 @@ def rnn_jacobian_bound(h: ArrayLike) -> np.ndarray | np.generic:
 
     Notes
     -----
-    With c = U h the derivative is (c sech^2 c) / h, and c sech^2 c is at most 0.4477 (`TANH_JACOBIAN_BOUND`) at c = 0.7717
-    (`TANH_JACOBIAN_ARGUMENT`). It holds without an offset: tanh(U h + b) with b = -U h has derivative U.
+    With c = U h the derivative is (c sech^2 c) / h, and c sech^2 c is at most 0.4477 (`TANH_JACOBIAN_BOUND`) at
+    c = 0.7717 (`TANH_JACOBIAN_ARGUMENT`). It holds without an offset: tanh(U h + b) with b = -U h has derivative U.
 
     References
     ----------
@@ -359,7 +359,7 @@ def rnn_jacobian_bound(h: ArrayLike) -> np.ndarray | np.generic:
 def lstm_path_derivative(
     x: ArrayLike, c: ArrayLike, o: ArrayLike, W: ArrayLike, U: ArrayLike, b: ArrayLike | None = None
 ) -> tuple[np.ndarray | np.generic, np.ndarray]:
-    """d c_t / d c_{t-1} of a scalar long short-term memory whose output gate o_{t-1} is held, and the four paths that it sums.
+    """d c_t / d c_{t-1} of a scalar long short-term memory, o_{t-1} held, and the four paths that it sums.
 
     Parameters
     ----------
@@ -387,8 +387,8 @@ def lstm_path_derivative(
 
     Notes
     -----
-    f + f (1 - f) k c U_f + i (1 - i) k g U_i + (1 - g^2) k i U_g with k = o (1 - tanh(c)^2). The first is the constant error
-    carousel; the others are products of several numbers below 1.
+    f + f (1 - f) k c U_f + i (1 - i) k g U_i + (1 - g^2) k i U_g with k = o (1 - tanh(c)^2). The first is the constant
+    error carousel; the others are products of several numbers below 1.
 
     References
     ----------
@@ -397,7 +397,8 @@ def lstm_path_derivative(
     Examples
     --------
     >>> import kexue
-    >>> derivative, terms = kexue.lstm_path_derivative(0.5, 0.9, 0.7, [0.3, -0.2, 0.4], [0.8, 0.5, -0.6], [0.1, 0.0, 0.2])
+    >>> W, U, b = [0.3, -0.2, 0.4], [0.8, 0.5, -0.6], [0.1, 0.0, 0.2]
+    >>> derivative, terms = kexue.lstm_path_derivative(0.5, 0.9, 0.7, W, U, b)
     >>> derivative.round(6), terms.round(6)
     (np.float64(0.607864), array([ 0.657264,  0.055282,  0.004187, -0.108869]))
     """

@@ -83,13 +83,16 @@ class Network:
         if inputs.ndim < 2 - is_cell or inputs.shape[-1] != self.W.shape[0]:
             rows = "(..., " if is_cell else "(..., steps, "
             raise KexueValueError(
-                f"x must have shape {rows}{self.W.shape[0]}) for W of shape {self.W.shape}, but its shape is {inputs.shape}"
+                f"x must have shape {rows}{self.W.shape[0]}) for W of shape {self.W.shape}, "
+                f"but its shape is {inputs.shape}"
             )
         outer = inputs.shape[:-1] if is_cell else inputs.shape[:-2]
         starts = [self._start(name, value) for name, value in zip(names, (h0, c0), strict=True)]
         if is_cell:  # states have sequences of their own; x of a sequence cannot be repeated without a copy
             outer = self._broadcast(outer, names, starts)
-            inputs = np.broadcast_to(inputs, (*outer, inputs.shape[-1]))[..., None, :]
+            if inputs.shape[:-1] != outer:
+                inputs = np.broadcast_to(inputs, (*outer, inputs.shape[-1]))
+            inputs = inputs[..., None, :]
         self.outer = outer
         self.steps, self.dimension = inputs.shape[-2:]
         self.sequences = math.prod(outer)
@@ -119,12 +122,13 @@ class Network:
     @staticmethod
     def _broadcast(outer: tuple[int, ...], names: tuple[str, str], starts: list[np.ndarray | None]) -> tuple[int, ...]:
         for name, start in zip(names, starts, strict=True):
-            if start is not None:
+            if start is not None and start.shape[:-1] != outer:  # NumPy's broadcasting takes some microseconds
                 try:
                     outer = np.broadcast_shapes(outer, start.shape[:-1])
                 except ValueError:
                     raise KexueValueError(
-                        f"{name} must have leading dimensions that broadcast with {outer}, but its shape is {start.shape}"
+                        f"{name} must have leading dimensions that broadcast with {outer}, "
+                        f"but its shape is {start.shape}"
                     ) from None
         return outer
 
@@ -132,6 +136,8 @@ class Network:
         if start is None:
             return None
         shape = (*self.outer, self.size)
+        if start.shape == shape:
+            return as_contiguous(start).reshape(self.sequences, self.size)
         try:
             whole = np.broadcast_to(start, shape)
         except ValueError:

@@ -102,8 +102,8 @@ def simple_rnn_vjp(
     Returns
     -------
     grad_x, grad_W, grad_U, grad_b, grad_h0 : ndarray
-        In the shapes of the arguments: by `W`, `U` and `b`, and by an `h0` that sequences share, summed over them. Where
-        `b` or `h0` is None, the gradients at 0.
+        In the shapes of the arguments: by `W`, `U` and `b`, and by an `h0` that sequences share, summed over them.
+        Where `b` or `h0` is None, the gradients at 0.
 
     Raises
     ------
@@ -338,8 +338,8 @@ def gru(
 
     References
     ----------
-    K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation", 2014,
-    arXiv:1406.1078. J. Su, "On the vanishing and exploding gradients of RNNs", Scientific Spaces, 2020,
+    K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation",
+    2014, arXiv:1406.1078. J. Su, "On the vanishing and exploding gradients of RNNs", Scientific Spaces, 2020,
     https://kexue.fm/archives/7888.
 
     Examples
@@ -382,8 +382,8 @@ def gru_vjp(
     Returns
     -------
     grad_x, grad_W, grad_U, grad_b, grad_h0 : ndarray
-        In the shapes of the arguments: by `W`, `U` and `b`, and by an `h0` that sequences share, summed over them. Where
-        `b` or `h0` is None, the gradients at 0.
+        In the shapes of the arguments: by `W`, `U` and `b`, and by an `h0` that sequences share, summed over them.
+        Where `b` or `h0` is None, the gradients at 0.
     grad_recurrent_bias : ndarray, shape (n,)
         Only in torch's convention.
     grad_c0 : ndarray, as grad_h0
@@ -440,7 +440,7 @@ def _torch_parts(gates: int, weights: tuple[Any, ...], order: list[int]) -> list
     for name, part in zip(names, parts, strict=True):
         if part is not None and part.shape[-1] != gates * size:
             raise KexueValueError(
-                f"{name} must have {gates * size} rows for weight_hh of shape {(parts[1].shape[1], size)}, got {part.shape[-1]}"
+                f"{name} must have {gates * size} rows for weight_hh of shape {parts[1].shape[::-1]}, got {part.shape[-1]}"
             )
     if (parts[2] is None) != (parts[3] is None):
         raise KexueValueError("bias_ih and bias_hh must both be given, or none of them")
@@ -520,9 +520,10 @@ def lstm_weights_from_torch(
 def gru_weights_from_torch(
     weight_ih: ArrayLike, weight_hh: ArrayLike, bias_ih: ArrayLike | None = None, bias_hh: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """W, U, b and recurrent_bias of `gru` with ``convention="torch"`` out of the tensors of torch.nn.GRU or torch.nn.GRUCell.
+    """W, U, b and recurrent_bias of `gru` in torch's convention out of the tensors of a torch.nn.GRU or a GRUCell.
 
-    Torch's gates are in the order r, z, n; here they are in the order z, r, n. Its two biases of z and of r are added up.
+    Torch's gates are in the order r, z, n; here they are in the order z, r, n. Its two biases of z and of r are added
+    up.
 
     Parameters
     ----------

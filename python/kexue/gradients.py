@@ -1,4 +1,4 @@
-"""Gradients: recurrent networks, their backpropagation through time, and the Jacobians that make gradients vanish or explode."""
+"""Gradients: recurrent networks, backpropagation through time, and what makes gradients vanish or explode."""
 
 from kexue._jacobian_products import (
     jacobian_product_log_norms,

@@ -117,7 +117,8 @@ def test_shared_starts_absent_ones_and_empty_sequences(kind):
             np.testing.assert_array_equal(mine, wanted)
     whole.x, whole.b = np.ones((4, 0, 2)), None
     nothing = call_vjp(whole, 1.0)
-    assert [part.shape for part in nothing[:5]] == [(4, 0, 2), whole.W.shape, whole.U.shape, (whole.W.shape[1],), (4, 5)]
+    shapes = [(4, 0, 2), whole.W.shape, whole.U.shape, (whole.W.shape[1],), (4, 5)]
+    assert [part.shape for part in nothing[:5]] == shapes
     assert not any(part.any() for part in nothing)
 
 
@@ -167,7 +168,8 @@ def test_nan_is_not_hidden(kind):
 def test_torch(name, dtype):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
-    layer = getattr(torch.nn, name)(6, 20, batch_first=True).to({np.float32: torch.float32, np.float64: torch.float64}[dtype])
+    kind = {np.float32: torch.float32, np.float64: torch.float64}[dtype]
+    layer = getattr(torch.nn, name)(6, 20, batch_first=True).to(kind)
     rng = np.random.default_rng(0)
     x, h0, c0, grad = (rng.normal(size=shape).astype(dtype) for shape in [(3, 15, 6), (3, 20), (3, 20), (3, 15, 20)])
     tx, th, tc = (torch.from_numpy(array).requires_grad_() for array in (x, h0, c0))
@@ -196,7 +198,7 @@ def test_torch(name, dtype):
 
 
 def test_norms_of_5000_matrices_against_many_digits():
-    """The state of the art of the claim: 5000 random matrices of 3 x 3, to 1e-10 of the norm at every place that is looked at."""
+    """5000 random matrices of 3 x 3: to 1e-10 of the norm, at every place that is looked at."""
     jacobians = np.random.default_rng(0).normal(size=(5000, 3, 3))
     places = [1, 2, 10, 500, 5000]
     with mpmath.workdps(50):
@@ -205,7 +207,8 @@ def test_norms_of_5000_matrices_against_many_digits():
             product = mpmath.matrix(matrix.tolist()) * product
             if t in places:
                 square = sum(v * v for v in product)
-                wanted[t] = (float(mpmath.log(square) / 2), float(mpmath.log(max(mpmath.svd_r(product, compute_uv=False)))))
+                largest = max(mpmath.svd_r(product, compute_uv=False))
+                wanted[t] = (float(mpmath.log(square) / 2), float(mpmath.log(largest)))
     frobenius = kexue.jacobian_product_log_norms(jacobians, norm="frobenius")
     spectral = kexue.jacobian_product_log_norms(jacobians)
     for t in places:
@@ -328,7 +331,7 @@ J = np.ones((4, 2, 2))
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: kexue.jacobian_product_log_norms(np.ones((2, 2))), r"jacobians must have shape \(\.\.\., steps, n, n\)"),
+        (lambda: kexue.jacobian_product_log_norms(np.ones((2, 2))), r"must have shape \(\.\.\., steps, n, n\)"),
         (lambda: kexue.jacobian_product_log_norms(np.ones((2, 2, 3))), "jacobians must have shape"),
         (lambda: kexue.jacobian_product_log_norms(J, norm="nuclear"), 'norm must be "spectral" or "frobenius"'),
         (lambda: kexue.jacobian_product_log_norms(J, direction="up"), 'direction must be "forward" or "backward"'),
@@ -343,4 +346,3 @@ J = np.ones((4, 2, 2))
 def test_bad_arguments_are_named(call, text):
     with pytest.raises(KexueValueError, match=text):
         call()
-

@@ -1,7 +1,7 @@
 """Recurrent networks unit by unit, in whatever numbers they are given: floats, mpmath's or complex ones.
 
-A network is a function `step(x, h, c, W, U, b)` of lists that returns the next h and c; W[k][j], U[k][j] and b[j] have a block of columns
-for each gate.
+A network is a function `step(x, h, c, W, U, b)` of lists that returns the next h and c; W[k][j], U[k][j] and b[j]
+have a block of columns for each gate.
 """
 
 import cmath
@@ -88,7 +88,7 @@ def states(step, x, h, c, *weights):
 
 
 def log_singular_values(matrices, digits=40, steps=None):
-    """Of the products J_t ... J_1, for the steps that are asked for: by mpmath, with the digits that the products lose."""
+    """Of the products J_t ... J_1, for the steps that are asked for, by mpmath."""
     wanted = {len(matrices)} if steps is None else set(steps)
     values = []
     with mpmath.workdps(digits):

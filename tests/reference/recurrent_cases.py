@@ -17,6 +17,7 @@ KINDS = {
     "gru_proposal": ("gru", {"variant": "proposal"}, 3, True, reference.gru_proposal_step),
 }
 
+
 class Case:
     """A network with weights of its own, and its calls."""
 
