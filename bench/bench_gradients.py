@@ -48,12 +48,14 @@ def bench_step_jacobians(measure, name, side):
     measure(workloads.step_jacobians(name, 256, 32), side)
 
 
+# jacobian_product_log_norms
 @pytest.mark.parametrize("side", ["kexue", "NumPy"])
 @pytest.mark.parametrize("n", [4, 64])
 def bench_jacobian_product_log_norms(measure, n, side):
     measure(workloads.log_norms(1000, n), side)
 
 
+# lyapunov_exponents
 @pytest.mark.parametrize("side", ["kexue", "NumPy"])
 def bench_lyapunov_exponents(measure, side):
     measure(workloads.exponents(1000, 16), side)

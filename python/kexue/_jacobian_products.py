@@ -142,7 +142,7 @@ def _pivoted_qr(matrix: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _jacobi_logs(columns: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    """log2 of the singular values of columns diag(2^logs), by rotations of pairs; the scales are never multiplied out."""
+    """log2 of the singular values of columns diag(2^logs), by rotations of pairs; no scale is multiplied out."""
     n = columns.shape[1]
     sizes = np.sqrt((columns * columns).sum(axis=0))
     with np.errstate(divide="ignore"):

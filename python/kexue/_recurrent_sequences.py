@@ -440,7 +440,8 @@ def _torch_parts(gates: int, weights: tuple[Any, ...], order: list[int]) -> list
     for name, part in zip(names, parts, strict=True):
         if part is not None and part.shape[-1] != gates * size:
             raise KexueValueError(
-                f"{name} must have {gates * size} rows for weight_hh of shape {parts[1].shape[::-1]}, got {part.shape[-1]}"
+                f"{name} must have {gates * size} rows for weight_hh of shape {parts[1].shape[::-1]}, "
+                f"got {part.shape[-1]}"
             )
     if (parts[2] is None) != (parts[3] is None):
         raise KexueValueError("bias_ih and bias_hh must both be given, or none of them")

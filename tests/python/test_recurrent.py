@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import recurrent as reference
-from reference.recurrent_cases import KINDS, Case
 
 import kexue
 from kexue import KexueValueError
+from reference.recurrent_cases import KINDS, Case
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 ALL = pytest.mark.parametrize("kind", KINDS)
@@ -208,12 +207,15 @@ def test_nan_stays_in_its_sequence(kind, dtype):
 
 @DTYPES
 def test_tanh_and_sigma_of_small_and_large_numbers(dtype):
-    x = np.concatenate([np.logspace(-30, 2, 400), [0.0]]).astype(dtype) x = np.concatenate([x, -x]) eps =
-    np.finfo(dtype).eps h = kexue.simple_rnn(x[:, None, None], np.ones((1, 1), dtype), np.zeros((1, 1), dtype))
-    np.testing.assert_allclose(h.ravel(), np.tanh(x.astype(np.float64)), rtol=2 * eps, atol=0) # n = tanh(40) = 1 and
-    h' = 0: h is the update gate W, b = np.array([[1, 0, 0]], dtype), np.array([0, 0, 40], dtype) z = kexue.gru(x[:,
-    None, None], W, np.zeros((1, 3), dtype), b) np.testing.assert_allclose(z.ravel(), 1 / (1 +
-    np.exp(-x.astype(np.float64))), rtol=3 * eps, atol=np.finfo(dtype).tiny)
+    x = np.concatenate([np.logspace(-30, 2, 400), [0.0]]).astype(dtype)
+    x = np.concatenate([x, -x])
+    eps, wide = np.finfo(dtype).eps, x.astype(np.float64)
+    h = kexue.simple_rnn(x[:, None, None], np.ones((1, 1), dtype), np.zeros((1, 1), dtype))
+    np.testing.assert_allclose(h.ravel(), np.tanh(wide), rtol=2 * eps, atol=0)
+    # n = tanh(40) = 1 and h' = 0: h is the update gate
+    W, b = np.array([[1, 0, 0]], dtype), np.array([0, 0, 40], dtype)
+    z = kexue.gru(x[:, None, None], W, np.zeros((1, 3), dtype), b)
+    np.testing.assert_allclose(z.ravel(), 1 / (1 + np.exp(-wide)), rtol=3 * eps, atol=np.finfo(dtype).tiny)
 
 
 def test_empty():

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import recurrent as reference
-from reference.recurrent_cases import KINDS, Case
 
 import kexue
 from kexue import KexueValueError
+from reference import recurrent as reference
+from reference.recurrent_cases import KINDS, Case
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 ALL = pytest.mark.parametrize("kind", KINDS)
