@@ -37,7 +37,7 @@ def step_jacobians(
     h_before: np.ndarray,
     c_before: np.ndarray | None,
 ) -> np.ndarray:
-    """By the states before, of steps with gates (steps, kept, n) and states (steps, n); h above c if there are cells."""
+    """By the states before, of steps with gates (steps, kept, n) and states (steps, n); h above c if there is one."""
     n = h.shape[-1]
     count = U.shape[1] // n
     by_gate = [U[:, k * n : (k + 1) * n].T for k in range(count)]

@@ -1,4 +1,5 @@
-/* Recurrent networks against long double loops, their gradients against differences of those, for sizes around those of the tiles. */
+/* Recurrent networks against long double loops, their gradients against differences of those, for sizes around those of the
+   tiles. */
 #include <float.h>
 
 #include "check.h"
@@ -54,7 +55,8 @@ static void run(const kx_case_t *k, const kx_weights_t *w, wide *states, wide *c
                 } else if (k->kind == KX_RECURRENT_RELU) {
                     next[j] = fmaxl(0, affine(k, w, x, h, 0, j));
                 } else if (k->kind == KX_RECURRENT_LSTM) {
-                    c[j] = sigma(affine(k, w, x, h, 0, j)) * c[j] + sigma(affine(k, w, x, h, 1, j)) * tanhl(affine(k, w, x, h, 2, j));
+                    const wide input = sigma(affine(k, w, x, h, 1, j)) * tanhl(affine(k, w, x, h, 2, j));
+                    c[j] = sigma(affine(k, w, x, h, 0, j)) * c[j] + input;
                     next[j] = sigma(affine(k, w, x, h, 3, j)) * tanhl(c[j]);
                 } else if (k->kind == KX_RECURRENT_GRU || k->kind == KX_RECURRENT_GRU_SINGLE) {
                     const int last = k->kind == KX_RECURRENT_GRU ? 2 : 1;
@@ -103,7 +105,8 @@ static double worst(const void *got, const wide *exact, int64_t n, int precision
 static void test(kx_case_t k) {
     const int64_t n = k.size, rows = k.sequences * k.steps, count = rows * n, blocks = BLOCKS[k.kind], kept = KEPT[k.kind];
     const double scale = 1 / sqrt((double)(n + k.dimension + 1));
-    const int64_t sizes[] = {rows * k.dimension, k.dimension * blocks * n, n * blocks * n, blocks * n, n, k.sequences * n, k.sequences * n};
+    const int64_t sizes[] = {rows * k.dimension, k.dimension * blocks * n, n * blocks * n, blocks * n, n,
+                             k.sequences * n, k.sequences * n};
     kx_weights_t w;
     wide **parts[] = {&w.x, &w.W, &w.U, &w.b, &w.d, &w.h, &w.c};
     for (int i = 0; i < 7; i++) *parts[i] = numbers(sizes[i], i == 1 || i == 2 ? 2 * scale : 1);
@@ -126,17 +129,20 @@ static void test(kx_case_t k) {
     for (int precision = 0; precision < 2; precision++) {
         void *in[7], *g = narrow(grad, count, precision), *gc = narrow(cell_grad, count, precision);
         for (int i = 0; i < 7; i++) in[i] = narrow(*parts[i], sizes[i], precision);
-        const kx_recurrent_t network = {k.kind, k.sequences, k.steps, k.dimension, n, in[0], in[1], in[2], in[3], in[4], in[5], in[6]};
+        const kx_recurrent_t network = {k.kind, k.sequences, k.steps, k.dimension, n, in[0], in[1], in[2],
+                                        in[3], in[4], in[5], in[6]};
         void *h = calloc((size_t)count + 1, 8), *c = calloc((size_t)count + 1, 8), *gates = calloc((size_t)(count * kept) + 1, 8);
         void *alone = calloc((size_t)count + 1, 8), *by_gates = calloc((size_t)(count * kept) + 1, 8);
         void *by_h = calloc((size_t)(k.sequences * n) + 1, 8), *by_c = calloc((size_t)(k.sequences * n) + 1, 8);
         kx_ctx_t ctx;
         kx_ctx_init(&ctx);
         ctx.workers = 3;
-        kx_status_t status = precision ? kx_recurrent_f64(&ctx, &network, h, c, gates) : kx_recurrent_f32(&ctx, &network, h, c, gates);
+        kx_status_t status;
+        status = precision ? kx_recurrent_f64(&ctx, &network, h, c, gates) : kx_recurrent_f32(&ctx, &network, h, c, gates);
         CHECK(status == KX_OK, "status %d", (int)status);
         status = precision ? kx_recurrent_f64(NULL, &network, alone, c, NULL) : kx_recurrent_f32(NULL, &network, alone, c, NULL);
-        CHECK(status == KX_OK && memcmp(h, alone, (size_t)count * (precision ? 8 : 4)) == 0, "%s: the same by one worker", NAMES[k.kind]);
+        CHECK(status == KX_OK && memcmp(h, alone, (size_t)count * (precision ? 8 : 4)) == 0, "%s: the same by one worker",
+              NAMES[k.kind]);
         const double eps = precision ? DBL_EPSILON : (double)FLT_EPSILON, bound = 40 * eps * (double)(2 + k.steps);
         CHECK(worst(h, states, count, precision) <= bound, "%s, %d x %d, %d and %d, precision %d: %g over %g", NAMES[k.kind],
               (int)k.sequences, (int)k.steps, (int)k.dimension, (int)n, precision, worst(h, states, count, precision), bound);
@@ -147,17 +153,20 @@ static void test(kx_case_t k) {
         wide sum = 0, size = 0;
         for (int64_t i = 0; i < count * kept; i++) {
             const int64_t block = i / n % kept;
-            const wide way = block < blocks ? ways[3][block * n + i % n] : ways[4][i % n], term = at(by_gates, i, precision) * way;
+            const wide way = block < blocks ? ways[3][block * n + i % n] : ways[4][i % n];
+            const wide term = at(by_gates, i, precision) * way;
             sum += term, size += fabsl(term);
         }
         for (int64_t i = 0; i < k.sequences * n; i++) {
-            const wide first = at(by_h, i, precision) * ways[5][i], second = has_cell(&k) ? at(by_c, i, precision) * ways[6][i] : 0;
+            const wide first = at(by_h, i, precision) * ways[5][i];
+            const wide second = has_cell(&k) ? at(by_c, i, precision) * ways[6][i] : 0;
             sum += first + second, size += fabsl(first) + fabsl(second);
         }
         /* a kink of max(0, x) within the step of the difference would show */
         if (k.kind != KX_RECURRENT_RELU || k.steps <= 2)
-            CHECK(fabsl(sum - along) <= (wide)(precision ? 1e-8 : 1e-4) * (size + 1), "%s, %d x %d, %d and %d, precision %d: gradient %g, not %g",
-                  NAMES[k.kind], (int)k.sequences, (int)k.steps, (int)k.dimension, (int)n, precision, (double)sum, (double)along);
+            CHECK(fabsl(sum - along) <= (wide)(precision ? 1e-8 : 1e-4) * (size + 1),
+                  "%s, %d x %d, %d and %d, precision %d: gradient %g, not %g", NAMES[k.kind], (int)k.sequences,
+                  (int)k.steps, (int)k.dimension, (int)n, precision, (double)sum, (double)along);
         for (int i = 0; i < 7; i++) free(in[i]);
         free(g), free(gc), free(h), free(c), free(gates), free(alone), free(by_gates), free(by_h), free(by_c);
     }
@@ -184,8 +193,8 @@ static void test_arguments(void) {
     network.steps = 0, network.sequences = 3;
     CHECK(kx_recurrent_f64(NULL, &network, NULL, NULL, NULL) == KX_OK, "no steps");
     double by_start[3] = {1, 1, 1};
-    CHECK(kx_recurrent_gradient_f64(NULL, &network, NULL, NULL, NULL, NULL, NULL, NULL, by_start, NULL) == KX_OK && by_start[1] == 0,
-          "no steps, no gradient");
+    const kx_status_t back = kx_recurrent_gradient_f64(NULL, &network, NULL, NULL, NULL, NULL, NULL, NULL, by_start, NULL);
+    CHECK(back == KX_OK && by_start[1] == 0, "no steps, no gradient");
 
     const int64_t steps = 3000000;
     double *x = calloc((size_t)steps, sizeof *x), *states = calloc((size_t)steps, sizeof *states), one = 1;
@@ -199,8 +208,8 @@ static void test_arguments(void) {
 }
 
 int main(void) {
-    const int64_t sizes[][4] = {{1, 1, 1, 1}, {1, 2, 3, 2}, {3, 5, 2, 7}, {7, 2, 1, 8}, {2, 3, 5, 16}, {8, 2, 17, 33}, {13, 2, 4, 64},
-                                {100, 2, 3, 5}, {1, 101, 2, 3}, {1, 2, 140, 130}, {2, 3, 0, 4}, {1, 1, 64, 128}};
+    const int64_t sizes[][4] = {{1, 1, 1, 1}, {1, 2, 3, 2}, {3, 5, 2, 7}, {7, 2, 1, 8}, {2, 3, 5, 16}, {8, 2, 17, 33},
+                                {13, 2, 4, 64}, {100, 2, 3, 5}, {1, 101, 2, 3}, {1, 2, 140, 130}, {2, 3, 0, 4}, {1, 1, 64, 128}};
     for (int s = 0; s < 12; s++)
         for (int kind = KX_RECURRENT_TANH; kind <= KX_RECURRENT_GRU_PROPOSAL; kind++)
             test((kx_case_t){(kx_recurrent_kind_t)kind, sizes[s][0], sizes[s][1], sizes[s][2], sizes[s][3]});

@@ -130,9 +130,9 @@ def gradient(int kind, cnp.ndarray weights, start, cell_start, cnp.ndarray state
     cdef kx_status_t outcome
     with nogil:
         if narrow:
-            outcome = kx_recurrent_gradient_f32(&ctx, &network, <float *>g, <float *>h, <float *>c, <float *>dh, <float *>dc, <float *>dx,
-                                                <float *>dh0, <float *>dc0)
+            outcome = kx_recurrent_gradient_f32(&ctx, &network, <float *>g, <float *>h, <float *>c, <float *>dh, <float *>dc,
+                                                <float *>dx, <float *>dh0, <float *>dc0)
         else:
-            outcome = kx_recurrent_gradient_f64(&ctx, &network, <double *>g, <double *>h, <double *>c, <double *>dh, <double *>dc,
-                                                <double *>dx, <double *>dh0, <double *>dc0)
+            outcome = kx_recurrent_gradient_f64(&ctx, &network, <double *>g, <double *>h, <double *>c, <double *>dh,
+                                                <double *>dc, <double *>dx, <double *>dh0, <double *>dc0)
     raise_for_status(outcome)

@@ -1,5 +1,5 @@
-/* Recurrent networks: products of some steps' inputs with W, then step by step of the states with U, both in packed panels, and the
-   gates while their rows are in the cache. */
+/* Recurrent networks: products of some steps' inputs with W, then step by step of the states with U, both in packed panels, and
+   the gates while their rows are in the cache. */
 #ifndef KX_REAL
 #include "kexue/kx_recurrent.h"
 
@@ -14,11 +14,15 @@ KX_DISPATCH(kx_recurrent_f64, KX_RECURRENT_PARAMETERS(double), (ctx, network, st
 #include "kernels/recurrent_internal.h"
 
 kx_status_t KX_KERNEL(kx_recurrent_check)(const kx_recurrent_t *network) {
-    if (!network || network->sequences < 0 || network->steps < 0 || network->size < 0 || network->dimension < 0) return KX_E_ARGUMENT;
+    if (!network || network->sequences < 0 || network->steps < 0 || network->size < 0) return KX_E_ARGUMENT;
+    if (network->dimension < 0) return KX_E_ARGUMENT;
     if ((int)network->kind < KX_RECURRENT_TANH || network->kind > KX_RECURRENT_GRU_PROPOSAL) return KX_E_ARGUMENT;
     const int64_t most = INT64_MAX >> 8;
-    if (network->size > 1 << 24 || network->dimension > most / 8 || (network->steps > 0 && network->sequences > most / network->steps)) return KX_E_OVERFLOW;
-    if (network->size > 0 && network->sequences * network->steps > most / network->size) return KX_E_OVERFLOW;
+    if (network->size > 1 << 24 || network->dimension > most) return KX_E_OVERFLOW;
+    if (network->steps > 0 && network->sequences > most / network->steps) return KX_E_OVERFLOW;
+    const int64_t rows = network->sequences * network->steps;
+    if (network->size > 0 && rows > most / network->size) return KX_E_OVERFLOW;
+    if (network->dimension > 0 && rows > most / network->dimension) return KX_E_OVERFLOW;
     return KX_OK;
 }
 #endif
@@ -55,8 +59,8 @@ typedef struct KX_TYPED(job) {
     size_t worker_bytes, state_part, cell_part, reset_part, input_part, bias_part, gate_part;
 } KX_TYPED(job);
 
-/* Blocks of columns of a matrix, the i-th to column place[i] - place[0]. Where there is nothing to pad, and the matrix is used too seldom
-   to be worth the copy, it stays where it is. */
+/* Blocks of columns of a matrix, the i-th to column place[i] - place[0]. Where there is nothing to pad, and the matrix is
+   used too seldom to be worth the copy, it stays where it is. */
 static KX_TYPED(matrix) KX_TYPED(pack)(const void *weights, int64_t depth, int64_t size, int blocks, int first, int count,
                                        const int64_t *place, int64_t width, int in_place, KX_REAL *memory) {
     const KX_REAL *from = (const KX_REAL *)weights + first * size;
@@ -76,8 +80,8 @@ static KX_TYPED(matrix) KX_TYPED(pack)(const void *weights, int64_t depth, int64
 }
 
 /* The gates that need h' alone, or all of a kind whose gates do. p: pre-activations, gates when it returns; u: r h' */
-static KX_ALWAYS_INLINE void KX_TYPED(first_gates)(const kx_recurrent_kind_t kind, int64_t padded, const int64_t *place, KX_REAL *p,
-                                                   KX_REAL *h, KX_REAL *c, KX_REAL *u) {
+static KX_ALWAYS_INLINE void KX_TYPED(first_gates)(const kx_recurrent_kind_t kind, int64_t padded, const int64_t *place,
+                                                   KX_REAL *p, KX_REAL *h, KX_REAL *c, KX_REAL *u) {
     const KX_VECTOR one = V(set)(1);
     KX_REAL *p1 = p + place[1], *p2 = p + place[2], *p3 = p + place[3];
     for (int64_t j = 0; j < padded; j += KX_LANES) {
@@ -122,8 +126,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(second_gates)(int64_t padded, const KX_REA
     }
 }
 
-static void KX_TYPED(first_gates_of)(kx_recurrent_kind_t kind, int64_t padded, const int64_t *place, KX_REAL *p, KX_REAL *h, KX_REAL *c,
-                                     KX_REAL *u) {
+static void KX_TYPED(first_gates_of)(kx_recurrent_kind_t kind, int64_t padded, const int64_t *place, KX_REAL *p, KX_REAL *h,
+                                     KX_REAL *c, KX_REAL *u) {
     switch (kind) {
         case KX_RECURRENT_TANH: KX_TYPED(first_gates)(KX_RECURRENT_TANH, padded, place, p, h, c, u); break;
         case KX_RECURRENT_RELU: KX_TYPED(first_gates)(KX_RECURRENT_RELU, padded, place, p, h, c, u); break;
@@ -135,9 +139,10 @@ static void KX_TYPED(first_gates_of)(kx_recurrent_kind_t kind, int64_t padded, c
     }
 }
 
-/* Pre-activations of `steps` steps from step t on, without what the states add: of step t + s and sequence begin + i at row s * rows + i. */
-static void KX_TYPED(project)(const KX_TYPED(job) *job, int64_t begin, int64_t rows, int64_t t, int64_t steps, const KX_REAL *bias,
-                              KX_REAL *x, KX_REAL *p) {
+/* Pre-activations of `steps` steps from step t on, without what the states add: of step t + s and sequence begin + i at row
+   s * rows + i. */
+static void KX_TYPED(project)(const KX_TYPED(job) *job, int64_t begin, int64_t rows, int64_t t, int64_t steps,
+                              const KX_REAL *bias, KX_REAL *x, KX_REAL *p) {
     const int64_t dimension = job->network->dimension;
     for (int64_t s = 0; s < steps; s++)
         for (int64_t i = 0; i < rows; i++) {
@@ -156,7 +161,8 @@ static void KX_TYPED(spread_bias)(const KX_TYPED(job) *job, KX_REAL *out) {
     if (network->bias)
         for (int block = 0; block < job->shape.blocks; block++)
             memcpy(out + job->place[block], (const KX_REAL *)network->bias + block * network->size, bytes);
-    if (network->kind == KX_RECURRENT_GRU_AFTER && network->recurrent_bias) memcpy(out + job->place[3], network->recurrent_bias, bytes);
+    if (network->kind == KX_RECURRENT_GRU_AFTER && network->recurrent_bias)
+        memcpy(out + job->place[3], network->recurrent_bias, bytes);
 }
 
 static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk, int64_t end_chunk) {
@@ -183,13 +189,16 @@ static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk
             }
             KX_REAL *p = rows_of_gates + t % job->steps * rows * row;
             KX_TYPED(multiply_add)(rows, h, padded, &job->first, p, row);
-            if (network->kind == KX_RECURRENT_GRU_AFTER) KX_TYPED(multiply_add)(rows, h, padded, &job->second, p + job->place[3], row);
+            if (network->kind == KX_RECURRENT_GRU_AFTER)
+                KX_TYPED(multiply_add)(rows, h, padded, &job->second, p + job->place[3], row);
             for (int64_t i = 0; i < rows; i++)
-                KX_TYPED(first_gates_of)(network->kind, padded, job->place, p + i * row, h + i * padded, c + i * padded, u + i * padded);
+                KX_TYPED(first_gates_of)(network->kind, padded, job->place, p + i * row, h + i * padded, c + i * padded,
+                                         u + i * padded);
             if (shape.is_reset) {
                 const int64_t last = job->place[shape.first_blocks];
                 KX_TYPED(multiply_add)(rows, u, padded, &job->second, p + last, row);
-                for (int64_t i = 0; i < rows; i++) KX_TYPED(second_gates)(padded, p + i * row, p + i * row + last, h + i * padded);
+                for (int64_t i = 0; i < rows; i++)
+                    KX_TYPED(second_gates)(padded, p + i * row, p + i * row + last, h + i * padded);
             }
             for (int64_t i = 0; i < rows; i++) {
                 const int64_t there = (begin + i) * steps + t;
@@ -214,7 +223,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent)) KX_RECURRENT_PARAMETERS(KX_REAL) {
     KX_TYPED(job) job = {.network = network, .shape = shape, .states = states, .cells = cells, .gates = gates};
     const int64_t size = network->size, padded = kx_round_up(size, KX_LANES), dimension = network->dimension;
     const int second_blocks = shape.blocks - shape.first_blocks;
-    const int64_t first_width = kx_round_up(shape.first_blocks * padded, WIDTH), second_width = kx_round_up(second_blocks * padded, WIDTH);
+    const int64_t first_width = kx_round_up(shape.first_blocks * padded, WIDTH);
+    const int64_t second_width = kx_round_up(second_blocks * padded, WIDTH);
     const int64_t width = first_width + second_width;
     /* Each group of gates has whole panels, so that the columns that pad one are never another's. */
     job.padded = padded;
@@ -247,12 +257,12 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent)) KX_RECURRENT_PARAMETERS(KX_REAL) {
     char *memory = kx_allocate(ctx, whole.bytes);
     if (!memory) return KX_E_MEMORY;
     job.memory = memory + rows_part;
-    job.inputs = KX_TYPED(pack)(network->input_weights, dimension, size, shape.blocks, 0, shape.blocks, job.place, width, in_place,
-                                (KX_REAL *)(void *)(memory + input_part));
-    job.first = KX_TYPED(pack)(network->weights, size, size, shape.blocks, 0, shape.first_blocks, job.place, first_width, in_place,
-                               (KX_REAL *)(void *)(memory + first_part));
-    job.second = KX_TYPED(pack)(network->weights, size, size, shape.blocks, shape.first_blocks, second_blocks, job.place, second_width,
-                                in_place, (KX_REAL *)(void *)(memory + second_part));
+    job.inputs = KX_TYPED(pack)(network->input_weights, dimension, size, shape.blocks, 0, shape.blocks, job.place, width,
+                                in_place, (KX_REAL *)(void *)(memory + input_part));
+    job.first = KX_TYPED(pack)(network->weights, size, size, shape.blocks, 0, shape.first_blocks, job.place, first_width,
+                               in_place, (KX_REAL *)(void *)(memory + first_part));
+    job.second = KX_TYPED(pack)(network->weights, size, size, shape.blocks, shape.first_blocks, second_blocks, job.place,
+                                second_width, in_place, (KX_REAL *)(void *)(memory + second_part));
     const int flags = kx_flags_begin();
     const kx_status_t status = kx_parallel_for(ctx, chunks, 1, KX_TYPED(run), &job);
     kx_flags_end(flags, 0);

@@ -1,4 +1,5 @@
-/* Backpropagation through time: the gradients by the gates of a step, and their product with the transpose of U, from the last step on. */
+/* Backpropagation through time: the gradients by the gates of a step, and their product with the
+   transpose of U, from the last step on. */
 #ifndef KX_REAL
 #include "kexue/kx_recurrent.h"
 
@@ -205,8 +206,8 @@ static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk
                 KX_TYPED(multiply_add)(rows, p + shape.first_blocks * padded, row, &job->second, du, state_row);
                 for (int64_t i = 0; i < rows; i++) {
                     const KX_REAL *gates = parts + i * parts_row, *h_before = gates + (shape.kept_blocks + 1) * padded;
-                    const KX_TYPED(step) s = {gates, NULL, h_before, NULL, NULL, p + i * row, dh + i * state_row, NULL, du + i * state_row,
-                                              padded};
+                    const KX_TYPED(step) s = {gates, NULL, h_before, NULL, NULL, p + i * row, dh + i * state_row, NULL,
+                                              du + i * state_row, padded};
                     if (shape.first_blocks == 1) KX_TYPED(reset_gates)(1, &s);
                     else KX_TYPED(reset_gates)(0, &s);
                 }
@@ -231,9 +232,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent_gradient)) KX_RECURRENT_GRADIENT_PAR
     if (network->sequences == 0 || network->size == 0) return KX_OK;
     const kx_recurrent_shape_t shape = kx_recurrent_shape(network->kind);
     if (!start_gradients || (shape.has_cell && !cell_start_gradients)) return KX_E_ARGUMENT;
-    if (network->steps > 0 && (!network->weights || !states || !state_gradients || !gate_gradients || (shape.has_cell && !cells) ||
-                               (shape.kept_blocks && !gates)))
-        return KX_E_ARGUMENT;
+    const int has_all = network->weights && states && state_gradients && gate_gradients && (cells || !shape.has_cell);
+    if (network->steps > 0 && (!has_all || (shape.kept_blocks && !gates))) return KX_E_ARGUMENT;
     KX_TYPED(job) job = {.network = network, .shape = shape, .gates = gates, .states = states, .cells = cells};
     job.state_gradients = state_gradients, job.cell_gradients = cell_gradients;
     job.gate_gradients = gate_gradients, job.start_gradients = start_gradients, job.cell_start_gradients = cell_start_gradients;

@@ -25,8 +25,8 @@ enum {
     MOST_ROWS = 96 /* of sequences and steps whose inputs are multiplied together */
 };
 
-/* Blocks of a kind: its gates, the first of which are of h' and the second of r h' (is_reset) or, for q of GRU_AFTER, on their own; and
-   what the gradient needs of a step. */
+/* Blocks of a kind: its gates, the first of which are of h' and the second of r h' (is_reset) or, for q of GRU_AFTER, on
+   their own; and what the gradient needs of a step. */
 typedef struct kx_recurrent_shape {
     int blocks, first_blocks, kept_blocks, has_cell, is_reset;
 } kx_recurrent_shape_t;

@@ -9,8 +9,8 @@ typedef struct KX_TYPED(matrix) {
     int64_t depth, width; /* width: a multiple of WIDTH */
 } KX_TYPED(matrix);
 
-static KX_ALWAYS_INLINE void KX_TYPED(add_tile)(const int rows, const KX_REAL *a, ptrdiff_t a_row, const KX_REAL *b, ptrdiff_t b_row,
-                                                int64_t depth, KX_REAL *out, ptrdiff_t out_row) {
+static KX_ALWAYS_INLINE void KX_TYPED(add_tile)(const int rows, const KX_REAL *a, ptrdiff_t a_row, const KX_REAL *b,
+                                                ptrdiff_t b_row, int64_t depth, KX_REAL *out, ptrdiff_t out_row) {
     KX_VECTOR c[TILE_ROWS][VECTORS];
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < VECTORS; v++) c[i][v] = V(set)(0);
