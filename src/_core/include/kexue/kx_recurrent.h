@@ -58,10 +58,12 @@ kx_status_t kx_recurrent_f64(const kx_ctx_t *ctx, const kx_recurrent_t *network,
    read. */
 kx_status_t kx_recurrent_gradient_f32(const kx_ctx_t *ctx, const kx_recurrent_t *network, const float *gates,
                                       const float *states, const float *cells, const float *state_gradients,
-                                      const float *cell_gradients, float *gate_gradients, float *start_gradients, float *cell_start_gradients);
+                                      const float *cell_gradients, float *gate_gradients, float *start_gradients,
+                                      float *cell_start_gradients);
 kx_status_t kx_recurrent_gradient_f64(const kx_ctx_t *ctx, const kx_recurrent_t *network, const double *gates,
                                       const double *states, const double *cells, const double *state_gradients,
-                                      const double *cell_gradients, double *gate_gradients, double *start_gradients, double *cell_start_gradients);
+                                      const double *cell_gradients, double *gate_gradients, double *start_gradients,
+                                      double *cell_start_gradients);
 
 #ifdef __cplusplus
 }
