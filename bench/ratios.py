@@ -32,6 +32,7 @@ import workloads_classification
 import workloads_density
 import workloads_entropy
 import workloads_gaussians
+import workloads_gradients
 import workloads_independence
 import workloads_initialization
 import workloads_losses
@@ -465,6 +466,31 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         {"NumPy": Goal(), "a loop": Goal()},
     ),
     (partial(workloads_classification.next_sentence, "samples_contrast", 10**6), {"NumPy": Goal()}),
+    *(
+        (
+            partial(workloads_gradients.sequence, name, batch, steps, n, dtype),
+            # torch's LSTM in float32 is oneDNN's: as near to what the processor can do as ours.
+            {"torch": Goal() if (name, dtype) == ("lstm", "float32") else Goal(required=1)},
+        )
+        for name in ("simple_rnn", "lstm", "gru")
+        for batch, steps, n in ((1, 512, 128), (1, 512, 512), (32, 512, 128), (32, 128, 512))
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (partial(workloads_gradients.sequence_vjp, name, 32, 128, 128, dtype), {"torch": Goal()})
+        for name in ("simple_rnn", "lstm", "gru")
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (partial(workloads_gradients.cell, name, batch, 128, "float32"), {"torch": Goal()})
+        for name in ("simple_rnn", "lstm", "gru")
+        for batch in (1, 32)
+    ),
+    *(
+        (partial(workloads_gradients.step_jacobians, name, 256, 32), {"torch": Goal()})
+        for name in ("simple_rnn", "lstm", "gru")
+    ),
+    (partial(workloads_gradients.log_norms, 1000, 64), {"NumPy": Goal()}),
 ]
 
 

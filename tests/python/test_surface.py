@@ -53,6 +53,7 @@ def check_surface():
         ("package/a.py", "class A:\n    import gensim\n", "imports gensim at module level"),
         ("package/a.py", "def f():\n    import pandas\n", "imports pandas"),
         ("package/torch.py", "from kexue._context import cpu_count\n", "is not public"),
+        ("package/_plot_lines.py", "from kexue._context import cpu_count\n", "is not public"),
     ],
 )
 def test_a_broken_layer_is_found(path, text, complaint, check_surface, tmp_path):
@@ -76,6 +77,7 @@ def test_what_is_allowed_passes(check_surface, tmp_path):
         "def f():\n    import tqdm\n"
         "if TYPE_CHECKING:\n    import torch\n"
     )
+    (package / "plot.py").write_text("from kexue._plot_lines import lines\n")
     cython = tmp_path / "cython"
     cython.mkdir()
     (cython / "a.pyx").write_text(

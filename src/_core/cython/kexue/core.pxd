@@ -1212,3 +1212,39 @@ cdef extern from "kexue/kx_losses.h" nogil:
         const kx_ctx_t *ctx, const double *s, const double *t, const uint8_t *mask, int64_t count, int64_t n,
         ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t mask_stride, double *loss, double *grad_s, double *grad_t,
         ptrdiff_t grad_stride)
+
+
+cdef extern from "kexue/kx_recurrent.h" nogil:
+    ctypedef enum kx_recurrent_kind_t:
+        KX_RECURRENT_TANH
+        KX_RECURRENT_RELU
+        KX_RECURRENT_LSTM
+        KX_RECURRENT_GRU
+        KX_RECURRENT_GRU_AFTER
+        KX_RECURRENT_GRU_SINGLE
+        KX_RECURRENT_GRU_PROPOSAL
+    ctypedef struct kx_recurrent_t:
+        kx_recurrent_kind_t kind
+        int64_t sequences
+        int64_t steps
+        int64_t dimension
+        int64_t size
+        const void *inputs
+        const void *input_weights
+        const void *weights
+        const void *bias
+        const void *recurrent_bias
+        const void *start
+        const void *cell_start
+    kx_status_t kx_recurrent_f32(
+        const kx_ctx_t *ctx, const kx_recurrent_t *network, float *states, float *cells, float *gates)
+    kx_status_t kx_recurrent_f64(
+        const kx_ctx_t *ctx, const kx_recurrent_t *network, double *states, double *cells, double *gates)
+    kx_status_t kx_recurrent_gradient_f32(
+        const kx_ctx_t *ctx, const kx_recurrent_t *network, const float *gates, const float *states, const float *cells,
+        const float *state_gradients, const float *cell_gradients, float *gate_gradients, float *start_gradients,
+        float *cell_start_gradients)
+    kx_status_t kx_recurrent_gradient_f64(
+        const kx_ctx_t *ctx, const kx_recurrent_t *network, const double *gates, const double *states, const double *cells,
+        const double *state_gradients, const double *cell_gradients, double *gate_gradients, double *start_gradients,
+        double *cell_start_gradients)

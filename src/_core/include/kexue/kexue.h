@@ -20,6 +20,7 @@
 #include "kx_losses_ranking.h"
 #include "kx_projection.h"
 #include "kx_random.h"
+#include "kx_recurrent.h"
 #include "kx_sinkhorn.h"
 #include "kx_smoothing.h"
 #include "kx_softmax.h"

@@ -1,0 +1,269 @@
+"""Recurrent networks: simple, LSTM and GRU, of sequences and of one step, and backpropagation through time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from kexue import _recurrent
+from kexue._arrays import as_contiguous, as_real, result_dtype
+from kexue._errors import KexueValueError
+from kexue._recurrent_steps import step_jacobians
+
+Activation = Literal["tanh", "relu"]
+Convention = Literal["kexue", "torch"]
+Variant = Literal["standard", "single_gate", "proposal"]
+
+
+def activation_kind(activation: str) -> str:
+    if activation not in ("tanh", "relu"):
+        raise KexueValueError(f'activation must be "tanh" or "relu", got {activation!r}')
+    return activation
+
+
+def gru_kind(convention: str, variant: str, recurrent_bias: Any, c: Any, name: str) -> str:
+    if convention not in ("kexue", "torch"):
+        raise KexueValueError(f'convention must be "kexue" or "torch", got {convention!r}')
+    kinds = {"standard": "gru", "single_gate": "gru_single_gate", "proposal": "gru_proposal"}
+    if variant not in kinds:
+        raise KexueValueError(f'variant must be "standard", "single_gate" or "proposal", got {variant!r}')
+    if convention == "torch" and variant != "standard":
+        raise KexueValueError(f'variant must be "standard" in torch\'s convention, got {variant!r}')
+    if recurrent_bias is not None and convention != "torch":
+        raise KexueValueError('recurrent_bias must be None unless convention="torch"')
+    if c is not None and variant != "proposal":
+        raise KexueValueError(f'{name} must be None unless variant="proposal"')
+    return "gru_after" if convention == "torch" else kinds[variant]
+
+
+@dataclass
+class Outcome:
+    """What a run gave, of shapes (sequences, steps, ...)."""
+
+    states: np.ndarray
+    cells: np.ndarray | None
+    gates: np.ndarray | None
+
+
+class Network:
+    """Checked arguments of one call."""
+
+    def __init__(
+        self,
+        kind: str,
+        x: Any,
+        W: Any,
+        U: Any,
+        b: Any,
+        h0: Any,
+        c0: Any = None,
+        recurrent_bias: Any = None,
+        *,
+        names: tuple[str, str] = ("h0", "c0"),
+        is_cell: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.number, self.gates, self.kept, self.has_cells = _recurrent.KINDS[kind]
+        self.dtype = result_dtype(x, W, U, b, h0, c0, recurrent_bias)
+        self.U = self._contiguous("U", U, 2)
+        self.size = self.U.shape[0]
+        columns = self.gates * self.size
+        if self.U.shape[1] != columns:
+            blocks = f"{self.gates} n" if self.gates > 1 else "n"
+            raise KexueValueError(f"U must have shape (n, {blocks}), but its shape is {self.U.shape}")
+        self.W = self._contiguous("W", W, 2)
+        if self.W.shape[1] != columns:
+            raise KexueValueError(f"W must have {columns} columns as U has, but its shape is {self.W.shape}")
+        self.b = self._vector("b", b, columns)
+        self.recurrent_bias = self._vector("recurrent_bias", recurrent_bias, self.size)
+        inputs = as_real("x", x).astype(self.dtype, copy=False)
+        if inputs.ndim < 2 - is_cell or inputs.shape[-1] != self.W.shape[0]:
+            rows = "(..., " if is_cell else "(..., steps, "
+            raise KexueValueError(
+                f"x must have shape {rows}{self.W.shape[0]}) for W of shape {self.W.shape}, "
+                f"but its shape is {inputs.shape}"
+            )
+        outer = inputs.shape[:-1] if is_cell else inputs.shape[:-2]
+        starts = [self._start(name, value) for name, value in zip(names, (h0, c0), strict=True)]
+        if is_cell:  # states have sequences of their own; x of a sequence cannot be repeated without a copy
+            outer = self._broadcast(outer, names, starts)
+            if inputs.shape[:-1] != outer:
+                inputs = np.broadcast_to(inputs, (*outer, inputs.shape[-1]))
+            inputs = inputs[..., None, :]
+        self.outer = outer
+        self.steps, self.dimension = inputs.shape[-2:]
+        self.sequences = math.prod(outer)
+        self.x = as_contiguous(inputs).reshape(self.sequences, self.steps, self.dimension)
+        self.start_shapes = [(*outer, self.size) if start is None else start.shape for start in starts]
+        self.start, self.cell_start = (self._rows(name, start) for name, start in zip(names, starts, strict=True))
+
+    def _contiguous(self, name: str, value: Any, ndim: int) -> np.ndarray:
+        return as_contiguous(as_real(name, value, ndim=ndim).astype(self.dtype, copy=False))
+
+    def _vector(self, name: str, value: Any, size: int) -> np.ndarray | None:
+        if value is None:
+            return None
+        array = self._contiguous(name, value, 1)
+        if len(array) != size:
+            raise KexueValueError(f"{name} must have shape ({size},), but its shape is {array.shape}")
+        return array
+
+    def _start(self, name: str, value: Any) -> np.ndarray | None:
+        if value is None:
+            return None
+        array = as_real(name, value).astype(self.dtype, copy=False)
+        if array.ndim == 0 or array.shape[-1] != self.size:
+            raise KexueValueError(f"{name} must have shape (..., {self.size}), but its shape is {array.shape}")
+        return array
+
+    @staticmethod
+    def _broadcast(outer: tuple[int, ...], names: tuple[str, str], starts: list[np.ndarray | None]) -> tuple[int, ...]:
+        for name, start in zip(names, starts, strict=True):
+            if start is not None and start.shape[:-1] != outer:  # NumPy's broadcasting takes some microseconds
+                try:
+                    outer = np.broadcast_shapes(outer, start.shape[:-1])
+                except ValueError:
+                    raise KexueValueError(
+                        f"{name} must have leading dimensions that broadcast with {outer}, "
+                        f"but its shape is {start.shape}"
+                    ) from None
+        return outer
+
+    def _rows(self, name: str, start: np.ndarray | None) -> np.ndarray | None:
+        if start is None:
+            return None
+        shape = (*self.outer, self.size)
+        if start.shape == shape:
+            return as_contiguous(start).reshape(self.sequences, self.size)
+        try:
+            whole = np.broadcast_to(start, shape)
+        except ValueError:
+            raise KexueValueError(f"{name} must broadcast to {shape}, but its shape is {start.shape}") from None
+        return as_contiguous(whole).reshape(self.sequences, self.size)
+
+    def run(self, *, gates: bool, workers: int | None) -> Outcome:
+        shape = (self.sequences, self.steps)
+        states = np.empty((*shape, self.size), dtype=self.dtype)
+        cells = np.empty_like(states) if self.has_cells else None
+        kept = np.empty((*shape, self.kept, self.size), dtype=self.dtype) if gates and self.kept else None
+        _recurrent.run(
+            self.number,
+            self.x,
+            self.W,
+            self.U,
+            self.b,
+            self.recurrent_bias,
+            self.start,
+            self.cell_start,
+            states,
+            cells,
+            kept,
+            workers,
+        )
+        return Outcome(states, cells, kept)
+
+    def before(self, states: np.ndarray | None, start: np.ndarray | None) -> np.ndarray | None:
+        """What each step began with."""
+        if states is None:
+            return None
+        shifted = np.empty_like(states)
+        if self.steps:
+            shifted[:, 0] = 0 if start is None else start
+            shifted[:, 1:] = states[:, :-1]
+        return shifted
+
+    def jacobians(self, outcome: Outcome) -> np.ndarray:
+        before = self.before(outcome.states, self.start), self.before(outcome.cells, self.cell_start)
+        parts = (
+            part if part is None else part.reshape(-1, *part.shape[2:]) for part in (outcome.gates, outcome.states)
+        )
+        cells = (None if part is None else part.reshape(-1, self.size) for part in (outcome.cells, *before))
+        matrices = step_jacobians(self.kind, self.U, *parts, *cells)
+        return matrices.reshape(*self.outer, self.steps, *matrices.shape[1:])
+
+    def result(self, outcome: Outcome, jacobians: np.ndarray | None = None) -> Any:
+        shape = (*self.outer, self.steps, self.size)
+        parts = [part.reshape(shape) for part in (outcome.states, outcome.cells) if part is not None]
+        if jacobians is not None:
+            parts.append(jacobians)
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+    def cell_result(self, workers: int | None) -> Any:
+        outcome = self.run(gates=False, workers=workers)
+        shape = (*self.outer, self.size)
+        parts = [part.reshape(shape) for part in (outcome.states, outcome.cells) if part is not None]
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+    def sequence_result(self, return_jacobians: bool, workers: int | None) -> Any:
+        outcome = self.run(gates=return_jacobians, workers=workers)
+        return self.result(outcome, self.jacobians(outcome) if return_jacobians else None)
+
+    def _upstream(self, name: str, value: Any) -> np.ndarray:
+        array = as_real(name, value).astype(self.dtype, copy=False)
+        shape = (*self.outer, self.steps, self.size)
+        try:
+            whole = np.broadcast_to(array, shape)
+        except ValueError:
+            raise KexueValueError(f"{name} must broadcast to {shape}, but its shape is {array.shape}") from None
+        return as_contiguous(whole).reshape(self.sequences, self.steps, self.size)
+
+    def _sum_to(self, gradients: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The sum over the sequences that share a start."""
+        gradients = gradients.reshape(*self.outer, self.size)
+        extra = gradients.ndim - len(shape)
+        axes = tuple(range(extra)) + tuple(
+            axis + extra for axis, size in enumerate(shape[:-1]) if size == 1 != gradients.shape[axis + extra]
+        )
+        return gradients.sum(axis=axes).reshape(shape) if axes else gradients
+
+    def gradients(self, grad_h: Any, grad_c: Any, workers: int | None) -> tuple[np.ndarray, ...]:
+        """By x, W, U, b, h0, and, where there are any, c0 and recurrent_bias."""
+        by_states = self._upstream("grad_h", grad_h)
+        by_cells = None if grad_c is None else self._upstream("grad_c", grad_c)
+        outcome = self.run(gates=True, workers=workers)
+        by_gates = np.empty((self.sequences, self.steps, self.kept or 1, self.size), dtype=self.dtype)
+        by_start = np.empty((self.sequences, self.size), dtype=self.dtype)
+        by_cell_start = np.empty_like(by_start) if self.has_cells else None
+        _recurrent.gradient(
+            self.number,
+            self.U,
+            self.start,
+            self.cell_start,
+            outcome.states,
+            outcome.cells,
+            outcome.gates,
+            by_states,
+            by_cells,
+            by_gates,
+            by_start,
+            by_cell_start,
+            workers,
+        )
+        before = self.before(outcome.states, self.start).reshape(-1, self.size)
+        rows = by_gates.reshape(len(before), by_gates.shape[2] * self.size)
+        by_inputs = rows[:, : self.gates * self.size]
+        if self.kind in ("gru", "gru_single_gate"):
+            last = (self.gates - 1) * self.size
+            reset = outcome.gates[:, :, self.gates - 2].reshape(before.shape) * before
+            by_U = np.concatenate([before.T @ rows[:, :last], reset.T @ rows[:, last:]], axis=1)
+        elif self.kind == "gru_after":
+            first, last = 2 * self.size, 3 * self.size
+            by_U = np.concatenate([before.T @ rows[:, :first], before.T @ rows[:, last:]], axis=1)
+        else:
+            by_U = before.T @ rows
+        totals = rows.sum(axis=0, dtype=np.float64).astype(self.dtype)
+        results = [
+            (by_inputs @ self.W.T).reshape(*self.outer, self.steps, self.dimension),
+            self.x.reshape(-1, self.dimension).T @ by_inputs,
+            by_U,
+            totals[: self.gates * self.size],
+            self._sum_to(by_start, self.start_shapes[0]),
+        ]
+        if by_cell_start is not None:
+            results.append(self._sum_to(by_cell_start, self.start_shapes[1]))
+        if self.kind == "gru_after":
+            results.append(totals[3 * self.size :])
+        return tuple(results)
