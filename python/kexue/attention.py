@@ -1,5 +1,47 @@
-"""Attention: exact, without the matrix of weights."""
+"""Attention: exact, without the matrix of weights, and linear, by features."""
 
-from kexue._exact_attention import attention, attention_vjp, entropy_invariant_scale
+from kexue._exact_attention import (
+    attention,
+    attention_vjp,
+    entropy_invariant_scale,
+)
+from kexue._feature_map_errors import (
+    KernelError,
+    expdef_ratio,
+    favor_relative_variance,
+    kernel_error,
+    taylor_remainder_bound,
+)
+from kexue._feature_maps import (
+    expdef_features,
+    favor_features,
+    favor_features_vjp,
+    favor_projection,
+    feature_dimension,
+    taylor_features,
+)
+from kexue._linearized_attention import (
+    favor_attention,
+    linear_attention,
+    linear_attention_vjp,
+)
 
-__all__ = ["attention", "attention_vjp", "entropy_invariant_scale"]
+__all__ = [
+    "KernelError",
+    "attention",
+    "attention_vjp",
+    "entropy_invariant_scale",
+    "expdef_features",
+    "expdef_ratio",
+    "favor_attention",
+    "favor_features",
+    "favor_features_vjp",
+    "favor_projection",
+    "favor_relative_variance",
+    "feature_dimension",
+    "kernel_error",
+    "linear_attention",
+    "linear_attention_vjp",
+    "taylor_features",
+    "taylor_remainder_bound",
+]
