@@ -18,6 +18,9 @@ FavorKind = Literal["positive", "hyperbolic", "trigonometric"]
 FAVOR_KINDS = ("positive", "hyperbolic", "trigonometric")
 
 _ENTRIES_AT_ONCE = 1 << 16  # of features: what is done to them one after another is done in the second cache
+# Where a factor is taken out, features below the largest of the row times e^this are raised to it: products of two rows
+# do not vanish then.
+_LEAST_EXPONENT = {np.dtype(np.float32): -60, np.dtype(np.float64): -600}
 _MOST_FEATURES = 1 << 31
 _MONOMIALS, _TENSORS, _TENSOR_POWER = range(3)  # kx_polynomial_t
 
@@ -133,7 +136,10 @@ def _favor_blocks(
                 less = phi.max(axis=1).astype(np.float64)
                 log_scale[block] = less - halves
             # The weight 1 / sqrt(features) goes into the exponent: a pass less.
-            phi -= (less + 0.5 * math.log(out.shape[1])).astype(out.dtype)[:, None]
+            weight = 0.5 * math.log(out.shape[1])
+            phi -= (less + weight).astype(out.dtype)[:, None]
+            if log_scale is not None:
+                np.maximum(phi, _LEAST_EXPONENT[out.dtype] - weight, out=phi)
             np.exp(phi, out=phi)
         yield block
 
@@ -151,7 +157,9 @@ def favor_features(X: ArrayLike, W: ArrayLike, *, kind: FavorKind = "positive", 
         exp(w . x - |x|^2 / 2) over the rows w of W, m features; over W and -W, 2 m; or exp(|x|^2 / 2) times cosines and
         sines of w . x, 2 m, whose products may be negative.
     return_log_scale : bool
-        Whether to take a factor out of each row, so that no exponential overflows and a row does not vanish.
+        Whether to take a factor out of each row, so that no exponential overflows and no row vanishes. Positive and
+        hyperbolic features are at least e^-60 of their row's largest then (float64: e^-600), so products do not vanish
+        either.
 
     Returns
     -------

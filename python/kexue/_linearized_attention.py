@@ -28,7 +28,8 @@ def _log_scales(mask: Any, key_log_scale: Any, keys: int) -> np.ndarray | None:
         scales = np.where(seen, 0.0, -np.inf) if scales is None else _hidden(scales, seen)
     if scales is None:
         return None
-    if scales.ndim == 0 or scales.shape[-1] not in (1, keys):
+    scales = np.atleast_1d(scales)
+    if scales.shape[-1] not in (1, keys):
         name = "key_log_scale" if mask is None else "mask"
         raise KexueValueError(f"{name} must broadcast to (..., {keys}), one for each key, but has shape {scales.shape}")
     return np.broadcast_to(scales, (*scales.shape[:-1], keys))
@@ -243,7 +244,7 @@ def linear_attention_vjp(
     shape = (*problem.outer, problem.queries, values.shape[-1])
     upstream = as_real("grad", grad).astype(problem.dtype, copy=False)
     try:
-        upstream = np.broadcast_to(upstream, shape)
+        upstream = np.ascontiguousarray(np.broadcast_to(upstream, shape))  # sums are made in one order
     except ValueError:
         raise KexueValueError(f"grad must broadcast to {shape}, but its shape is {upstream.shape}") from None
     scales = problem.scales
