@@ -95,6 +95,10 @@ def _points(name: str, X: ArrayLike, dtype: np.dtype | None = None) -> np.ndarra
     return array
 
 
+def _as_rows(array: np.ndarray) -> np.ndarray:
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+
+
 def _directions(W: ArrayLike, d: int, dtype: np.dtype) -> np.ndarray:
     rows = as_real("W", W, ndim=2)
     if rows.shape[1] != d or rows.shape[0] == 0:
@@ -203,7 +207,7 @@ def favor_features(X: ArrayLike, W: ArrayLike, *, kind: FavorKind = "positive", 
     _check_kind(kind)
     points = _points("X", X)
     directions = _directions(W, points.shape[-1], points.dtype)
-    shape, rows = points.shape[:-1], points.reshape(-1, points.shape[-1])
+    shape, rows = points.shape[:-1], _as_rows(points)
     out = np.empty((len(rows), len(directions) * (1 if kind == "positive" else 2)), dtype=points.dtype)
     log_scale = np.empty(len(rows)) if return_log_scale else None
     for _ in _favor_blocks(rows, directions, kind, out, log_scale):
@@ -270,7 +274,7 @@ def favor_features_vjp(
     upstream = as_real("grad", grad, dtype=dtype)
     if upstream.shape != shape:
         raise KexueValueError(f"grad must have the features' shape {shape}, but has shape {upstream.shape}")
-    rows, upstream = points.reshape(-1, points.shape[-1]), upstream.reshape(-1, shape[-1])
+    rows, upstream = _as_rows(points), _as_rows(upstream)
     phi = np.empty(upstream.shape, dtype=dtype)
     log_scale = np.empty(len(rows)) if return_log_scale else None
     result = np.empty(rows.shape, dtype=dtype)
@@ -355,7 +359,7 @@ def _polynomials(
     needed = math.prod(shape) * points.itemsize
     if needed > _memory():
         raise MemoryError(f"{size} features of {math.prod(shape[:-1])} rows of X take {needed / 2**30:.3g} GiB")
-    rows = points.reshape(-1, d)
+    rows = _as_rows(points)
     if not rows.flags.aligned or (d > 1 and rows.strides[1] != rows.itemsize):
         rows = rows.copy()
     out = np.empty((len(rows), size), dtype=points.dtype)
