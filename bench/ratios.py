@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import workloads
 import workloads_activations
+import workloads_attention
 import workloads_classification
 import workloads_density
 import workloads_entropy
@@ -439,6 +440,40 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         {"NumPy": Goal(), "a loop": Goal()},
     ),
     (partial(workloads_classification.next_sentence, "samples_contrast", 10**6), {"NumPy": Goal()}),
+    *(
+        (
+            partial(workloads_attention.linear_attention, 12, 4096, m, 64, dtype, False),
+            {"torch": Goal(1.2, 2), "NumPy": Goal()},
+        )
+        for m, dtype in ((128, "float32"), (128, "float64"), (256, "float32"))
+    ),
+    *(
+        (
+            partial(workloads_attention.linear_attention, 12, 4096, m, 64, dtype, True),
+            {
+                "torch, blocks at once": Goal(2, 4),
+                "torch, block after block": Goal(1.2, 2),
+                "torch cumsum": Goal(target=20),
+            },
+        )
+        for m, dtype in ((128, "float32"), (128, "float64"), (256, "float32"))
+    ),
+    *(
+        (
+            partial(workloads_attention.linear_attention_vjp, 12, 2048, 128, 64, "float32", causal),
+            {"torch": Goal(target=1)},
+        )
+        for causal in (False, True)
+    ),
+    *(
+        (
+            partial(workloads_attention.favor_features, 12, 2048, 128, 64, dtype, "positive"),
+            {"torch": Goal(target=1), "NumPy": Goal()},
+        )
+        for dtype in ("float32", "float64")
+    ),
+    (partial(workloads_attention.taylor_features, 4096, 64, 2, "float64"), {"scikit-learn": Goal(target=2)}),
+    (partial(workloads_attention.taylor_features, 256, 64, 3, "float64"), {"scikit-learn": Goal(target=2)}),
 ]
 
 
