@@ -76,13 +76,19 @@ class _Problem:
         self.eps, self.causal, self.workers = float(eps), bool(causal), workers
 
     def run(
-        self, queries: np.ndarray, keys: np.ndarray, values: np.ndarray, scales: np.ndarray | None, **options: Any
+        self,
+        queries: np.ndarray,
+        keys: np.ndarray,
+        values: np.ndarray,
+        scales: np.ndarray | None,
+        *,
+        is_normalized: bool = False,
+        denominators: bool = False,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The kernel on arrays that broadcast to `outer`: the outputs, and the denominators if they are wanted."""
-        is_normalized, wanted = options.get("is_normalized", False), options.get("denominators", False)
         shape = (*self.outer, queries.shape[-2])
         out = np.empty((math.prod(self.outer), queries.shape[-2], values.shape[-1]), dtype=self.dtype)
-        sums = np.empty(out.shape[:2]) if wanted else None
+        sums = np.empty(out.shape[:2]) if denominators else None
         places = None if scales is None else items(scales[..., None, :], self.outer)
         batches = [items(array, self.outer) for array in (queries, keys, values)]
         _linear_attention.attend(

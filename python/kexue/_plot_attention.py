@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 import kexue
-from kexue._arrays import as_real, check_integer
-from kexue._errors import KexueValueError, require_finite
-from kexue._feature_maps import FAVOR_KINDS
+from kexue import KexueValueError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_RANDOM = ("positive", "hyperbolic", "trigonometric")
 _POLYNOMIALS = {"taylor": kexue.taylor_features, "expdef": kexue.expdef_features}
-_KINDS = (*FAVOR_KINDS, *_POLYNOMIALS)
+_KINDS = (*_RANDOM, *_POLYNOMIALS)
 
 
 def kernel_error(
@@ -73,6 +73,8 @@ def kernel_error(
         matplotlib is not installed.
     KexueValueError
         If shapes do not fit, a point is NaN or infinite, or an option is out of range. Nothing is drawn then.
+    TypeError
+        If `Q` or `K` does not hold real numbers, or a number is no integer.
 
     See Also
     --------
@@ -97,12 +99,13 @@ def kernel_error(
     unknown = [kind for kind in kinds if kind not in _KINDS]
     if unknown or not len(kinds):
         raise KexueValueError(f"kinds must be of {', '.join(map(repr, _KINDS))}, got {unknown or list(kinds)!r}")
-    repeats, n_points = check_integer("repeats", repeats, 1), check_integer("n_points", n_points, 1)
+    _check("repeats", repeats, 1)
+    _check("n_points", n_points, 1)
     counts = [2**k for k in range(4, 12)] if n_features is None else sorted(n_features)
     if not counts:
         raise KexueValueError("n_features is empty")
     for count in counts:
-        check_integer("n_features", count, 2)
+        _check("n_features", count, 2)
     generator = np.random.default_rng(rng)
     queries = _some("Q", Q, n_points, generator)
     keys = queries if K is None else _some("K", K, n_points, generator)
@@ -120,10 +123,10 @@ def kernel_error(
 
         _, ax = pyplot.subplots(layout="constrained")
     for kind, (sizes, errors) in lines.items():
-        marker = "o" if kind in FAVOR_KINDS else "s"
-        style = "-" if kind in FAVOR_KINDS else "--"
+        marker = "o" if kind in _RANDOM else "s"
+        style = "-" if kind in _RANDOM else "--"
         (line,) = ax.plot(sizes, errors, marker=marker, markersize=4, linestyle=style, label=kind)
-        if kind in FAVOR_KINDS:
+        if kind in _RANDOM:
             laws = kexue.favor_relative_variance(queries[:, None], keys, kind=kind).mean()
             directions = np.array(sizes) / (1 if kind == "positive" else 2)
             ax.plot(sizes, np.sqrt(laws / directions), linestyle=":", color=line.get_color(), label=f"_{kind}, law")
@@ -135,12 +138,24 @@ def kernel_error(
     return ax
 
 
+def _check(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+    if value < least:
+        raise KexueValueError(f"{name} must be at least {least}, got {value}")
+
+
 def _some(name: str, value: ArrayLike, count: int, rng: np.random.Generator) -> np.ndarray:
-    array = as_real(name, value, dtype=np.float64)
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, but its dtype is {array.dtype}")
     if array.ndim < 2 or array.size == 0:
         raise KexueValueError(f"{name} must have shape (..., rows, d) and rows, but its shape is {array.shape}")
-    require_finite(name, array)
-    points = array.reshape(-1, array.shape[-1])
+    points = array.astype(np.float64).reshape(-1, array.shape[-1])
+    bad = np.argwhere(~np.isfinite(points))
+    if len(bad):
+        row, column = bad[0]
+        raise KexueValueError(f"{name}[{row}, {column}] is {points[row, column]}, in rows of {points.shape[1]}")
     return points if len(points) <= count else points[rng.choice(len(points), count, replace=False)]
 
 

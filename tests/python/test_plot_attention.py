@@ -85,3 +85,10 @@ def test_bad_arguments_draw_nothing(changes, message):
     with pytest.raises(KexueValueError, match=message):
         plot.kernel_error(**{"Q": np.ones((4, 2)), "ax": axes, **changes})
     assert not axes.lines
+
+
+def test_bad_types():
+    with pytest.raises(TypeError, match="Q must hold real numbers"):
+        plot.kernel_error([["a", "b"]])
+    with pytest.raises(TypeError, match="repeats must be an integer"):
+        plot.kernel_error(np.ones((4, 2)), repeats=1.5)
