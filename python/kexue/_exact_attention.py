@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike
 
 from kexue import _attention
 from kexue._arrays import as_real, result_dtype
-from kexue._attention_arrays import items, rows, sum_to
+from kexue._attention_arrays import items as _items
+from kexue._attention_arrays import rows as _rows
+from kexue._attention_arrays import sum_to as _sum_to
 from kexue._errors import KexueValueError, first_bad, require_finite
 
 _BASE_LENGTH = 512  # where the entropy-invariant scale is 1 / sqrt(d)
@@ -75,7 +77,7 @@ class _Problem:
 
     def __init__(self, Q: Any, K: Any, V: Any, scale: Any, mask: Any, causal: bool) -> None:
         self.dtype = result_dtype(Q, K, V)
-        self.arrays = [rows(name, value, self.dtype) for name, value in (("Q", Q), ("K", K), ("V", V))]
+        self.arrays = [_rows(name, value, self.dtype) for name, value in (("Q", Q), ("K", K), ("V", V))]
         queries, keys, values = self.arrays
         if queries.shape[-1] != keys.shape[-1]:
             raise KexueValueError(f"Q and K must have one dimension, got shapes {queries.shape} and {keys.shape}")
@@ -92,8 +94,8 @@ class _Problem:
                 + ("" if allowed is None else f" and {allowed.shape[:-2]}")
             ) from None
         self.causal = bool(causal)
-        self.items = [items(array, self.outer) for array in self.arrays]
-        self.mask = None if allowed is None else items(allowed, self.outer)
+        self.items = [_items(array, self.outer) for array in self.arrays]
+        self.mask = None if allowed is None else _items(allowed, self.outer)
         scales = self._scales(scale, allowed, queries.shape[-1])
         whole = np.broadcast_to(scales, (*self.outer, self.queries))
         self.scales = (
@@ -312,13 +314,13 @@ def attention_vjp(
         problem.scales,
         out,
         log_sums,
-        items(rows("grad", upstream, problem.dtype), problem.outer),
+        _items(_rows("grad", upstream, problem.dtype), problem.outer),
         *gradients,
         by_scales,
         workers,
     )
     results = tuple(
-        sum_to(gradient.reshape(*problem.outer, *array.shape[-2:]), array.shape)
+        _sum_to(gradient.reshape(*problem.outer, *array.shape[-2:]), array.shape)
         for gradient, array in zip(gradients, problem.arrays, strict=True)
     )
     return (*results, by_scales.reshape(shape[:-1])) if return_grad_scale else results
