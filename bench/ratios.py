@@ -491,6 +491,40 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         for name in ("simple_rnn", "lstm", "gru")
     ),
     (partial(workloads_gradients.log_norms, 1000, 64), {"NumPy": Goal()}),
+    *(
+        (
+            partial(workloads_attention.linear_attention, 12, 4096, m, 64, dtype, False),
+            {"torch": Goal(1.2, 2), "NumPy": Goal()},
+        )
+        for m, dtype in ((128, "float32"), (128, "float64"), (256, "float32"))
+    ),
+    *(
+        (
+            partial(workloads_attention.linear_attention, 12, 4096, m, 64, dtype, True),
+            {"torch, blocks at once": Goal(2, 4), "torch, block after block": Goal(1.2, 2)},
+        )
+        for m, dtype in ((128, "float32"), (128, "float64"), (256, "float32"))
+    ),
+    (
+        partial(workloads_attention.linear_attention, 2, 1024, 128, 64, "float32", True),
+        {"torch, block after block": Goal(), "torch cumsum": Goal(target=20)},
+    ),
+    *(
+        (
+            partial(workloads_attention.linear_attention_vjp, 12, 2048, 128, 64, "float32", causal),
+            {"torch": Goal(target=1)},
+        )
+        for causal in (False, True)
+    ),
+    *(
+        (
+            partial(workloads_attention.favor_features, 12, 2048, 128, 64, dtype, "positive"),
+            {"torch": Goal(target=1), "NumPy": Goal()},
+        )
+        for dtype in ("float32", "float64")
+    ),
+    (partial(workloads_attention.taylor_features, 4096, 64, 2, "float64"), {"scikit-learn": Goal(target=2)}),
+    (partial(workloads_attention.taylor_features, 256, 64, 3, "float64"), {"scikit-learn": Goal(target=2)}),
 ]
 
 

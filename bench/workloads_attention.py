@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from workloads import Side, Workload, installed, recent
 import kexue as kx
 
 NO_TORCH = "torch is not installed"
+_MOST_CUMSUM_KEYS = 2048  # 12 heads of 4096 take it 12 s
 
 
 def _flat(results: Any) -> np.ndarray:
@@ -124,3 +126,145 @@ def talking_heads_attention(count: int, n: int, d: int, dtype: str, mixes_weight
 @recent
 def talking_heads_attention_vjp(count: int, n: int, d: int, dtype: str) -> Workload:
     return _talking_heads(count, n, d, dtype, True, True)
+
+
+@recent
+def features(count: int, n: int, m: int, d: int, dtype: str) -> tuple[np.ndarray, ...]:
+    """Positive numbers for queries and keys, values, and an upstream gradient."""
+    rng = np.random.default_rng([count, n, m, d])
+    phi_Q, phi_K = (rng.random((count, n, m), dtype=np.dtype(dtype)) for _ in range(2))
+    return phi_Q, phi_K, *(rng.standard_normal((count, n, d), dtype=np.dtype(dtype)) for _ in range(2))
+
+
+def _by_sums(phi_Q: Any, phi_K: Any, V: Any) -> Any:
+    """Of NumPy and torch alike: two products of matrices."""
+    return phi_Q @ (phi_K.swapaxes(-1, -2) @ V) / (phi_Q @ phi_K.sum(-2)[..., None])
+
+
+def _causal_by_blocks(torch: Any, phi_Q: Any, phi_K: Any, V: Any, block: int) -> Any:
+    """Sums before each block of keys, weights within it."""
+    heads, n = phi_Q.shape[:2]
+    q, k, v = (array.reshape(heads, n // block, block, -1) for array in (phi_Q, phi_K, V))
+    sums, totals = ((k.transpose(-1, -2) @ v).cumsum(1), k.sum(-2, keepdim=True).cumsum(1))
+    sums, totals = (torch.cat([torch.zeros_like(array[:, :1]), array[:, :-1]], 1) for array in (sums, totals))
+    weights = (q @ k.transpose(-1, -2)).tril()
+    out = (q @ sums + weights @ v) / (q @ totals.transpose(-1, -2) + weights.sum(-1, keepdim=True))
+    return out.reshape(heads, n, -1)
+
+
+def _causal_block_after_block(torch: Any, phi_Q: Any, phi_K: Any, V: Any, block: int) -> Any:
+    """The same with one sum, to which blocks are added in turns: what fits in the caches is not written to memory."""
+    sums, totals, outs = 0.0, 0.0, []
+    for q, k, v in zip(*(array.split(block, dim=1) for array in (phi_Q, phi_K, V)), strict=True):
+        weights = (q @ k.transpose(-1, -2)).tril()
+        numerators, denominators = weights @ v, weights.sum(-1, keepdim=True)
+        if outs:
+            numerators, denominators = numerators + q @ sums, denominators + q @ totals
+        outs.append(numerators / denominators)
+        sums, totals = sums + k.transpose(-1, -2) @ v, totals + k.sum(-2)[..., None]
+    return torch.cat(outs, 1)
+
+
+def _causal_by_cumsum(torch: Any, phi_Q: Any, phi_K: Any, V: Any) -> Any:
+    """As it is mostly written: a matrix for every key. Head by head, for memory."""
+    outs = []
+    for q, k, v in zip(phi_Q, phi_K, V, strict=True):
+        sums = torch.einsum("nm,nd->nmd", k, v).cumsum(0)
+        outs.append(torch.einsum("nm,nmd->nd", q, sums) / (q * k.cumsum(0)).sum(-1, keepdim=True))
+    return torch.stack(outs)
+
+
+@recent
+def linear_attention(count: int, n: int, m: int, d: int, dtype: str, causal: bool) -> Workload:
+    phi_Q, phi_K, V, _ = features(count, n, m, d, dtype)
+    sides = {"kexue": Side(lambda: kx.linear_attention(phi_Q, phi_K, V, causal=causal, workers=1))}
+    torch: Any = installed("torch")
+    if not causal:
+        sides["NumPy"] = Side(lambda: _by_sums(phi_Q, phi_K, V))
+    if torch is not None:
+        q, k, v = (torch.from_numpy(array) for array in (phi_Q, phi_K, V))
+        if causal:
+            sides["torch, blocks at once"] = Side(lambda: _causal_by_blocks(torch, q, k, v, 128))
+            sides["torch, block after block"] = Side(lambda: _causal_block_after_block(torch, q, k, v, 128))
+            if count * n <= _MOST_CUMSUM_KEYS:
+                sides["torch cumsum"] = Side(lambda: _causal_by_cumsum(torch, q, k, v))
+        else:
+            sides["torch"] = Side(lambda: _by_sums(q, k, v))
+    tolerance = {"rtol": 1e-3, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-13}
+    name = f"linear_attention, {count} heads of {n}, {m} features, {d} {dtype}" + (", causal" if causal else "")
+    peers = ("torch, blocks at once", "torch, block after block") if causal else ("torch",)
+    return Workload(name, sides, absent={} if torch is not None else dict.fromkeys(peers, NO_TORCH), **tolerance)
+
+
+@recent
+def linear_attention_vjp(count: int, n: int, m: int, d: int, dtype: str, causal: bool) -> Workload:
+    """The output and all gradients, on both sides."""
+    phi_Q, phi_K, V, grad = features(count, n, m, d, dtype)
+
+    def own() -> tuple[np.ndarray, ...]:
+        return kx.linear_attention_vjp(phi_Q, phi_K, V, grad, causal=causal, workers=1)
+
+    sides = {"kexue": Side(own, comparable=_flat)}
+    torch: Any = installed("torch")
+    if torch is not None:
+        tensors = tuple(torch.from_numpy(array).requires_grad_() for array in (phi_Q, phi_K, V))
+        upstream = torch.from_numpy(grad)
+
+        def call() -> tuple[Any, ...]:
+            out = _causal_block_after_block(torch, *tensors, 128) if causal else _by_sums(*tensors)
+            return torch.autograd.grad(out, tensors, upstream)
+
+        sides["torch"] = Side(call, comparable=_flat)
+    tolerance = {"rtol": 1e-3, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-13}
+    name = f"linear_attention_vjp, {count} heads of {n}, {m} features, {d} {dtype}" + (", causal" if causal else "")
+    return Workload(name, sides, absent={} if torch is not None else {"torch": NO_TORCH}, **tolerance)
+
+
+@recent
+def favor_features(count: int, n: int, m: int, d: int, dtype: str, kind: str) -> Workload:
+    X = heads(count, n, d, dtype)[0] * np.dtype(dtype).type(0.3)
+    W = kx.favor_projection(m, d, rng=0).astype(dtype)
+    root = math.sqrt(m)
+
+    def by_formula(np_or_torch: Any, x: Any, w: Any) -> Any:
+        projections = x @ w.T
+        halves = (x * x).sum(-1)[..., None] / 2
+        if kind == "positive":
+            return np_or_torch.exp(projections - halves) / root
+        parts = [np_or_torch.cos(projections), np_or_torch.sin(projections)]
+        return np_or_torch.concatenate(parts, -1) * (np_or_torch.exp(halves) / root)
+
+    sides = {
+        "kexue": Side(lambda: kx.favor_features(X, W, kind=kind)),
+        "NumPy": Side(lambda: by_formula(np, X, W)),
+    }
+    torch: Any = installed("torch")
+    if torch is not None:
+        x, w = torch.from_numpy(X), torch.from_numpy(W)
+        sides["torch"] = Side(lambda: by_formula(torch, x, w))
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else {"rtol": 1e-10, "atol": 1e-12}
+    name = f"favor_features {kind}, {count} heads of {n}x{d} to {m} {dtype}"
+    return Workload(name, sides, absent={} if torch is not None else {"torch": NO_TORCH}, **tolerance)
+
+
+@recent
+def taylor_features(n: int, d: int, degree: int, dtype: str) -> Workload:
+    """scikit-learn's monomials have no weights: its users multiply by them."""
+    from sklearn.preprocessing import PolynomialFeatures
+
+    X = heads(1, n, d, dtype)[0][0]
+    expansion = PolynomialFeatures(degree).fit(X)
+    weights = np.array([math.prod(map(math.factorial, powers)) for powers in expansion.powers_.tolist()]) ** -0.5
+    weights = weights.astype(dtype)
+
+    def weighted() -> np.ndarray:
+        features = expansion.transform(X)
+        features *= weights
+        return features
+
+    sides = {
+        "kexue": Side(lambda: kx.taylor_features(X, degree, workers=1)),
+        "scikit-learn": Side(weighted),
+    }
+    tolerance = {"rtol": 1e-5, "atol": 1e-7} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-15}
+    return Workload(f"taylor_features, {n}x{d}, degree {degree} {dtype}", sides, absent={}, **tolerance)

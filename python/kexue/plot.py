@@ -13,13 +13,14 @@ from numpy.typing import ArrayLike
 
 import kexue
 from kexue import KexueValueError
+from kexue._plot_attention import kernel_error
 from kexue._plot_recurrent import gradient_norms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-__all__ = ["cka", "discriminator_weights", "distortion", "gradient_norms", "transport"]
+__all__ = ["cka", "discriminator_weights", "distortion", "gradient_norms", "kernel_error", "transport"]
 
 _BAR_WIDTH = 0.03  # of the distance between the outer edges of the two columns of bars
 _LINE_HEIGHT = 1.3  # of the font size
