@@ -138,6 +138,13 @@ _NAMES = {
         "polynomial_kernel",
         "rbf_kernel",
     ),
+    "initialization": (
+        "layer_norm",
+        "layer_norm_vjp",
+        "ntk_linear",
+        "rms_norm",
+        "rms_norm_vjp",
+    ),
     "losses": (
         "combinatorial_predict",
         "combinatorial_softmax_loss",
@@ -210,6 +217,7 @@ _MODULES = (
     "entropy",
     "gaussians",
     "independence",
+    "initialization",
     "losses",
     "plot",
     "projection",

@@ -6,6 +6,7 @@ from kexue import density as density
 from kexue import documents as documents
 from kexue import gaussians as gaussians
 from kexue import independence as independence
+from kexue import initialization as initialization
 from kexue import losses as losses
 from kexue import plot as plot
 from kexue import projection as projection
@@ -141,6 +142,11 @@ from kexue.independence import median_bandwidth as median_bandwidth
 from kexue.independence import normalized_hsic as normalized_hsic
 from kexue.independence import polynomial_kernel as polynomial_kernel
 from kexue.independence import rbf_kernel as rbf_kernel
+from kexue.initialization import layer_norm as layer_norm
+from kexue.initialization import layer_norm_vjp as layer_norm_vjp
+from kexue.initialization import ntk_linear as ntk_linear
+from kexue.initialization import rms_norm as rms_norm
+from kexue.initialization import rms_norm_vjp as rms_norm_vjp
 from kexue.losses import combinatorial_predict as combinatorial_predict
 from kexue.losses import combinatorial_softmax_loss as combinatorial_softmax_loss
 from kexue.losses import cosent_embedding_loss as cosent_embedding_loss

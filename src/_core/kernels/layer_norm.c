@@ -455,7 +455,7 @@ static KX_NEVER_INLINE void KX_TYPED(write_any)(int is_layer, const kx_norm_fit_
 static KX_ALWAYS_INLINE kx_status_t KX_TYPED(normalize)(const int is_layer, const kx_norm_vectors_t *x,
                                                         const kx_norm_vectors_t *gamma, const kx_norm_vectors_t *beta,
                                                         int64_t rows, int64_t n, double eps, const kx_norm_vectors_t *out) {
-    if (rows < 0 || n < 0 || !(eps >= 0)) return KX_E_ARGUMENT;
+    if (rows < 0 || n < 0) return KX_E_ARGUMENT;
     if (n == 0) return KX_OK;
     for (int64_t r = 0; r < rows; r++) {
         const KX_TYPED(operands) row = {.x = row_of(x, r), .x_ahead = row_of(x, r + 2 < rows ? r + 2 : r).data};
@@ -583,7 +583,7 @@ static void KX_TYPED(round_sums)(const double *totals, const double *lost, KX_RE
 
 static kx_status_t KX_TYPED(differentiate_batch)(const kx_ctx_t *ctx, int is_layer, kx_norm_job_t *job, int64_t rows,
                                                  KX_REAL *dgamma, KX_REAL *dbeta) {
-    if (rows < 0 || job->n < 0 || !(job->eps >= 0)) return KX_E_ARGUMENT;
+    if (rows < 0 || job->n < 0) return KX_E_ARGUMENT;
     if (job->n == 0) return KX_OK;
     job->grain = grain_of(rows);
     if (!dgamma && !dbeta) return kx_parallel_for(ctx, rows, job->grain, is_layer ? KX_TYPED(layer_chunk) : KX_TYPED(rms_chunk), job);
