@@ -31,7 +31,9 @@ def _vectors(name: str, value: ArrayLike | None, n: int, missing: float, dtype: 
         return np.broadcast_to(np.asarray(missing, dtype=dtype), (n,))
     array = as_real(name, value, dtype=dtype)
     if array.ndim == 0 or array.shape[-1] != n:
-        raise KexueValueError(f"{name} must have the rows' length {n} as its last dimension, but its shape is {array.shape}")
+        raise KexueValueError(
+            f"{name} must have the rows' length {n} as its last dimension, but its shape is {array.shape}"
+        )
     return array
 
 
@@ -194,7 +196,9 @@ def _differentiate(
     n = x.shape[place]
     weights = None if gamma is None else _vectors("gamma", gamma, n, 1, dtype)
     if weights is not None and math.prod(weights.shape[:-1]) != 1:
-        return _differentiate_samples(is_layer, np.moveaxis(x, place, -1), np.moveaxis(grad, place, -1), weights, eps, place)
+        return _differentiate_samples(
+            is_layer, np.moveaxis(x, place, -1), np.moveaxis(grad, place, -1), weights, eps, place
+        )
     grad_x = np.empty_like(x)
     by_x = np.moveaxis(grad_x, place, -1)
     target = by_x.view()
@@ -205,7 +209,9 @@ def _differentiate(
     grad_gamma = np.zeros(n, dtype=dtype)
     grad_beta = np.zeros(n, dtype=dtype) if is_layer else None
     row = None if weights is None else _rows_of(weights, -1)
-    _layer_norm_core.gradients(_rows_of(x, place), _rows_of(grad, place), row, eps, target, grad_gamma, grad_beta, workers)
+    _layer_norm_core.gradients(
+        _rows_of(x, place), _rows_of(grad, place), row, eps, target, grad_gamma, grad_beta, workers
+    )
     if not np.shares_memory(target, grad_x):
         by_x[...] = target.reshape(by_x.shape)
     shape = n if weights is None else weights.shape
@@ -289,7 +295,7 @@ def layer_norm_vjp(
     >>> import kexue
     >>> grads = kexue.layer_norm_vjp([1.0, 2.0, -1.0, 0.5], [0.3, -0.2, 0.1, 0.5], [1.0, 0.5, 2.0, 1.0])
     >>> grads[0]
-    array([ 0.09976544, -0.18844726, -0.15518996,  0.2438718 ])
+    array([ 0.09976544, -0.18844728, -0.15518996,  0.2438718 ])
     >>> grads[2]
     array([ 0.3, -0.2,  0.1,  0.5])
     """
