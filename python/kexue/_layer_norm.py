@@ -73,16 +73,16 @@ def layer_norm(
     eps : float
         Finite, not negative.
     axis : int
-        The axis along which the rows run. For several last axes, as PyTorch's `normalized_shape` may have, reshape: they
-        are one row.
+        The axis along which the rows run. For several last axes, as PyTorch's `normalized_shape` may have, reshape:
+        they are one row.
     out : ndarray, optional
         For the result; it may be x.
 
     Returns
     -------
     ndarray, shape (..., n)
-        A row with a NaN is NaN; so is one with an infinity, and the invalid flag is raised (`numpy.errstate`). With eps = 0 a
-        row of equal numbers is 0 / 0: NaN, with the flag, as in NumPy; PyTorch gives NaN too.
+        A row with a NaN is NaN; so is one with an infinity, and the invalid flag is raised (`numpy.errstate`). With
+        eps = 0 a row of equal numbers is 0 / 0: NaN, with the flag, as in NumPy; PyTorch gives NaN too.
 
     Raises
     ------
@@ -98,9 +98,9 @@ def layer_norm(
 
     Notes
     -----
-    O(n) time a row, one pass through memory. x may be of any magnitude and its mean may be as large beside the deviation
-    as numbers allow: with h the normalised row, errors are at most 4 eps (1 + log2 n) times |gamma| (1 + |h|) + |beta|, with the
-    eps of the dtype, and were never seen above 4 eps.
+    O(n) time a row, one pass through memory. x may be of any magnitude and its mean may be as large beside the
+    deviation as numbers allow: with h the normalised row, errors are at most 4 eps (1 + log2 n) times |gamma| (1 +
+    |h|) + |beta|, with the eps of the dtype, and were never seen above 4 eps.
 
     References
     ----------
@@ -136,8 +136,8 @@ def rms_norm(
     Returns
     -------
     ndarray, shape (..., n)
-        A row with a NaN is NaN; so is one with an infinity, and the invalid flag is raised (`numpy.errstate`). With eps = 0 a
-        row of zeros is 0 / 0: NaN, with the flag.
+        A row with a NaN is NaN; so is one with an infinity, and the invalid flag is raised (`numpy.errstate`). With
+        eps = 0 a row of zeros is 0 / 0: NaN, with the flag.
 
     Raises
     ------
@@ -153,8 +153,8 @@ def rms_norm(
 
     Notes
     -----
-    O(n) time a row, one pass through memory, for x of any magnitude. Relative errors are at most 4 eps (1 + log2 n), with
-    the eps of the dtype.
+    O(n) time a row, one pass through memory, for x of any magnitude. Relative errors are at most 4 eps (1 + log2 n),
+    with the eps of the dtype.
 
     References
     ----------
@@ -245,8 +245,8 @@ def layer_norm_vjp(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The gradients of `layer_norm` by x, gamma and beta, from the gradient by its result.
 
-    With h the normalised row, s = sqrt(variance + eps) and d = gamma grad: (d - mean(d) - h mean(d h)) / s for each row, and
-    the sums over rows of grad h and of grad.
+    With h the normalised row, s = sqrt(variance + eps) and d = gamma grad: (d - mean(d) - h mean(d h)) / s for each
+    row, and the sums over rows of grad h and of grad.
 
     Parameters
     ----------
@@ -282,9 +282,9 @@ def layer_norm_vjp(
 
     Notes
     -----
-    O(n) time a row, one pass through memory for all three, for x of any magnitude. Sums over rows are taken by 32 in the
-    dtype and from there in float64 with compensation: their errors are at most 64 eps of the sum of sizes, however many
-    rows there are. Weights for each sample take two more passes.
+    O(n) time a row, one pass through memory for all three, for x of any magnitude. Sums over rows are taken by 32 in
+    the dtype and from there in float64 with compensation: their errors are at most 64 eps of the sum of sizes,
+    however many rows there are. Weights for each sample take two more passes.
 
     References
     ----------
@@ -315,8 +315,8 @@ def rms_norm_vjp(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The gradients of `rms_norm` by x and gamma, from the gradient by its result.
 
-    With h the normalised row, s = sqrt(mean(x**2) + eps) and d = gamma grad: (d - h mean(d h)) / s for each row, and the sum
-    over rows of grad h.
+    With h the normalised row, s = sqrt(mean(x**2) + eps) and d = gamma grad: (d - h mean(d h)) / s for each row, and
+    the sum over rows of grad h.
 
     Parameters
     ----------
@@ -370,8 +370,8 @@ def rms_norm_vjp(
 def ntk_linear(x: ArrayLike, W: ArrayLike, b: ArrayLike | None = None) -> np.ndarray:
     """A linear layer of the NTK parameterisation: x W / sqrt(m) + b, for weights of variance 1.
 
-    The variance 1/m that an initialiser would give to weights is the layer's own factor. For x with E[x**2] = 1 the results have
-    it too; the gradient by W is smaller by sqrt(m), so one learning rate suits all widths.
+    The variance 1/m that an initialiser would give to weights is the layer's own factor. For x with E[x**2] = 1 the
+    results have it too; the gradient by W is smaller by sqrt(m), so one learning rate suits all widths.
 
     Parameters
     ----------

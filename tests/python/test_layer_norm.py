@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import layer_norm as reference
 
 import kexue
+from reference import layer_norm as reference
 
 X, GAMMA, BETA, GRAD = [1, 2, -1, 0.5], [1, 0.5, 2, 1], [0, 0.1, 0, 0], [0.3, -0.2, 0.1, 0.5]
 
