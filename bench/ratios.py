@@ -365,7 +365,10 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         for dtype in ("float64", "float32")
     ),
     *(
-        (partial(workloads_layer_norm.normalize_vjp, name, 8192, 768, dtype), {"torch": Goal(target=1.5), "NumPy": Goal()})
+        (
+            partial(workloads_layer_norm.normalize_vjp, name, 8192, 768, dtype),
+            {"torch": Goal(target=1.5), "NumPy": Goal()},
+        )
         for name in ("layer_norm_vjp", "rms_norm_vjp")
         for dtype in ("float64", "float32")
     ),

@@ -1,15 +1,15 @@
 /* Layer and RMS normalisation of rows, and their gradients.
 
    A row is read twice, the second time from the first cache: sums of its distances from a guess of the mean, then the result, which
-   is shifted by what the guess was off. Digits are lost to no mean so, however large beside the deviation. Where the guess
-   was bad the sums are taken once more from the mean that they told.
+   is shifted by what the guess was off. So digits are lost to no mean, however large beside the deviation. Where the guess was
+   bad, the sums are taken once more, from the mean that they told.
 
-   Contiguous rows of float32 are read in float32, and only sums of 512 entries in float64. Rows for which that will not do, a few in
-   a million, and strided rows take the form for any row, in float64.
+   Contiguous rows of float32 are read in float32, and only sums of 512 entries in float64. Rows for which that will not do, a few
+   in a million, and strided rows take the form for any row, in float64.
 
-   What counts beside that is the memory: the next rows are prefetched, those that are written too, and few rows are at work at once. The
-   gradients of 8192 x 768 float32 numbers, which first worked on four rows in one loop, to read and write the sums of
-   dgamma and dbeta less often, took 5.6 ms; row by row 3.1, with prefetching 2.5. */
+   Beside that the memory counts: the next rows are prefetched, those that are written too, and few rows are at work at once.
+   The gradients of 8192 x 768 float32 numbers, which first worked on four rows in one loop, to read and write the sums of
+   dgamma and dbeta less often, took 5.6 ms (Zen 5, one thread); row by row 3.1, with prefetching 2.5. */
 #ifndef KX_REAL
 #include "kexue/kx_layer_norm.h"
 
@@ -278,8 +278,7 @@ static KX_NEVER_INLINE kx_norm_sums_t KX_TYPED(add_again)(int has_upstream, cons
     return has_upstream ? KX_TYPED(add_row)(1, 1, 0, *row, mean, n) : KX_TYPED(add_row)(1, 0, 0, *row, mean, n);
 }
 
-/* A fit for vectors. By value, like rows, where something is stored: the store might change what a pointer tells, for all that
-   the compiler knows, and so it would be read again each time (0.7 ms of 8192 x 768 gradients in float32). */
+/* A fit for vectors. By value, like rows, where something is stored: a store might change what a pointer tells. */
 typedef struct KX_TYPED(map) {
     KX_VECTOR mean, inverse, shift, d_mean, minus_dh_mean;
 } KX_TYPED(map);
@@ -324,8 +323,8 @@ static KX_NEVER_INLINE double KX_TYPED(total_of_any)(const kx_norm_row_t *x, dou
     return totals[0];
 }
 
-static KX_NEVER_INLINE kx_norm_sums_t KX_TYPED(add_any_row)(int is_layer, const KX_TYPED(operands) * row, double scale, double mean,
-                                                            double centre, int64_t n) {
+static KX_NEVER_INLINE kx_norm_sums_t KX_TYPED(add_any_row)(int is_layer, const KX_TYPED(operands) * row, double scale,
+                                                            double mean, double centre, int64_t n) {
     kx_lane_sum_t sums[4];
     for (int i = 0; i < 4; i++) sums[i].total = sums[i].lost = kx_f64v_set(0);
     for (int64_t k = 0; k < n; k += KX_F64_LANES) {
@@ -349,8 +348,8 @@ static KX_NEVER_INLINE kx_norm_sums_t KX_TYPED(add_any_row)(int is_layer, const 
     return (kx_norm_sums_t){totals[0], totals[1], totals[2], totals[3]};
 }
 
-static KX_ALWAYS_INLINE kx_f64v KX_TYPED(normalized_any)(int is_layer, const kx_norm_fit_t *fit, const kx_norm_row_t *x, int64_t k,
-                                                         int64_t count) {
+static KX_ALWAYS_INLINE kx_f64v KX_TYPED(normalized_any)(int is_layer, const kx_norm_fit_t *fit, const kx_norm_row_t *x,
+                                                         int64_t k, int64_t count) {
     const kx_f64v entries = kx_f64v_mul(kx_f64v_set(fit->scale), KX_TYPED(gather)(x, k, count));
     const kx_f64v inverse = kx_f64v_set(fit->inverse);
     if (!is_layer) return kx_f64v_mul(entries, inverse);
@@ -432,8 +431,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(write_part)(const int is_layer, const int 
     else if (has_beta) y = KX_V(add)(y, KX_TYPED(load)(beta, k, count));
     KX_TYPED(store)(out, k, count, y);
 }
-static KX_ALWAYS_INLINE void KX_TYPED(write)(const int is_layer, const int has_gamma, const int has_beta, const kx_norm_fit_t *fit,
-                                             kx_norm_row_t x, kx_norm_row_t gamma, kx_norm_row_t beta, kx_norm_row_t out,
+static KX_ALWAYS_INLINE void KX_TYPED(write)(const int is_layer, const int has_gamma, const int has_beta,
+                                             const kx_norm_fit_t *fit, kx_norm_row_t x, kx_norm_row_t gamma, kx_norm_row_t beta, kx_norm_row_t out,
                                              int64_t n) {
     const KX_TYPED(map) map = KX_TYPED(map_of)(fit);
     int64_t k = 0;
@@ -509,7 +508,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(differentiate)(const int is_layer, const i
 static KX_NEVER_INLINE void KX_TYPED(differentiate_any)(int is_layer, const KX_TYPED(operands) * row, const kx_norm_row_t *dx,
                                                         const kx_norm_fit_t *fit, KX_REAL *dgamma, KX_REAL *dbeta, int64_t n) {
     for (int64_t k = 0; k < n; k += KX_F64_LANES) {
-        const kx_f64v h = KX_TYPED(normalized_any)(is_layer, fit, &row->x, k, n - k), g = KX_TYPED(gather)(&row->upstream, k, n - k);
+        const kx_f64v h = KX_TYPED(normalized_any)(is_layer, fit, &row->x, k, n - k);
+        const kx_f64v g = KX_TYPED(gather)(&row->upstream, k, n - k);
         kx_f64v slope = row->gamma.data ? kx_f64v_mul(g, KX_TYPED(gather)(&row->gamma, k, n - k)) : g;
         if (is_layer) slope = kx_f64v_sub(slope, kx_f64v_set(fit->d_mean));
         slope = kx_f64v_mul(kx_f64v_fma(h, kx_f64v_set(-fit->dh_mean), slope), kx_f64v_set(fit->inverse));
@@ -586,7 +586,8 @@ static kx_status_t KX_TYPED(differentiate_batch)(const kx_ctx_t *ctx, int is_lay
     if (rows < 0 || job->n < 0) return KX_E_ARGUMENT;
     if (job->n == 0) return KX_OK;
     job->grain = grain_of(rows);
-    if (!dgamma && !dbeta) return kx_parallel_for(ctx, rows, job->grain, is_layer ? KX_TYPED(layer_chunk) : KX_TYPED(rms_chunk), job);
+    const kx_body_fn body = is_layer ? KX_TYPED(layer_chunk) : KX_TYPED(rms_chunk);
+    if (!dgamma && !dbeta) return kx_parallel_for(ctx, rows, job->grain, body, job);
     if (job->n > INT64_MAX / 4096) return KX_E_MEMORY;
     job->padded = kx_round_up(job->n, KX_F32_LANES);
     const int64_t count = rows > 0 ? (rows - 1) / job->grain + 1 : 1, sums = (is_layer ? 2 : 1) * job->padded;
@@ -599,7 +600,7 @@ static kx_status_t KX_TYPED(differentiate_batch)(const kx_ctx_t *ctx, int is_lay
     job->chunks = (double *)(void *)memory;
     job->blocks = (double *)(void *)(memory + blocks);
     if (rows == 0) memset(job->chunks, 0, (size_t)(2 * sums) * sizeof(double));
-    const kx_status_t status = kx_parallel_for(ctx, rows, job->grain, is_layer ? KX_TYPED(layer_chunk) : KX_TYPED(rms_chunk), job);
+    const kx_status_t status = kx_parallel_for(ctx, rows, job->grain, body, job);
     if (status >= 0) {
         double *totals = job->chunks, *lost = totals + sums;
         for (int64_t c = 1; c < count; c++) {
