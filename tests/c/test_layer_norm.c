@@ -97,7 +97,8 @@ static void check_gradients(int64_t rows, int64_t n, double shift, int is_layer,
         const kx_norm_vectors_t to = is_transposed ? vectors(target, size, rows * size) : vectors(target, n * size, size);
         const kx_norm_vectors_t *by = has_gamma ? &weight : NULL;
         kx_status_t status;
-        if (is_layer && is_double) status = kx_layer_norm_vjp_f64(NULL, &from, &upstream, by, rows, n, eps, &to, by_gamma, by_beta);
+        if (is_layer && is_double)
+            status = kx_layer_norm_vjp_f64(NULL, &from, &upstream, by, rows, n, eps, &to, by_gamma, by_beta);
         else if (is_layer) status = kx_layer_norm_vjp_f32(NULL, &from, &upstream, by, rows, n, eps, &to, by_gamma32, by_beta32);
         else if (is_double) status = kx_rms_norm_vjp_f64(NULL, &from, &upstream, by, rows, n, eps, &to, by_gamma);
         else status = kx_rms_norm_vjp_f32(NULL, &from, &upstream, by, rows, n, eps, &to, by_gamma32);
@@ -107,8 +108,8 @@ static void check_gradients(int64_t rows, int64_t n, double shift, int is_layer,
                 const int64_t place = is_transposed ? i * rows + r : r * n + i;
                 const long double got = is_double ? (long double)out[place] : (long double)out32[place];
                 const long double bound = 32 * unit * 16 * sqrtl(n) / h[r * n];
-                CHECK(fabsl(got - slope[r * n + i]) <= bound, "double %d layer %d n %d, (%d, %d): %.17Lg, not %.17Lg", is_double, is_layer,
-                      (int)n, (int)r, (int)i, got, slope[r * n + i]);
+                CHECK(fabsl(got - slope[r * n + i]) <= bound, "double %d layer %d n %d, (%d, %d): %.17Lg, not %.17Lg", is_double,
+                      is_layer, (int)n, (int)r, (int)i, got, slope[r * n + i]);
             }
         for (int64_t i = 0; i < n; i++) {
             const long double of_gamma = is_double ? (long double)by_gamma[i] : (long double)by_gamma32[i];
@@ -200,8 +201,8 @@ static void check_context(void) {
         CHECK(!memcmp(first, out, sizeof first) && !memcmp(sums[0], by_gamma, sizeof sums[0]) &&
                   !memcmp(sums[1], by_beta, sizeof sums[1]), "%d workers give other bits", workers);
     }
-    CHECK(kx_layer_norm_vjp_f64(&ctx, &from, &upstream, &weight, 0, n, 1e-5, &to, by_gamma, by_beta) == KX_OK && by_gamma[0] == 0 &&
-              by_beta[n - 1] == 0, "no rows: %g", by_gamma[0]);
+    CHECK(kx_layer_norm_vjp_f64(&ctx, &from, &upstream, &weight, 0, n, 1e-5, &to, by_gamma, by_beta) == KX_OK &&
+              by_gamma[0] == 0 && by_beta[n - 1] == 0, "no rows: %g", by_gamma[0]);
     CHECK(kx_layer_norm_vjp_f64(&ctx, &from, &upstream, NULL, 3, 0, 1e-5, &to, by_gamma, by_beta) == KX_OK, "rows of nothing");
     CHECK(kx_layer_norm_f64(&from, NULL, NULL, -1, n, 1e-5, &to) == KX_E_ARGUMENT, "-1 rows");
     CHECK(kx_rms_norm_vjp_f64(&ctx, &from, &upstream, NULL, 3, -1, 1e-5, &to, by_gamma) == KX_E_ARGUMENT, "n = -1");

@@ -1,8 +1,8 @@
 /* Layer and RMS normalisation of rows, and their gradients.
 
-   A row is read twice, the second time from the first cache: sums of its distances from a guess of the mean, then the result, which
-   is shifted by what the guess was off. So digits are lost to no mean, however large beside the deviation. Where the guess was
-   bad, the sums are taken once more, from the mean that they told.
+   A row is read twice, the second time from the first cache: sums of its distances from a guess of the mean, then the result,
+   which is shifted by what the guess was off. So digits are lost to no mean, however large beside the deviation. Where the
+   guess was bad, the sums are taken once more, from the mean that they told.
 
    Contiguous rows of float32 are read in float32, and only sums of 512 entries in float64. Rows for which that will not do, a few
    in a million, and strided rows take the form for any row, in float64.
@@ -432,8 +432,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(write_part)(const int is_layer, const int 
     KX_TYPED(store)(out, k, count, y);
 }
 static KX_ALWAYS_INLINE void KX_TYPED(write)(const int is_layer, const int has_gamma, const int has_beta,
-                                             const kx_norm_fit_t *fit, kx_norm_row_t x, kx_norm_row_t gamma, kx_norm_row_t beta, kx_norm_row_t out,
-                                             int64_t n) {
+                                             const kx_norm_fit_t *fit, kx_norm_row_t x, kx_norm_row_t gamma,
+                                             kx_norm_row_t beta, kx_norm_row_t out, int64_t n) {
     const KX_TYPED(map) map = KX_TYPED(map_of)(fit);
     int64_t k = 0;
     for (; k + KX_LANES <= n; k += KX_LANES)

@@ -21,8 +21,8 @@ typedef struct kx_norm_vectors {
 
    gamma and beta may be NULL: 1 and 0, at no cost. eps >= 0. out may be x.
 
-   Errors are at most 4 eps (1 + log2 n) times |gamma| (1 + |h|) + |beta|, of RMS normalisation times |gamma h|, with the eps of the
-   format, for any mean beside the deviation. Nothing overflows or underflows inside, for x of any magnitude: rows beyond the
+   Errors are at most 4 eps (1 + log2 n) times |gamma| (1 + |h|) + |beta|, of RMS normalisation times |gamma h|, with the eps of
+   the format, for any mean beside the deviation. Nothing overflows or underflows inside, for x of any magnitude: rows beyond the
    range in which squares are accurate are scaled by powers of two (float32: computed in float64), at some ten times the cost.
    A row with a NaN is NaN. So is one with an infinity, and the invalid flag is raised; and 0 / 0, with the flag: eps = 0 and a
    row of equal numbers (RMS: of zeros). */
