@@ -1,8 +1,8 @@
 """What is measured of the normalisation of rows.
 
 Both sides of the forward functions return fresh arrays: torch has no out= for them. Of 50 MB (float64), the page faults
-of a fresh array are most of torch's time, as NumPy asks for huge pages; of 25 MB (float32), malloc keeps the memory, and
-the sides are alike.
+of a fresh array are most of torch's time, as NumPy asks for huge pages; of 25 MB (float32), malloc keeps the memory,
+and the sides are alike.
 """
 
 from __future__ import annotations
