@@ -35,6 +35,7 @@ import workloads_gaussians
 import workloads_gradients
 import workloads_independence
 import workloads_initialization
+import workloads_layer_norm
 import workloads_losses
 import workloads_projection
 from workloads import Workload, machine, pinned_threads
@@ -385,6 +386,19 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
     (partial(workloads_losses.spearman, 1, 2048), {"SciPy's spearmanr": Goal(), "SciPy's rankdata": Goal()}),
     (partial(workloads_losses.spearman, 1, 100_000), {"SciPy's spearmanr": Goal(), "SciPy's rankdata": Goal()}),
     (partial(workloads_losses.spearman, 1000, 100), {"SciPy's rankdata": Goal()}),
+    *(
+        (partial(workloads_layer_norm.normalize, name, 8192, 768, dtype), {"torch": Goal(required=1), "NumPy": Goal()})
+        for name in ("layer_norm", "rms_norm")
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (
+            partial(workloads_layer_norm.normalize_vjp, name, 8192, 768, dtype),
+            {"torch": Goal(target=1.5), "NumPy": Goal()},
+        )
+        for name in ("layer_norm_vjp", "rms_norm_vjp")
+        for dtype in ("float64", "float32")
+    ),
     *(
         (partial(workloads_losses.cosine_pairs, name, 4096, 768, dtype), {"torch": Goal(), "NumPy": Goal()})
         for name in ("cosine_pairs", "cosine_pairs_vjp", "l2_normalize", "l2_normalize_vjp")

@@ -5,6 +5,10 @@ SQUAREPLUS_B_MINIMAX: float
 SQUAREPLUS_B_T2: float
 SQUAREPLUS_B_UPPER: float
 
+_layer_norm: np.ufunc
+_layer_norm_vjp: np.ufunc
+_rms_norm: np.ufunc
+_rms_norm_vjp: np.ufunc
 _taylor_softmax: np.ufunc
 _taylor_softmax_vjp: np.ufunc
 cosine_pairs: np.ufunc

@@ -17,6 +17,7 @@ from kexue._initialization import (
     uniform_limits,
     xavier_std,
 )
+from kexue._layer_norm import layer_norm, layer_norm_vjp, ntk_linear, rms_norm, rms_norm_vjp
 from kexue._residual import (
     ResidualWeights,
     adam_expected_update,
@@ -44,14 +45,19 @@ __all__ = [
     "embedding_logit_std",
     "expected_orthogonality_error",
     "init_variance",
+    "layer_norm",
+    "layer_norm_vjp",
     "linear_warmup",
     "marchenko_pastur_edges",
     "normalized_activation",
+    "ntk_linear",
     "orthogonal_init",
     "orthogonality_error",
     "post_norm_weights",
     "pre_norm_variance",
     "residual_branch_weights",
+    "rms_norm",
+    "rms_norm_vjp",
     "selu_constants",
     "truncated_normal",
     "truncated_normal_mean",

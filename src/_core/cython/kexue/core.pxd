@@ -1204,6 +1204,35 @@ cdef extern from "kexue/kx_linear_attention.h" nogil:
         const kx_ctx_t *ctx, kx_polynomial_t kind, const double *x, int64_t rows, ptrdiff_t row, int64_t d, int64_t degree,
         double scale, const double *degree_scales, double *out)
 
+cdef extern from "kexue/kx_layer_norm.h" nogil:
+    ctypedef struct kx_norm_vectors_t:
+        void *data
+        ptrdiff_t row
+        ptrdiff_t step
+
+    kx_status_t kx_layer_norm_f32(
+        const kx_norm_vectors_t *x, const kx_norm_vectors_t *gamma, const kx_norm_vectors_t *beta, int64_t rows, int64_t n, double eps,
+        const kx_norm_vectors_t *out)
+    kx_status_t kx_rms_norm_f32(
+        const kx_norm_vectors_t *x, const kx_norm_vectors_t *gamma, int64_t rows, int64_t n, double eps, const kx_norm_vectors_t *out)
+    kx_status_t kx_layer_norm_f64(
+        const kx_norm_vectors_t *x, const kx_norm_vectors_t *gamma, const kx_norm_vectors_t *beta, int64_t rows, int64_t n, double eps,
+        const kx_norm_vectors_t *out)
+    kx_status_t kx_rms_norm_f64(
+        const kx_norm_vectors_t *x, const kx_norm_vectors_t *gamma, int64_t rows, int64_t n, double eps, const kx_norm_vectors_t *out)
+    kx_status_t kx_layer_norm_vjp_f32(
+        const kx_ctx_t *ctx, const kx_norm_vectors_t *x, const kx_norm_vectors_t *upstream, const kx_norm_vectors_t *gamma,
+        int64_t rows, int64_t n, double eps, const kx_norm_vectors_t *dx, float *dgamma, float *dbeta)
+    kx_status_t kx_rms_norm_vjp_f32(
+        const kx_ctx_t *ctx, const kx_norm_vectors_t *x, const kx_norm_vectors_t *upstream, const kx_norm_vectors_t *gamma,
+        int64_t rows, int64_t n, double eps, const kx_norm_vectors_t *dx, float *dgamma)
+    kx_status_t kx_layer_norm_vjp_f64(
+        const kx_ctx_t *ctx, const kx_norm_vectors_t *x, const kx_norm_vectors_t *upstream, const kx_norm_vectors_t *gamma,
+        int64_t rows, int64_t n, double eps, const kx_norm_vectors_t *dx, double *dgamma, double *dbeta)
+    kx_status_t kx_rms_norm_vjp_f64(
+        const kx_ctx_t *ctx, const kx_norm_vectors_t *x, const kx_norm_vectors_t *upstream, const kx_norm_vectors_t *gamma,
+        int64_t rows, int64_t n, double eps, const kx_norm_vectors_t *dx, double *dgamma)
+
 cdef extern from "kexue/kx_losses.h" nogil:
     ctypedef struct kx_loss_rows_t:
         int64_t count
