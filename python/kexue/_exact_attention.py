@@ -259,7 +259,7 @@ def attention(
            [0.1065, 0.1065, 0.787 ]])
     >>> _, entropy = kexue.attention(Q, K, V, return_entropy=True)
     >>> entropy.round(4)
-    array([1.0602, 1.0602, 1.0602])
+    array([1.0581, 1.0581, 1.0581])
     """
     problem = _Problem(Q, K, V, scale, mask, causal)
     out, _, entropy = problem.run(entropies=return_entropy, log_sums=False, workers=workers)
