@@ -9,7 +9,7 @@ import kexue as kx
 DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
-@pytest.mark.parametrize("side", ["kexue", "NumPy", "torch"])
+@pytest.mark.parametrize("side", ["kexue", "NumPy", "torch", "torch (n, h, d)"])
 @pytest.mark.parametrize("causal", [False, True], ids=["all", "causal"])
 @DTYPES
 def bench_attention(measure, dtype, causal, side):

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import workloads
 import workloads_activations
+import workloads_attention
 import workloads_classification
 import workloads_density
 import workloads_entropy
@@ -439,6 +440,24 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         {"NumPy": Goal(), "a loop": Goal()},
     ),
     (partial(workloads_classification.next_sentence, "samples_contrast", 10**6), {"NumPy": Goal()}),
+    *(
+        (
+            partial(workloads_attention.attention, 12, 2048, 64, dtype, causal),
+            {"torch": goal, "torch (n, h, d)": goal, "NumPy": Goal()},
+        )
+        for dtype, goal in (("float32", Goal(1.2, 2)), ("float64", Goal(1.2, 2)))
+        for causal in (False, True)
+    ),
+    *(
+        (partial(workloads_attention.attention_vjp, 12, 1024, 64, dtype), {"torch": Goal()})
+        for dtype in ("float32", "float64")
+    ),
+    *(
+        (partial(workloads_attention.attention_entropy, 2048, 1024, dtype, kind), {"SciPy": Goal()})
+        for dtype in ("float32", "float64")
+        for kind in ("weights", "logits")
+    ),
+    (partial(workloads_attention.attention_rank, 4, 256, 32), {"NumPy": Goal()}),
 ]
 
 
