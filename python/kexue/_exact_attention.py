@@ -10,11 +10,10 @@ from numpy.typing import ArrayLike
 
 from kexue import _attention
 from kexue._arrays import as_real, result_dtype
+from kexue._attention_arrays import items, rows, sum_to
 from kexue._errors import KexueValueError, first_bad, require_finite
 
 _BASE_LENGTH = 512  # where the entropy-invariant scale is 1 / sqrt(d)
-
-Item = tuple[np.ndarray, np.ndarray]
 
 
 def entropy_invariant_scale(
@@ -71,43 +70,12 @@ def entropy_invariant_scale(
     return (kappa / d * np.log(np.maximum(counts.astype(np.float64), min_length)))[()]
 
 
-def _rows(name: str, value: ArrayLike, dtype: np.dtype) -> np.ndarray:
-    array = as_real(name, value)
-    if array.ndim < 2:
-        raise KexueValueError(f"{name} must have shape (..., rows, dimension), but its shape is {array.shape}")
-    array = array.astype(dtype, copy=False)
-    if not array.flags.aligned or (array.shape[-1] > 1 and array.strides[-1] != array.itemsize):
-        array = array.copy()
-    return array
-
-
-def _items(array: np.ndarray, outer: tuple[int, ...]) -> Item:
-    """The first of the items that an array broadcasts to, and the bytes from it to each."""
-    whole = np.broadcast_to(array, outer + array.shape[-2:])
-    offsets = np.zeros(outer, dtype=np.int64)
-    for axis, (size, stride) in enumerate(zip(outer, whole.strides, strict=False)):
-        shape = [1] * len(outer)
-        shape[axis] = size
-        offsets += np.arange(size, dtype=np.int64).reshape(shape) * stride
-    first = whole[(0,) * len(outer)] if whole.size else np.empty(array.shape[-2:], dtype=array.dtype)
-    return first, offsets.reshape(-1)
-
-
-def _sum_to(gradients: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The sum over the items that share an operand."""
-    extra = gradients.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        axis + extra for axis, size in enumerate(shape[:-2]) if size == 1 != gradients.shape[axis + extra]
-    )
-    return gradients.sum(axis=axes).reshape(shape) if axes else gradients.reshape(shape)
-
-
 class _Problem:
     """Checked arguments of one call."""
 
     def __init__(self, Q: Any, K: Any, V: Any, scale: Any, mask: Any, causal: bool) -> None:
         self.dtype = result_dtype(Q, K, V)
-        self.arrays = [_rows(name, value, self.dtype) for name, value in (("Q", Q), ("K", K), ("V", V))]
+        self.arrays = [rows(name, value, self.dtype) for name, value in (("Q", Q), ("K", K), ("V", V))]
         queries, keys, values = self.arrays
         if queries.shape[-1] != keys.shape[-1]:
             raise KexueValueError(f"Q and K must have one dimension, got shapes {queries.shape} and {keys.shape}")
@@ -124,8 +92,8 @@ class _Problem:
                 + ("" if allowed is None else f" and {allowed.shape[:-2]}")
             ) from None
         self.causal = bool(causal)
-        self.items = [_items(array, self.outer) for array in self.arrays]
-        self.mask = None if allowed is None else _items(allowed, self.outer)
+        self.items = [items(array, self.outer) for array in self.arrays]
+        self.mask = None if allowed is None else items(allowed, self.outer)
         scales = self._scales(scale, allowed, queries.shape[-1])
         whole = np.broadcast_to(scales, (*self.outer, self.queries))
         self.scales = (
@@ -344,13 +312,13 @@ def attention_vjp(
         problem.scales,
         out,
         log_sums,
-        _items(_rows("grad", upstream, problem.dtype), problem.outer),
+        items(rows("grad", upstream, problem.dtype), problem.outer),
         *gradients,
         by_scales,
         workers,
     )
     results = tuple(
-        _sum_to(gradient.reshape(*problem.outer, *array.shape[-2:]), array.shape)
+        sum_to(gradient.reshape(*problem.outer, *array.shape[-2:]), array.shape)
         for gradient, array in zip(gradients, problem.arrays, strict=True)
     )
     return (*results, by_scales.reshape(shape[:-1])) if return_grad_scale else results

@@ -1,4 +1,4 @@
-"""Attention: exact, without the matrix of weights; what it costs, and what its entropy and rank say."""
+"""Attention: exact, without the matrix of weights, and linear, by features; its costs, its entropy and rank."""
 
 from kexue._attention_diagnostics import (
     AttentionParamBudget,
@@ -13,6 +13,26 @@ from kexue._exact_attention import (
     attention_vjp,
     entropy_invariant_scale,
 )
+from kexue._feature_map_errors import (
+    KernelError,
+    expdef_ratio,
+    favor_relative_variance,
+    kernel_error,
+    taylor_remainder_bound,
+)
+from kexue._feature_maps import (
+    expdef_features,
+    favor_features,
+    favor_features_vjp,
+    favor_projection,
+    feature_dimension,
+    taylor_features,
+)
+from kexue._linearized_attention import (
+    favor_attention,
+    linear_attention,
+    linear_attention_vjp,
+)
 from kexue._transformer_costs import (
     CrossoverLengths,
     attention_macs,
@@ -24,6 +44,7 @@ from kexue._transformer_costs import (
 __all__ = [
     "AttentionParamBudget",
     "CrossoverLengths",
+    "KernelError",
     "attention",
     "attention_entropy",
     "attention_entropy_model",
@@ -34,6 +55,19 @@ __all__ = [
     "crossover_lengths",
     "entropy_invariant_scale",
     "entropy_matched_scale",
+    "expdef_features",
+    "expdef_ratio",
+    "favor_attention",
+    "favor_features",
+    "favor_features_vjp",
+    "favor_projection",
+    "favor_relative_variance",
+    "feature_dimension",
     "ffn_macs",
+    "kernel_error",
+    "linear_attention",
+    "linear_attention_vjp",
+    "taylor_features",
+    "taylor_remainder_bound",
     "transformer_layer_macs",
 ]

@@ -1153,6 +1153,38 @@ cdef extern from "kexue/kx_attention.h" nogil:
         const kx_attention_rows_t *out_gradients, double *query_gradients, double *key_gradients, double *value_gradients,
         double *scale_gradients)
 
+cdef extern from "kexue/kx_linear_attention.h" nogil:
+    ctypedef struct kx_linear_attention_t:
+        kx_attention_rows_t queries
+        kx_attention_rows_t keys
+        kx_attention_rows_t values
+        int64_t items
+        int64_t query_count
+        int64_t key_count
+        int64_t dimension
+        int64_t value_dimension
+        kx_attention_rows_t log_scales
+        int is_causal
+        int is_normalized
+        double eps
+
+    ctypedef enum kx_polynomial_t:
+        KX_POLYNOMIAL_MONOMIALS
+        KX_POLYNOMIAL_TENSORS
+        KX_POLYNOMIAL_TENSOR_POWER
+
+    kx_status_t kx_linear_attention_f32(
+        const kx_ctx_t *ctx, const kx_linear_attention_t *attention, float *out, double *denominators)
+    kx_status_t kx_linear_attention_f64(
+        const kx_ctx_t *ctx, const kx_linear_attention_t *attention, double *out, double *denominators)
+    kx_status_t kx_polynomial_features_size(kx_polynomial_t kind, int64_t d, int64_t degree, int64_t *size)
+    kx_status_t kx_polynomial_features_f32(
+        const kx_ctx_t *ctx, kx_polynomial_t kind, const float *x, int64_t rows, ptrdiff_t row, int64_t d, int64_t degree,
+        double scale, const double *degree_scales, float *out)
+    kx_status_t kx_polynomial_features_f64(
+        const kx_ctx_t *ctx, kx_polynomial_t kind, const double *x, int64_t rows, ptrdiff_t row, int64_t d, int64_t degree,
+        double scale, const double *degree_scales, double *out)
+
 cdef extern from "kexue/kx_losses.h" nogil:
     ctypedef struct kx_loss_rows_t:
         int64_t count

@@ -14,6 +14,7 @@
 #include "kx_hamming.h"
 #include "kx_independence.h"
 #include "kx_independence_matrices.h"
+#include "kx_linear_attention.h"
 #include "kx_losses.h"
 #include "kx_losses_combinatorial.h"
 #include "kx_losses_contrastive.h"

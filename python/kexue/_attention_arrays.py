@@ -1,0 +1,42 @@
+"""Batches of matrices whose leading dimensions broadcast, as the kernels of attention take them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kexue._arrays import as_real
+from kexue._errors import KexueValueError
+
+Item = tuple[np.ndarray, np.ndarray]
+
+
+def rows(name: str, value: ArrayLike, dtype: np.dtype) -> np.ndarray:
+    array = as_real(name, value)
+    if array.ndim < 2:
+        raise KexueValueError(f"{name} must have shape (..., rows, dimension), but its shape is {array.shape}")
+    array = array.astype(dtype, copy=False)
+    if not array.flags.aligned or (array.shape[-1] > 1 and array.strides[-1] != array.itemsize):
+        array = array.copy()
+    return array
+
+
+def items(array: np.ndarray, outer: tuple[int, ...]) -> Item:
+    """The first of the items that an array broadcasts to, and the bytes from it to each."""
+    whole = np.broadcast_to(array, outer + array.shape[-2:])
+    offsets = np.zeros(outer, dtype=np.int64)
+    for axis, (size, stride) in enumerate(zip(outer, whole.strides, strict=False)):
+        shape = [1] * len(outer)
+        shape[axis] = size
+        offsets += np.arange(size, dtype=np.int64).reshape(shape) * stride
+    first = whole[(0,) * len(outer)] if whole.size else np.empty(array.shape[-2:], dtype=array.dtype)
+    return first, offsets.reshape(-1)
+
+
+def sum_to(gradients: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The sum over the items that share an operand."""
+    extra = gradients.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        axis + extra for axis, size in enumerate(shape[:-2]) if size == 1 != gradients.shape[axis + extra]
+    )
+    return gradients.sum(axis=axes).reshape(shape) if axes else gradients.reshape(shape)
