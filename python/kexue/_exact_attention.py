@@ -151,7 +151,8 @@ class _Problem:
     def run(self, *, entropies: bool, log_sums: bool, workers: int | None) -> tuple[np.ndarray, Any, Any]:
         rows = (self.count, self.queries)
         out = np.empty((*rows, self.arrays[2].shape[-1]), dtype=self.dtype)
-        sums, entropy = (np.empty(rows) if wanted else None for wanted in (log_sums, entropies))
+        sums = np.empty((*rows, 2)) if log_sums else None
+        entropy = np.empty(rows) if entropies else None
         _attention.attend(*self.items, self.mask, self.causal, self.scales, out, sums, entropy, workers)
         return out, sums, entropy
 
@@ -192,7 +193,8 @@ def attention(
     Returns
     -------
     out : ndarray, shape (..., n_queries, d_v)
-        0 for a query that sees no key. NaN for one that sees, or is, something that is not finite.
+        0 for a query that sees no key. NaN or infinite for one that sees, or is, something that is not finite, and for no
+        other.
     entropy : ndarray of float64, shape (..., n_queries)
         In nats. Only if `return_entropy`.
 
