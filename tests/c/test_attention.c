@@ -255,19 +255,18 @@ typedef struct kx_small {
     kx_attention_t a;
     kx_attention_rows_t g;
     int is_wide;
-    char numbers[4][N * D * 8], out[N * D * 8], by[3][N * D * 8];
+    double numbers[4][N * D], out[N * D], by[3][N * D], added[N * N]; /* floats in half of the room, if it is not wide */
     double scales[N], sums[2 * N], entropies[N], by_scales[N];
     uint8_t mask[N * N];
-    char added[N * N * 8];
     int64_t offset;
 } kx_small_t;
 
-static void put(kx_small_t *s, char *where, int64_t i, double number) {
-    if (s->is_wide) ((double *)(void *)where)[i] = number;
+static void put(const kx_small_t *s, double *where, int64_t i, double number) {
+    if (s->is_wide) where[i] = number;
     else ((float *)(void *)where)[i] = (float)number;
 }
-static double take(const kx_small_t *s, const char *where, int64_t i) {
-    return s->is_wide ? ((const double *)(const void *)where)[i] : (double)((const float *)(const void *)where)[i];
+static double take(const kx_small_t *s, const double *where, int64_t i) {
+    return s->is_wide ? where[i] : (double)((const float *)(const void *)where)[i];
 }
 
 static kx_small_t *small(int is_wide) {
@@ -290,7 +289,7 @@ static kx_status_t back_small(kx_small_t *s, const kx_ctx_t *ctx) {
     return run_back(ctx, &s->a, s->is_wide, s->out, s->sums, &s->g, s->by[0], s->by[1], s->by[2], s->by_scales);
 }
 
-static int are_finite(const kx_small_t *s, const char *where, int64_t row) {
+static int are_finite(const kx_small_t *s, const double *where, int64_t row) {
     for (int k = 0; k < D; k++)
         if (!isfinite(take(s, where, row * D + k))) return 0;
     return 1;
