@@ -420,7 +420,7 @@ static void test_contract(int is_wide) {
         kx_ctx_t ctx;
         kx_ctx_init(&ctx);
         ctx.allocator = (kx_allocator_t){take_memory, give_memory, &counter};
-        CHECK((back ? back_small(s, &ctx) : attend_small(s, &ctx)) == KX_OK && counter.calls > 0, "counted");
+        CHECK((back ? back_small(s, &ctx) : attend_small(s, &ctx)) == KX_OK && counter.calls > 0 && counter.live == 0, "counted");
         const int calls = counter.calls;
         for (int i = 0; i < calls; i++) {
             counter = (kx_counter_t){0, i, 0};

@@ -121,7 +121,8 @@ static void KX_TYPED(spoil)(const kx_attention_t *a, int64_t item, int64_t query
         for (int64_t k = 0; k < a->value_dimension; k++) {
             if (isfinite(value[k])) continue;
             for (int i = 0; i < TILE_ROWS && query + i < a->query_count; i++)
-                if (!KX_TYPED(is_hidden)(a, item, query + i, first_key + j)) out[i * width + k] += weights[i * KEYS + j] * value[k];
+                if (!KX_TYPED(is_hidden)(a, item, query + i, first_key + j))
+                    out[i * width + k] += weights[i * KEYS + j] * value[k];
         }
     }
 }

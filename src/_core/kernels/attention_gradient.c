@@ -83,9 +83,11 @@ static void KX_TYPED(differentiate_row)(const kx_attention_gradient_job_t *job, 
     if (job->scale_gradients) memcpy(products, weights, sizeof products);
     KX_TYPED(scale_and_mask)(a, item, query, first_key, count, (KX_REAL)scale, weights);
     /* With none of the scores finite, a NaN is in the sum alone. */
-    const KX_VECTOR base = V(set)(top > -(double)INFINITY ? (KX_REAL)top : 0), beyond = V(set)((KX_REAL)log_sum), least = V(set)(-(KX_REAL)KX_EXP_LEAST), center = V(set)((KX_REAL)along);
+    const KX_VECTOR base = V(set)(top > -(double)INFINITY ? (KX_REAL)top : 0), beyond = V(set)((KX_REAL)log_sum);
+    const KX_VECTOR least = V(set)(-(KX_REAL)KX_EXP_LEAST), center = V(set)((KX_REAL)along);
     for (int v = 0; v < KEYS / KX_LANES; v++) {
-        const KX_VECTOR apart = V(sub)(V(sub)(V(load)(weights + v * KX_LANES), base), beyond), p = V(exp)(V(max)(least, apart));
+        const KX_VECTOR apart = V(sub)(V(sub)(V(load)(weights + v * KX_LANES), base), beyond);
+        const KX_VECTOR p = V(exp)(V(max)(least, apart));
         V(store)(weights + v * KX_LANES, p);
         V(store)(gradients + v * KX_LANES, V(mul)(p, V(sub)(V(load)(gradients + v * KX_LANES), center)));
     }
