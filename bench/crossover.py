@@ -79,7 +79,7 @@ class Case:
     def crossing(self) -> int | None:
         """The length at which times are equal, to 3 percent; None if exact attention is faster up to `LONGEST`."""
         high = SHORTEST
-        while not self.is_linear_faster(high):
+        while not (self.is_linear_faster(high) and self.is_linear_faster(2 * high)):  # twice: short calls are noisy
             high *= 2
             if high > LONGEST:
                 return None
