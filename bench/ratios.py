@@ -539,6 +539,24 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
     ),
     (partial(workloads_attention.taylor_features, 4096, 64, 2, "float64"), {"scikit-learn": Goal(target=2)}),
     (partial(workloads_attention.taylor_features, 256, 64, 3, "float64"), {"scikit-learn": Goal(target=2)}),
+    *(
+        (
+            partial(workloads_attention.attention, 12, 2048, 64, dtype, causal),
+            {"torch": goal, "torch (n, h, d)": goal, "NumPy": Goal()},
+        )
+        for dtype, goal in (("float32", Goal(1.2, 2)), ("float64", Goal(1.2, 2)))
+        for causal in (False, True)
+    ),
+    *(
+        (partial(workloads_attention.attention_vjp, 12, 1024, 64, dtype), {"torch": Goal()})
+        for dtype in ("float32", "float64")
+    ),
+    *(
+        (partial(workloads_attention.attention_entropy, 2048, 1024, dtype, kind), {"SciPy": Goal()})
+        for dtype in ("float32", "float64")
+        for kind in ("weights", "logits")
+    ),
+    (partial(workloads_attention.attention_rank, 4, 256, 32), {"NumPy": Goal()}),
 ]
 
 

@@ -52,10 +52,19 @@ from kexue.activations import squareplus_grad_b as squareplus_grad_b
 from kexue.activations import squareplus_inverse as squareplus_inverse
 from kexue.activations import swish as swish
 from kexue.activations import swish_grad as swish_grad
+from kexue.attention import AttentionParamBudget as AttentionParamBudget
+from kexue.attention import CrossoverLengths as CrossoverLengths
 from kexue.attention import KernelError as KernelError
 from kexue.attention import attention as attention
+from kexue.attention import attention_entropy as attention_entropy
+from kexue.attention import attention_entropy_model as attention_entropy_model
+from kexue.attention import attention_macs as attention_macs
+from kexue.attention import attention_param_budget as attention_param_budget
+from kexue.attention import attention_rank as attention_rank
 from kexue.attention import attention_vjp as attention_vjp
+from kexue.attention import crossover_lengths as crossover_lengths
 from kexue.attention import entropy_invariant_scale as entropy_invariant_scale
+from kexue.attention import entropy_matched_scale as entropy_matched_scale
 from kexue.attention import expdef_features as expdef_features
 from kexue.attention import expdef_ratio as expdef_ratio
 from kexue.attention import favor_attention as favor_attention
@@ -64,6 +73,7 @@ from kexue.attention import favor_features_vjp as favor_features_vjp
 from kexue.attention import favor_projection as favor_projection
 from kexue.attention import favor_relative_variance as favor_relative_variance
 from kexue.attention import feature_dimension as feature_dimension
+from kexue.attention import ffn_macs as ffn_macs
 from kexue.attention import kernel_error as kernel_error
 from kexue.attention import linear_attention as linear_attention
 from kexue.attention import linear_attention_vjp as linear_attention_vjp
@@ -71,6 +81,7 @@ from kexue.attention import talking_heads_attention as talking_heads_attention
 from kexue.attention import talking_heads_attention_vjp as talking_heads_attention_vjp
 from kexue.attention import taylor_features as taylor_features
 from kexue.attention import taylor_remainder_bound as taylor_remainder_bound
+from kexue.attention import transformer_layer_macs as transformer_layer_macs
 from kexue.classification import AdversarialSplit as AdversarialSplit
 from kexue.classification import ClassStatistics as ClassStatistics
 from kexue.classification import SamplesContrastResult as SamplesContrastResult

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _attention
-from kexue._arrays import as_real, result_dtype
-from kexue._attention_arrays import items as _items
-from kexue._attention_arrays import rows as _rows
-from kexue._attention_arrays import sum_to as _sum_to
+from kexue._arrays import as_array, as_real, result_dtype
+from kexue._attention_arrays import items, rows, sum_to
 from kexue._errors import KexueValueError, first_bad, require_finite
 
 _BASE_LENGTH = 512  # where the entropy-invariant scale is 1 / sqrt(d)
+_BLOCK = 1 << 20  # entries of a mask that are counted at a time: a mask may be small, and large where it is broadcast
 
 
 def entropy_invariant_scale(
@@ -77,15 +76,15 @@ class _Problem:
 
     def __init__(self, Q: Any, K: Any, V: Any, scale: Any, mask: Any, causal: bool) -> None:
         self.dtype = result_dtype(Q, K, V)
-        self.arrays = [_rows(name, value, self.dtype) for name, value in (("Q", Q), ("K", K), ("V", V))]
+        self.arrays = [rows(name, value, self.dtype) for name, value in (("Q", Q), ("K", K), ("V", V))]
         self._check_rows()
         allowed = self._mask(mask)
         self.outer = self._broadcast(
             [array.shape[:-2] for array in (*self.arrays, *([] if allowed is None else [allowed]))]
         )
-        self.causal = bool(causal)
-        self.items = [_items(array, self.outer) for array in self.arrays]
-        self.mask = None if allowed is None else _items(allowed, self.outer)
+        self.causal = self._causal(causal)
+        self.items = [items(array, self.outer) for array in self.arrays]
+        self.mask = None if allowed is None else items(allowed, self.outer)
         self._spread(self._scales(scale, allowed, self.arrays[0].shape[-1]))
 
     def _check_rows(self) -> None:
@@ -104,12 +103,16 @@ class _Problem:
                 f"Q, K, V and mask must have leading dimensions that broadcast, got {', '.join(map(str, leads))}"
             ) from None
 
+    @staticmethod
+    def _causal(causal: Any) -> bool:
+        if not isinstance(causal, (bool, np.bool_)):
+            raise TypeError(f"causal must be True or False, not {type(causal).__name__}")
+        return bool(causal)
+
     def _spread(self, scales: np.ndarray) -> None:
         """One scale for each row of each item; a single one is not repeated in memory."""
-        whole = np.broadcast_to(scales, (*self.outer, self.queries))
-        self.scales = (
-            whole.reshape(-1, self.queries) if scales.ndim else np.broadcast_to(scales, (self.count, self.queries))
-        )
+        whole, shape = np.broadcast_to(scales, (*self.outer, self.queries)), (self.count, self.queries)
+        self.scales = whole.reshape(shape) if scales.ndim else np.broadcast_to(scales, shape)
 
     @property
     def count(self) -> int:
@@ -118,9 +121,12 @@ class _Problem:
     def _mask(self, mask: Any) -> np.ndarray | None:
         if mask is None:
             return None
-        array = np.asarray(mask)
+        array = as_array("mask", mask)
         if array.dtype != bool:
-            array = as_real("mask", array).astype(self.dtype, copy=False)
+            if array.dtype.kind in "iu":
+                raise TypeError(f"mask must be of bool or floating-point numbers, but its dtype is {array.dtype}")
+            with np.errstate(over="ignore"):  # -1e300 hides in float32
+                array = as_real("mask", array).astype(self.dtype, copy=False)
             first_bad("mask", array, lambda values: np.isnan(values) | (values == np.inf))
         try:
             array = np.broadcast_to(array, np.broadcast_shapes(array.shape, (self.queries, self.keys)))
@@ -141,6 +147,9 @@ class _Problem:
             raise KexueValueError(f'scale must be "sqrt", "entropy" or a number, got {scale!r}')
         scales = as_real("scale", scale).astype(np.float64)
         require_finite("scale", scales)
+        with np.errstate(over="ignore"):
+            narrow = scales.astype(self.dtype)
+        first_bad("scale", scales, lambda _: np.isinf(narrow), f"is {{value}}, beyond {self.dtype}")
         try:
             np.broadcast_to(scales, (*self.outer, self.queries))
         except ValueError:
@@ -154,15 +163,21 @@ class _Problem:
         places = np.arange(self.queries)
         if mask is None:
             return np.minimum(places + 1, self.keys) if self.causal else np.full(self.queries, self.keys)
-        seen = mask if mask.dtype == bool else mask > -np.inf
-        if self.causal:
-            seen = seen & (np.arange(self.keys) <= places[:, None])
-        return np.count_nonzero(seen, axis=-1)
+        counts = np.empty(mask.shape[:-1], dtype=np.int64)
+        block = max(1, _BLOCK // max(1, mask.size // max(1, self.queries)))
+        for begin in range(0, self.queries, block):
+            part = mask[..., begin : begin + block, :]
+            seen = part if part.dtype == bool else part > -np.inf
+            if self.causal:
+                seen = seen & (np.arange(self.keys) <= places[begin : begin + block, None])
+            counts[..., begin : begin + block] = np.count_nonzero(seen, axis=-1)
+        return counts
 
     def run(self, *, entropies: bool, log_sums: bool, workers: int | None) -> tuple[np.ndarray, Any, Any]:
         rows = (self.count, self.queries)
         out = np.empty((*rows, self.arrays[2].shape[-1]), dtype=self.dtype)
-        sums, entropy = (np.empty(rows) if wanted else None for wanted in (log_sums, entropies))
+        sums = np.empty((*rows, 2)) if log_sums else None
+        entropy = np.empty(rows) if entropies else None
         _attention.attend(*self.items, self.mask, self.causal, self.scales, out, sums, entropy, workers)
         return out, sums, entropy
 
@@ -191,10 +206,10 @@ def attention(
         What the products of queries and keys are multiplied by: 1 / sqrt(d); `entropy_invariant_scale` of the number of
         keys that the query sees; or a number, or one for each query (broadcast to (..., n_queries)).
     mask : array_like, optional
-        Broadcast to (..., n_queries, n_keys). bool: True takes part; numbers are added to the scaled products, -inf
-        hides.
+        Broadcast to (..., n_queries, n_keys). bool: True takes part; floating-point numbers are added to the scaled
+        products, -inf hides. Integers are refused: they could mean either.
     causal : bool
-        Query i sees keys 0 to i only.
+        Query i sees keys 0 to i only, whatever the numbers of queries and keys.
     return_entropy : bool
         Whether to return the entropy of each query's weights as well.
     workers : int, optional
@@ -203,7 +218,8 @@ def attention(
     Returns
     -------
     out : ndarray, shape (..., n_queries, d_v)
-        0 for a query that sees no key. NaN for one that sees, or is, something that is not finite.
+        0 for a query that sees no key. NaN or infinite for one that sees, or is, something that is not finite, and for
+        no other.
     entropy : ndarray of float64, shape (..., n_queries)
         In nats. Only if `return_entropy`.
 
@@ -211,6 +227,8 @@ def attention(
     ------
     KexueValueError
         If shapes do not fit, or a mask or a scale holds what it must not.
+    TypeError
+        If an argument does not hold real numbers, a mask holds integers, or `causal` is no bool.
 
     See Also
     --------
@@ -282,6 +300,8 @@ def attention_vjp(
     ------
     KexueValueError
         If shapes do not fit, or a mask or a scale holds what it must not.
+    TypeError
+        If an argument does not hold real numbers, a mask holds integers, or `causal` is no bool.
 
     See Also
     --------
@@ -323,13 +343,13 @@ def attention_vjp(
         problem.scales,
         out,
         log_sums,
-        _items(_rows("grad", upstream, problem.dtype), problem.outer),
+        items(rows("grad", upstream, problem.dtype), problem.outer),
         *gradients,
         by_scales,
         workers,
     )
     results = tuple(
-        _sum_to(gradient.reshape(*problem.outer, *array.shape[-2:]), array.shape)
+        sum_to(gradient.reshape(*problem.outer, *array.shape[-2:]), array.shape)
         for gradient, array in zip(gradients, problem.arrays, strict=True)
     )
     return (*results, by_scales.reshape(shape[:-1])) if return_grad_scale else results

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 
 from kexue import _attention
 from kexue._arrays import as_real, result_dtype
+from kexue._attention_arrays import items, rows, sum_to
 from kexue._errors import KexueValueError, require_finite
-from kexue._exact_attention import _items, _Problem, _rows, _sum_to
+from kexue._exact_attention import _Problem
 
 
 def _mix(name: str, value: ArrayLike, columns: tuple[str, int] | None) -> np.ndarray:
@@ -31,7 +32,7 @@ class _TalkingProblem(_Problem):
         self, Q: Any, K: Any, V: Any, proj_logits: Any, proj_weights: Any, scale: Any, mask: Any, causal: bool
     ) -> None:
         self.dtype = result_dtype(Q, K, V)
-        self.arrays = [_rows(name, value, self.dtype) for name, value in (("Q", Q), ("K", K), ("V", V))]
+        self.arrays = [rows(name, value, self.dtype) for name, value in (("Q", Q), ("K", K), ("V", V))]
         for name, array in zip("QKV", self.arrays, strict=True):
             if array.ndim < 3:
                 raise KexueValueError(f"{name} must have shape (..., heads, rows, dimension), but has {array.shape}")
@@ -64,12 +65,12 @@ class _TalkingProblem(_Problem):
             leads.append(allowed.shape[:-3])
         self.lead = self._broadcast(leads)
         self.outer = (*self.lead, heads)
-        self.causal = bool(causal)
+        self.causal = self._causal(causal)
         self.items = [
-            _items(array, (*self.lead, count))
+            items(array, (*self.lead, count))
             for array, count in zip(self.arrays, (key_heads, key_heads, value_heads), strict=True)
         ]
-        self.mask = None if allowed is None else _items(allowed, self.outer)
+        self.mask = None if allowed is None else items(allowed, self.outer)
         self._spread(self._scales(scale, allowed, queries.shape[-1]))
         self.heads = (key_heads, key_heads, value_heads)
 
@@ -224,17 +225,17 @@ def talking_heads_attention_vjp(
         upstream = np.broadcast_to(upstream, shape)
     except ValueError:
         raise KexueValueError(f"grad must broadcast to {shape}, but its shape is {upstream.shape}") from None
-    items = math.prod(problem.lead)
+    count = math.prod(problem.lead)
     gradients = [
-        np.zeros((items, heads, *array.shape[-2:]), dtype=problem.dtype)
+        np.zeros((count, heads, *array.shape[-2:]), dtype=problem.dtype)
         for heads, array in zip(problem.heads, problem.arrays, strict=True)
     ]
-    mixes = [None if mix is None else np.zeros((items, *mix.shape)) for mix in (problem.logit_mix, problem.weight_mix)]
+    mixes = [None if mix is None else np.zeros((count, *mix.shape)) for mix in (problem.logit_mix, problem.weight_mix)]
     _attention.talk_gradient(
-        *problem.arguments(), _items(_rows("grad", upstream, problem.dtype), shape[:-2]), *gradients, *mixes, workers
+        *problem.arguments(), items(rows("grad", upstream, problem.dtype), shape[:-2]), *gradients, *mixes, workers
     )
     results = (
-        _sum_to(gradient.reshape(*problem.lead, *gradient.shape[1:]), array.shape)
+        sum_to(gradient.reshape(*problem.lead, *gradient.shape[1:]), array.shape)
         for gradient, array in zip(gradients, problem.arrays, strict=True)
     )
     return (*results, *(None if mix is None else mix.sum(axis=0) for mix in mixes))

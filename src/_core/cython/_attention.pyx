@@ -76,7 +76,8 @@ def attend(tuple queries, tuple keys, tuple values, mask, bint is_causal, cnp.nd
         Of any strides that are multiples of its items' size.
     out : ndarray like queries, shape (items, queries, value dimension)
         C-contiguous.
-    log_sums, entropies : ndarray of float64, shape (items, queries), or None
+    log_sums : ndarray of float64, shape (items, queries, 2), or None
+    entropies : ndarray of float64, shape (items, queries), or None
     workers : int or None
     """
     cdef kx_ctx_t ctx

@@ -76,6 +76,22 @@ static void KX_TYPED(weigh)(const kx_attention_job_t *job, KX_TYPED(work) * work
     }
 }
 
+/* What is not finite in a block's values goes to the rows that see it; the product of tiles had zeros there, since a weight of 0
+   times NaN is no 0. */
+static void KX_TYPED(spoil)(const kx_attention_t *a, int64_t item, int64_t query, int64_t first_key, int64_t count,
+                            const KX_REAL *weights, KX_REAL *out, int64_t width) {
+    const char *values = (const char *)a->values.data + a->values.offsets[item] + first_key * a->values.row;
+    for (int64_t j = 0; j < count; j++) {
+        const KX_REAL *value = (const KX_REAL *)(const void *)(values + j * a->values.row);
+        for (int64_t k = 0; k < a->value_dimension; k++) {
+            if (isfinite(value[k])) continue;
+            for (int i = 0; i < TILE_ROWS && query + i < a->query_count; i++)
+                if (!KX_TYPED(is_hidden)(a, item, query + i, first_key + j))
+                    out[i * width + k] += weights[i * KEYS + j] * value[k];
+        }
+    }
+}
+
 static void KX_TYPED(finish)(const kx_attention_job_t *job, const KX_TYPED(work) * work, int64_t item, int64_t begin, int64_t rows) {
     const kx_attention_t *a = job->a;
     for (int64_t r = 0; r < rows; r++) {
@@ -87,8 +103,13 @@ static void KX_TYPED(finish)(const kx_attention_job_t *job, const KX_TYPED(work)
         KX_REAL *out = (KX_REAL *)job->out + place * a->value_dimension;
         const KX_REAL factor = (KX_REAL)(is_blind ? 0 : 1 / sum);
         for (int64_t k = 0; k < a->value_dimension; k++) out[k] = is_blind ? 0 : work->out[r * job->width + k] * factor;
-        if (job->log_sums) job->log_sums[place] = is_blind ? -(double)INFINITY : top + log(sum);
-        if (job->entropies) job->entropies[place] = is_blind ? 0 : fmax(0, log(sum) - moment / sum);
+        if (job->log_sums) {
+            job->log_sums[2 * place] = top;
+            job->log_sums[2 * place + 1] = is_blind ? 0 : log(sum);
+        }
+        if (!job->entropies) continue;
+        const double entropy = log(sum) - moment / sum;
+        job->entropies[place] = is_blind || entropy < 0 ? 0 : entropy;
     }
 }
 
@@ -121,12 +142,15 @@ static kx_status_t KX_TYPED(attend)(kx_task_t *task, void *arg, int64_t first_ch
                                      a->dimension, work.keys);
             KX_TYPED(copy_rows)((const char *)a->values.data + a->values.offsets[item] + first * a->values.row, a->values.row, count,
                                 a->value_dimension, count, job->width, work.values);
+            const int is_spoilt = KX_TYPED(clean)(work.values, count * job->width);
             int64_t row = 0;
             if (a->is_causal && first > begin) row = (first - begin) / TILE_ROWS * TILE_ROWS; /* rows before see nothing here */
             for (; row < padded; row += TILE_ROWS) {
                 KX_TYPED(multiply)(work.queries + row * a->dimension, a->dimension, 1, work.keys, KEYS, a->dimension, KEYS, work.scores, KEYS);
                 KX_TYPED(weigh)(job, &work, item, begin + row, row, first, count);
                 KX_TYPED(multiply_add)(work.scores, KEYS, 1, work.values, job->width, count, job->width, work.out + row * job->width, job->width);
+                if (is_spoilt)
+                    KX_TYPED(spoil)(a, item, begin + row, first, count, work.scores, work.out + row * job->width, job->width);
             }
         }
         KX_TYPED(finish)(job, &work, item, begin, rows);

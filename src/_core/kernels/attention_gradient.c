@@ -1,4 +1,4 @@
-/* The gradients of attention, in tiles of ROWS queries by 64 keys: weights P = e^(s - log_sum), dV += P^T dO, dP = dO V^T,
+/* The gradients of attention, in tiles of ROWS queries by 64 keys: weights P = e^(s - top - log_sum), dV += P^T dO, dP = dO V^T,
    dS = P (dP - D), D the rows' sums of dO O, dQ += dS K, dK += dS^T (scale Q) (Dao et al. 2022, arXiv:2205.14135). */
 #ifndef KX_REAL
 #include "kexue/kx_attention.h"
@@ -71,8 +71,9 @@ static void KX_TYPED(differentiate_row)(const kx_attention_gradient_job_t *job, 
                                         int64_t count, double along, KX_REAL *weights, KX_REAL *gradients) {
     const kx_attention_t *a = job->a;
     const int64_t place = item * a->query_count + query;
-    const double log_sum = query < a->query_count ? job->log_sums[place] : -(double)INFINITY;
-    if (log_sum == -(double)INFINITY) { /* it sees nothing */
+    const double top = query < a->query_count ? job->log_sums[2 * place] : -(double)INFINITY;
+    const double log_sum = query < a->query_count ? job->log_sums[2 * place + 1] : 0;
+    if (top == -(double)INFINITY && log_sum == 0) { /* it sees nothing */
         memset(weights, 0, KEYS * sizeof *weights);
         memset(gradients, 0, KEYS * sizeof *gradients);
         return;
@@ -81,12 +82,18 @@ static void KX_TYPED(differentiate_row)(const kx_attention_gradient_job_t *job, 
     KX_REAL products[KEYS];
     if (job->scale_gradients) memcpy(products, weights, sizeof products);
     KX_TYPED(scale_and_mask)(a, item, query, first_key, count, (KX_REAL)scale, weights);
-    const KX_VECTOR base = V(set)((KX_REAL)log_sum), least = V(set)(-(KX_REAL)KX_EXP_LEAST), center = V(set)((KX_REAL)along);
+    /* With none of the scores finite, a NaN is in the sum alone. */
+    const KX_VECTOR base = V(set)(top > -(double)INFINITY ? (KX_REAL)top : 0), beyond = V(set)((KX_REAL)log_sum);
+    const KX_VECTOR least = V(set)(-(KX_REAL)KX_EXP_LEAST), center = V(set)((KX_REAL)along);
     for (int v = 0; v < KEYS / KX_LANES; v++) {
-        const KX_VECTOR p = V(exp)(V(max)(least, V(sub)(V(load)(weights + v * KX_LANES), base)));
+        const KX_VECTOR apart = V(sub)(V(sub)(V(load)(weights + v * KX_LANES), base), beyond);
+        const KX_VECTOR p = V(exp)(V(max)(least, apart));
         V(store)(weights + v * KX_LANES, p);
         V(store)(gradients + v * KX_LANES, V(mul)(p, V(sub)(V(load)(gradients + v * KX_LANES), center)));
     }
+    if (!isfinite(log_sum) || !isfinite(along)) /* what such a row does not see has no part in it */
+        for (int64_t j = 0; j < count; j++)
+            if (KX_TYPED(is_hidden)(a, item, query, first_key + j)) weights[j] = gradients[j] = 0;
     if (!job->scale_gradients) return;
     double sum = 0;
     for (int64_t j = 0; j < count; j++)
@@ -94,8 +101,8 @@ static void KX_TYPED(differentiate_row)(const kx_attention_gradient_job_t *job, 
     job->scale_gradients[place] += sum;
 }
 
-static void KX_TYPED(differentiate_block)(const kx_attention_gradient_job_t *job, const KX_TYPED(gradient_work) * work, int64_t item,
-                                          int64_t first_key, int64_t count) {
+static kx_status_t KX_TYPED(differentiate_block)(kx_task_t *task, const kx_attention_gradient_job_t *job,
+                                                 const KX_TYPED(gradient_work) * work, int64_t item, int64_t first_key, int64_t count) {
     const kx_attention_t *a = job->a;
     const int64_t d = a->dimension, width = job->width, value_width = job->value_width;
     const char *queries = (const char *)a->queries.data + a->queries.offsets[item];
@@ -103,8 +110,10 @@ static void KX_TYPED(differentiate_block)(const kx_attention_gradient_job_t *job
     memset(work->key_sums, 0, (size_t)(PADDED_KEYS * width) * sizeof(KX_REAL));
     memset(work->value_sums, 0, (size_t)(PADDED_KEYS * value_width) * sizeof(KX_REAL));
     for (int64_t begin = a->is_causal ? first_key / ROWS * ROWS : 0; begin < a->query_count; begin += ROWS) {
+        if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         const int64_t rows = a->query_count - begin < ROWS ? a->query_count - begin : ROWS;
         KX_TYPED(copy_rows)(queries + begin * a->queries.row, a->queries.row, rows, d, ROWS, width, work->queries);
+        KX_TYPED(clean)(work->queries, ROWS * width);
         KX_TYPED(copy_rows)(gradients + begin * job->out_gradients->row, job->out_gradients->row, rows, a->value_dimension, ROWS,
                             value_width, work->out_gradients);
         for (int64_t r = 0; r < rows; r++) {
@@ -138,6 +147,7 @@ static void KX_TYPED(differentiate_block)(const kx_attention_gradient_job_t *job
             memcpy(value_gradients + j * a->value_dimension, work->value_sums + j * value_width,
                    (size_t)a->value_dimension * sizeof *value_gradients);
     }
+    return KX_OK;
 }
 
 static kx_status_t KX_TYPED(differentiate_item)(kx_task_t *task, const kx_attention_gradient_job_t *job,
@@ -155,14 +165,18 @@ static kx_status_t KX_TYPED(differentiate_item)(kx_task_t *task, const kx_attent
         if (job->scale_gradients) job->scale_gradients[item * queries + r] = 0;
     }
     for (int64_t first = 0; first < a->key_count; first += KEYS) {
-        if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         const int64_t count = a->key_count - first < KEYS ? a->key_count - first : KEYS;
         const char *keys = (const char *)a->keys.data + a->keys.offsets[item] + first * a->keys.row;
         const char *values = (const char *)a->values.data + a->values.offsets[item] + first * a->values.row;
         KX_TYPED(transpose_rows)(keys, a->keys.row, count, d, work->keys_across);
         KX_TYPED(transpose_rows)(values, a->values.row, count, a->value_dimension, work->values_across);
         KX_TYPED(copy_rows)(keys, a->keys.row, count, d, count, job->width, work->keys);
-        KX_TYPED(differentiate_block)(job, work, item, first, count);
+        /* A weight of 0 times NaN is no 0; rows that see one have a NaN from the forward call to tell. */
+        KX_TYPED(clean)(work->keys_across, d * KEYS);
+        KX_TYPED(clean)(work->values_across, a->value_dimension * KEYS);
+        KX_TYPED(clean)(work->keys, count * job->width);
+        const kx_status_t status = KX_TYPED(differentiate_block)(task, job, work, item, first, count);
+        if (status != KX_OK) return status;
     }
     KX_REAL *query_gradients = (KX_REAL *)job->query_gradients + item * queries * d;
     for (int64_t r = 0; r < queries; r++) {

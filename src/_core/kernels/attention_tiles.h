@@ -80,18 +80,43 @@ static void KX_TYPED(transpose_rows)(const char *from, ptrdiff_t row, int64_t co
         }
 }
 
+/* Whether some numbers are not finite; these become 0. */
+static KX_ALWAYS_INLINE int KX_TYPED(clean)(KX_REAL *numbers, int64_t count) {
+    int found = 0;
+    for (int64_t i = 0; i < count; i++) found |= !(numbers[i] - numbers[i] == 0);
+    for (int64_t i = 0; found && i < count; i++)
+        if (!isfinite(numbers[i])) numbers[i] = 0;
+    return found;
+}
+
 /* Puts the mask of a row into its scores. visible: keys of the block that causality leaves. */
 static void KX_TYPED(mask_row)(const kx_attention_t *a, const char *mask, int64_t visible, KX_REAL *scores) {
-    for (int64_t j = 0; j < visible && a->mask_kind != KX_ATTENTION_UNMASKED; j++) {
-        if (a->mask_kind == KX_ATTENTION_BOOLEAN) {
-            if (!mask[j * a->mask_step]) scores[j] = -(KX_REAL)INFINITY;
-        } else {
-            KX_REAL number;
-            memcpy(&number, mask + j * a->mask_step, sizeof number);
-            scores[j] += number;
-        }
+    if (visible < 0) visible = 0;
+    if (a->mask_kind == KX_ATTENTION_BOOLEAN) {
+        uint8_t shown[KEYS];
+        if (a->mask_step == 1) memcpy(shown, mask, (size_t)visible);
+        else for (int64_t j = 0; j < visible; j++) shown[j] = (uint8_t)mask[j * a->mask_step];
+        for (int64_t j = 0; j < visible; j++) scores[j] = shown[j] ? scores[j] : -(KX_REAL)INFINITY;
+    } else if (a->mask_kind == KX_ATTENTION_ADDITIVE) {
+        KX_REAL added[KEYS];
+        if (a->mask_step == (ptrdiff_t)sizeof(KX_REAL)) memcpy(added, mask, (size_t)visible * sizeof(KX_REAL));
+        else for (int64_t j = 0; j < visible; j++) memcpy(added + j, mask + j * a->mask_step, sizeof(KX_REAL));
+        /* What -infinity hides is hidden, NaN or infinite as it may be. */
+        for (int64_t j = 0; j < visible; j++)
+            scores[j] = added[j] == -(KX_REAL)INFINITY ? -(KX_REAL)INFINITY : scores[j] + added[j];
     }
-    for (int64_t j = visible < 0 ? 0 : visible; j < KEYS; j++) scores[j] = -(KX_REAL)INFINITY;
+    for (int64_t j = visible; j < KEYS; j++) scores[j] = -(KX_REAL)INFINITY;
+}
+
+/* Whether causality or the mask hides a key from a query. */
+static KX_ALWAYS_INLINE int KX_TYPED(is_hidden)(const kx_attention_t *a, int64_t item, int64_t query, int64_t key) {
+    if (a->is_causal && key > query) return 1;
+    if (a->mask_kind == KX_ATTENTION_UNMASKED) return 0;
+    const char *mask = (const char *)a->mask.data + a->mask.offsets[item] + query * a->mask.row + key * a->mask_step;
+    if (a->mask_kind == KX_ATTENTION_BOOLEAN) return !*mask;
+    KX_REAL added;
+    memcpy(&added, mask, sizeof added);
+    return added == -(KX_REAL)INFINITY;
 }
 
 /* Products of a query and a block of keys become scores: scaled, masked, -infinity where there is no key. */

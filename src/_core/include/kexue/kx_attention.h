@@ -38,18 +38,21 @@ typedef struct kx_attention {
     int64_t scale_item, scale_row;
 } kx_attention_t;
 
-/* out: (items, query_count, value_dimension), contiguous. log_sums and entropies: NULL, or (items, query_count): the logarithm of the
-   sum of the exponentials of a row, and the entropy of its weights in nats. A query that sees no key has output 0, log_sum
-   -infinity and entropy 0. Chunks of 384 queries are shared out; memory: some 0.5 MB a worker for dimensions of 64. Each output
-   is within some eps (dimension |scale q| |k| + 64 + key_count / 64) of the largest |value|. A NaN or an infinity in a query or in what it
-   sees makes its row NaN. */
+/* out: (items, query_count, value_dimension), contiguous. log_sums: NULL, or (items, query_count, 2): a row's largest score, and
+   the logarithm of the sum of its exponentials relative to that (the sum of the two would not tell -1e30 everywhere from one
+   key). entropies: NULL, or (items, query_count): of the weights, in nats. A query that sees no key has output 0, entropy 0, and
+   -infinity and 0 for log_sums. Chunks of 384 queries are shared out; memory: some 0.5 MB a worker for dimensions of 64. Each output
+   is within some eps (dimension |scale q| |k| + 64 + key_count / 64) of the largest |value|. What is not finite
+   reaches the rows that are or see it, as NaN or an infinity, and no others; a score of -infinity hides its key. */
 kx_status_t kx_attention_f32(const kx_ctx_t *ctx, const kx_attention_t *attention, float *out, double *log_sums, double *entropies);
 kx_status_t kx_attention_f64(const kx_ctx_t *ctx, const kx_attention_t *attention, double *out, double *log_sums, double *entropies);
 
 /* The gradients of a function of the output: from its gradient by the output, and from what kx_attention gave. By queries, keys and values:
    (items, query_count, dimension), (items, key_count, dimension), (items, key_count, value_dimension), contiguous: of each item,
    also where items share theirs. scale_gradients: NULL, or (items, query_count). Items are shared out, each is done by one worker: the
-   weights are made once more, from log_sums, and none are kept. Memory: a copy of an item's query gradients a worker. */
+   weights are made once more, from log_sums, and none are kept. Memory: a copy of an item's query gradients a worker.
+   Queries, keys and values that are not finite count where they are seen only, as above; an out_gradient that is not finite
+   reaches the gradients of all keys. */
 kx_status_t kx_attention_gradient_f32(const kx_ctx_t *ctx, const kx_attention_t *attention, const float *out, const double *log_sums,
                                       const kx_attention_rows_t *out_gradients, float *query_gradients, float *key_gradients,
                                       float *value_gradients, double *scale_gradients);
