@@ -31,12 +31,3 @@ def items(array: np.ndarray, outer: tuple[int, ...]) -> Item:
         offsets += np.arange(size, dtype=np.int64).reshape(shape) * stride
     first = whole[(0,) * len(outer)] if whole.size else np.empty(array.shape[-2:], dtype=array.dtype)
     return first, offsets.reshape(-1)
-
-
-def sum_to(gradients: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The sum over the items that share an operand."""
-    extra = gradients.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        axis + extra for axis, size in enumerate(shape[:-2]) if size == 1 != gradients.shape[axis + extra]
-    )
-    return gradients.sum(axis=axes).reshape(shape) if axes else gradients.reshape(shape)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _linear_attention
-from kexue._arrays import as_array, as_real, result_dtype
-from kexue._attention_arrays import items, rows, sum_to
+from kexue._arrays import as_array, as_real, result_dtype, sum_to
+from kexue._attention_arrays import items, rows
 from kexue._errors import KexueValueError, first_bad
 from kexue._feature_maps import FavorKind, favor_features
 

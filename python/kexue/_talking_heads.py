@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _attention
-from kexue._arrays import as_real, result_dtype
-from kexue._attention_arrays import items, rows, sum_to
+from kexue._arrays import as_real, result_dtype, sum_to
+from kexue._attention_arrays import items, rows
 from kexue._errors import KexueValueError, require_finite
 from kexue._exact_attention import _Problem
 
