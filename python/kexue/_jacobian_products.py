@@ -8,11 +8,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real, check_integer
+from kexue._arrays import as_real, check_broadcast, check_integer
 from kexue._errors import KexueValueError, require_finite
 
 _BLOCK = 64  # steps whose spectral norms are taken together
 _MOST_SWEEPS = 60
+# Where entries of one matrix may be as far apart as numbers are, it is lifted to the upper end of the range; sums of
+# 2^23 products with an orthogonal matrix are still finite.
+_TOP = 1000
 
 
 def _matrices(jacobians: ArrayLike) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -24,10 +27,10 @@ def _matrices(jacobians: ArrayLike) -> tuple[np.ndarray, tuple[int, ...]]:
     return array.reshape(math.prod(outer), *array.shape[-3:]), outer
 
 
-def _scaled(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices whose largest entry is in [1/2, 1), and the powers of two that they lack: exact."""
+def _scaled(matrices: np.ndarray, top: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices with the largest entry in [1/2, 1) 2^top, and the powers of two they lack: only underflow rounds."""
     largest = np.abs(matrices).max(axis=(-2, -1))
-    exponents = np.frexp(largest)[1]
+    exponents = np.frexp(largest)[1] - top
     # By halves: the power of two that lifts the least subnormal number is out of range.
     half = -exponents // 2
     scaled = np.ldexp(matrices, half[..., None, None])
@@ -55,7 +58,7 @@ def jacobian_product_log_norms(
     Returns
     -------
     ndarray of float64, shape (..., steps)
-        Natural logarithms; -inf where a product is 0.
+        Natural logarithms; -inf where a product is 0, or has fallen below the rounding of what was cut off.
 
     Raises
     ------
@@ -69,8 +72,10 @@ def jacobian_product_log_norms(
     Notes
     -----
     After each step the product is scaled by a power of two, which rounds nothing: norms from e^-10^15 to e^10^15 are
-    fine, and the relative error is that of multiplying matrices, some n eps for each step. For the norm no
-    orthogonalisation is needed: it is the smaller singular values that drown in the largest. O(steps n^3).
+    fine, and the error is that of multiplying matrices: relative to the product of all norms, some n eps for each step.
+    For the norm no orthogonalisation is needed: it is the smaller singular values that drown in the largest. Where
+    later steps cut off just what had grown, these are all that is left, and `jacobian_product_log_singular_values` has
+    them. O(steps n^3).
 
     References
     ----------
@@ -186,7 +191,8 @@ def jacobian_product_log_singular_values(jacobians: ArrayLike) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (..., n)
-        Natural logarithms, the largest first; -inf where the product is singular, within rounding. 0 for no steps.
+        Natural logarithms, the largest first; -inf where the product is singular, or a step's matrix is within the
+        rounding of its columns. 0 for no steps.
 
     Raises
     ------
@@ -225,9 +231,13 @@ def jacobian_product_log_singular_values(jacobians: ArrayLike) -> np.ndarray:
         frame, logs, mixing = np.eye(n), np.zeros(n), np.eye(n)
         shift = 0
         for matrix in sequence:
-            scaled, exponent = _scaled(matrix)
-            shift += int(exponent)
-            frame, factor, order = _pivoted_qr(scaled @ frame, logs)
+            scaled, exponent = _scaled(matrix, _TOP)
+            shift += int(exponent) + _TOP
+            moved = scaled @ frame
+            # Each column by itself: squares of those that are 2^-500 of the largest would underflow.
+            powers = np.frexp(np.abs(moved).max(axis=0))[1]
+            logs = logs + (powers - _TOP)
+            frame, factor, order = _pivoted_qr(np.ldexp(moved, -powers), logs)
             diagonal = np.diag(factor)
             is_live = diagonal > 0
             before, after = logs[order], np.full(n, -np.inf)
@@ -290,12 +300,12 @@ def lyapunov_exponents(jacobians: ArrayLike, *, discard: int = 0) -> np.ndarray:
         raise KexueValueError(f"jacobians must have more steps than are discarded ({discard}), but has {steps}")
     frame, sums = np.broadcast_to(np.eye(n), (count, n, n)), np.zeros((count, n))
     for t in range(steps):
-        scaled, exponents = _scaled(matrices[:, t])
+        scaled, exponents = _scaled(matrices[:, t], _TOP)
         frame, factor = np.linalg.qr(scaled @ frame)
         if t >= discard:
+            sizes, more = np.frexp(np.abs(np.diagonal(factor, axis1=-2, axis2=-1)))
             with np.errstate(divide="ignore"):
-                sums += np.log(np.abs(np.diagonal(factor, axis1=-2, axis2=-1)))
-            sums += (exponents * math.log(2))[:, None]
+                sums += np.log(sizes) + (more + exponents[:, None]) * math.log(2)
     return np.sort(sums / (steps - discard), axis=-1)[:, ::-1].reshape(*outer, n)
 
 
@@ -348,21 +358,15 @@ def rnn_gradient_recursion(jacobians: ArrayLike, explicit: ArrayLike, start: Arr
     steps, n = matrices.shape[-3:-1]
     if terms.ndim < 3 or terms.shape[-3:-1] != (steps, n):
         raise KexueValueError(f"explicit must have shape (..., {steps}, {n}, p), but its shape is {terms.shape}")
-    shapes, arrays = [matrices.shape[:-3], terms.shape[:-3]], [matrices, terms]
+    leads, arrays = {"jacobians": matrices.shape[:-3], "explicit": terms.shape[:-3]}, [matrices, terms]
     sums = None
     if start is not None:
         sums = as_real("start", start)
         if sums.ndim < 2 or sums.shape[-2:] != (n, terms.shape[-1]):
             raise KexueValueError(f"start must have shape (..., {n}, {terms.shape[-1]}), but its shape is {sums.shape}")
-        shapes.append(sums.shape[:-2])
+        leads["start"] = sums.shape[:-2]
         arrays.append(sums)
-    try:
-        outer = np.broadcast_shapes(*shapes)
-    except ValueError:
-        raise KexueValueError(
-            "jacobians, explicit and start must have leading dimensions that broadcast, got "
-            + ", ".join(map(str, shapes))
-        ) from None
+    outer = check_broadcast("leading dimensions", **leads)
     out = np.empty((*outer, *terms.shape[-3:]), dtype=np.result_type(*arrays))
     for t in range(steps):
         sums = terms[..., t, :, :] if sums is None else matrices[..., t, :, :] @ sums + terms[..., t, :, :]

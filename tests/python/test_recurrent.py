@@ -229,6 +229,15 @@ def test_empty():
     assert kexue.simple_rnn_cell(np.ones((0, 2)), np.ones(3), np.ones((2, 3)), np.ones((3, 3))).shape == (0, 3)
 
 
+@ALL
+def test_no_units(kind):
+    """n = 0: nothing, but of the right shapes."""
+    case = Case(kind, 4, 3, 2, 0)
+    results = case.run(return_jacobians=True)
+    width = 2 * case.h0.shape[-1] if case.has_cells else 0
+    assert [part.shape for part in results] == [(4, 3, 0)] * (len(results) - 1) + [(4, 3, width, width)]
+
+
 # ---- arguments ----
 
 

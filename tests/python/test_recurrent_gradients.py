@@ -123,6 +123,20 @@ def test_shared_starts_absent_ones_and_empty_sequences(kind):
 
 
 @ALL
+def test_no_inputs_and_no_units(kind):
+    case, other = Case(kind, 4, 3, 0, 5), Case(kind, 4, 3, 1, 5)
+    other.W, other.U, other.b, other.h0, other.c0 = np.zeros_like(other.W), case.U, case.b, case.h0, case.c0
+    other.extra = case.extra
+    got, wanted = call_vjp(case, 1.0), call_vjp(other, 1.0)
+    assert got[0].shape == (4, 3, 0) and got[1].shape == case.W.shape
+    for mine, one in zip(got[2:], wanted[2:], strict=True):
+        np.testing.assert_array_equal(mine, one)
+    nothing = Case(kind, 4, 3, 2, 0)
+    assert [part.shape for part in call_vjp(nothing, 1.0)[:3]] == [(4, 3, 2), (2, 0), (0, 0)]
+    assert not call_vjp(nothing, 1.0)[0].any()
+
+
+@ALL
 def test_one_gradient_of_the_cells_may_be_absent(kind):
     case = Case(kind, 2, 3, 2, 4)
     if case.has_cells:
@@ -285,6 +299,18 @@ def test_log_singular_values_against_many_digits(steps, n):
     np.testing.assert_allclose(mine, wanted, rtol=0, atol=1e-10)
     np.testing.assert_allclose(mine.sum(), np.linalg.slogdet(jacobians)[1].sum(), atol=1e-10)
     assert mine[0] == pytest.approx(kexue.jacobian_product_log_norms(jacobians)[-1], abs=1e-11)
+
+
+def test_log_singular_values_that_are_far_apart_in_one_step():
+    """Their ratio is out of range, and so are squares of the smaller."""
+    jacobians = np.tile(np.diag([1e-300, 1.0, 1e-200, 1e300]), (1000, 1, 1))
+    wanted = np.array([300, 0, -200, -300]) * 1000 * np.log(10)
+    np.testing.assert_allclose(kexue.jacobian_product_log_singular_values(jacobians), wanted, rtol=1e-13, atol=1e-9)
+    np.testing.assert_allclose(kexue.lyapunov_exponents(jacobians), wanted / 1000, rtol=1e-13, atol=1e-12)
+    permuted = jacobians[:1] @ np.eye(4)[[2, 0, 3, 1]]
+    np.testing.assert_allclose(
+        kexue.jacobian_product_log_singular_values(permuted), wanted / 1000, rtol=1e-13, atol=1e-9
+    )
 
 
 def test_log_singular_values_that_are_equal():
