@@ -100,7 +100,7 @@ def activation_moments(fn: Activation, *, breakpoints: Sequence[float] = (), rto
         its values.
     breakpoints : sequence of float
         Where `fn` or a derivative of it jumps, next to 0. Without, such places are found, which takes more calls; but
-        a bump that is narrower than some hundredths may fall between all nodes.
+        a bump that is narrower than a tenth may fall between all nodes.
     rtol : float
         Panels are halved until the estimated error is less than this share of the second moment.
 
