@@ -301,7 +301,6 @@ def normalized_activation(
             centered = activation_moments(
                 lambda x: as_real("fn(x)", fn(x), dtype=np.float64) - shift, breakpoints=breakpoints, rtol=rtol
             )
-            shift += centered.mean
             power, noise = centered.variance, centered.error
         noise += moments.second_moment * (64 * np.finfo(np.float64).eps) ** 2
     if not power > noise:
