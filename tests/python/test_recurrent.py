@@ -1,6 +1,7 @@
 """Recurrent networks: states and step Jacobians against loops over units, torch, and known values."""
 
 import _thread
+import signal
 import threading
 
 import mpmath
@@ -324,9 +325,16 @@ def test_arguments_are_not_modified():
 
 def test_ctrl_c_stops_it():
     x, U = np.zeros((200_000, 1)), np.zeros((256, 1024))
-    threading.Timer(0.2, _thread.interrupt_main).start()
-    with pytest.raises(KeyboardInterrupt):
-        kexue.lstm(x, np.zeros((1, 1024)), U, workers=1)
+    # A shell ignores the signal for what it runs in the background.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.2, _thread.interrupt_main)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            kexue.lstm(x, np.zeros((1, 1024)), U, workers=1)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, handler)
 
 
 # ---- torch ----

@@ -328,6 +328,8 @@ def test_lyapunov_exponents():
     np.testing.assert_allclose(values.sum(axis=-1), np.linalg.slogdet(jacobians)[1].mean(axis=-1), atol=1e-12)
     exact = kexue.jacobian_product_log_singular_values(jacobians)
     np.testing.assert_allclose(values, exact / 3000, atol=5e-3)
+    later = np.linalg.slogdet(jacobians[:, 50:])[1].mean(axis=-1)
+    np.testing.assert_allclose(kexue.lyapunov_exponents(jacobians, discard=50).sum(axis=-1), later, atol=1e-12)
     # log |J e| of Gaussian J and a unit vector e: (log 2 + digamma(3/2)) / 2 = 0.3648
     gaussian = rng.normal(size=(20000, 3, 3))
     assert kexue.lyapunov_exponents(gaussian, discard=100)[0] == pytest.approx(0.36482, abs=0.02)
