@@ -198,7 +198,8 @@ class TestFunctions:
             moments = activation_moments(lambda x: noise.random(len(x)))
         assert moments.error > 1e-6
         # What was not good enough counts all the same.
-        assert moments.mean == pytest.approx(1 / 2, abs=0.02) and moments.second_moment == pytest.approx(1 / 3, abs=0.02)
+        assert moments.mean == pytest.approx(1 / 2, abs=0.02)
+        assert moments.second_moment == pytest.approx(1 / 3, abs=0.02)
         with kexue.errstate(convergence="raise"), pytest.raises(ConvergenceWarning):
             activation_moments(lambda x: abs(x) ** -0.5)  # its square has no integral
         assert activation_moments(lambda x: abs(x) ** -0.2, rtol=1e-6).error < 1e-6
