@@ -42,6 +42,7 @@ def jacobian_product_log_norms(
     *,
     norm: Literal["spectral", "frobenius"] = "spectral",
     direction: Literal["forward", "backward"] = "forward",
+    stabilization: Literal["qr", "none"] = "qr",
 ) -> np.ndarray:
     """Logarithms of the norms of products of Jacobians, through any number of steps.
 
@@ -54,11 +55,15 @@ def jacobian_product_log_norms(
     direction : {"forward", "backward"}
         Of J_t ... J_1 for each t, the last state's dependence on the first as the last moves on; or of J_T ... J_t,
         as the gradient goes back through time.
+    stabilization : {"qr", "none"}
+        Whether the product is carried as an orthogonal matrix, scales and a rest, which keeps what is small beside what
+        is large; or as one matrix, which is right as long as what has grown is not cut off later, in a fifth of the
+        time.
 
     Returns
     -------
     ndarray of float64, shape (..., steps)
-        Natural logarithms; -inf where a product is 0, or has fallen below the rounding of what was cut off.
+        Natural logarithms; -inf where a product is 0.
 
     Raises
     ------
@@ -71,11 +76,10 @@ def jacobian_product_log_norms(
 
     Notes
     -----
-    After each step the product is scaled by a power of two, which rounds nothing: norms from e^-10^15 to e^10^15 are
-    fine, and the error is that of multiplying matrices: relative to the product of all norms, some n eps for each step.
-    For the norm no orthogonalisation is needed: it is the smaller singular values that drown in the largest. Where
-    later steps cut off just what had grown, these are all that is left, and `jacobian_product_log_singular_values` has
-    them. O(steps n^3).
+    Norms from e^-10^15 to e^10^15 are fine: scales are kept by their logarithms. With QR the product is Q D M, as in
+    `jacobian_product_log_singular_values`, the columns of J Q D taken in the order of their norms. Where later steps
+    cut off just the units that had grown, the others are still there. The error is some n eps for each step. Without,
+    it is so relative to the product of all norms. O(steps n^3).
 
     References
     ----------
@@ -91,20 +95,26 @@ def jacobian_product_log_norms(
         raise KexueValueError(f'norm must be "spectral" or "frobenius", got {norm!r}')
     if direction not in ("forward", "backward"):
         raise KexueValueError(f'direction must be "forward" or "backward", got {direction!r}')
+    if stabilization not in ("qr", "none"):
+        raise KexueValueError(f'stabilization must be "qr" or "none", got {stabilization!r}')
     matrices, outer = _matrices(jacobians)
     if direction == "backward":  # a matrix and its transpose have the same norms
         matrices = matrices[:, ::-1].swapaxes(-1, -2)
     count, steps, n, _ = matrices.shape
     logs = np.empty((count, steps))
-    product, shift = np.broadcast_to(np.eye(n), (count, n, n)), np.zeros(count, dtype=np.int64)
+    advance = _advance_qr if stabilization == "qr" else _advance
+    frame = np.broadcast_to(np.eye(n), (count, n, n))
+    heights, rest = np.zeros((count, n)), frame
     for begin in range(0, steps, _BLOCK):
-        block, exponents = _scaled(matrices[:, begin : begin + _BLOCK])
+        block, exponents = _scaled(matrices[:, begin : begin + _BLOCK], _TOP)
         products = np.empty_like(block)
         for t in range(block.shape[1]):
-            product, more = _scaled(block[:, t] @ product)
-            shift = shift + more + exponents[:, t]
-            products[:, t] = product
-            logs[:, begin + t] = shift
+            frame, heights, rest = advance(block[:, t], frame, heights, rest)
+            heights = heights + exponents[:, t, None]
+            top = heights.max(axis=-1, keepdims=True)
+            logs[:, begin + t] = top[:, 0]
+            with np.errstate(invalid="ignore"):
+                products[:, t] = np.where(top > -np.inf, np.exp2(heights - top), 0)[..., None] * rest
         if norm == "spectral":
             sizes = np.linalg.svd(products, compute_uv=False)[..., 0]
         else:
@@ -114,6 +124,39 @@ def jacobian_product_log_norms(
             part *= math.log(2)
             part += np.log(sizes)
     return (logs[:, ::-1] if direction == "backward" else logs).reshape(*outer, steps)
+
+
+_Product = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _advance(matrix: np.ndarray, frame: np.ndarray, heights: np.ndarray, rest: np.ndarray) -> _Product:
+    """2^heights rest times a matrix from the left: all rows have one height."""
+    product, more = _scaled(matrix @ rest)
+    return frame, heights + more[:, None], product
+
+
+def _advance_qr(matrix: np.ndarray, frame: np.ndarray, heights: np.ndarray, rest: np.ndarray) -> _Product:
+    """The matrix times frame diag(2^heights) rest, in the same form."""
+    moved = matrix @ frame
+    # Each column by itself: squares of those that are 2^-500 of the largest would underflow.
+    powers = np.frexp(np.abs(moved).max(axis=-2))[1]
+    moved = np.ldexp(moved, -powers[:, None, :])
+    heights = heights + powers
+    with np.errstate(divide="ignore"):
+        sizes = np.log2((moved * moved).sum(axis=-2)) / 2 + heights
+    order = np.argsort(-sizes, axis=-1, kind="stable")
+    moved = np.take_along_axis(moved, order[:, None, :], axis=-1)
+    heights = np.take_along_axis(heights, order, axis=-1)
+    rest = np.take_along_axis(rest, order[:, :, None], axis=-2)
+    frame, factor = np.linalg.qr(moved)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entries = np.log2(np.abs(factor)) + heights[:, None, :]
+        tops = entries.max(axis=-1)
+        weights = np.where(entries > -np.inf, np.exp2(entries - tops[..., None]), 0)
+    rest = np.copysign(weights, factor) @ rest
+    more = np.frexp(np.abs(rest).max(axis=-1))[1]
+    rest = np.ldexp(rest, -more[..., None])
+    return frame, np.where(rest.any(axis=-1), tops + more, -np.inf), rest
 
 
 def _pivoted_qr(matrix: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

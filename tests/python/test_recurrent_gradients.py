@@ -223,12 +223,28 @@ def test_norms_of_5000_matrices_against_many_digits():
                 square = sum(v * v for v in product)
                 largest = max(mpmath.svd_r(product, compute_uv=False))
                 wanted[t] = (float(mpmath.log(square) / 2), float(mpmath.log(largest)))
-    frobenius = kexue.jacobian_product_log_norms(jacobians, norm="frobenius")
-    spectral = kexue.jacobian_product_log_norms(jacobians)
-    for t in places:
-        assert frobenius[t - 1] == pytest.approx(wanted[t][0], abs=1e-10)
-        assert spectral[t - 1] == pytest.approx(wanted[t][1], abs=1e-10)
-    assert spectral[-1] > 710  # beyond float64's largest number
+    for stabilization in ("qr", "none"):
+        frobenius = kexue.jacobian_product_log_norms(jacobians, norm="frobenius", stabilization=stabilization)
+        spectral = kexue.jacobian_product_log_norms(jacobians, stabilization=stabilization)
+        for t in places:
+            assert frobenius[t - 1] == pytest.approx(wanted[t][0], abs=1e-10)
+            assert spectral[t - 1] == pytest.approx(wanted[t][1], abs=1e-10)
+        assert spectral[-1] > 710  # beyond float64's largest number
+
+
+@pytest.mark.parametrize("turn", [np.eye(3), [[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]])
+def test_what_grew_and_is_cut_off_later_leaves_the_rest(turn):
+    """Gates that keep one cell for 400 steps and another for 900: beyond what one matrix can hold beside the first."""
+    turn = np.array(turn)
+    back = np.linalg.inv(turn)
+    steps = [turn @ np.diag([10.0, 0.1, 0.5]) @ back] * 400 + [turn @ np.diag([0.1, 10.0, 0.5]) @ back] * 900
+    heights = np.array([400 - 900, 900 - 400]) * np.log(10)
+    logs = kexue.jacobian_product_log_norms(np.array(steps))
+    assert logs[399] == pytest.approx(heights[0] + 900 * np.log(10), rel=1e-12)
+    assert logs[-1] == pytest.approx(heights.max(), rel=1e-12)
+    assert kexue.jacobian_product_log_norms(np.array(steps), stabilization="none")[-1] < 400 * np.log(10)
+    back_in_time = kexue.jacobian_product_log_norms(np.array(steps), direction="backward")
+    assert back_in_time[0] == pytest.approx(heights.max(), rel=1e-12)
 
 
 @pytest.mark.parametrize("norm", ["spectral", "frobenius"])
@@ -362,6 +378,7 @@ J = np.ones((4, 2, 2))
         (lambda: kexue.jacobian_product_log_norms(np.ones((2, 2))), r"must have shape \(\.\.\., steps, n, n\)"),
         (lambda: kexue.jacobian_product_log_norms(np.ones((2, 2, 3))), "jacobians must have shape"),
         (lambda: kexue.jacobian_product_log_norms(J, norm="nuclear"), 'norm must be "spectral" or "frobenius"'),
+        (lambda: kexue.jacobian_product_log_norms(J, stabilization="svd"), 'stabilization must be "qr" or "none"'),
         (lambda: kexue.jacobian_product_log_norms(J, direction="up"), 'direction must be "forward" or "backward"'),
         (lambda: kexue.jacobian_product_log_norms(J * np.nan), r"jacobians\[0, 0, 0\] is nan"),
         (lambda: kexue.lyapunov_exponents(J, discard=4), "more steps than are discarded"),
