@@ -352,8 +352,8 @@ def favor_attention(
         factor = math.sqrt(scale)
     else:
         raise KexueValueError(f"scale must be finite and positive, got {scale!r}")
-    phi_Q, _ = favor_features(queries * dtype.type(factor), W, kind=kind, return_log_scale=True)
-    phi_K, log_scale = favor_features(keys * dtype.type(factor), W, kind=kind, return_log_scale=True)
+    phi_Q, _ = _favor(queries * dtype.type(factor), W, kind)
+    phi_K, log_scale = _favor(keys * dtype.type(factor), W, kind)
     return linear_attention(
         phi_Q,
         phi_K,
@@ -364,6 +364,15 @@ def favor_attention(
         eps=eps,
         workers=workers,
     )
+
+
+def _favor(rows: np.ndarray, W: ArrayLike, kind: FavorKind) -> tuple[np.ndarray, np.ndarray]:
+    """Features and log-scales; what is not finite, or has no exponent that is, is in the features alone, as NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        phi, log_scale = favor_features(rows, W, kind=kind, return_log_scale=True)
+    lost = ~np.isfinite(log_scale)
+    phi[lost], log_scale[lost] = np.nan, 0
+    return phi, log_scale
 
 
 def _by_keys(

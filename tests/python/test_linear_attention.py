@@ -152,6 +152,36 @@ def test_hidden_keys_may_hold_anything(rng):
         assert (gradients[1][:, ~mask] == 0).all() and (gradients[2][:, ~mask] == 0).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_causal_queries_do_not_depend_on_later_keys(place, scaled, bad, dtype, rng):
+    phi_Q, phi_K, V = problem((150, 150, 7, 5), dtype, rng, items=1)
+    options = {"causal": True, "key_log_scale": rng.normal(size=150) if scaled else None}
+    grad = rng.normal(size=(1, 150, 5)).astype(dtype)
+    arrays = [phi_Q, phi_K, V]
+    out = kexue.linear_attention(*arrays, **options)
+    gradients = kexue.linear_attention_vjp(*arrays, grad, **options)
+    row = 70
+    arrays[place][0, row, 2] = bad
+    spoilt = kexue.linear_attention(*arrays, **options)
+    with np.errstate(invalid="ignore"):
+        by_Q, by_K, by_V = kexue.linear_attention_vjp(*arrays, grad, **options)
+    np.testing.assert_array_equal(spoilt[:, :row], out[:, :row])
+    np.testing.assert_array_equal(by_Q[:, :row], gradients[0][:, :row])
+    if place == 0:  # a query: of no matter to others, and to keys that it does not see
+        assert not np.isfinite(spoilt[:, row]).any()
+        np.testing.assert_array_equal(spoilt[:, row + 1 :], out[:, row + 1 :])
+        np.testing.assert_array_equal(by_K[:, row + 1 :], gradients[1][:, row + 1 :])
+        np.testing.assert_array_equal(by_V[:, row + 1 :], gradients[2][:, row + 1 :])
+    elif place == 1:
+        assert not np.isfinite(spoilt[:, row:]).all(axis=-1).any()
+    else:
+        assert not np.isfinite(spoilt[:, row:, 2]).any()
+        np.testing.assert_array_equal(np.delete(spoilt, 2, axis=-1), np.delete(out, 2, axis=-1))
+        np.testing.assert_array_equal(by_V, gradients[2])
+
+
 def test_queries_that_see_no_key_give_zero(dtype, rng):
     phi_Q, phi_K, V = problem((5, 6, 3, 4), dtype, rng)
     mask = np.array([False, False, True, True, False, True])
@@ -344,6 +374,27 @@ def test_favor_attention_of_large_norms_is_finite(kind, dtype, rng):
     # Rows before the large key do not depend on it.
     short = kexue.favor_attention(30 * Q[:50], 30 * K[:50], V[:50], W, kind=kind, causal=True)
     np.testing.assert_allclose(out[:50], short, rtol=0, atol=4 * BOUND[np.dtype(dtype)])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("kind", ["positive", "hyperbolic", "trigonometric"])
+def test_favor_attention_of_keys_out_of_range(kind, bad, rng):
+    """Hidden ones are of no matter; who sees one, or is one, has NaN and no number."""
+    Q, K, V = rng.normal(size=(3, 100, 4))
+    W = kexue.favor_projection(20, 4, rng=0)
+    mask = np.arange(100) != 70
+    spoilt = K.copy()
+    spoilt[70, 1] = bad
+    for causal in (False, True):
+        options = {"kind": kind, "causal": causal}
+        hidden = kexue.favor_attention(Q, spoilt, V, W, mask=mask, **options)
+        np.testing.assert_array_equal(hidden, kexue.favor_attention(Q, K, V, W, mask=mask, **options))
+        out = kexue.favor_attention(Q, spoilt, V, W, **options)
+        assert np.isnan(out[70 if causal else 0 :]).all()
+        if causal:
+            np.testing.assert_array_equal(out[:70], kexue.favor_attention(Q, K, V, W, **options)[:70])
+        out = kexue.favor_attention(spoilt, K, V, W, **options)
+        assert np.isnan(out[70]).all() and np.isfinite(np.delete(out, 70, axis=0)).all()
 
 
 def test_favor_attention_scale(rng):
