@@ -15,6 +15,9 @@ from kexue._errors import KexueValueError, first_bad
 from kexue._feature_maps import FavorKind, favor_features
 
 
+_ENTRIES_AT_ONCE = 1 << 16
+
+
 def _log_scales(mask: Any, key_log_scale: Any, keys: int) -> np.ndarray | None:
     """One number a key: its log-scale, or -inf if it is hidden."""
     scales = None
@@ -258,12 +261,7 @@ def linear_attention_vjp(
     assert sums is not None
     tops = None if scales is None else problem.tops()
     blind = np.full(sums.shape, problem.keys == 0) if tops is None else tops == -np.inf
-    divisors = np.where(blind, 1.0, sums + problem.eps)[..., None]
-    along = np.einsum("...k,...k->...", upstream, out, dtype=np.float64)[..., None]
-    # The upstream gradient over the sums, and what it does through them.
-    columns = np.concatenate([upstream / divisors, -along / divisors], axis=-1)
-    columns[blind] = 0
-    columns = columns.astype(problem.dtype, copy=False)
+    columns = _columns(upstream, out, np.where(blind, 1, sums + problem.eps), blind)
     ones = np.broadcast_to(problem.dtype.type(1), (*values.shape[:-1], 1))
     extended = np.concatenate([values, ones], axis=-1)
     by_queries, _ = problem.run(columns, extended, keys, scales)
@@ -375,6 +373,20 @@ def _favor(rows: np.ndarray, W: ArrayLike, kind: FavorKind) -> tuple[np.ndarray,
     return phi, log_scale
 
 
+def _columns(upstream: np.ndarray, out: np.ndarray, sums: np.ndarray, blind: np.ndarray) -> np.ndarray:
+    """The upstream gradient over the sums of weights, and what it does through them; block by block, in float64."""
+    width = upstream.shape[-1]
+    columns = np.empty((sums.size, width + 1), dtype=upstream.dtype)
+    rows, values = (array.reshape(sums.size, width) for array in (upstream, out))
+    divisors, is_blind = sums.reshape(-1), blind.reshape(-1)
+    for first in range(0, sums.size, step := max(1, _ENTRIES_AT_ONCE // (width + 1))):
+        block = slice(first, first + step)
+        columns[block, :width] = rows[block] / divisors[block, None]
+        columns[block, width] = -np.einsum("ik,ik->i", rows[block], values[block], dtype=np.float64) / divisors[block]
+        columns[block][is_blind[block]] = 0
+    return columns.reshape(*upstream.shape[:-1], width + 1)
+
+
 def _by_keys(
     problem: _Problem, extended: np.ndarray, columns: np.ndarray, tops: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -403,9 +415,12 @@ def _by_keys(
             known, high = problem.scales[..., :count], tops[..., :1]
         with np.errstate(invalid="ignore"):
             factors[..., :count] = np.where(known > -np.inf, np.exp(known - high), 0)
-        factors = factors.astype(problem.dtype)[..., None]
-        # A hidden key may hold anything.
-        results = [np.where(factors > 0, array * factors, problem.dtype.type(0)) for array in results]
+        factors = factors.astype(problem.dtype)
+        for place in np.ndindex(problem.outer):
+            for array in results:
+                with np.errstate(invalid="ignore"):
+                    array[place] *= factors[place][:, None]
+                array[place][factors[place] == 0] = 0  # a hidden key may hold anything
     return results[0], results[1]
 
 
