@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike
 
 from kexue import _linear_attention
 from kexue._arrays import as_array, as_real, result_dtype
-from kexue._attention_arrays import items, rows, sum_to
+from kexue._attention_arrays import as_upstream, broadcast_leads, check_causal, items, rows, sum_to
 from kexue._errors import KexueValueError, first_bad
 from kexue._feature_maps import FavorKind, favor_features
-
 
 _ENTRIES_AT_ONCE = 1 << 16
 
@@ -67,16 +66,10 @@ class _Problem:
         outers = [array.shape[:-2] for array in self.arrays]
         if self.scales is not None:
             outers.append(self.scales.shape[:-1])
-        try:
-            self.outer = np.broadcast_shapes(*outers)
-        except ValueError:
-            raise KexueValueError(
-                "phi_Q, phi_K, V, mask and key_log_scale must have leading dimensions that broadcast, got "
-                + ", ".join(map(str, outers))
-            ) from None
+        self.outer = broadcast_leads("phi_Q, phi_K, V, mask and key_log_scale", outers)
         if not (isinstance(eps, (int, float, np.number)) and math.isfinite(eps) and eps >= 0):
             raise KexueValueError(f"eps must be finite and not negative, got {eps!r}")
-        self.eps, self.causal, self.workers = float(eps), bool(causal), workers
+        self.eps, self.causal, self.workers = float(eps), check_causal(causal), workers
 
     def run(
         self,
@@ -157,7 +150,7 @@ def linear_attention(
     KexueValueError
         If shapes do not fit, or an argument holds what it must not.
     TypeError
-        If `mask` is not of bool.
+        If `mask` is not of bool, or `causal` is no bool.
 
     See Also
     --------
@@ -221,7 +214,7 @@ def linear_attention_vjp(
     KexueValueError
         If shapes do not fit, or an argument holds what it must not.
     TypeError
-        If `mask` is not of bool.
+        If `mask` is not of bool, or `causal` is no bool.
 
     See Also
     --------
@@ -251,11 +244,7 @@ def linear_attention_vjp(
     problem = _Problem(phi_Q, phi_K, V, causal, mask, key_log_scale, eps, workers)
     queries, keys, values = problem.arrays
     shape = (*problem.outer, problem.queries, values.shape[-1])
-    upstream = as_real("grad", grad).astype(problem.dtype, copy=False)
-    try:
-        upstream = np.ascontiguousarray(np.broadcast_to(upstream, shape))  # sums are made in one order
-    except ValueError:
-        raise KexueValueError(f"grad must broadcast to {shape}, but its shape is {upstream.shape}") from None
+    upstream = np.ascontiguousarray(as_upstream(grad, shape, problem.dtype))  # sums are made in one order
     scales = problem.scales
     out, sums = problem.run(queries, keys, values, scales, is_normalized=True, denominators=True)
     assert sums is not None
@@ -312,7 +301,7 @@ def favor_attention(
     KexueValueError
         If shapes do not fit, or an argument holds what it must not.
     TypeError
-        If `mask` is not of bool.
+        If `mask` is not of bool, or `causal` is no bool.
 
     See Also
     --------
@@ -342,6 +331,9 @@ def favor_attention(
     d = queries.shape[-1]
     if keys.shape[-1] != d:
         raise KexueValueError(f"Q and K must have one dimension, got shapes {queries.shape} and {keys.shape}")
+    values = rows("V", V, dtype)
+    if keys.shape[-2] != values.shape[-2]:
+        raise KexueValueError(f"K and V must have as many rows, got shapes {keys.shape} and {values.shape}")
     if isinstance(scale, str):
         if scale != "sqrt":
             raise KexueValueError(f'scale must be "sqrt" or a number, got {scale!r}')
@@ -355,7 +347,7 @@ def favor_attention(
     return linear_attention(
         phi_Q,
         phi_K,
-        as_real("V", V).astype(dtype, copy=False),
+        values,
         causal=causal,
         mask=mask,
         key_log_scale=log_scale,

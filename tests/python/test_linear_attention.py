@@ -327,6 +327,29 @@ def test_gradients_far_out_of_range(rng):
         assert np.abs((results[0] * phi_Q).sum(axis=-1)).max() < 1e-12
 
 
+def test_gradients_in_blocks(monkeypatch, rng):
+    phi_Q, phi_K, V = problem((70, 50, 4, 3), np.float64, rng)
+    mask = rng.random((2, 50)) < 0.5
+    mask[1] = False
+    grad = rng.normal(size=(2, 70, 3))
+    whole = kexue.linear_attention_vjp(phi_Q, phi_K, V, grad, mask=mask, causal=True)
+    monkeypatch.setattr("kexue._linearized_attention._ENTRIES_AT_ONCE", 36)
+    for result, expected in zip(
+        kexue.linear_attention_vjp(phi_Q, phi_K, V, grad, mask=mask, causal=True), whole, strict=True
+    ):
+        np.testing.assert_array_equal(result, expected)
+        assert (result[1] == 0).all()
+
+
+@pytest.mark.parametrize("sizes", [(1e200, 1e200), (0, 1)])
+def test_gradients_over_sums_that_are_no_numbers(sizes, rng):
+    """Sums of weights that overflow or vanish: no gradient looks like one."""
+    phi_Q, phi_K, V = problem((5, 6, 3, 2), np.float64, rng)
+    with np.errstate(all="ignore"):
+        by_Q, by_K, by_V = kexue.linear_attention_vjp(phi_Q * sizes[0], phi_K * sizes[1], V, np.ones((5, 2)))
+    assert not np.isfinite(by_Q).any() and not np.isfinite(by_K).any()
+
+
 def test_against_torch(dtype, rng):
     torch = pytest.importorskip("torch")
     phi_Q, phi_K, V = problem((70, 70, 12, 8), dtype, rng)
@@ -442,6 +465,11 @@ def test_bad_types():
         kexue.linear_attention(phi, phi, V, mask=np.ones(4))
     with pytest.raises(TypeError, match="phi_Q must hold real numbers"):
         kexue.linear_attention(phi * 1j, phi, V)
+    for function, grad in ((kexue.linear_attention, ()), (kexue.linear_attention_vjp, (V,))):
+        with pytest.raises(TypeError, match="causal must be True or False, not str"):
+            function(phi, phi, V, *grad, causal="no")
+    with pytest.raises(kexue.KexueValueError, match="K and V must have as many rows"):
+        kexue.favor_attention(phi, phi, V[:2], np.ones((5, 3)))
     with pytest.raises(kexue.KexueValueError, match="grad must broadcast"):
         kexue.linear_attention_vjp(phi, phi, V, np.ones((4, 3)))
     W = np.ones((5, 3))

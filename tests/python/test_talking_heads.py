@@ -239,7 +239,7 @@ def test_not_finite(rng):
     ("kind", "where"), [*itertools.product(["bool", "additive"], "QKV"), ("causal", "K"), ("causal", "V")]
 )
 def test_what_no_head_sees_does_not_matter(kind, mixes, where, bad, dtype, rng):
-    """Keys hidden from all queries, or queries from which all keys are: nothing changes by a bit, whatever they hold."""
+    """Keys hidden from all queries, or queries from which all keys are: whatever they hold, no bit changes."""
     Q, K, V, logit_mix, weight_mix, grad = case(rng, (2, 3, 3), (101, 130), (5, 4), (2,), dtype)
     mask = rng.random((2, 3, 101, 130)) < 0.7
     mask[..., [3, 70], :] = False
@@ -363,6 +363,28 @@ def test_bad_arguments_are_named(name, change):
     kexue.talking_heads_attention(**arguments)
     with pytest.raises(kexue.KexueValueError, match=name):
         kexue.talking_heads_attention(**{**arguments, **change})
+
+
+def test_mixes_beyond_the_dtype(rng):
+    Q, K, V, logit_mix, weight_mix, _ = case(rng, (2, 3, 2), (5, 6), (3, 2))
+    Q, K, V = (array.astype(np.float32) for array in (Q, K, V))
+    logit_mix[1, 0] = weight_mix[0, 2] = 1e39
+    with pytest.raises(kexue.KexueValueError, match=r"proj_logits\[1, 0\] is 1e\+39, beyond float32"):
+        kexue.talking_heads_attention(Q, K, V, logit_mix)
+    with pytest.raises(kexue.KexueValueError, match=r"proj_weights\[0, 2\] is 1e\+39, beyond float32"):
+        kexue.talking_heads_attention(Q, K, V, np.ones((3, 2)), weight_mix)
+    kexue.talking_heads_attention(Q.astype(float), K, V, logit_mix, weight_mix)
+
+
+def test_bad_types():
+    X, mix = np.zeros((2, 5, 4)), np.eye(2)
+    for change, message in (
+        ({"causal": 1}, "causal must be True or False, not int"),
+        ({"mask": np.ones((5, 5), int)}, "mask must be of bool or floating-point numbers"),
+        ({"proj_logits": mix * 1j}, "proj_logits must hold real numbers"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            kexue.talking_heads_attention(**{"Q": X, "K": X, "V": X, "proj_logits": mix, **change})
 
 
 def test_threads_of_python(rng):
