@@ -366,7 +366,7 @@ def test_bad_arguments_are_named(name, change):
 
 
 def test_mixes_beyond_the_dtype(rng):
-    Q, K, V, logit_mix, weight_mix, _ = case(rng, (2, 3, 2), (5, 6), (3, 2))
+    Q, K, V, logit_mix, weight_mix, _ = case(rng, (2, 3, 3), (5, 6), (3, 2))
     Q, K, V = (array.astype(np.float32) for array in (Q, K, V))
     logit_mix[1, 0] = weight_mix[0, 2] = 1e39
     with pytest.raises(kexue.KexueValueError, match=r"proj_logits\[1, 0\] is 1e\+39, beyond float32"):
