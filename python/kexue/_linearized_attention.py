@@ -141,7 +141,8 @@ def linear_attention(
     Returns
     -------
     ndarray, shape (..., n_queries, d_v)
-        0 for a query that sees no key. Where the weights' sum is 0 otherwise, infinite or NaN. Weights of features that
+        0 for a query that sees no key. Where the weights' sum is 0 otherwise, infinite or NaN, as it is for queries
+        that see, or are, something that is not finite, and for no others. Weights of features that
         may be negative (trigonometric, odd Taylor degrees) are not convex: their sums can be near 0, and outputs then
         anything.
 
@@ -295,6 +296,8 @@ def favor_attention(
     Returns
     -------
     ndarray, shape (..., n_queries, d_v)
+        0 for a query that sees no key. NaN for one that sees, or is, something that is not finite or whose squared norm
+        overflows.
 
     Raises
     ------

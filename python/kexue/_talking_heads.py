@@ -96,12 +96,15 @@ def talking_heads_attention(
     Returns
     -------
     ndarray, shape (..., h_v, n_queries, d_v)
-        A query that sees no key in a softmax head has weights 0 there.
+        A query that sees no key in a softmax head has weights 0 there. NaN or infinite for one that sees, or is,
+        something that is not finite, in a softmax head that its head mixes, and for no other.
 
     Raises
     ------
     KexueValueError
         If shapes do not fit, or a mix, a mask or a scale holds what it must not.
+    TypeError
+        If an argument does not hold real numbers, a mask holds integers, or `causal` is no bool.
 
     See Also
     --------
@@ -112,7 +115,7 @@ def talking_heads_attention(
     Notes
     -----
     O(n_queries n_keys (h_k d + h h_k + h_v h + h_v d_v)) time; the logits of at most 96 queries at once are kept, 32 MB
-    a worker where that is less. float32 is computed in float32.
+    a worker where that is less (but of 6 queries at least). float32 is computed in float32.
 
     References
     ----------
@@ -170,6 +173,8 @@ def talking_heads_attention_vjp(
     ------
     KexueValueError
         If shapes do not fit, or a mix, a mask or a scale holds what it must not.
+    TypeError
+        If an argument does not hold real numbers, a mask holds integers, or `causal` is no bool.
 
     See Also
     --------
@@ -177,8 +182,9 @@ def talking_heads_attention_vjp(
 
     Notes
     -----
-    The weights are computed once more: some three times the time of `talking_heads_attention`. Items of the leading
-    dimensions are shared out among threads, the heads of one are not.
+    The weights are computed once more: some three times the time of `talking_heads_attention`, and its memory. Items of
+    the leading dimensions are shared out among threads, the heads of one are not. What no softmax head sees has no
+    part in any gradient, whatever it holds.
 
     References
     ----------
