@@ -251,7 +251,7 @@ def linear_attention_vjp(
     assert sums is not None
     tops = None if scales is None else problem.tops()
     blind = np.full(sums.shape, problem.keys == 0) if tops is None else tops == -np.inf
-    columns = _columns(upstream, out, np.where(blind, 1, sums + problem.eps), blind)
+    columns = _columns(upstream, out, np.where(blind, 1, sums + problem.eps))
     ones = np.broadcast_to(problem.dtype.type(1), (*values.shape[:-1], 1))
     extended = np.concatenate([values, ones], axis=-1)
     by_queries, _ = problem.run(columns, extended, keys, scales)
@@ -368,17 +368,16 @@ def _favor(rows: np.ndarray, W: ArrayLike, kind: FavorKind) -> tuple[np.ndarray,
     return phi, log_scale
 
 
-def _columns(upstream: np.ndarray, out: np.ndarray, sums: np.ndarray, blind: np.ndarray) -> np.ndarray:
+def _columns(upstream: np.ndarray, out: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """The upstream gradient over the sums of weights, and what it does through them; block by block, in float64."""
     width = upstream.shape[-1]
     columns = np.empty((sums.size, width + 1), dtype=upstream.dtype)
     rows, values = (array.reshape(sums.size, width) for array in (upstream, out))
-    divisors, is_blind = sums.reshape(-1), blind.reshape(-1)
+    divisors = sums.reshape(-1)
     for first in range(0, sums.size, step := max(1, _ENTRIES_AT_ONCE // (width + 1))):
         block = slice(first, first + step)
         columns[block, :width] = rows[block] / divisors[block, None]
         columns[block, width] = -np.einsum("ik,ik->i", rows[block], values[block], dtype=np.float64) / divisors[block]
-        columns[block][is_blind[block]] = 0
     return columns.reshape(*upstream.shape[:-1], width + 1)
 
 

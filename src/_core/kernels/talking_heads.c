@@ -25,9 +25,11 @@ static void KX_TYPED(spoil_rows)(const kx_talking_job_t *job, int64_t item, int6
     const kx_attention_t *a = &job->t->heads;
     uint8_t shown[TILE_ROWS][KEYS];
     for (int i = 0; i < TILE_ROWS; i++)
-        for (int64_t j = 0; j < count; j++) shown[i][j] = (uint8_t)KX_TYPED(has_weight)(job, item, value_head, query + i, first + j);
-    KX_TYPED(spoil)((const char *)a->values.data + a->values.offsets[item * job->t->value_heads + value_head] + first * a->values.row,
-                    a->values.row, count, a->value_dimension, shown, weights, out, job->value_width);
+        for (int64_t j = 0; j < count; j++)
+            shown[i][j] = (uint8_t)KX_TYPED(has_weight)(job, item, value_head, query + i, first + j);
+    const int64_t head = item * job->t->value_heads + value_head;
+    KX_TYPED(spoil)((const char *)a->values.data + a->values.offsets[head] + first * a->values.row, a->values.row, count,
+                    a->value_dimension, shown, weights, out, job->value_width);
 }
 
 static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, char *memory, int64_t item, int64_t begin) {

@@ -62,7 +62,8 @@ static void KX_TYPED(add_keys)(const KX_REAL *left, const KX_REAL *right, int64_
 static void KX_TYPED(spoil_gradients)(const kx_talking_job_t *job, int64_t item, int64_t value_head, int64_t begin, int64_t rows,
                                       int64_t first, int64_t count, const KX_REAL *out_gradients, KX_REAL *by_weights) {
     const kx_attention_t *a = &job->t->heads;
-    const char *values = (const char *)a->values.data + a->values.offsets[item * job->t->value_heads + value_head] + first * a->values.row;
+    const int64_t head = item * job->t->value_heads + value_head;
+    const char *values = (const char *)a->values.data + a->values.offsets[head] + first * a->values.row;
     for (int64_t j = 0; j < count; j++) {
         const KX_REAL *value = (const KX_REAL *)(const void *)(values + j * a->values.row);
         for (int64_t k = 0; k < a->value_dimension; k++)
@@ -73,13 +74,15 @@ static void KX_TYPED(spoil_gradients)(const kx_talking_job_t *job, int64_t item,
 }
 
 /* Products of queries and keys that no softmax head sees count with a weight of 0, which NaN does not. */
-static void KX_TYPED(clear_unseen)(const kx_talking_job_t *job, int64_t item, int64_t begin, int64_t padded, int64_t first, KX_REAL *products) {
+static void KX_TYPED(clear_unseen)(const kx_talking_job_t *job, int64_t item, int64_t begin, int64_t padded, int64_t first,
+                                   KX_REAL *products) {
+    const int64_t heads = job->t->softmax_heads;
     for (int64_t h = 0; h < job->t->key_heads; h++) {
         KX_REAL *own = products + h * job->stride;
         int found = 0;
         for (int64_t i = 0; i < padded * KEYS; i++) found |= !(own[i] - own[i] == 0);
         for (int64_t i = 0; found && i < padded * KEYS; i++) {
-            if (!isfinite(own[i]) && !KX_TYPED(is_seen)(job, item, 0, job->t->softmax_heads, begin + i / KEYS, first + i % KEYS)) own[i] = 0;
+            if (!isfinite(own[i]) && !KX_TYPED(is_seen)(job, item, 0, heads, begin + i / KEYS, first + i % KEYS)) own[i] = 0;
         }
     }
 }
