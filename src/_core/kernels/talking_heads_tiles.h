@@ -111,7 +111,6 @@ static void KX_TYPED(normalize_block)(const kx_talking_job_t *job, char *memory,
             for (int64_t r = from; r < padded && r < from + KX_LANES; r++) {
                 const KX_VECTOR factor = V(set)(factors[r - from]);
                 KX_REAL *row = weights + g * job->stride + r * KEYS;
-                if (r >= rows) memset(row, 0, KEYS * sizeof *row); /* products of zeros are no zeros where keys are not finite */
                 for (int v = 0; v < KEYS / KX_LANES; v++) V(store)(row + v * KX_LANES, V(mul)(factor, V(load)(row + v * KX_LANES)));
                 if (!isfinite(factors[r - from])) KX_TYPED(clear_hidden)(job, item, g, begin + r, first, row);
             }
