@@ -182,6 +182,17 @@ def test_causal_queries_do_not_depend_on_later_keys(place, scaled, bad, dtype, r
         np.testing.assert_array_equal(by_V, gradients[2])
 
 
+def test_hidden_keys_beside_one_that_is_seen_and_not_finite(dtype, rng):
+    phi_Q, phi_K, V = problem((40, 40, 7, 3), dtype, rng, items=1)
+    mask = np.arange(40) != 10
+    out = kexue.linear_attention(phi_Q, phi_K, V, causal=True, mask=mask)
+    V[0, 10, 0] = V[0, 12, 1] = np.nan
+    spoilt = kexue.linear_attention(phi_Q, phi_K, V, causal=True, mask=mask)
+    assert np.isnan(spoilt[0, 12:, 1]).all()
+    out[0, 12:, 1] = np.nan
+    np.testing.assert_array_equal(spoilt, out)
+
+
 def test_queries_that_see_no_key_give_zero(dtype, rng):
     phi_Q, phi_K, V = problem((5, 6, 3, 4), dtype, rng)
     mask = np.array([False, False, True, True, False, True])
