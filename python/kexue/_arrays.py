@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from numbers import Integral
 from typing import Any
 
@@ -315,3 +316,14 @@ def as_csr_rows(name: str, matrix: Any, columns: int, whose: str) -> tuple[np.nd
         np.ascontiguousarray(rows.indices, dtype=np.int32),
         weights,
     )
+
+
+def check_axis(name: str, axis: int, ndim: int) -> int:
+    """The axis counted from the front."""
+    try:
+        number = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an integer, not {type(axis).__name__}") from None
+    if not -ndim <= number < ndim:
+        raise KexueValueError(f"axis {number} is out of bounds for {name}, which has {ndim} dimensions")
+    return number % ndim

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _layer_norm_core
-from kexue._arrays import as_array, as_real, result_dtype
-from kexue._entropy_rows import check_axis
+from kexue._arrays import as_array, as_real, check_axis, result_dtype
 from kexue._errors import KexueValueError
 from kexue._lazy import is_lazy
 from kexue._ufuncs import _layer_norm, _layer_norm_vjp, _rms_norm, _rms_norm_vjp
