@@ -20,6 +20,18 @@ KX_DISPATCH(kx_talking_heads_f64, KX_TALKING_PARAMETERS(double), (ctx, talking, 
 #ifndef KX_DISPATCH_PASS
 #include "kernels/talking_heads_tiles.h"
 
+static void KX_TYPED(spoil_rows)(const kx_talking_job_t *job, int64_t item, int64_t value_head, int64_t query, int64_t first,
+                                 int64_t count, const KX_REAL *weights, KX_REAL *out) {
+    const kx_attention_t *a = &job->t->heads;
+    uint8_t shown[TILE_ROWS][KEYS];
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int64_t j = 0; j < count; j++)
+            shown[i][j] = (uint8_t)KX_TYPED(has_weight)(job, item, value_head, query + i, first + j);
+    const int64_t head = item * job->t->value_heads + value_head;
+    KX_TYPED(spoil)((const char *)a->values.data + a->values.offsets[head] + first * a->values.row, a->values.row, count,
+                    a->value_dimension, shown, weights, out, job->value_width);
+}
+
 static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, char *memory, int64_t item, int64_t begin) {
     const kx_talking_heads_t *t = job->t;
     const kx_attention_t *a = &t->heads;
@@ -34,7 +46,7 @@ static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, 
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         const int64_t block = first / KEYS, count = keys - first < KEYS ? keys - first : KEYS;
         KX_REAL *weights = KX_TYPED(weights_of)(job, memory, block);
-        KX_TYPED(normalize_block)(job, memory, block, padded);
+        KX_TYPED(normalize_block)(job, memory, item, begin, rows, first);
         if (t->weight_mix) {
             KX_TYPED(mix_heads)(job, job->weight_mix, job->softmax_heads, 1, t->softmax_heads, weights, PART(MIXED), job->value_heads,
                                 padded * KEYS);
@@ -43,9 +55,13 @@ static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, 
         for (int64_t v = 0; v < t->value_heads; v++) {
             KX_TYPED(copy_rows)((const char *)a->values.data + a->values.offsets[item * t->value_heads + v] + first * a->values.row,
                                 a->values.row, count, a->value_dimension, count, width, values);
-            for (int64_t r = 0; r < padded; r += TILE_ROWS)
-                KX_TYPED(multiply_add)(weights + v * job->stride + r * KEYS, KEYS, 1, values, width, count, width,
-                                       sums + (v * job->chunk + r) * width, width);
+            const int is_spoilt = KX_TYPED(clean)(values, count * width);
+            for (int64_t r = 0; r < padded; r += TILE_ROWS) {
+                const KX_REAL *own = weights + v * job->stride + r * KEYS;
+                KX_REAL *to = sums + (v * job->chunk + r) * width;
+                KX_TYPED(multiply_add)(own, KEYS, 1, values, width, count, width, to, width);
+                if (is_spoilt) KX_TYPED(spoil_rows)(job, item, v, begin + r, first, count, own, to);
+            }
         }
     }
     for (int64_t v = 0; v < t->value_heads && a->value_dimension; v++)

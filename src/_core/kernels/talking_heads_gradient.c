@@ -58,21 +58,53 @@ static void KX_TYPED(add_keys)(const KX_REAL *left, const KX_REAL *right, int64_
         for (int64_t k = 0; k < dimension; k++) to[j * dimension + k] += sums[j * width + k];
 }
 
+/* A value that is not finite makes gradients by the weights of rows that see it so; the product of tiles had a zero there. */
+static void KX_TYPED(spoil_gradients)(const kx_talking_job_t *job, int64_t item, int64_t value_head, int64_t begin, int64_t rows,
+                                      int64_t first, int64_t count, const KX_REAL *out_gradients, KX_REAL *by_weights) {
+    const kx_attention_t *a = &job->t->heads;
+    const int64_t head = item * job->t->value_heads + value_head;
+    const char *values = (const char *)a->values.data + a->values.offsets[head] + first * a->values.row;
+    for (int64_t j = 0; j < count; j++) {
+        const KX_REAL *value = (const KX_REAL *)(const void *)(values + j * a->values.row);
+        for (int64_t k = 0; k < a->value_dimension; k++)
+            for (int64_t r = 0; r < rows && !isfinite(value[k]); r++)
+                if (KX_TYPED(has_weight)(job, item, value_head, begin + r, first + j))
+                    by_weights[r * KEYS + j] += out_gradients[r * job->value_width + k] * value[k];
+    }
+}
+
+/* Products of queries and keys that no softmax head sees count with a weight of 0, which NaN does not. */
+static void KX_TYPED(clear_unseen)(const kx_talking_job_t *job, int64_t item, int64_t begin, int64_t padded, int64_t first,
+                                   KX_REAL *products) {
+    const int64_t heads = job->t->softmax_heads;
+    for (int64_t h = 0; h < job->t->key_heads; h++) {
+        KX_REAL *own = products + h * job->stride;
+        int found = 0;
+        for (int64_t i = 0; i < padded * KEYS; i++) found |= !(own[i] - own[i] == 0);
+        for (int64_t i = 0; found && i < padded * KEYS; i++) {
+            if (!isfinite(own[i]) && !KX_TYPED(is_seen)(job, item, 0, heads, begin + i / KEYS, first + i % KEYS)) own[i] = 0;
+        }
+    }
+}
+
 /* Gradients by weights of all softmax heads, their sums along rows, those by values and by the mix of weights. */
 static void KX_TYPED(differentiate_weights)(const kx_talking_job_t *job, char *memory, int64_t item, int64_t first, int64_t count,
-                                            int64_t rows) {
+                                            int64_t begin, int64_t rows) {
     const kx_talking_heads_t *t = job->t;
     const kx_attention_t *a = &t->heads;
     const int64_t block = first / KEYS, padded = kx_round_up(rows, TILE_ROWS), width = job->value_width, columns = padded * KEYS;
     KX_REAL *weights = KX_TYPED(weights_of)(job, memory, block), *across = PART(ACROSS), *mixed = PART(MIXED);
     KX_REAL *gradients = PART(WEIGHT_GRADIENTS) + block * job->softmax_heads * job->stride, *by_mixed = t->weight_mix ? mixed : gradients;
-    KX_TYPED(normalize_block)(job, memory, block, padded);
+    KX_TYPED(normalize_block)(job, memory, item, begin, rows, first);
     for (int64_t v = 0; v < t->value_heads; v++) {
         KX_TYPED(transpose_rows)((const char *)a->values.data + a->values.offsets[item * t->value_heads + v] + first * a->values.row,
                                  a->values.row, count, a->value_dimension, across);
+        const int is_spoilt = KX_TYPED(clean)(across, a->value_dimension * KEYS);
+        const KX_REAL *upstream = PART(OUT_GRADIENTS) + v * job->chunk * width;
         for (int64_t r = 0; r < padded; r += TILE_ROWS)
-            KX_TYPED(multiply)(PART(OUT_GRADIENTS) + (v * job->chunk + r) * width, width, 1, across, KEYS, a->value_dimension, KEYS,
-                               by_mixed + v * job->stride + r * KEYS, KEYS);
+            KX_TYPED(multiply)(upstream + r * width, width, 1, across, KEYS, a->value_dimension, KEYS, by_mixed + v * job->stride + r * KEYS,
+                               KEYS);
+        if (is_spoilt) KX_TYPED(spoil_gradients)(job, item, v, begin, rows, first, count, upstream, by_mixed + v * job->stride);
     }
     if (t->weight_mix) {
         double *sums = job->weight_mix_gradients + item * t->value_heads * t->softmax_heads;
@@ -116,7 +148,9 @@ static void KX_TYPED(differentiate_logits)(const kx_talking_job_t *job, char *me
                 const KX_VECTOR by_score = V(mul)(V(load)(p + v * KX_LANES), V(sub)(V(load)(d + v * KX_LANES), center));
                 V(store)(d + v * KX_LANES, V(mul)(scale, by_score));
             }
+            if (r < rows && !isfinite(along[g * job->chunk + r])) KX_TYPED(clear_hidden)(job, item, g, begin + r, first, d);
         }
+    KX_TYPED(clear_unseen)(job, item, begin, padded, first, products);
     KX_TYPED(add_products_of_heads)(job, gradients, t->softmax_heads, products, t->key_heads, columns,
                                     job->logit_mix_gradients + item * t->softmax_heads * t->key_heads);
     KX_TYPED(mix_heads)(job, job->logit_mix, 1, job->key_heads, t->softmax_heads, gradients, products, job->key_heads, columns);
@@ -125,6 +159,7 @@ static void KX_TYPED(differentiate_logits)(const kx_talking_job_t *job, char *me
         KX_REAL *query_sums = PART(QUERY_SUMS) + h * job->chunk * width;
         KX_TYPED(copy_rows)((const char *)a->keys.data + a->keys.offsets[item * t->key_heads + h] + first * a->keys.row, a->keys.row,
                             count, a->dimension, count, width, keys);
+        KX_TYPED(clean)(keys, count * width); /* rows that see what is not finite have it in their weights */
         for (int64_t r = 0; r < padded; r += TILE_ROWS)
             KX_TYPED(multiply_add)(by_product + r * KEYS, KEYS, 1, keys, width, count, width, query_sums + r * width, width);
         KX_TYPED(add_keys)(by_product, queries, rows, count, width, a->dimension, PART(BLOCK_SUMS),
@@ -144,6 +179,7 @@ static kx_status_t KX_TYPED(differentiate_chunk)(kx_task_t *task, const kx_talki
     for (int64_t v = 0; v < t->value_heads; v++)
         KX_TYPED(copy_rows)((const char *)upstream->data + upstream->offsets[item * t->value_heads + v] + begin * upstream->row, upstream->row,
                             rows, a->value_dimension, padded, job->value_width, PART(OUT_GRADIENTS) + v * job->chunk * job->value_width);
+    for (int64_t h = 0; h < t->key_heads; h++) KX_TYPED(clean)(PART(QUERIES) + h * job->chunk * width, padded * width);
     KX_REAL *query_sums = PART(QUERY_SUMS);
     memset(query_sums, 0, (size_t)(t->key_heads * job->chunk * width) * sizeof *query_sums);
     memset(memory + job->offsets[KX_TALKING_ALONG], 0, (size_t)(t->softmax_heads * job->chunk) * sizeof(double));
@@ -151,7 +187,7 @@ static kx_status_t KX_TYPED(differentiate_chunk)(kx_task_t *task, const kx_talki
         for (int64_t first = 0; first < keys; first += KEYS) {
             if (kx_task_should_stop(task)) return KX_E_CANCELLED;
             const int64_t count = keys - first < KEYS ? keys - first : KEYS;
-            if (part == 0) KX_TYPED(differentiate_weights)(job, memory, item, first, count, rows);
+            if (part == 0) KX_TYPED(differentiate_weights)(job, memory, item, first, count, begin, rows);
             else KX_TYPED(differentiate_logits)(job, memory, item, first, count, begin, rows);
         }
     for (int64_t h = 0; h < t->key_heads && a->dimension; h++)
