@@ -20,6 +20,9 @@ from kexue.core cimport (
     kx_recurrent_gradient_f32,
     kx_recurrent_gradient_f64,
     kx_recurrent_kind_t,
+    kx_recurrent_matrix_t,
+    kx_recurrent_product_f32,
+    kx_recurrent_product_f64,
     kx_recurrent_t,
     kx_status_t,
 )
@@ -135,4 +138,37 @@ def gradient(int kind, cnp.ndarray weights, start, cell_start, cnp.ndarray state
         else:
             outcome = kx_recurrent_gradient_f64(&ctx, &network, <double *>g, <double *>h, <double *>c, <double *>dh,
                                                 <double *>dc, <double *>dx, <double *>dh0, <double *>dc0)
+    raise_for_status(outcome)
+
+
+cdef inline kx_recurrent_matrix_t matrix(cnp.ndarray array) noexcept:
+    return kx_recurrent_matrix_t(
+        cnp.PyArray_DATA(array), cnp.PyArray_STRIDE(array, 0), cnp.PyArray_STRIDE(array, 1))
+
+
+def product(cnp.ndarray left, cnp.ndarray right, cnp.ndarray out, workers):
+    """left @ right, in the same bits for any number of workers.
+
+    Parameters
+    ----------
+    left : ndarray, shape (m, k)
+        Of any strides that are multiples of the item size, as `right`.
+    right : ndarray, shape (k, n)
+    out : ndarray, shape (m, n)
+        Written; columns are neighbours.
+    workers : int or None
+    """
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_recurrent_matrix_t a = matrix(left), b = matrix(right)
+    cdef int64_t rows = cnp.PyArray_DIM(out, 0), depth = cnp.PyArray_DIM(left, 1), columns = cnp.PyArray_DIM(out, 1)
+    cdef void *to = cnp.PyArray_DATA(out)
+    cdef ptrdiff_t row = cnp.PyArray_STRIDE(out, 0)
+    cdef bint narrow = cnp.PyArray_TYPE(out) == cnp.NPY_FLOAT
+    cdef kx_status_t outcome
+    with nogil:
+        if narrow:
+            outcome = kx_recurrent_product_f32(&ctx, rows, depth, columns, &a, &b, <float *>to, row)
+        else:
+            outcome = kx_recurrent_product_f64(&ctx, rows, depth, columns, &a, &b, <double *>to, row)
     raise_for_status(outcome)
