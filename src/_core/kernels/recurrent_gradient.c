@@ -157,6 +157,10 @@ static KX_ALWAYS_INLINE void KX_TYPED(gather)(const KX_REAL *from, int blocks, i
     for (int block = 0; block < blocks; block++) memcpy(to + block * size, from + block * padded, (size_t)size * sizeof *to);
 }
 
+static void KX_TYPED(prefetch)(const KX_REAL *from, int64_t n) {
+    for (int64_t j = 0; j < n; j += 64 / (int64_t)sizeof *from) kx_prefetch_far(from + j);
+}
+
 static void KX_TYPED(add_row)(const KX_REAL *from, int64_t n, KX_REAL *to) {
     for (int64_t j = 0; j < n; j++) to[j] += from[j];
 }
@@ -200,6 +204,13 @@ static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk
                 const KX_TYPED(step) s = {gates, h, h_before, c, c_before, p + i * row, dh + i * state_row, dc + i * padded,
                                           du + i * state_row, padded};
                 KX_TYPED(last_gates_of)(network->kind, &s);
+                /* A step's rows are far apart, so nothing fetches them but this. */
+                if (t > 0) {
+                    KX_TYPED(prefetch)(job->gates + (place - 1) * shape.kept_blocks * size, shape.kept_blocks * size);
+                    KX_TYPED(prefetch)(job->state_gradients + (place - 1) * size, size);
+                    if (t > 1) KX_TYPED(prefetch)(job->states + (place - 2) * size, size);
+                    if (t > 1 && shape.has_cell) KX_TYPED(prefetch)(job->cells + (place - 2) * size, size);
+                }
             }
             if (shape.is_reset) {
                 memset(du, 0, (size_t)(rows * state_row) * sizeof *du);
