@@ -17,6 +17,8 @@ Activation = Literal["tanh", "relu"]
 Convention = Literal["kexue", "torch"]
 Variant = Literal["standard", "single_gate", "proposal"]
 
+CELL_NAMES = ("h", "c")
+
 
 def activation_kind(activation: str) -> str:
     if activation not in ("tanh", "relu"):
@@ -191,12 +193,6 @@ class Network:
             parts.append(jacobians)
         return tuple(parts) if len(parts) > 1 else parts[0]
 
-    def cell_result(self, workers: int | None) -> Any:
-        outcome = self.run(gates=False, workers=workers)
-        shape = (*self.outer, self.size)
-        parts = [part.reshape(shape) for part in (outcome.states, outcome.cells) if part is not None]
-        return tuple(parts) if len(parts) > 1 else parts[0]
-
     def sequence_result(self, return_jacobians: bool, workers: int | None) -> Any:
         outcome = self.run(gates=return_jacobians, workers=workers)
         return self.result(outcome, self.jacobians(outcome) if return_jacobians else None)
@@ -273,3 +269,17 @@ class Network:
         if self.kind == "gru_after":
             results.append(totals[3 * self.size :])
         return tuple(results)
+
+
+def cell_result(
+    kind: str, x: Any, W: Any, U: Any, b: Any, h: Any, c: Any, recurrent_bias: Any, workers: int | None
+) -> Any:
+    """The state after one step, or state and cell."""
+    result = _recurrent.cell(kind, x, W, U, b, recurrent_bias, h, c, workers)
+    if result is not None:
+        return result
+    network = Network(kind, x, W, U, b, h, c, recurrent_bias, names=CELL_NAMES, is_cell=True)
+    outcome = network.run(gates=False, workers=workers)
+    shape = (*network.outer, network.size)
+    parts = [part.reshape(shape) for part in (outcome.states, outcome.cells) if part is not None]
+    return tuple(parts) if len(parts) > 1 else parts[0]

@@ -45,11 +45,12 @@ cdef inline void *data(object array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
-cdef void describe(kx_recurrent_t *network, int kind, cnp.ndarray states, cnp.ndarray weights, start, cell_start) noexcept:
+cdef void describe(kx_recurrent_t *network, int kind, int64_t sequences, int64_t steps, cnp.ndarray weights, start,
+                   cell_start) noexcept:
     network.kind = <kx_recurrent_kind_t>kind
-    network.sequences = cnp.PyArray_DIM(states, 0)
-    network.steps = cnp.PyArray_DIM(states, 1)
-    network.size = cnp.PyArray_DIM(states, 2)
+    network.sequences = sequences
+    network.steps = steps
+    network.size = cnp.PyArray_DIM(weights, 0)
     network.dimension = 0
     network.inputs = NULL
     network.input_weights = NULL
@@ -83,7 +84,7 @@ def run(int kind, cnp.ndarray inputs, cnp.ndarray input_weights, cnp.ndarray wei
     cdef kx_ctx_t ctx
     fill_context(&ctx, workers)
     cdef kx_recurrent_t network
-    describe(&network, kind, states, weights, start, cell_start)
+    describe(&network, kind, cnp.PyArray_DIM(states, 0), cnp.PyArray_DIM(states, 1), weights, start, cell_start)
     network.dimension = cnp.PyArray_DIM(inputs, 2)
     network.inputs = cnp.PyArray_DATA(inputs)
     network.input_weights = cnp.PyArray_DATA(input_weights)
@@ -100,6 +101,79 @@ def run(int kind, cnp.ndarray inputs, cnp.ndarray input_weights, cnp.ndarray wei
         else:
             outcome = kx_recurrent_f64(&ctx, &network, <double *>h, <double *>c, <double *>g)
     raise_for_status(outcome)
+
+
+cdef inline bint is_plain(object value, int number, int ndim):
+    """Whether it is an array that needs no conversion: of the type `number`, the dimensions, contiguous, aligned, native."""
+    if type(value) is not cnp.ndarray:
+        return False
+    cdef cnp.ndarray array = <cnp.ndarray>value
+    return (cnp.PyArray_TYPE(array) == number and cnp.PyArray_NDIM(array) == ndim
+            and cnp.PyArray_ISCARRAY_RO(array))
+
+
+cdef inline bint is_row(object value, int number, int64_t size):
+    return value is None or is_plain(value, number, 1) and cnp.PyArray_DIM(<cnp.ndarray>value, 0) == size
+
+
+cdef inline bint is_state(object value, int number, cnp.ndarray x, int64_t size):
+    """Whether it is plain, a row of `size` numbers for each of x."""
+    cdef int outer = cnp.PyArray_NDIM(x) - 1
+    if not is_plain(value, number, outer + 1):
+        return False
+    for k in range(outer):
+        if cnp.PyArray_DIM(<cnp.ndarray>value, k) != cnp.PyArray_DIM(x, k):
+            return False
+    return cnp.PyArray_DIM(<cnp.ndarray>value, outer) == size
+
+
+def cell(str kind, x, W, U, b, recurrent_bias, h, c, workers):
+    """One step, where all arrays are of one type, contiguous and of shapes that fit without broadcasting; else None.
+
+    Checks and conversions in Python take longer than a step of a small network does.
+
+    Returns
+    -------
+    h or (h, c) : ndarray
+        The second if the kind has cells.
+    """
+    cdef int number = cnp.PyArray_TYPE(<cnp.ndarray>U) if type(U) is cnp.ndarray else -1
+    if number != cnp.NPY_FLOAT and number != cnp.NPY_DOUBLE or type(x) is not cnp.ndarray:
+        return None
+    cdef int ndim = cnp.PyArray_NDIM(<cnp.ndarray>x)
+    if ndim == 0 or not (is_plain(x, number, ndim) and is_plain(W, number, 2) and is_plain(U, number, 2)):
+        return None
+    cdef tuple about = KINDS[kind]
+    cdef cnp.ndarray weights = <cnp.ndarray>U, input_weights = <cnp.ndarray>W, inputs = <cnp.ndarray>x
+    cdef int64_t size = cnp.PyArray_DIM(weights, 0), columns = size * <int64_t>about[1]
+    cdef int64_t dimension = cnp.PyArray_DIM(input_weights, 0)
+    if (size == 0 or cnp.PyArray_DIM(weights, 1) != columns or cnp.PyArray_DIM(input_weights, 1) != columns
+            or cnp.PyArray_DIM(inputs, ndim - 1) != dimension):
+        return None
+    if not (is_row(b, number, columns) and is_row(recurrent_bias, number, size) and is_state(h, number, inputs, size)
+            and (c is None or is_state(c, number, inputs, size))):
+        return None
+    cdef cnp.ndarray states = cnp.PyArray_EMPTY(ndim, cnp.PyArray_DIMS(<cnp.ndarray>h), number, 0)
+    cdef object cells = cnp.PyArray_EMPTY(ndim, cnp.PyArray_DIMS(<cnp.ndarray>h), number, 0) if about[3] else None
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, workers)
+    cdef kx_recurrent_t network
+    describe(&network, about[0], cnp.PyArray_SIZE(states) // size, 1, weights, h, c)
+    network.dimension = dimension
+    network.inputs = cnp.PyArray_DATA(inputs)
+    network.input_weights = cnp.PyArray_DATA(input_weights)
+    network.bias = data(b)
+    network.recurrent_bias = data(recurrent_bias)
+    cdef void *to = cnp.PyArray_DATA(states)
+    cdef void *cells_to = data(cells)
+    cdef kx_status_t outcome
+    with nogil:
+        if number == cnp.NPY_FLOAT:
+            outcome = kx_recurrent_f32(&ctx, &network, <float *>to, <float *>cells_to, NULL)
+        else:
+            outcome = kx_recurrent_f64(&ctx, &network, <double *>to, <double *>cells_to, NULL)
+    raise_for_status(outcome)
+    return states if cells is None else (states, cells)
 
 
 def gradient(int kind, cnp.ndarray weights, start, cell_start, cnp.ndarray states, cells, gates, cnp.ndarray state_gradients,
@@ -120,7 +194,7 @@ def gradient(int kind, cnp.ndarray weights, start, cell_start, cnp.ndarray state
     cdef kx_ctx_t ctx
     fill_context(&ctx, workers)
     cdef kx_recurrent_t network
-    describe(&network, kind, states, weights, start, cell_start)
+    describe(&network, kind, cnp.PyArray_DIM(states, 0), cnp.PyArray_DIM(states, 1), weights, start, cell_start)
     cdef void *h = cnp.PyArray_DATA(states)
     cdef void *c = data(cells)
     cdef void *g = data(gates)

@@ -8,9 +8,39 @@ typedef struct KX_TYPED(matrix) {
     int64_t depth, width; /* width: a multiple of WIDTH */
 } KX_TYPED(matrix);
 
+/* A row alone and columns that are not packed: as many of them at once as there are registers, for they are neighbours. */
+static void KX_TYPED(multiply_add_row)(const KX_REAL *a, const KX_TYPED(matrix) * b, KX_REAL *out) {
+    enum { ACROSS = 4 * VECTORS };
+    int64_t j = 0;
+    for (; j + ACROSS * KX_LANES <= b->width; j += ACROSS * KX_LANES)
+        for (int64_t from = 0; from < b->depth; from += DEPTH) {
+            const int64_t end = b->depth - from < DEPTH ? b->depth : from + DEPTH;
+            KX_VECTOR c[ACROSS];
+            for (int v = 0; v < ACROSS; v++) c[v] = V(set)(0);
+            for (int64_t k = from; k < end; k++) {
+                const KX_REAL *right = b->data + k * b->row + j;
+                const KX_VECTOR left = V(set)(a[k]);
+                for (int v = 0; v < ACROSS; v++) c[v] = V(fma)(left, V(load)(right + v * KX_LANES), c[v]);
+            }
+            for (int v = 0; v < ACROSS; v++) {
+                KX_REAL *place = out + j + v * KX_LANES;
+                V(store)(place, V(add)(V(load)(place), c[v]));
+            }
+        }
+    for (; j < b->width; j += WIDTH)
+        for (int64_t k = 0; k < b->depth; k += DEPTH) {
+            const int64_t depth = b->depth - k < DEPTH ? b->depth - k : DEPTH;
+            KX_TYPED(add_tile)(1, a + k, 0, 1, b->data + k * b->row + j, b->row, depth, out + j, 0);
+        }
+}
+
 /* out += a b. A row's sums are in the same order whatever the tile that it is in. */
 static void KX_TYPED(multiply_add)(int64_t rows, const KX_REAL *a, ptrdiff_t a_row, const KX_TYPED(matrix) * b, KX_REAL *out,
                                    ptrdiff_t out_row) {
+    if (rows == 1 && b->panel == WIDTH) {
+        KX_TYPED(multiply_add_row)(a, b, out);
+        return;
+    }
     for (int64_t j = 0; j < b->width; j += WIDTH)
         for (int64_t k = 0; k < b->depth; k += DEPTH) {
             const int64_t depth = b->depth - k < DEPTH ? b->depth - k : DEPTH;
