@@ -130,8 +130,9 @@ static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_block
                     if (width < WIDTH) memset(part, 0, sizeof part);
                     KX_REAL *to = width < WIDTH ? part : place;
                     const ptrdiff_t to_row = width < WIDTH ? WIDTH : job->out_row;
+                    const ptrdiff_t row = job->left.row;
                     if (is_packed) KX_TYPED(add_rows)(used, packed + i * depth, 1, TILE_ROWS, panel, WIDTH, depth, to, to_row);
-                    else KX_TYPED(add_rows)(used, left + i * job->left.row + k, job->left.row, 1, panel, WIDTH, depth, to, to_row);
+                    else KX_TYPED(add_rows)(used, left + i * row + k, row, 1, panel, WIDTH, depth, to, to_row);
                     for (int64_t r = 0; width < WIDTH && r < used; r++)
                         for (int64_t c = 0; c < width; c++) place[r * job->out_row + c] += part[r * WIDTH + c];
                 }

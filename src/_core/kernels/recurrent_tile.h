@@ -25,8 +25,9 @@ static KX_ALWAYS_INLINE void KX_TYPED(add_tile)(const int rows, const KX_REAL *a
 }
 
 /* The same for a number of rows that is known only now, TILE_ROWS for a greater one. */
-static KX_ALWAYS_INLINE void KX_TYPED(add_rows)(int64_t rows, const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step, const KX_REAL *b,
-                                                ptrdiff_t b_row, int64_t depth, KX_REAL *out, ptrdiff_t out_row) {
+static KX_ALWAYS_INLINE void KX_TYPED(add_rows)(int64_t rows, const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step,
+                                                const KX_REAL *b, ptrdiff_t b_row, int64_t depth, KX_REAL *out,
+                                                ptrdiff_t out_row) {
     switch (rows) {
         case 1: KX_TYPED(add_tile)(1, a, a_row, a_step, b, b_row, depth, out, out_row); break;
         case 2: KX_TYPED(add_tile)(2, a, a_row, a_step, b, b_row, depth, out, out_row); break;
