@@ -9,13 +9,20 @@ from numpy.typing import ArrayLike
 
 from kexue._arrays import as_real, check_broadcast
 from kexue._errors import KexueValueError
-from kexue._recurrent_networks import Activation, Convention, Network, Variant, activation_kind, gru_kind
+from kexue._recurrent_networks import (
+    CELL_NAMES,
+    Activation,
+    Convention,
+    Network,
+    Variant,
+    activation_kind,
+    cell_result,
+    gru_kind,
+)
 
 # c sech^2 c is largest where c tanh c = 1/2; both by mpmath.
 TANH_JACOBIAN_ARGUMENT = 0.77170231920910422398
 TANH_JACOBIAN_BOUND = 0.44774320469430284918
-
-_NAMES = ("h", "c")
 
 
 def simple_rnn_cell(
@@ -57,7 +64,7 @@ def simple_rnn_cell(
     >>> kexue.simple_rnn_cell([0.1], [0.3], [[1.0]], [[2.0]])
     array([0.60436778])
     """
-    return Network(activation_kind(activation), x, W, U, b, h, names=_NAMES, is_cell=True).cell_result(workers)
+    return cell_result(activation_kind(activation), x, W, U, b, h, None, None, workers)
 
 
 def lstm_cell(
@@ -100,7 +107,7 @@ def lstm_cell(
     >>> kexue.lstm_cell([0.5], [0.2], [0.9], W, U)
     (array([0.26506595]), array([0.55911162]))
     """
-    return Network("lstm", x, W, U, b, h, c, names=_NAMES, is_cell=True).cell_result(workers)
+    return cell_result("lstm", x, W, U, b, h, c, None, workers)
 
 
 def gru_cell(
@@ -151,7 +158,7 @@ def gru_cell(
     array([0.31526649])
     """
     kind = gru_kind(convention, variant, recurrent_bias, c, "c")
-    return Network(kind, x, W, U, b, h, c, recurrent_bias, names=_NAMES, is_cell=True).cell_result(workers)
+    return cell_result(kind, x, W, U, b, h, c, recurrent_bias, workers)
 
 
 def _step(network: Network) -> np.ndarray:
@@ -203,7 +210,7 @@ def rnn_jacobian(
     >>> kexue.rnn_jacobian([0.1], [0.3], [[1.0]], [[2.0]])
     array([[1.26947918]])
     """
-    return _step(Network(activation_kind(activation), x, W, U, b, h, names=_NAMES, is_cell=True))
+    return _step(Network(activation_kind(activation), x, W, U, b, h, names=CELL_NAMES, is_cell=True))
 
 
 def lstm_jacobian(
@@ -254,7 +261,7 @@ def lstm_jacobian(
     array([[-0.0183,  0.2238],
            [-0.1124,  0.5769]])
     """
-    return _step(Network("lstm", x, W, U, b, h, c, names=_NAMES, is_cell=True))
+    return _step(Network("lstm", x, W, U, b, h, c, names=CELL_NAMES, is_cell=True))
 
 
 def gru_jacobian(
@@ -311,7 +318,7 @@ def gru_jacobian(
     array([[0.13217937]])
     """
     kind = gru_kind(convention, variant, recurrent_bias, c, "c")
-    return _step(Network(kind, x, W, U, b, h, c, recurrent_bias, names=_NAMES, is_cell=True))
+    return _step(Network(kind, x, W, U, b, h, c, recurrent_bias, names=CELL_NAMES, is_cell=True))
 
 
 def rnn_jacobian_bound(h: ArrayLike) -> np.ndarray | np.generic:

@@ -17,6 +17,8 @@ Activation = Literal["tanh", "relu"]
 Convention = Literal["kexue", "torch"]
 Variant = Literal["standard", "single_gate", "proposal"]
 
+CELL_NAMES = ("h", "c")
+
 
 def activation_kind(activation: str) -> str:
     if activation not in ("tanh", "relu"):
@@ -192,12 +194,6 @@ class Network:
             parts.append(jacobians)
         return tuple(parts) if len(parts) > 1 else parts[0]
 
-    def cell_result(self, workers: int | None) -> Any:
-        outcome = self.run(gates=False, workers=workers)
-        shape = (*self.outer, self.size)
-        parts = [part.reshape(shape) for part in (outcome.states, outcome.cells) if part is not None]
-        return tuple(parts) if len(parts) > 1 else parts[0]
-
     def sequence_result(self, return_jacobians: bool, workers: int | None) -> Any:
         outcome = self.run(gates=return_jacobians, workers=workers)
         return self.result(outcome, self.jacobians(outcome) if return_jacobians else None)
@@ -216,7 +212,14 @@ class Network:
         by_states = self._upstream("grad_h", grad_h)
         by_cells = None if grad_c is None else self._upstream("grad_c", grad_c)
         outcome = self.run(gates=True, workers=workers)
-        by_gates = np.empty((self.sequences, self.steps, self.kept or 1, self.size), dtype=self.dtype)
+        count = self.sequences * self.steps
+        inputs = self.x.reshape(count, self.dimension)
+        before = self.before(outcome.states, self.start).reshape(count, self.size)
+        reset = None
+        if self.kind in ("gru", "gru_single_gate"):
+            reset = outcome.gates[:, :, self.gates - 2].reshape(before.shape) * before
+        # Gates become their gradients where they are.
+        by_gates = np.empty_like(outcome.states) if outcome.gates is None else outcome.gates
         by_start = np.empty((self.sequences, self.size), dtype=self.dtype)
         by_cell_start = np.empty_like(by_start) if self.has_cells else None
         _recurrent.gradient(
@@ -234,25 +237,23 @@ class Network:
             by_cell_start,
             workers,
         )
-        count = self.sequences * self.steps
-        before = self.before(outcome.states, self.start).reshape(count, self.size)
-        rows = by_gates.reshape(count, by_gates.shape[2] * self.size)
-        by_inputs = rows[:, : self.gates * self.size]
-        if self.kind in ("gru", "gru_single_gate"):
-            last = (self.gates - 1) * self.size
-            reset = outcome.gates[:, :, self.gates - 2].reshape(before.shape) * before
-            by_U = np.concatenate([before.T @ rows[:, :last], reset.T @ rows[:, last:]], axis=1)
-        elif self.kind == "gru_after":
-            first, last = 2 * self.size, 3 * self.size
-            by_U = np.concatenate([before.T @ rows[:, :first], before.T @ rows[:, last:]], axis=1)
-        else:
-            by_U = before.T @ rows
+        rows, columns = by_gates.reshape(count, (self.kept or 1) * self.size), self.gates * self.size
+        by_inputs = rows[:, :columns]
+        by_x, by_W, by_U = (np.empty(array.shape, dtype=self.dtype) for array in (inputs, self.W, self.U))
+        _recurrent.product(by_inputs, self.W.T, by_x, workers)
+        _recurrent.product(inputs.T, by_inputs, by_W, workers)
+        # The last block of U has a factor, or, in torch's convention, a gradient of its own.
+        first = columns - self.size if reset is not None or self.kind == "gru_after" else columns
+        _recurrent.product(before.T, rows[:, :first], by_U[:, :first], workers)
+        if first < columns:
+            last = before if reset is None else reset
+            _recurrent.product(last.T, rows[:, rows.shape[1] - self.size :], by_U[:, first:], workers)
         totals = rows.sum(axis=0, dtype=np.float64).astype(self.dtype)
         results = [
-            (by_inputs @ self.W.T).reshape(*self.outer, self.steps, self.dimension),
-            self.x.reshape(count, self.dimension).T @ by_inputs,
+            by_x.reshape(*self.outer, self.steps, self.dimension),
+            by_W,
             by_U,
-            totals[: self.gates * self.size],
+            totals[:columns],
             sum_to(by_start.reshape(*self.outer, self.size), self.start_shapes[0]),
         ]
         if by_cell_start is not None:
@@ -260,3 +261,17 @@ class Network:
         if self.kind == "gru_after":
             results.append(totals[3 * self.size :])
         return tuple(results)
+
+
+def cell_result(
+    kind: str, x: Any, W: Any, U: Any, b: Any, h: Any, c: Any, recurrent_bias: Any, workers: int | None
+) -> Any:
+    """The state after one step, or state and cell."""
+    result = _recurrent.cell(kind, x, W, U, b, recurrent_bias, h, c, workers)
+    if result is not None:
+        return result
+    network = Network(kind, x, W, U, b, h, c, recurrent_bias, names=CELL_NAMES, is_cell=True)
+    outcome = network.run(gates=False, workers=workers)
+    shape = (*network.outer, network.size)
+    parts = [part.reshape(shape) for part in (outcome.states, outcome.cells) if part is not None]
+    return tuple(parts) if len(parts) > 1 else parts[0]

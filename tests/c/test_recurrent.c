@@ -174,6 +174,59 @@ static void test(kx_case_t k) {
     free(states), free(cells), free(grad), free(cell_grad);
 }
 
+/* A side of a product: contiguous, transposed, or with every other row and column of a larger array. */
+static kx_recurrent_matrix_t side(const wide *from, int64_t rows, int64_t columns, int layout, int precision, void **memory) {
+    const ptrdiff_t bytes = precision ? 8 : 4;
+    const ptrdiff_t row = bytes * (layout == 1 ? 1 : layout == 2 ? 4 * columns : columns);
+    const ptrdiff_t column = bytes * (layout == 1 ? rows : layout == 2 ? 2 : 1);
+    char *data = *memory = calloc((size_t)(4 * rows * columns + 1), 8);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            if (precision) *(double *)(void *)(data + i * row + j * column) = (double)from[i * columns + j];
+            else *(float *)(void *)(data + i * row + j * column) = (float)from[i * columns + j];
+    return (kx_recurrent_matrix_t){data, row, column};
+}
+
+static void test_product(int64_t rows, int64_t depth, int64_t columns, int left_layout, int right_layout) {
+    wide *a = numbers(rows * depth, 1), *b = numbers(depth * columns, 1), *exact = numbers(rows * columns, 0);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            for (int64_t k = 0; k < depth; k++) exact[i * columns + j] += a[i * depth + k] * b[k * columns + j];
+    for (int precision = 0; precision < 2; precision++) {
+        const int64_t bytes = precision ? 8 : 4, out_row = columns + 3;
+        void *memory[2], *out = calloc((size_t)(rows * out_row) + 1, 8), *alone = calloc((size_t)(rows * out_row) + 1, 8);
+        const kx_recurrent_matrix_t left = side(a, rows, depth, left_layout, precision, &memory[0]);
+        const kx_recurrent_matrix_t right = side(b, depth, columns, right_layout, precision, &memory[1]);
+        memset(out, 1, (size_t)(rows * out_row * bytes)), memset(alone, 1, (size_t)(rows * out_row * bytes));
+        kx_ctx_t ctx;
+        kx_ctx_init(&ctx);
+        ctx.workers = 3;
+        const kx_status_t first =
+            precision ? kx_recurrent_product_f64(NULL, rows, depth, columns, &left, &right, alone, out_row * bytes)
+                      : kx_recurrent_product_f32(NULL, rows, depth, columns, &left, &right, alone, out_row * bytes);
+        const kx_status_t second =
+            precision ? kx_recurrent_product_f64(&ctx, rows, depth, columns, &left, &right, out, out_row * bytes)
+                      : kx_recurrent_product_f32(&ctx, rows, depth, columns, &left, &right, out, out_row * bytes);
+        CHECK(first == KX_OK && second == KX_OK, "status %d and %d", (int)first, (int)second);
+        CHECK(memcmp(out, alone, (size_t)(rows * out_row * bytes)) == 0, "a product: the same by one worker");
+        double most = 0;
+        int64_t touched = 0;
+        for (int64_t i = 0; i < rows; i++) {
+            for (int64_t j = 0; j < columns; j++) {
+                const double apart = (double)fabsl(at(alone, i * out_row + j, precision) - exact[i * columns + j]);
+                if (!(apart <= most)) most = apart;
+            }
+            for (int64_t j = columns * bytes; j < out_row * bytes; j++) touched += ((char *)alone)[i * out_row * bytes + j] != 1;
+        }
+        const double bound = 4 * (precision ? DBL_EPSILON : (double)FLT_EPSILON) * sqrt((double)depth + 1);
+        CHECK(most <= bound, "a product of %d x %d x %d, layouts %d and %d, precision %d: %g over %g", (int)rows, (int)depth,
+              (int)columns, left_layout, right_layout, precision, most, bound);
+        CHECK(touched == 0, "nothing beside the product is written");
+        free(memory[0]), free(memory[1]), free(out), free(alone);
+    }
+    free(a), free(b), free(exact);
+}
+
 static int stop(void *state) {
     ++*(int *)state;
     return 1;
@@ -195,6 +248,11 @@ static void test_arguments(void) {
     double by_start[3] = {1, 1, 1};
     const kx_status_t back = kx_recurrent_gradient_f64(NULL, &network, NULL, NULL, NULL, NULL, NULL, NULL, by_start, NULL);
     CHECK(back == KX_OK && by_start[1] == 0, "no steps, no gradient");
+    const kx_recurrent_matrix_t one_number = {&h, 8, 8};
+    CHECK(kx_recurrent_product_f64(NULL, -1, 1, 1, &one_number, &one_number, &h, 8) == KX_E_ARGUMENT, "a negative size");
+    CHECK(kx_recurrent_product_f64(NULL, 1, 1, 1, &one_number, NULL, &h, 8) == KX_E_ARGUMENT, "no right side");
+    CHECK(kx_recurrent_product_f64(NULL, 0, 1, 1, NULL, NULL, NULL, 8) == KX_OK, "a product without rows");
+    CHECK(kx_recurrent_product_f64(NULL, 1, 0, 3, NULL, NULL, by_start, 24) == KX_OK && by_start[2] == 0, "an empty sum");
 
     const int64_t steps = 3000000;
     double *x = calloc((size_t)steps, sizeof *x), *states = calloc((size_t)steps, sizeof *states), one = 1;
@@ -213,6 +271,10 @@ int main(void) {
     for (int s = 0; s < 12; s++)
         for (int kind = KX_RECURRENT_TANH; kind <= KX_RECURRENT_GRU_PROPOSAL; kind++)
             test((kx_case_t){(kx_recurrent_kind_t)kind, sizes[s][0], sizes[s][1], sizes[s][2], sizes[s][3]});
+    const int64_t products[][3] = {{1, 1, 1}, {2, 3, 5}, {7, 16, 8}, {5, 129, 33}, {200, 20, 70}, {64, 300, 64}, {13, 40, 600}};
+    for (int s = 0; s < 7; s++)
+        for (int layouts = 0; layouts < 9; layouts++)
+            test_product(products[s][0], products[s][1], products[s][2], layouts / 3, layouts % 3);
     test_arguments();
     return check_report();
 }

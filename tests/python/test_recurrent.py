@@ -60,6 +60,46 @@ def test_cells_are_steps_of_a_sequence(kind, dtype):
             np.testing.assert_array_equal(part, together[4, 0])
 
 
+@DTYPES
+@ALL
+def test_cells_of_any_layout(kind, dtype):
+    """Arrays that fit as they are go a shorter way than all others: to the same bits."""
+    case = Case(kind, 6, 2, 3, 5, dtype)
+    x, h, c = (part.reshape(2, 3, -1) for part in (case.x[:, 0], case.h0, case.c0))
+    wanted = case.cell(x, h, c)
+    assert all(part.shape == (2, 3, 5) and part.dtype == dtype for part in wanted)
+
+    def others(array):
+        yield array[..., ::-1].copy()[..., ::-1]
+        yield array.astype(array.dtype.newbyteorder())
+        if dtype is np.float64:
+            yield array.tolist()
+
+    def check(results):
+        for mine, one in zip(results, wanted, strict=True):
+            np.testing.assert_array_equal(mine, one)
+
+    for one in others(x):
+        check(case.cell(one, h, c))
+    for one in others(h):
+        check(case.cell(x, one, c))
+    for one in others(c):
+        check(case.cell(x, h, one))
+    for name in ("W", "U", "b"):
+        array = getattr(case, name)
+        for one in others(array):
+            setattr(case, name, one)
+            check(case.cell(x, h, c))
+        setattr(case, name, array)
+    check(case.cell(x[None], h[None], c)[k][0] for k in range(len(wanted)))
+
+
+@ALL
+def test_cells_without_sequences(kind):
+    case = Case(kind, 0, 1, 3, 5)
+    assert all(part.shape == (0, 5) for part in case.cell(case.x[:, 0], case.h0, case.c0))
+
+
 @ALL
 @pytest.mark.parametrize("workers", [2, 3, 7])
 def test_any_number_of_workers_gives_the_same_bits(kind, workers):
@@ -298,6 +338,10 @@ X, W3, U3 = np.ones((4, 2)), np.ones((2, 9)), np.ones((3, 9))
         (lambda: kexue.gru(X, W3, U3, convention="torch", recurrent_bias=np.ones(2)), "recurrent_bias must have shape"),
         (lambda: kexue.gru_cell(np.ones((4, 2)), np.ones((3, 3)), W3, U3), r"h must have leading dimensions"),
         (lambda: kexue.gru_cell(X[0], np.ones(3), W3, U3, c=np.ones(3)), "c must be None"),
+        (lambda: kexue.gru_cell(X, np.ones((4, 2)), W3, U3), r"h must have shape \(\.\.\., 3\)"),
+        (lambda: kexue.gru_cell(X[0], np.ones(3), W3, U3, np.ones(3)), r"b must have shape \(9,\)"),
+        (lambda: kexue.gru_cell(X[0], np.ones(3), W3, W3), r"U must have shape \(n, 3 n\)"),
+        (lambda: kexue.gru_cell(X[0], np.ones(3), W3[:, :8].copy(), U3), "W must have 9 columns"),
         (lambda: kexue.gru_jacobian(np.ones(3), np.ones(3), W3, U3), r"x must have shape \(\.\.\., 2\)"),
         (lambda: kexue.simple_rnn(X, np.ones((2, 1)), [[1.0]], activation="sin"), "activation must be"),
         (lambda: kexue.gru_vjp(X, W3, U3, None, None, np.ones((4, 2))), r"grad_h must broadcast to \(4, 3\)"),

@@ -148,9 +148,21 @@ def test_one_gradient_of_the_cells_may_be_absent(kind):
 
 
 @ALL
+def test_inputs_of_no_numbers(kind):
+    case, zeros = Case(kind, 2, 3, 0, 4), Case(kind, 2, 3, 0, 4)
+    zeros.x, zeros.W = np.zeros((2, 3, 1)), np.zeros((1, case.W.shape[1]))
+    by_x, by_W, *others = call_vjp(case, *upstream(case))
+    assert by_x.shape == case.x.shape
+    assert by_W.shape == case.W.shape
+    for mine, wanted in zip(others, call_vjp(zeros, *upstream(case))[2:], strict=True):
+        np.testing.assert_array_equal(mine, wanted)
+
+
+@ALL
 @pytest.mark.parametrize("workers", [2, 5])
-def test_any_number_of_workers_gives_the_same_bits(kind, workers):
-    case = Case(kind, 31, 4, 3, 21, np.float32)
+@pytest.mark.parametrize("sizes", [(31, 4, 3, 21), (3, 100, 40, 70)])
+def test_any_number_of_workers_gives_the_same_bits(sizes, kind, workers):
+    case = Case(kind, *sizes, np.float32)
     grads = upstream(case)
     for mine, wanted in zip(call_vjp(case, *grads, workers=workers), call_vjp(case, *grads, workers=1), strict=True):
         np.testing.assert_array_equal(mine, wanted)

@@ -137,11 +137,40 @@ static void KX_TYPED(last_gates_of)(kx_recurrent_kind_t kind, const KX_TYPED(ste
 }
 
 /* A row of `size` numbers a block, from and to padded blocks. */
-static KX_ALWAYS_INLINE void KX_TYPED(spread)(const KX_REAL *from, int blocks, int64_t size, int64_t padded, KX_REAL *to) {
-    for (int block = 0; block < blocks; block++) memcpy(to + block * padded, from + block * size, (size_t)size * sizeof *to);
+static KX_ALWAYS_INLINE void KX_TYPED(spread)(const KX_REAL *from, int64_t place, int blocks, int64_t size, int64_t padded,
+                                              KX_REAL *to) {
+    for (int block = 0; block < blocks; block++)
+        memcpy(to + block * padded, from + place + block * size, (size_t)size * sizeof *to);
 }
 static KX_ALWAYS_INLINE void KX_TYPED(gather)(const KX_REAL *from, int blocks, int64_t size, int64_t padded, KX_REAL *to) {
     for (int block = 0; block < blocks; block++) memcpy(to + block * size, from + block * padded, (size_t)size * sizeof *to);
+}
+
+/* Gates and states of step t: where they are, unless they need padding, or the state before is that of the start. */
+static KX_TYPED(step) KX_TYPED(values_of)(const KX_TYPED(job) *job, int64_t sequence, int64_t t, KX_REAL *parts) {
+    const kx_recurrent_t *network = job->network;
+    const int64_t size = network->size, padded = job->padded, place = sequence * network->steps + t;
+    const int blocks = job->shape.kept_blocks, has_cell = job->shape.has_cell, is_whole = size == padded;
+    KX_REAL *h = parts + blocks * padded, *h_before = h + padded, *c = h_before + padded, *c_before = c + padded;
+    KX_TYPED(step) step = {.gates = parts, .h = h, .h_before = h_before, .c = c, .c_before = c_before, .padded = padded};
+    if (is_whole && blocks) step.gates = job->gates + place * blocks * size;
+    else KX_TYPED(spread)(job->gates, place * blocks * size, blocks, size, padded, parts);
+    if (is_whole) step.h = job->states + place * size;
+    else KX_TYPED(spread)(job->states, place * size, 1, size, padded, h);
+    if (t == 0) KX_TYPED(begin_rows)(network->start, sequence, 1, size, padded, h_before);
+    else if (is_whole) step.h_before = job->states + (place - 1) * size;
+    else KX_TYPED(spread)(job->states, (place - 1) * size, 1, size, padded, h_before);
+    if (!has_cell) return step;
+    if (is_whole) step.c = job->cells + place * size;
+    else KX_TYPED(spread)(job->cells, place * size, 1, size, padded, c);
+    if (t == 0) KX_TYPED(begin_rows)(network->cell_start, sequence, 1, size, padded, c_before);
+    else if (is_whole) step.c_before = job->cells + (place - 1) * size;
+    else KX_TYPED(spread)(job->cells, (place - 1) * size, 1, size, padded, c_before);
+    return step;
+}
+
+static void KX_TYPED(prefetch)(const KX_REAL *from, int64_t n) {
+    for (int64_t j = 0; j < n; j += 64 / (int64_t)sizeof *from) kx_prefetch_far(from + j);
 }
 
 static void KX_TYPED(add_row)(const KX_REAL *from, int64_t n, KX_REAL *to) {
@@ -160,6 +189,7 @@ static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk
     KX_REAL *du = (KX_REAL *)(void *)(memory + job->reset_part), *p = (KX_REAL *)(void *)(memory + job->gate_part);
     KX_REAL *parts = (KX_REAL *)(void *)(memory + job->step_part); /* of a row: gates, h, h', c, c' */
     const int64_t parts_row = (shape.kept_blocks + 4) * padded;
+    KX_TYPED(step) rows_of_steps[MOST_ROWS];
     for (int64_t chunk = first_chunk; chunk < end_chunk; chunk++) {
         const int64_t begin = chunk * job->chunk;
         const int64_t rows = network->sequences - begin < job->chunk ? network->sequences - begin : job->chunk;
@@ -170,34 +200,28 @@ static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk
         for (int64_t t = steps - 1; t >= 0; t--) {
             if (kx_task_should_stop(task)) return KX_E_CANCELLED;
             for (int64_t i = 0; i < rows; i++) {
-                const int64_t place = (begin + i) * steps + t, sequence = begin + i;
-                KX_REAL *gates = parts + i * parts_row, *h = gates + shape.kept_blocks * padded;
-                KX_REAL *h_before = h + padded, *c = h_before + padded, *c_before = c + padded;
-                KX_TYPED(spread)(job->gates + place * shape.kept_blocks * size, shape.kept_blocks, size, padded, gates);
-                memcpy(h, job->states + place * size, bytes);
-                if (t > 0) memcpy(h_before, job->states + (place - 1) * size, bytes);
-                else KX_TYPED(begin_rows)(network->start, sequence, 1, size, padded, h_before);
-                if (shape.has_cell) {
-                    memcpy(c, job->cells + place * size, bytes);
-                    if (t > 0) memcpy(c_before, job->cells + (place - 1) * size, bytes);
-                    else KX_TYPED(begin_rows)(network->cell_start, sequence, 1, size, padded, c_before);
-                    if (job->cell_gradients) KX_TYPED(add_row)(job->cell_gradients + place * size, size, dc + i * padded);
+                const int64_t place = (begin + i) * steps + t;
+                KX_TYPED(step) *step = &rows_of_steps[i];
+                *step = KX_TYPED(values_of)(job, begin + i, t, parts + i * parts_row);
+                step->p = p + i * row, step->dh = dh + i * state_row, step->dc = dc + i * padded, step->du = du + i * state_row;
+                if (shape.has_cell && job->cell_gradients)
+                    KX_TYPED(add_row)(job->cell_gradients + place * size, size, step->dc);
+                KX_TYPED(add_row)(job->state_gradients + place * size, size, step->dh);
+                KX_TYPED(last_gates_of)(network->kind, step);
+                /* A step's rows are far apart, so nothing fetches them but this. */
+                if (t > 0) {
+                    KX_TYPED(prefetch)(job->gates + (place - 1) * shape.kept_blocks * size, shape.kept_blocks * size);
+                    KX_TYPED(prefetch)(job->state_gradients + (place - 1) * size, size);
+                    if (t > 1) KX_TYPED(prefetch)(job->states + (place - 2) * size, size);
+                    if (t > 1 && shape.has_cell) KX_TYPED(prefetch)(job->cells + (place - 2) * size, size);
                 }
-                KX_TYPED(add_row)(job->state_gradients + place * size, size, dh + i * state_row);
-                const KX_TYPED(step) s = {gates, h, h_before, c, c_before, p + i * row, dh + i * state_row, dc + i * padded,
-                                          du + i * state_row, padded};
-                KX_TYPED(last_gates_of)(network->kind, &s);
             }
             if (shape.is_reset) {
                 memset(du, 0, (size_t)(rows * state_row) * sizeof *du);
                 KX_TYPED(multiply_add)(rows, p + shape.first_blocks * padded, row, &job->second, du, state_row);
-                for (int64_t i = 0; i < rows; i++) {
-                    const KX_REAL *gates = parts + i * parts_row, *h_before = gates + (shape.kept_blocks + 1) * padded;
-                    const KX_TYPED(step) s = {gates, NULL, h_before, NULL, NULL, p + i * row, dh + i * state_row, NULL,
-                                              du + i * state_row, padded};
-                    if (shape.first_blocks == 1) KX_TYPED(reset_gates)(1, &s);
-                    else KX_TYPED(reset_gates)(0, &s);
-                }
+                for (int64_t i = 0; i < rows; i++)
+                    if (shape.first_blocks == 1) KX_TYPED(reset_gates)(1, &rows_of_steps[i]);
+                    else KX_TYPED(reset_gates)(0, &rows_of_steps[i]);
             }
             KX_TYPED(multiply_add)(rows, p, row, &job->first, dh, state_row);
             if (network->kind == KX_RECURRENT_GRU_AFTER)

@@ -1,6 +1,5 @@
 /* Products with packed matrices, sigma and tanh, for one type: KX_REAL, KX_SUFFIX, KX_VECTOR, KX_LANES. */
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-#define WIDTH (VECTORS * KX_LANES)
+#include "kernels/recurrent_tile.h"
 
 /* Panels of WIDTH columns: number (k, j) of panel p is at data[p * panel + k * row + j]. */
 typedef struct KX_TYPED(matrix) {
@@ -9,29 +8,39 @@ typedef struct KX_TYPED(matrix) {
     int64_t depth, width; /* width: a multiple of WIDTH */
 } KX_TYPED(matrix);
 
-static KX_ALWAYS_INLINE void KX_TYPED(add_tile)(const int rows, const KX_REAL *a, ptrdiff_t a_row, const KX_REAL *b,
-                                                ptrdiff_t b_row, int64_t depth, KX_REAL *out, ptrdiff_t out_row) {
-    KX_VECTOR c[TILE_ROWS][VECTORS];
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < VECTORS; v++) c[i][v] = V(set)(0);
-    for (int64_t k = 0; k < depth; k++) {
-        KX_VECTOR right[VECTORS];
-        for (int v = 0; v < VECTORS; v++) right[v] = V(load)(b + k * b_row + v * KX_LANES);
-        for (int i = 0; i < rows; i++) {
-            const KX_VECTOR left = V(set)(a[i * a_row + k]);
-            for (int v = 0; v < VECTORS; v++) c[i][v] = V(fma)(left, right[v], c[i][v]);
+/* A row alone and columns that are not packed: as many of them at once as there are registers, for they are neighbours. */
+static void KX_TYPED(multiply_add_row)(const KX_REAL *a, const KX_TYPED(matrix) * b, KX_REAL *out) {
+    enum { ACROSS = 4 * VECTORS };
+    int64_t j = 0;
+    for (; j + ACROSS * KX_LANES <= b->width; j += ACROSS * KX_LANES)
+        for (int64_t from = 0; from < b->depth; from += DEPTH) {
+            const int64_t end = b->depth - from < DEPTH ? b->depth : from + DEPTH;
+            KX_VECTOR c[ACROSS];
+            for (int v = 0; v < ACROSS; v++) c[v] = V(set)(0);
+            for (int64_t k = from; k < end; k++) {
+                const KX_REAL *right = b->data + k * b->row + j;
+                const KX_VECTOR left = V(set)(a[k]);
+                for (int v = 0; v < ACROSS; v++) c[v] = V(fma)(left, V(load)(right + v * KX_LANES), c[v]);
+            }
+            for (int v = 0; v < ACROSS; v++) {
+                KX_REAL *place = out + j + v * KX_LANES;
+                V(store)(place, V(add)(V(load)(place), c[v]));
+            }
         }
-    }
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < VECTORS; v++) {
-            KX_REAL *place = out + i * out_row + v * KX_LANES;
-            V(store)(place, V(add)(V(load)(place), c[i][v]));
+    for (; j < b->width; j += WIDTH)
+        for (int64_t k = 0; k < b->depth; k += DEPTH) {
+            const int64_t depth = b->depth - k < DEPTH ? b->depth - k : DEPTH;
+            KX_TYPED(add_tile)(1, a + k, 0, 1, b->data + k * b->row + j, b->row, depth, out + j, 0);
         }
 }
 
 /* out += a b. A row's sums are in the same order whatever the tile that it is in. */
 static void KX_TYPED(multiply_add)(int64_t rows, const KX_REAL *a, ptrdiff_t a_row, const KX_TYPED(matrix) * b, KX_REAL *out,
                                    ptrdiff_t out_row) {
+    if (rows == 1 && b->panel == WIDTH) {
+        KX_TYPED(multiply_add_row)(a, b, out);
+        return;
+    }
     for (int64_t j = 0; j < b->width; j += WIDTH)
         for (int64_t k = 0; k < b->depth; k += DEPTH) {
             const int64_t depth = b->depth - k < DEPTH ? b->depth - k : DEPTH;
@@ -39,16 +48,7 @@ static void KX_TYPED(multiply_add)(int64_t rows, const KX_REAL *a, ptrdiff_t a_r
             for (int64_t i = 0; i < rows; i += TILE_ROWS) {
                 const KX_REAL *left = a + i * a_row + k;
                 KX_REAL *place = out + i * out_row + j;
-                switch (rows - i) {
-                    case 1: KX_TYPED(add_tile)(1, left, a_row, panel, b->row, depth, place, out_row); break;
-                    case 2: KX_TYPED(add_tile)(2, left, a_row, panel, b->row, depth, place, out_row); break;
-#if KX_SIMD_AVX512 || KX_SIMD_AVX2
-                    case 3: KX_TYPED(add_tile)(3, left, a_row, panel, b->row, depth, place, out_row); break;
-                    case 4: KX_TYPED(add_tile)(4, left, a_row, panel, b->row, depth, place, out_row); break;
-                    case 5: KX_TYPED(add_tile)(5, left, a_row, panel, b->row, depth, place, out_row); break;
-#endif
-                    default: KX_TYPED(add_tile)(TILE_ROWS, left, a_row, panel, b->row, depth, place, out_row);
-                }
+                KX_TYPED(add_rows)(rows - i, left, a_row, 1, panel, b->row, depth, place, out_row);
             }
         }
 }

@@ -1309,3 +1309,13 @@ cdef extern from "kexue/kx_recurrent.h" nogil:
         const kx_ctx_t *ctx, const kx_recurrent_t *network, const double *gates, const double *states, const double *cells,
         const double *state_gradients, const double *cell_gradients, double *gate_gradients, double *start_gradients,
         double *cell_start_gradients)
+    ctypedef struct kx_recurrent_matrix_t:
+        const void *data
+        ptrdiff_t row
+        ptrdiff_t column
+    kx_status_t kx_recurrent_product_f32(
+        const kx_ctx_t *ctx, int64_t rows, int64_t depth, int64_t columns, const kx_recurrent_matrix_t *left,
+        const kx_recurrent_matrix_t *right, float *out, ptrdiff_t out_row)
+    kx_status_t kx_recurrent_product_f64(
+        const kx_ctx_t *ctx, int64_t rows, int64_t depth, int64_t columns, const kx_recurrent_matrix_t *left,
+        const kx_recurrent_matrix_t *right, double *out, ptrdiff_t out_row)

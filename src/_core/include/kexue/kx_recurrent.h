@@ -54,8 +54,8 @@ kx_status_t kx_recurrent_f64(const kx_ctx_t *ctx, const kx_recurrent_t *network,
 
 /* From the gradients by all states and, unless NULL, all cells: those by the pre-activations, (sequences, steps, kept, size)
    with one block for TANH and RELU and those of z, r, n and q for GRU_AFTER, and by h_0 and c_0, (sequences, size). The
-   gradients by x, W, U and b are products of these with W, x and h, and none of this call: inputs and input_weights are not
-   read. */
+   gradients by x, W and U are products of these with W, x and h, for kx_recurrent_product, and none of this call: inputs and
+   input_weights are not read. gate_gradients may be gates. */
 kx_status_t kx_recurrent_gradient_f32(const kx_ctx_t *ctx, const kx_recurrent_t *network, const float *gates,
                                       const float *states, const float *cells, const float *state_gradients,
                                       const float *cell_gradients, float *gate_gradients, float *start_gradients,
@@ -64,6 +64,22 @@ kx_status_t kx_recurrent_gradient_f64(const kx_ctx_t *ctx, const kx_recurrent_t 
                                       const double *states, const double *cells, const double *state_gradients,
                                       const double *cell_gradients, double *gate_gradients, double *start_gradients,
                                       double *cell_start_gradients);
+
+/* A matrix of the call's type whose entry (i, k) is at data + i * row + k * column, both in bytes and multiples of its size. */
+typedef struct kx_recurrent_matrix {
+    const void *data;
+    ptrdiff_t row, column;
+} kx_recurrent_matrix_t;
+
+/* out = left right, of rows x depth and depth x columns. out: rows out_row bytes apart, and neither side. Fastest where one
+   stride of each side is that of neighbours. Sums over the depth are in the type of the call, in blocks of 128, in one order for
+   any sizes and threads. Memory: a quarter of a megabyte a thread. */
+kx_status_t kx_recurrent_product_f32(const kx_ctx_t *ctx, int64_t rows, int64_t depth, int64_t columns,
+                                     const kx_recurrent_matrix_t *left, const kx_recurrent_matrix_t *right, float *out,
+                                     ptrdiff_t out_row);
+kx_status_t kx_recurrent_product_f64(const kx_ctx_t *ctx, int64_t rows, int64_t depth, int64_t columns,
+                                     const kx_recurrent_matrix_t *left, const kx_recurrent_matrix_t *right, double *out,
+                                     ptrdiff_t out_row);
 
 #ifdef __cplusplus
 }
