@@ -396,7 +396,8 @@ def _by_keys(
             factors[..., :count] = np.where(known > -np.inf, np.exp(known - high), 0)
         factors = factors.astype(problem.dtype)[..., None]
         # A hidden key may hold anything.
-        results = [np.where(factors > 0, array * factors, problem.dtype.type(0)) for array in results]
+        with np.errstate(invalid="ignore"):
+            results = [np.where(factors > 0, array * factors, problem.dtype.type(0)) for array in results]
     return results[0], results[1]
 
 

@@ -198,6 +198,47 @@ static void test(kx_case_t c) {
     free(whole.out), free(whole.dq), free(whole.dk), free(whole.dv), free(whole.dl), free(whole.dw);
 }
 
+/* Values that no query sees: their numbers change nothing, what is seen goes where it is. */
+static void test_hidden_values(int mixes_weights) {
+    enum { HEADS = 3, ROWS = 7, SIZE = 5 };
+    double rows[HEADS * ROWS * SIZE], values[HEADS * ROWS * SIZE], out[2][HEADS * ROWS * SIZE], mix[HEADS * HEADS], scale = 0.5;
+    float rows32[HEADS * ROWS * SIZE], values32[HEADS * ROWS * SIZE], out32[2][HEADS * ROWS * SIZE];
+    int64_t offsets[HEADS], offsets32[HEADS], mask_offsets[HEADS] = {0};
+    const char mask[ROWS] = {1, 0, 1, 1, 0, 1, 1};
+    for (int i = 0; i < HEADS * ROWS * SIZE; i++) {
+        rows32[i] = (float)(rows[i] = check_uniform(-1, 1));
+        values32[i] = (float)(values[i] = check_uniform(-1, 1));
+    }
+    for (int i = 0; i < HEADS * HEADS; i++) mix[i] = check_uniform(-1, 1);
+    for (int h = 0; h < HEADS; h++) {
+        offsets[h] = h * ROWS * SIZE * (int64_t)sizeof(double);
+        offsets32[h] = h * ROWS * SIZE * (int64_t)sizeof(float);
+    }
+    const kx_attention_rows_t all = {rows, offsets, SIZE * sizeof(double)}, all32 = {rows32, offsets32, SIZE * sizeof(float)};
+    kx_talking_heads_t t = {.key_heads = HEADS, .softmax_heads = HEADS, .value_heads = HEADS, .logit_mix = mix,
+                            .weight_mix = mixes_weights ? mix : NULL};
+    t.heads = (kx_attention_t){.items = HEADS, .query_count = ROWS, .key_count = ROWS, .dimension = SIZE, .value_dimension = SIZE,
+                               .mask_kind = KX_ATTENTION_BOOLEAN, .mask = {mask, mask_offsets, 0}, .mask_step = 1, .scales = &scale};
+    for (int turn = 0; turn < 3; turn++) {
+        for (int h = 0; h < HEADS && turn == 1; h++)
+            for (int k = 0; k < SIZE; k++) {
+                const double odd = k % 2 ? (double)NAN : (double)INFINITY;
+                values[(h * ROWS + 1) * SIZE + k] = values[(h * ROWS + 4) * SIZE + k] = odd;
+                values32[(h * ROWS + 1) * SIZE + k] = values32[(h * ROWS + 4) * SIZE + k] = (float)odd;
+            }
+        if (turn == 2) values[(2 * ROWS + 3) * SIZE + 4] = (double)NAN, values32[(2 * ROWS + 3) * SIZE + 4] = (float)NAN;
+        t.heads.queries = t.heads.keys = all, t.heads.values = (kx_attention_rows_t){values, offsets, SIZE * sizeof(double)};
+        CHECK(kx_talking_heads_f64(NULL, &t, out[turn > 0]) == KX_OK, "turn %d", turn);
+        t.heads.queries = t.heads.keys = all32, t.heads.values = (kx_attention_rows_t){values32, offsets32, SIZE * sizeof(float)};
+        CHECK(kx_talking_heads_f32(NULL, &t, out32[turn > 0]) == KX_OK, "turn %d", turn);
+        for (int i = 0; i < HEADS * ROWS * SIZE && turn > 0; i++) {
+            const int is_spoilt = turn == 2 && i / (ROWS * SIZE) == 2 && i % SIZE == 4;
+            CHECK(is_spoilt ? isnan(out[1][i]) : out[1][i] == out[0][i], "turn %d, %d: %g", turn, i, out[1][i]);
+            CHECK(is_spoilt ? isnan(out32[1][i]) : out32[1][i] == out32[0][i], "turn %d, %d: %g", turn, i, (double)out32[1][i]);
+        }
+    }
+}
+
 static void test_bad_arguments(void) {
     const double mix[4] = {1, 0, 0, 1}, scale = 1;
     double out[8];
@@ -247,6 +288,8 @@ int main(void) {
                 test(c);
             }
     test((kx_case_t){2, 4, 4, 4, 50, 130, 16, 16, 1, 0, KX_ATTENTION_UNMASKED, 10});
+    test_hidden_values(0);
+    test_hidden_values(1);
     test_bad_arguments();
     test_cancelled();
     return check_report();

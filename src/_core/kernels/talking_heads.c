@@ -36,6 +36,26 @@ KX_DISPATCH(kx_talking_heads_f64, KX_TALKING_PARAMETERS(double), (ctx, talking, 
 #ifndef KX_DISPATCH_PASS
 #include "kernels/talking_heads_tiles.h"
 
+/* What is not finite in a block's values goes to the rows of which a head sees it; the product of tiles had zeros there, since a
+   weight of 0 times NaN is no 0. */
+static void KX_TYPED(spoil)(const kx_talking_heads_t *t, int64_t item, int64_t value_head, int64_t query, int64_t rows,
+                            int64_t first_key, int64_t count, const KX_REAL *weights, KX_REAL *out, int64_t width) {
+    const kx_attention_t *a = &t->heads;
+    const char *values = (const char *)a->values.data + a->values.offsets[item * t->value_heads + value_head] + first_key * a->values.row;
+    for (int64_t j = 0; j < count; j++) {
+        const KX_REAL *value = (const KX_REAL *)(const void *)(values + j * a->values.row);
+        int is_spoilt = 0;
+        for (int64_t k = 0; k < a->value_dimension; k++) is_spoilt |= !isfinite(value[k]);
+        for (int64_t r = 0; is_spoilt && r < rows; r++) {
+            const int64_t end = t->weight_mix ? t->softmax_heads : value_head + 1;
+            int64_t g = t->weight_mix ? 0 : value_head;
+            while (g < end && KX_TYPED(is_hidden)(a, item * t->softmax_heads + g, query + r, first_key + j)) g++;
+            for (int64_t k = 0; g < end && k < a->value_dimension; k++)
+                if (!isfinite(value[k])) out[r * width + k] += weights[r * KEYS + j] * value[k];
+        }
+    }
+}
+
 static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, char *memory, int64_t item, int64_t begin) {
     const kx_talking_heads_t *t = job->t;
     const kx_attention_t *a = &t->heads;
@@ -59,9 +79,12 @@ static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, 
         for (int64_t v = 0; v < t->value_heads; v++) {
             KX_TYPED(copy_rows)((const char *)a->values.data + a->values.offsets[item * t->value_heads + v] + first * a->values.row,
                                 a->values.row, count, a->value_dimension, count, width, values);
+            const int is_spoilt = KX_TYPED(clean)(values, count * width);
             for (int64_t r = 0; r < padded; r += TILE_ROWS)
                 KX_TYPED(multiply_add)(weights + v * job->stride + r * KEYS, KEYS, 1, values, width, count, width,
                                        sums + (v * job->chunk + r) * width, width);
+            if (is_spoilt)
+                KX_TYPED(spoil)(t, item, v, begin, rows, first, count, weights + v * job->stride, sums + v * job->chunk * width, width);
         }
     }
     for (int64_t v = 0; v < t->value_heads && a->value_dimension; v++)

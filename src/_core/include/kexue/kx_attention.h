@@ -73,7 +73,8 @@ typedef struct kx_talking_heads {
 } kx_talking_heads_t;
 
 /* out: (items, value_heads, query_count, value_dimension), contiguous. Chunks of at most 96 queries of all heads are shared out; memory:
-   their logits of all keys, softmax_heads * queries * key_count numbers a worker: chunks are smaller where this is over 32 MB. */
+   their logits of all keys, softmax_heads * queries * key_count numbers a worker: chunks are smaller where this is over 32 MB.
+   Values that are not finite reach the rows that see them, and no others. */
 kx_status_t kx_talking_heads_f32(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, float *out);
 kx_status_t kx_talking_heads_f64(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, double *out);
 
