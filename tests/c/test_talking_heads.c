@@ -239,6 +239,50 @@ static void test_hidden_values(int mixes_weights) {
     }
 }
 
+/* Gradients do not depend on keys and values that no query sees. */
+static void test_hidden_gradients(int mixes_weights) {
+    enum { HEADS = 3, ROWS = 7, SIZE = 5, COUNT = HEADS * ROWS * SIZE };
+    double q[COUNT], kv[2][COUNT], by[2][3][COUNT], mix[HEADS * HEADS], by_mix[2][2][HEADS * HEADS] = {0}, scale = 0.5;
+    float q32[COUNT], kv32[2][COUNT], by32[2][3][COUNT];
+    int64_t offsets[HEADS], offsets32[HEADS], mask_offsets[HEADS] = {0};
+    const char mask[ROWS] = {1, 0, 1, 1, 0, 1, 1};
+    for (int i = 0; i < COUNT; i++) {
+        q32[i] = (float)(q[i] = check_uniform(-1, 1));
+        for (int p = 0; p < 2; p++) kv32[p][i] = (float)(kv[p][i] = check_uniform(-1, 1));
+    }
+    for (int i = 0; i < HEADS * HEADS; i++) mix[i] = check_uniform(-1, 1);
+    for (int h = 0; h < HEADS; h++) {
+        offsets[h] = h * ROWS * SIZE * (int64_t)sizeof(double);
+        offsets32[h] = h * ROWS * SIZE * (int64_t)sizeof(float);
+    }
+    const kx_attention_rows_t all = {q, offsets, SIZE * sizeof(double)}, all32 = {q32, offsets32, SIZE * sizeof(float)};
+    kx_talking_heads_t t = {.key_heads = HEADS, .softmax_heads = HEADS, .value_heads = HEADS, .logit_mix = mix,
+                            .weight_mix = mixes_weights ? mix : NULL};
+    t.heads = (kx_attention_t){.items = HEADS, .query_count = ROWS, .key_count = ROWS, .dimension = SIZE, .value_dimension = SIZE,
+                               .mask_kind = KX_ATTENTION_BOOLEAN, .mask = {mask, mask_offsets, 0}, .mask_step = 1, .scales = &scale};
+    for (int turn = 0; turn < 2; turn++) {
+        for (int i = 0; i < COUNT && turn == 1; i++)
+            for (int p = 0; p < 2; p++)
+                if (!mask[i / SIZE % ROWS]) kv32[p][i] = (float)(kv[p][i] = i % 2 ? (double)NAN : -(double)INFINITY);
+        double(*mixes)[HEADS * HEADS] = by_mix[turn];
+        t.heads.queries = all32, t.heads.keys = (kx_attention_rows_t){kv32[0], offsets32, SIZE * sizeof(float)};
+        t.heads.values = (kx_attention_rows_t){kv32[1], offsets32, SIZE * sizeof(float)};
+        CHECK(kx_talking_heads_gradient_f32(NULL, &t, &all32, by32[turn][0], by32[turn][1], by32[turn][2], mixes[0], mixes[1]) == KX_OK,
+              "turn %d", turn);
+        t.heads.queries = all, t.heads.keys = (kx_attention_rows_t){kv[0], offsets, SIZE * sizeof(double)};
+        t.heads.values = (kx_attention_rows_t){kv[1], offsets, SIZE * sizeof(double)};
+        CHECK(kx_talking_heads_gradient_f64(NULL, &t, &all, by[turn][0], by[turn][1], by[turn][2], mixes[0], mixes[1]) == KX_OK,
+              "turn %d", turn);
+    }
+    for (int p = 0; p < 3; p++)
+        for (int i = 0; i < COUNT; i++) {
+            CHECK(by[0][p][i] == by[1][p][i], "%d, %d: %g", p, i, by[1][p][i]);
+            CHECK(by32[0][p][i] == by32[1][p][i], "%d, %d: %g", p, i, (double)by32[1][p][i]);
+        }
+    for (int p = 0; p < 2; p++)
+        for (int i = 0; i < HEADS * HEADS; i++) CHECK(by_mix[0][p][i] == by_mix[1][p][i], "%d, %d: %g", p, i, by_mix[1][p][i]);
+}
+
 static void test_bad_arguments(void) {
     const double mix[4] = {1, 0, 0, 1}, scale = 1;
     double out[8];
@@ -290,6 +334,8 @@ int main(void) {
     test((kx_case_t){2, 4, 4, 4, 50, 130, 16, 16, 1, 0, KX_ATTENTION_UNMASKED, 10});
     test_hidden_values(0);
     test_hidden_values(1);
+    test_hidden_gradients(0);
+    test_hidden_gradients(1);
     test_bad_arguments();
     test_cancelled();
     return check_report();

@@ -74,9 +74,28 @@ static void KX_TYPED(add_keys)(const KX_REAL *left, const KX_REAL *right, int64_
         for (int64_t k = 0; k < dimension; k++) to[j * dimension + k] += sums[j * width + k];
 }
 
+static KX_ALWAYS_INLINE int KX_TYPED(are_finite)(const KX_REAL *numbers, int64_t count) {
+    int found = 0;
+    for (int64_t i = 0; i < count; i++) found |= !(numbers[i] - numbers[i] == 0);
+    return !found;
+}
+
+/* Zeros for the keys of a block that no query of a chunk sees, in `parts` numbers `step` apart for each key; what they hold, as
+   padding may, is not to be multiplied by weights of 0. */
+static KX_NEVER_INLINE void KX_TYPED(clear_unseen)(const kx_talking_heads_t *t, int64_t item, int64_t begin, int64_t rows, int64_t first,
+                                                   int64_t count, KX_REAL *numbers, ptrdiff_t key_step, int64_t parts, ptrdiff_t step) {
+    for (int64_t j = 0; j < count; j++) {
+        int is_seen = 0;
+        for (int64_t g = 0; g < t->softmax_heads && !is_seen; g++)
+            for (int64_t r = 0; r < rows && !is_seen; r++)
+                is_seen = !KX_TYPED(is_hidden)(&t->heads, item * t->softmax_heads + g, begin + r, first + j);
+        for (int64_t k = 0; k < parts && !is_seen; k++) numbers[j * key_step + k * step] = 0;
+    }
+}
+
 /* Gradients by weights of all softmax heads, their sums along rows, those by values and by the mix of weights. */
 static void KX_TYPED(differentiate_weights)(const kx_talking_job_t *job, char *memory, int64_t item, int64_t first, int64_t count,
-                                            int64_t rows) {
+                                            int64_t begin, int64_t rows) {
     const kx_talking_heads_t *t = job->t;
     const kx_attention_t *a = &t->heads;
     const int64_t block = first / KEYS, padded = kx_round_up(rows, TILE_ROWS), width = job->value_width, columns = padded * KEYS;
@@ -86,6 +105,8 @@ static void KX_TYPED(differentiate_weights)(const kx_talking_job_t *job, char *m
     for (int64_t v = 0; v < t->value_heads; v++) {
         KX_TYPED(transpose_rows)((const char *)a->values.data + a->values.offsets[item * t->value_heads + v] + first * a->values.row,
                                  a->values.row, count, a->value_dimension, across);
+        if (!KX_TYPED(are_finite)(across, a->value_dimension * KEYS))
+            KX_TYPED(clear_unseen)(t, item, begin, rows, first, count, across, 1, a->value_dimension, KEYS);
         for (int64_t r = 0; r < padded; r += TILE_ROWS)
             KX_TYPED(multiply)(PART(OUT_GRADIENTS) + (v * job->chunk + r) * width, width, 1, across, KEYS, a->value_dimension, KEYS,
                                by_mixed + v * job->stride + r * KEYS, KEYS);
@@ -122,6 +143,9 @@ static void KX_TYPED(differentiate_logits)(const kx_talking_job_t *job, char *me
     const KX_REAL *weights = KX_TYPED(weights_of)(job, memory, block);
     KX_REAL *gradients = PART(WEIGHT_GRADIENTS) + block * job->softmax_heads * job->stride, *keys = PART(BLOCK);
     KX_REAL *products = KX_TYPED(products_of)(job, memory, block);
+    for (int64_t h = 0; h < t->key_heads; h++)
+        if (!KX_TYPED(are_finite)(products + h * job->stride, columns))
+            KX_TYPED(clear_unseen)(t, item, begin, rows, first, count, products + h * job->stride, 1, padded, KEYS);
     for (int64_t g = 0; g < t->softmax_heads; g++)
         for (int64_t r = 0; r < padded; r++) {
             const KX_VECTOR scale = V(set)((KX_REAL)KX_TYPED(scale_of)(a, item * t->softmax_heads + g, begin + r));
@@ -141,6 +165,8 @@ static void KX_TYPED(differentiate_logits)(const kx_talking_job_t *job, char *me
         KX_REAL *query_sums = PART(QUERY_SUMS) + h * job->chunk * width;
         KX_TYPED(copy_rows)((const char *)a->keys.data + a->keys.offsets[item * t->key_heads + h] + first * a->keys.row, a->keys.row,
                             count, a->dimension, count, width, keys);
+        if (!KX_TYPED(are_finite)(keys, count * width))
+            KX_TYPED(clear_unseen)(t, item, begin, rows, first, count, keys, width, width, 1);
         for (int64_t r = 0; r < padded; r += TILE_ROWS)
             KX_TYPED(multiply_add)(by_product + r * KEYS, KEYS, 1, keys, width, count, width, query_sums + r * width, width);
         KX_TYPED(add_keys)(by_product, queries, rows, count, width, a->dimension, PART(BLOCK_SUMS),
@@ -167,7 +193,7 @@ static kx_status_t KX_TYPED(differentiate_chunk)(kx_task_t *task, const kx_talki
         for (int64_t first = 0; first < keys; first += KEYS) {
             if (kx_task_should_stop(task)) return KX_E_CANCELLED;
             const int64_t count = keys - first < KEYS ? keys - first : KEYS;
-            if (part == 0) KX_TYPED(differentiate_weights)(job, memory, item, first, count, rows);
+            if (part == 0) KX_TYPED(differentiate_weights)(job, memory, item, first, count, begin, rows);
             else KX_TYPED(differentiate_logits)(job, memory, item, first, count, begin, rows);
         }
     for (int64_t h = 0; h < t->key_heads && a->dimension; h++)

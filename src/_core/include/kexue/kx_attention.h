@@ -80,7 +80,8 @@ kx_status_t kx_talking_heads_f64(const kx_ctx_t *ctx, const kx_talking_heads_t *
 
 /* The gradients, of each head of each item, also where heads share theirs: by queries and keys (items, key_heads, rows, dimension), by
    values (items, value_heads, key_count, value_dimension), by the mixes of each item (their shapes), by weight_mix NULL where it is. An
-   item is done by one worker, the weights are made once more. Memory: three times the forward's a worker, and a chunk's rows. */
+   item is done by one worker, the weights are made once more. Memory: three times the forward's a worker, and a chunk's rows.
+   Keys and values that no query of an item sees may hold anything. */
 kx_status_t kx_talking_heads_gradient_f32(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, const kx_attention_rows_t *out_gradients,
                                           float *query_gradients, float *key_gradients, float *value_gradients,
                                           double *logit_mix_gradients, double *weight_mix_gradients);
