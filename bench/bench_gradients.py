@@ -51,8 +51,9 @@ def bench_step_jacobians(measure, name, side):
 # jacobian_product_log_norms
 @pytest.mark.parametrize("side", ["kexue", "NumPy"])
 @pytest.mark.parametrize("n", [4, 64])
-def bench_jacobian_product_log_norms(measure, n, side):
-    measure(workloads.log_norms(1000, n), side)
+@pytest.mark.parametrize("stabilization", ["qr", "none"])
+def bench_jacobian_product_log_norms(measure, stabilization, n, side):
+    measure(workloads.log_norms(1000, n, stabilization), side)
 
 
 # lyapunov_exponents

@@ -504,7 +504,10 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         (partial(workloads_gradients.step_jacobians, name, 256, 32), {"torch": Goal()})
         for name in ("simple_rnn", "lstm", "gru")
     ),
-    (partial(workloads_gradients.log_norms, 1000, 64), {"NumPy": Goal()}),
+    *(
+        (partial(workloads_gradients.log_norms, 1000, 64, stabilization), {"NumPy": Goal()})
+        for stabilization in ("qr", "none")
+    ),
     *(
         (
             partial(workloads_attention.linear_attention, 12, 4096, m, 64, dtype, False),

@@ -195,13 +195,13 @@ def _log_norms(jacobians: np.ndarray) -> np.ndarray:
 
 
 @recent
-def log_norms(steps: int, n: int) -> Workload:
+def log_norms(steps: int, n: int, stabilization: str) -> Workload:
     jacobians = matrices(steps, n)
     sides = {
-        "kexue": Side(lambda: kx.jacobian_product_log_norms(jacobians)),
+        "kexue": Side(lambda: kx.jacobian_product_log_norms(jacobians, stabilization=stabilization)),
         "NumPy": Side(lambda: _log_norms(jacobians)),
     }
-    return Workload(f"jacobian_product_log_norms, {steps} of {n} x {n}", sides, rtol=1e-9, atol=1e-9)
+    return Workload(f"jacobian_product_log_norms ({stabilization}), {steps} of {n} x {n}", sides, rtol=1e-9, atol=1e-9)
 
 
 def _exponents(jacobians: np.ndarray) -> np.ndarray:

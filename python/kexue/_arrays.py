@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from numbers import Integral
 from typing import Any
 
@@ -226,6 +227,72 @@ def as_contiguous(array: np.ndarray) -> np.ndarray:
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
 
 
+def check_broadcast(what: str = "shapes", /, **shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape to which some shapes broadcast.
+
+    Parameters
+    ----------
+    what : str
+        What they are of the arguments, for the message.
+    **shapes : tuple of int
+        By the arguments' names.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    KexueValueError
+        If they do not, with all shapes.
+
+    Examples
+    --------
+    >>> from kexue._arrays import check_broadcast
+    >>> check_broadcast(a=(2, 1), b=(3,))
+    (2, 3)
+    """
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        *names, last = shapes
+        raise KexueValueError(
+            f"{', '.join(names)} and {last} must have {what} that broadcast, got {', '.join(map(str, shapes.values()))}"
+        ) from None
+
+
+def sum_to(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Undo a broadcast from a shape: the sum, in float64, over what was repeated.
+
+    Parameters
+    ----------
+    array : ndarray
+    shape : tuple of int
+        It broadcasts to the array's.
+
+    Returns
+    -------
+    ndarray
+        Of the shape, and of the array's dtype. The array itself, or a view of it, where nothing was repeated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kexue._arrays import sum_to
+    >>> sum_to(np.ones((4, 2, 3)), (2, 1))
+    array([[12.],
+           [12.]])
+    """
+    extra = array.ndim - len(shape)
+    axes = (
+        *range(extra),
+        *(extra + axis for axis, size in enumerate(shape) if size == 1 != array.shape[extra + axis]),
+    )
+    if not axes:
+        return array.reshape(shape)
+    return array.sum(axis=axes, dtype=np.float64).astype(array.dtype, copy=False).reshape(shape)
+
+
 def as_csr(name: str, matrix: Any, dtype: np.dtype) -> Any:
     """CSR of a dtype out of any sparse matrix whose indices are within its shape: SciPy would write elsewhere.
 
@@ -315,3 +382,14 @@ def as_csr_rows(name: str, matrix: Any, columns: int, whose: str) -> tuple[np.nd
         np.ascontiguousarray(rows.indices, dtype=np.int32),
         weights,
     )
+
+
+def check_axis(name: str, axis: int, ndim: int) -> int:
+    """The axis counted from the front."""
+    try:
+        number = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an integer, not {type(axis).__name__}") from None
+    if not -ndim <= number < ndim:
+        raise KexueValueError(f"axis {number} is out of bounds for {name}, which has {ndim} dimensions")
+    return number % ndim

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -33,10 +35,25 @@ def items(array: np.ndarray, outer: tuple[int, ...]) -> Item:
     return first, offsets.reshape(-1)
 
 
-def sum_to(gradients: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The sum over the items that share an operand."""
-    extra = gradients.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        axis + extra for axis, size in enumerate(shape[:-2]) if size == 1 != gradients.shape[axis + extra]
-    )
-    return gradients.sum(axis=axes).reshape(shape) if axes else gradients.reshape(shape)
+def broadcast_leads(names: str, leads: list[tuple[int, ...]]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(*leads)
+    except ValueError:
+        raise KexueValueError(
+            f"{names} must have leading dimensions that broadcast, got {', '.join(map(str, leads))}"
+        ) from None
+
+
+def check_causal(causal: Any) -> bool:
+    if not isinstance(causal, (bool, np.bool_)):
+        raise TypeError(f"causal must be True or False, not {type(causal).__name__}")
+    return bool(causal)
+
+
+def as_upstream(grad: ArrayLike, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """The gradient by an output of that shape."""
+    upstream = as_real("grad", grad).astype(dtype, copy=False)
+    try:
+        return np.broadcast_to(upstream, shape)
+    except ValueError:
+        raise KexueValueError(f"grad must broadcast to {shape}, but its shape is {upstream.shape}") from None

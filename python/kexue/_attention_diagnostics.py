@@ -8,12 +8,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
-from kexue._arrays import as_real, check_integer
-from kexue._entropy_rows import check_axis
+from kexue._arrays import as_real, check_axis, check_integer
 from kexue._errors import KexueValueError, first_bad
-from kexue._random_angle import tilted_cosine
 from kexue._ufuncs import entropy
 
 # ---- the bottleneck ----
@@ -431,12 +428,16 @@ def _tilted_entropy(d: int, scale: float) -> float:
     if scale <= _SERIES_BELOW:  # where the difference of large numbers below has few digits
         square = scale * scale * d
         return -square * (0.5 - square * (0.75 / (d + 2) - square * (5 / 3) / ((d + 2) * (d + 4))))
+    from kexue._random_angle import tilted_cosine  # loads scipy.special, which attention does without
+
     log_mean, cosine = tilted_cosine(d, scale * d)
     return log_mean - scale * d * cosine
 
 
 def _scale_of_gap(d: int, gap: float) -> float:
     """The scale whose model's entropy is `gap` below log n; infinite if there is none."""
+    from scipy.optimize import brentq
+
     if gap == 0:
         return 0.0
     low = high = math.sqrt(2 * gap / d)

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _classification
-from kexue._arrays import as_contiguous, as_real, check_integer
-from kexue._entropy_rows import check_axis
+from kexue._arrays import as_contiguous, as_real, check_axis, check_integer
 from kexue._errors import KexueValueError, first_bad
 
 UncertaintyKind = Literal["post", "paper", "repo"]

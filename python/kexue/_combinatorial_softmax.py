@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _combinatorial
-from kexue._arrays import as_array, as_contiguous, as_real, check_integer, result_dtype
-from kexue._entropy_rows import check_axis
+from kexue._arrays import as_array, as_contiguous, as_real, check_axis, check_integer, result_dtype
 from kexue._errors import InternalError, KexueValueError, first_bad
 
 __all__ = ["combinatorial_predict", "combinatorial_softmax_loss", "log_esp"]

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _contrastive_core
-from kexue._arrays import as_real, result_dtype
-from kexue._entropy_rows import check_axis
+from kexue._arrays import as_real, check_axis, result_dtype
 from kexue._errors import KexueValueError, first_bad
 
 __all__ = ["info_nce_loss", "r_drop_loss", "softmax_symmetric_kl"]

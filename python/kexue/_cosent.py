@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _ranking
-from kexue._arrays import as_array, as_real
-from kexue._entropy_rows import check_axis
+from kexue._arrays import as_array, as_real, check_axis
 from kexue._errors import KexueValueError, require_finite
 from kexue._ufuncs import cosine_pairs, cosine_pairs_vjp
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, csr_matrix, issparse, spmatrix
 
 from kexue import _entropy
-from kexue._arrays import as_contiguous, as_real
+from kexue._arrays import as_contiguous, as_real, check_axis
 from kexue._context import status_name
 from kexue._errors import InternalError, KexueValueError, warn_convergence
 
@@ -385,17 +385,6 @@ def rows_of(
     """The rows of an array or of a sparse matrix."""
     kind = SparseRows if issparse(values) else DenseRows
     return kind(names, values, target, domain=domain, axis=axis, dtype=dtype)
-
-
-def check_axis(name: str, axis: int, ndim: int) -> int:
-    """The axis counted from the front."""
-    try:
-        number = operator.index(axis)
-    except TypeError:
-        raise TypeError(f"axis must be an integer, not {type(axis).__name__}") from None
-    if not -ndim <= number < ndim:
-        raise KexueValueError(f"axis {number} is out of bounds for {name}, which has {ndim} dimensions")
-    return number % ndim
 
 
 def _without_repeats(name: str, values: Any, *, added: bool) -> Any:

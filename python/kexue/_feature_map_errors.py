@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from kexue._arrays import as_real, check_integer
 from kexue._attention_arrays import rows
 from kexue._errors import KexueValueError, first_bad
-from kexue._feature_maps import FAVOR_KINDS, FavorKind
+from kexue._feature_maps import FavorKind, check_kind
 
 _ENTRIES_AT_ONCE = 1 << 20
 _LARGEST_EXPONENT = 700
@@ -62,8 +62,7 @@ def favor_relative_variance(
     8.205637
     0.629194
     """
-    if kind not in FAVOR_KINDS:
-        raise KexueValueError(f"kind must be one of {', '.join(map(repr, FAVOR_KINDS))}, got {kind!r}")
+    check_kind(kind)
     first, second = (as_real(name, value, dtype=np.float64) for name, value in (("q", q), ("k", k)))
     try:
         if first.ndim == 0 or second.ndim == 0 or first.shape[-1] != second.shape[-1]:
@@ -146,12 +145,12 @@ def expdef_ratio(s: ArrayLike, n: int, *, exact: bool = True) -> np.ndarray | np
     products = as_real("s", s, dtype=np.float64)
     if not exact:
         return np.exp(-products * (products / (2 * n)))[()]
-    with np.errstate(divide="ignore", over="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         share = products / n
         above = share > -1
         logarithm = np.where(above, np.log1p(np.where(above, share, 0)), np.log(np.where(above, 1, -1 - share)))
         sign = np.where(above, 1.0, 1.0 if n % 2 == 0 else -1.0)
-        return (sign * np.exp(n * logarithm - products))[()]
+        return np.where(products == np.inf, 0.0, sign * np.exp(n * logarithm - products))[()]
 
 
 @dataclass(frozen=True)

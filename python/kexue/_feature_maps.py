@@ -15,7 +15,7 @@ from kexue._arrays import as_real, check_integer
 from kexue._errors import KexueValueError
 
 FavorKind = Literal["positive", "hyperbolic", "trigonometric"]
-FAVOR_KINDS = ("positive", "hyperbolic", "trigonometric")
+_FAVOR_KINDS = ("positive", "hyperbolic", "trigonometric")
 
 _ENTRIES_AT_ONCE = 1 << 16  # of features: what is done to them one after another is done in the second cache
 # Where a factor is taken out, features below the largest of the row times e^this are raised to it: products of two rows
@@ -106,9 +106,9 @@ def _directions(W: ArrayLike, d: int, dtype: np.dtype) -> np.ndarray:
     return np.ascontiguousarray(rows, dtype=dtype)
 
 
-def _check_kind(kind: Any) -> None:
-    if kind not in FAVOR_KINDS:
-        raise KexueValueError(f"kind must be one of {', '.join(map(repr, FAVOR_KINDS))}, got {kind!r}")
+def check_kind(kind: Any) -> None:
+    if not isinstance(kind, str) or kind not in _FAVOR_KINDS:
+        raise KexueValueError(f"kind must be one of {', '.join(map(repr, _FAVOR_KINDS))}, got {kind!r}")
 
 
 def _favor_blocks(
@@ -204,7 +204,7 @@ def favor_features(X: ArrayLike, W: ArrayLike, *, kind: FavorKind = "positive", 
     >>> np.allclose(products, np.exp(np.dot(q, k)), rtol=0.05)
     True
     """
-    _check_kind(kind)
+    check_kind(kind)
     points = _points("X", X)
     directions = _directions(W, points.shape[-1], points.dtype)
     shape, rows = points.shape[:-1], _as_rows(points)
@@ -265,7 +265,7 @@ def favor_features_vjp(
     >>> np.allclose(kexue.favor_features_vjp(x, W, [1.0]), phi * (W[0] - x))
     True
     """
-    _check_kind(kind)
+    check_kind(kind)
     points = _points("X", X)
     dtype = points.dtype
     directions = _directions(W, points.shape[-1], dtype)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _ufuncs
-from kexue._entropy_rows import check_axis
+from kexue._arrays import check_axis
 from kexue._errors import KexueValueError
 
 __all__ = ["fwht", "pad_to_power_of_two"]

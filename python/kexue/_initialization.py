@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from kexue._arrays import as_real, check_integer, result_dtype
+from kexue._arrays import as_real, check_broadcast, check_integer, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 from kexue._truncated_normal import as_dtype
 
@@ -49,7 +49,7 @@ def init_variance(
     fan_in : array_like
         Inputs of each output, m. Positive; of a convolution, channels times the kernel's size.
     fan_out : array_like, optional
-        Outputs that each input goes to, n. "xavier" requires it, the others do not use it.
+        Outputs that each input goes to, n, positive. "xavier" requires it, the others do not use it.
     scheme : {"lecun", "he", "xavier", "ntk", "t5", "t5_symmetric"}
         "lecun": 1 / m, which keeps the second moment of x. "he": 2 / m, which keeps that of x behind relu, where half
         is left. "xavier": 2 / (m + n), a compromise with the gradients, for which n counts. "ntk": 1; the layer itself
@@ -70,8 +70,8 @@ def init_variance(
     Raises
     ------
     KexueValueError
-        If a size is not positive and finite, `scheme` is none of these, "xavier" lacks `fan_out`, or `head_dim` is
-        given with a scheme that does not use it.
+        If a size is not positive and finite, `scheme` is none of these, "xavier" lacks `fan_out`, `head_dim` is given
+        with a scheme that does not use it, or shapes do not broadcast.
     TypeError
         If an argument does not hold real numbers.
 
@@ -105,10 +105,13 @@ def init_variance(
     kind = result_dtype(fan_in, fan_out, head_dim)
     if head_dim is not None and not scheme.startswith("t5"):
         raise KexueValueError(f'head_dim goes with the schemes "t5" and "t5_symmetric", not with {scheme!r}')
+    # Of every scheme: init_variance(512, "he") would be "lecun" else.
+    n = None if fan_out is None else _sizes("fan_out", fan_out)
     if scheme == "xavier":
-        if fan_out is None:
+        if n is None:
             raise KexueValueError('scheme "xavier" needs fan_out')
-        variance = 2 / (m + _sizes("fan_out", fan_out))
+        check_broadcast(fan_in=m.shape, fan_out=n.shape)
+        variance = 2 / (m + n)
     elif scheme == "he":
         variance = 2 / m
     elif scheme == "ntk":
@@ -117,6 +120,7 @@ def init_variance(
         variance = 1 / m
         if head_dim is not None:
             d = _sizes("head_dim", head_dim)
+            check_broadcast(fan_in=m.shape, head_dim=d.shape)
             variance = variance / (d if scheme == "t5" else np.sqrt(d))
     return np.asarray(variance).astype(kind)[()]
 
@@ -139,7 +143,7 @@ def xavier_std(fan_in: ArrayLike, fan_out: ArrayLike | None = None) -> np.ndarra
     Raises
     ------
     KexueValueError
-        If a size is not positive and finite.
+        If a size is not positive and finite, or the shapes do not broadcast.
     TypeError
         If an argument does not hold real numbers.
 
@@ -164,6 +168,7 @@ def xavier_std(fan_in: ArrayLike, fan_out: ArrayLike | None = None) -> np.ndarra
     """
     m = _sizes("fan_in", fan_in)
     n = m if fan_out is None else _sizes("fan_out", fan_out)
+    check_broadcast(fan_in=m.shape, fan_out=n.shape)
     return np.sqrt(2 / (m + n)).astype(result_dtype(fan_in, fan_out))[()]
 
 
@@ -183,7 +188,7 @@ def uniform_limits(mean: ArrayLike, std: ArrayLike) -> tuple[np.ndarray | np.gen
     Raises
     ------
     KexueValueError
-        If a `mean` is not finite, or a `std` negative, infinite or NaN.
+        If a `mean` is not finite, a `std` negative, infinite or NaN, or the shapes do not broadcast.
     TypeError
         If an argument does not hold real numbers.
 
@@ -206,6 +211,7 @@ def uniform_limits(mean: ArrayLike, std: ArrayLike) -> tuple[np.ndarray | np.gen
     middle, deviation = as_real("mean", mean, dtype=np.float64), as_real("std", std, dtype=np.float64)
     require_finite("mean", middle)
     first_bad("std", deviation, lambda entries: ~((entries >= 0) & np.isfinite(entries)), "is {value}, not a length")
+    check_broadcast(mean=middle.shape, std=deviation.shape)
     kind, reach = result_dtype(mean, std), math.sqrt(3) * deviation
     return (middle - reach).astype(kind)[()], (middle + reach).astype(kind)[()]
 
@@ -243,7 +249,7 @@ def orthogonal_init(
     Raises
     ------
     KexueValueError
-        If `m` or `n` is negative, `gain` not finite, or `dtype` another.
+        If `m` or `n` is negative, `gain` not finite or beyond the range of `dtype`, or `dtype` another.
     TypeError
         If `m` or `n` is no integer.
 
@@ -277,6 +283,8 @@ def orthogonal_init(
     if not math.isfinite(factor):
         raise KexueValueError(f"gain must be finite, got {gain}")
     kind = as_dtype(dtype)
+    if abs(factor) > float(np.finfo(kind).max):
+        raise KexueValueError(f"gain is too large for {kind}: {gain}")
     generator = np.random.default_rng(rng)
     long, short = max(rows, columns), min(rows, columns)
     if short == 0:
@@ -371,7 +379,8 @@ def expected_orthogonality_error(
     Raises
     ------
     KexueValueError
-        If a size is not positive and finite, or a kurtosis below 1 or NaN or an unknown name.
+        If a size is not positive and finite, a kurtosis below 1 or NaN or an unknown name, or the shapes do not
+        broadcast.
     TypeError
         If an argument does not hold real numbers.
 
@@ -398,6 +407,7 @@ def expected_orthogonality_error(
         kurtosis = _KURTOSES[kurtosis]
     fourth = as_real("kurtosis", kurtosis, dtype=np.float64)
     first_bad("kurtosis", fourth, lambda entries: ~(entries >= 1), "is {value}, but no kurtosis is below 1")
+    check_broadcast(m=rows.shape, n=columns.shape, kurtosis=fourth.shape)
     result = (columns + (fourth - 2)) / (rows * columns)
     return np.asarray(result).astype(result_dtype(m, n, kurtosis))[()]
 
@@ -421,7 +431,7 @@ def marchenko_pastur_edges(m: ArrayLike, n: ArrayLike) -> tuple[np.ndarray | np.
     Raises
     ------
     KexueValueError
-        If a size is not positive and finite.
+        If a size is not positive and finite, or the shapes do not broadcast.
     TypeError
         If an argument does not hold real numbers.
 
@@ -441,6 +451,7 @@ def marchenko_pastur_edges(m: ArrayLike, n: ArrayLike) -> tuple[np.ndarray | np.
     [0.5, 1.5]
     """
     rows, columns = _sizes("m", m), _sizes("n", n)
+    check_broadcast(m=rows.shape, n=columns.shape)
     kind, root = result_dtype(m, n), np.sqrt(columns / rows)
     # (m - n) / (m + sqrt(m n)) does not cancel for m near n.
     low = abs(rows - columns) / (rows * (1 + root))

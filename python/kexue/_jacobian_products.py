@@ -8,11 +8,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real, check_integer
+from kexue._arrays import as_real, check_broadcast, check_integer
 from kexue._errors import KexueValueError, require_finite
 
 _BLOCK = 64  # steps whose spectral norms are taken together
 _MOST_SWEEPS = 60
+# Where entries of one matrix may be as far apart as numbers are, it is lifted to the upper end of the range; sums of
+# 2^23 products with an orthogonal matrix are still finite.
+_TOP = 1000
 
 
 def _matrices(jacobians: ArrayLike) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -24,10 +27,10 @@ def _matrices(jacobians: ArrayLike) -> tuple[np.ndarray, tuple[int, ...]]:
     return array.reshape(math.prod(outer), *array.shape[-3:]), outer
 
 
-def _scaled(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices whose largest entry is in [1/2, 1), and the powers of two that they lack: exact."""
+def _scaled(matrices: np.ndarray, top: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices with the largest entry in [1/2, 1) 2^top, and the powers of two they lack: only underflow rounds."""
     largest = np.abs(matrices).max(axis=(-2, -1))
-    exponents = np.frexp(largest)[1]
+    exponents = np.frexp(largest)[1] - top
     # By halves: the power of two that lifts the least subnormal number is out of range.
     half = -exponents // 2
     scaled = np.ldexp(matrices, half[..., None, None])
@@ -39,6 +42,7 @@ def jacobian_product_log_norms(
     *,
     norm: Literal["spectral", "frobenius"] = "spectral",
     direction: Literal["forward", "backward"] = "forward",
+    stabilization: Literal["qr", "none"] = "qr",
 ) -> np.ndarray:
     """Logarithms of the norms of products of Jacobians, through any number of steps.
 
@@ -51,6 +55,10 @@ def jacobian_product_log_norms(
     direction : {"forward", "backward"}
         Of J_t ... J_1 for each t, the last state's dependence on the first as the last moves on; or of J_T ... J_t,
         as the gradient goes back through time.
+    stabilization : {"qr", "none"}
+        Whether the product is carried as an orthogonal matrix, scales and a rest, which keeps what is small beside what
+        is large; or as one matrix, which is right as long as what has grown is not cut off later, in a fifth of the
+        time.
 
     Returns
     -------
@@ -68,9 +76,10 @@ def jacobian_product_log_norms(
 
     Notes
     -----
-    After each step the product is scaled by a power of two, which rounds nothing: norms from e^-10^15 to e^10^15 are
-    fine, and the relative error is that of multiplying matrices, some n eps for each step. For the norm no
-    orthogonalisation is needed: it is the smaller singular values that drown in the largest. O(steps n^3).
+    Norms from e^-10^15 to e^10^15 are fine: scales are kept by their logarithms. With QR the product is Q D M, as in
+    `jacobian_product_log_singular_values`, the columns of J Q D taken in the order of their norms. Where later steps
+    cut off just the units that had grown, the others are still there. The error is some n eps for each step. Without,
+    it is so relative to the product of all norms. O(steps n^3).
 
     References
     ----------
@@ -86,20 +95,26 @@ def jacobian_product_log_norms(
         raise KexueValueError(f'norm must be "spectral" or "frobenius", got {norm!r}')
     if direction not in ("forward", "backward"):
         raise KexueValueError(f'direction must be "forward" or "backward", got {direction!r}')
+    if stabilization not in ("qr", "none"):
+        raise KexueValueError(f'stabilization must be "qr" or "none", got {stabilization!r}')
     matrices, outer = _matrices(jacobians)
     if direction == "backward":  # a matrix and its transpose have the same norms
         matrices = matrices[:, ::-1].swapaxes(-1, -2)
     count, steps, n, _ = matrices.shape
     logs = np.empty((count, steps))
-    product, shift = np.broadcast_to(np.eye(n), (count, n, n)), np.zeros(count, dtype=np.int64)
+    advance = _advance_qr if stabilization == "qr" else _advance
+    frame = np.broadcast_to(np.eye(n), (count, n, n))
+    heights, rest = np.zeros((count, n)), frame
     for begin in range(0, steps, _BLOCK):
-        block, exponents = _scaled(matrices[:, begin : begin + _BLOCK])
+        block, exponents = _scaled(matrices[:, begin : begin + _BLOCK], _TOP)
         products = np.empty_like(block)
         for t in range(block.shape[1]):
-            product, more = _scaled(block[:, t] @ product)
-            shift = shift + more + exponents[:, t]
-            products[:, t] = product
-            logs[:, begin + t] = shift
+            frame, heights, rest = advance(block[:, t], frame, heights, rest)
+            heights = heights + exponents[:, t, None]
+            top = heights.max(axis=-1, keepdims=True)
+            logs[:, begin + t] = top[:, 0]
+            with np.errstate(invalid="ignore"):
+                products[:, t] = np.where(top > -np.inf, np.exp2(heights - top), 0)[..., None] * rest
         if norm == "spectral":
             sizes = np.linalg.svd(products, compute_uv=False)[..., 0]
         else:
@@ -109,6 +124,39 @@ def jacobian_product_log_norms(
             part *= math.log(2)
             part += np.log(sizes)
     return (logs[:, ::-1] if direction == "backward" else logs).reshape(*outer, steps)
+
+
+_Product = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _advance(matrix: np.ndarray, frame: np.ndarray, heights: np.ndarray, rest: np.ndarray) -> _Product:
+    """2^heights rest times a matrix from the left: all rows have one height."""
+    product, more = _scaled(matrix @ rest)
+    return frame, heights + more[:, None], product
+
+
+def _advance_qr(matrix: np.ndarray, frame: np.ndarray, heights: np.ndarray, rest: np.ndarray) -> _Product:
+    """The matrix times frame diag(2^heights) rest, in the same form."""
+    moved = matrix @ frame
+    # Each column by itself: squares of those that are 2^-500 of the largest would underflow.
+    powers = np.frexp(np.abs(moved).max(axis=-2))[1]
+    moved = np.ldexp(moved, -powers[:, None, :])
+    heights = heights + powers
+    with np.errstate(divide="ignore"):
+        sizes = np.log2((moved * moved).sum(axis=-2)) / 2 + heights
+    order = np.argsort(-sizes, axis=-1, kind="stable")
+    moved = np.take_along_axis(moved, order[:, None, :], axis=-1)
+    heights = np.take_along_axis(heights, order, axis=-1)
+    rest = np.take_along_axis(rest, order[:, :, None], axis=-2)
+    frame, factor = np.linalg.qr(moved)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entries = np.log2(np.abs(factor)) + heights[:, None, :]
+        tops = entries.max(axis=-1)
+        weights = np.where(entries > -np.inf, np.exp2(entries - tops[..., None]), 0)
+    rest = np.copysign(weights, factor) @ rest
+    more = np.frexp(np.abs(rest).max(axis=-1))[1]
+    rest = np.ldexp(rest, -more[..., None])
+    return frame, np.where(rest.any(axis=-1), tops + more, -np.inf), rest
 
 
 def _pivoted_qr(matrix: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -186,7 +234,8 @@ def jacobian_product_log_singular_values(jacobians: ArrayLike) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (..., n)
-        Natural logarithms, the largest first; -inf where the product is singular, within rounding. 0 for no steps.
+        Natural logarithms, the largest first; -inf where the product is singular, or a step's matrix is within the
+        rounding of its columns. 0 for no steps.
 
     Raises
     ------
@@ -225,9 +274,13 @@ def jacobian_product_log_singular_values(jacobians: ArrayLike) -> np.ndarray:
         frame, logs, mixing = np.eye(n), np.zeros(n), np.eye(n)
         shift = 0
         for matrix in sequence:
-            scaled, exponent = _scaled(matrix)
-            shift += int(exponent)
-            frame, factor, order = _pivoted_qr(scaled @ frame, logs)
+            scaled, exponent = _scaled(matrix, _TOP)
+            shift += int(exponent) + _TOP
+            moved = scaled @ frame
+            # Each column by itself: squares of those that are 2^-500 of the largest would underflow.
+            powers = np.frexp(np.abs(moved).max(axis=0))[1]
+            logs = logs + (powers - _TOP)
+            frame, factor, order = _pivoted_qr(np.ldexp(moved, -powers), logs)
             diagonal = np.diag(factor)
             is_live = diagonal > 0
             before, after = logs[order], np.full(n, -np.inf)
@@ -290,12 +343,12 @@ def lyapunov_exponents(jacobians: ArrayLike, *, discard: int = 0) -> np.ndarray:
         raise KexueValueError(f"jacobians must have more steps than are discarded ({discard}), but has {steps}")
     frame, sums = np.broadcast_to(np.eye(n), (count, n, n)), np.zeros((count, n))
     for t in range(steps):
-        scaled, exponents = _scaled(matrices[:, t])
+        scaled, exponents = _scaled(matrices[:, t], _TOP)
         frame, factor = np.linalg.qr(scaled @ frame)
         if t >= discard:
+            sizes, more = np.frexp(np.abs(np.diagonal(factor, axis1=-2, axis2=-1)))
             with np.errstate(divide="ignore"):
-                sums += np.log(np.abs(np.diagonal(factor, axis1=-2, axis2=-1)))
-            sums += (exponents * math.log(2))[:, None]
+                sums += np.log(sizes) + (more + exponents[:, None]) * math.log(2)
     return np.sort(sums / (steps - discard), axis=-1)[:, ::-1].reshape(*outer, n)
 
 
@@ -348,21 +401,15 @@ def rnn_gradient_recursion(jacobians: ArrayLike, explicit: ArrayLike, start: Arr
     steps, n = matrices.shape[-3:-1]
     if terms.ndim < 3 or terms.shape[-3:-1] != (steps, n):
         raise KexueValueError(f"explicit must have shape (..., {steps}, {n}, p), but its shape is {terms.shape}")
-    shapes, arrays = [matrices.shape[:-3], terms.shape[:-3]], [matrices, terms]
+    leads, arrays = {"jacobians": matrices.shape[:-3], "explicit": terms.shape[:-3]}, [matrices, terms]
     sums = None
     if start is not None:
         sums = as_real("start", start)
         if sums.ndim < 2 or sums.shape[-2:] != (n, terms.shape[-1]):
             raise KexueValueError(f"start must have shape (..., {n}, {terms.shape[-1]}), but its shape is {sums.shape}")
-        shapes.append(sums.shape[:-2])
+        leads["start"] = sums.shape[:-2]
         arrays.append(sums)
-    try:
-        outer = np.broadcast_shapes(*shapes)
-    except ValueError:
-        raise KexueValueError(
-            "jacobians, explicit and start must have leading dimensions that broadcast, got "
-            + ", ".join(map(str, shapes))
-        ) from None
+    outer = check_broadcast("leading dimensions", **leads)
     out = np.empty((*outer, *terms.shape[-3:]), dtype=np.result_type(*arrays))
     for t in range(steps):
         sums = terms[..., t, :, :] if sums is None else matrices[..., t, :, :] @ sums + terms[..., t, :, :]

@@ -10,19 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _layer_norm_core
-from kexue._arrays import as_array, as_real, result_dtype
-from kexue._entropy_rows import check_axis
+from kexue._arrays import as_array, as_real, check_axis, check_broadcast, result_dtype, sum_to
 from kexue._errors import KexueValueError
 from kexue._lazy import is_lazy
 from kexue._ufuncs import _layer_norm, _layer_norm_vjp, _rms_norm, _rms_norm_vjp
 
 
-def _check_eps(eps: float) -> float:
+def _check_eps(eps: float, dtype: np.dtype) -> float:
+    """The number of the dtype, which is 0 only if `eps` is: it is there lest 0 be divided by 0."""
     if isinstance(eps, (bool, np.bool_)) or not isinstance(eps, (int, float, np.integer, np.floating)):
         raise TypeError(f"eps must be a number, not {type(eps).__name__}")
     if not 0 <= eps < math.inf:
         raise KexueValueError(f"eps must be finite and not negative, got {eps}")
-    return float(eps)
+    limits = np.finfo(dtype)
+    if eps > float(limits.max):
+        raise KexueValueError(f"eps is too large for {dtype}: {eps}")
+    return max(float(dtype.type(eps)), float(limits.smallest_subnormal)) if eps else 0.0
 
 
 def _vectors(name: str, value: ArrayLike | None, n: int, missing: float, dtype: np.dtype) -> np.ndarray:
@@ -40,12 +43,16 @@ def _vectors(name: str, value: ArrayLike | None, n: int, missing: float, dtype: 
 def _normalize(
     ufunc: np.ufunc, x: Any, weights: dict[str, tuple[ArrayLike | None, float]], eps: float, axis: int, out: Any
 ) -> Any:
-    eps = _check_eps(eps)
     if not is_lazy(x):
         x = as_array("x", x)
+        as_real("x", np.empty(0, dtype=x.dtype))  # the ufunc's own message would not name it
     place = check_axis("x", axis, x.ndim)
     dtype = result_dtype(x, *(value for value, _ in weights.values()))
+    eps = _check_eps(eps, dtype)
     operands = [_vectors(name, value, x.shape[place], missing, dtype) for name, (value, missing) in weights.items()]
+    if any(array.ndim > 1 for array in operands):
+        leads = {name: array.shape[:-1] for name, array in zip(weights, operands, strict=True)}
+        check_broadcast("dimensions besides the rows'", x=x.shape[:place] + x.shape[place + 1 :], **leads)
     axes = [operator.index(axis), *(-1 for _ in operands), (), operator.index(axis)]
     return ufunc(x, *operands, dtype.type(eps), axes=axes, **({} if out is None else {"out": out}))
 
@@ -71,7 +78,7 @@ def layer_norm(
         Scale and offset, by default 1 and 0, at no cost. Leading dimensions broadcast against those of x without the
         rows' (conditional layer normalisation has weights for each sample).
     eps : float
-        Finite, not negative.
+        Finite, not negative. What float32 would round to 0 is its least number.
     axis : int
         The axis along which the rows run. For several last axes, as PyTorch's `normalized_shape` may have, reshape:
         they are one row.
@@ -87,7 +94,8 @@ def layer_norm(
     Raises
     ------
     KexueValueError
-        If `eps` is negative or not finite, `axis` is not one of x, or `gamma` or `beta` has another length.
+        If `eps` is negative or beyond the dtype's range, `axis` is not one of x, or `gamma` or `beta` has another
+        length or leading dimensions that do not broadcast.
     TypeError
         If an argument is of the wrong type.
 
@@ -143,7 +151,8 @@ def rms_norm(
     Raises
     ------
     KexueValueError
-        If `eps` is negative or not finite, `axis` is not one of x, or `gamma` has another length.
+        If `eps` is negative or beyond the dtype's range, `axis` is not one of x, or `gamma` has another length or
+        leading dimensions that do not broadcast.
     TypeError
         If an argument is of the wrong type.
 
@@ -170,13 +179,6 @@ def rms_norm(
     return _normalize(_rms_norm, x, {"gamma": (gamma, 1)}, eps, axis, out)
 
 
-def _sum_to(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The sum over what was broadcast from `shape`."""
-    lost = array.ndim - len(shape)
-    axes = (*range(lost), *(lost + i for i, size in enumerate(shape) if size == 1 != array.shape[lost + i]))
-    return array.sum(axis=axes, dtype=np.float64).reshape(shape).astype(array.dtype)
-
-
 def _rows_of(array: np.ndarray, axis: int) -> np.ndarray:
     """Two dimensions, the rows in the last, without a copy where strides and alignment allow it."""
     moved = np.moveaxis(array, axis, -1)
@@ -187,9 +189,8 @@ def _rows_of(array: np.ndarray, axis: int) -> np.ndarray:
 def _differentiate(
     is_layer: bool, x: ArrayLike, grad: ArrayLike, gamma: ArrayLike | None, eps: float, axis: int, workers: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    eps = _check_eps(eps)
     dtype = result_dtype(x, grad, gamma)
-    eps = float(dtype.type(eps))
+    eps = _check_eps(eps, dtype)
     x, grad = as_real("x", x, dtype=dtype), as_real("grad", grad, dtype=dtype)
     if grad.shape != x.shape:
         raise KexueValueError(f"grad must have the shape of x, but the shapes are {grad.shape} and {x.shape}")
@@ -231,8 +232,8 @@ def _differentiate_samples(
         raise KexueValueError(f"gamma does not broadcast to the rows of x: the shapes are {gamma.shape} and {x.shape}")
     ufunc, normalize = (_layer_norm_vjp, layer_norm) if is_layer else (_rms_norm_vjp, rms_norm)
     by_x = ufunc(x, grad, gamma, x.dtype.type(eps))
-    by_gamma = _sum_to(grad * normalize(x, eps=eps), gamma.shape)
-    return np.moveaxis(by_x, -1, place), by_gamma, _sum_to(grad, gamma.shape) if is_layer else None
+    by_gamma = sum_to(grad * normalize(x, eps=eps), gamma.shape)
+    return np.moveaxis(by_x, -1, place), by_gamma, sum_to(grad, gamma.shape) if is_layer else None
 
 
 def layer_norm_vjp(
@@ -273,7 +274,7 @@ def layer_norm_vjp(
     Raises
     ------
     KexueValueError
-        If shapes do not fit, `axis` is not one of x, or `eps` is negative or not finite.
+        If shapes do not fit, `axis` is not one of x, or `eps` is negative or beyond the dtype's range.
     TypeError
         If an argument is of the wrong type.
 
@@ -343,7 +344,7 @@ def rms_norm_vjp(
     Raises
     ------
     KexueValueError
-        If shapes do not fit, `axis` is not one of x, or `eps` is negative or not finite.
+        If shapes do not fit, `axis` is not one of x, or `eps` is negative or beyond the dtype's range.
     TypeError
         If an argument is of the wrong type.
 

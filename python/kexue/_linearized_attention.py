@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _linear_attention
-from kexue._arrays import as_array, as_real, result_dtype
-from kexue._attention_arrays import items, rows, sum_to
+from kexue._arrays import as_array, as_real, result_dtype, sum_to
+from kexue._attention_arrays import as_upstream, broadcast_leads, check_causal, items, rows
 from kexue._errors import KexueValueError, first_bad
 from kexue._feature_maps import FavorKind, favor_features
+
+_ENTRIES_AT_ONCE = 1 << 16
 
 
 def _log_scales(mask: Any, key_log_scale: Any, keys: int) -> np.ndarray | None:
@@ -64,16 +66,10 @@ class _Problem:
         outers = [array.shape[:-2] for array in self.arrays]
         if self.scales is not None:
             outers.append(self.scales.shape[:-1])
-        try:
-            self.outer = np.broadcast_shapes(*outers)
-        except ValueError:
-            raise KexueValueError(
-                "phi_Q, phi_K, V, mask and key_log_scale must have leading dimensions that broadcast, got "
-                + ", ".join(map(str, outers))
-            ) from None
+        self.outer = broadcast_leads("phi_Q, phi_K, V, mask and key_log_scale", outers)
         if not (isinstance(eps, (int, float, np.number)) and math.isfinite(eps) and eps >= 0):
             raise KexueValueError(f"eps must be finite and not negative, got {eps!r}")
-        self.eps, self.causal, self.workers = float(eps), bool(causal), workers
+        self.eps, self.causal, self.workers = float(eps), check_causal(causal), workers
 
     def run(
         self,
@@ -145,7 +141,8 @@ def linear_attention(
     Returns
     -------
     ndarray, shape (..., n_queries, d_v)
-        0 for a query that sees no key. Where the weights' sum is 0 otherwise, infinite or NaN. Weights of features that
+        0 for a query that sees no key. Where the weights' sum is 0 otherwise, infinite or NaN, as it is for queries
+        that see, or are, something that is not finite, and for no others. Weights of features that
         may be negative (trigonometric, odd Taylor degrees) are not convex: their sums can be near 0, and outputs then
         anything.
 
@@ -154,7 +151,7 @@ def linear_attention(
     KexueValueError
         If shapes do not fit, or an argument holds what it must not.
     TypeError
-        If `mask` is not of bool.
+        If `mask` is not of bool, or `causal` is no bool.
 
     See Also
     --------
@@ -218,7 +215,7 @@ def linear_attention_vjp(
     KexueValueError
         If shapes do not fit, or an argument holds what it must not.
     TypeError
-        If `mask` is not of bool.
+        If `mask` is not of bool, or `causal` is no bool.
 
     See Also
     --------
@@ -248,22 +245,13 @@ def linear_attention_vjp(
     problem = _Problem(phi_Q, phi_K, V, causal, mask, key_log_scale, eps, workers)
     queries, keys, values = problem.arrays
     shape = (*problem.outer, problem.queries, values.shape[-1])
-    upstream = as_real("grad", grad).astype(problem.dtype, copy=False)
-    try:
-        upstream = np.ascontiguousarray(np.broadcast_to(upstream, shape))  # sums are made in one order
-    except ValueError:
-        raise KexueValueError(f"grad must broadcast to {shape}, but its shape is {upstream.shape}") from None
+    upstream = np.ascontiguousarray(as_upstream(grad, shape, problem.dtype))  # sums are made in one order
     scales = problem.scales
     out, sums = problem.run(queries, keys, values, scales, is_normalized=True, denominators=True)
     assert sums is not None
     tops = None if scales is None else problem.tops()
     blind = np.full(sums.shape, problem.keys == 0) if tops is None else tops == -np.inf
-    divisors = np.where(blind, 1.0, sums + problem.eps)[..., None]
-    along = np.einsum("...k,...k->...", upstream, out, dtype=np.float64)[..., None]
-    # The upstream gradient over the sums, and what it does through them.
-    columns = np.concatenate([upstream / divisors, -along / divisors], axis=-1)
-    columns[blind] = 0
-    columns = columns.astype(problem.dtype, copy=False)
+    columns = _columns(upstream, out, np.where(blind, 1, sums + problem.eps))
     ones = np.broadcast_to(problem.dtype.type(1), (*values.shape[:-1], 1))
     extended = np.concatenate([values, ones], axis=-1)
     by_queries, _ = problem.run(columns, extended, keys, scales)
@@ -308,13 +296,15 @@ def favor_attention(
     Returns
     -------
     ndarray, shape (..., n_queries, d_v)
+        0 for a query that sees no key. NaN for one that sees, or is, something that is not finite or whose squared norm
+        overflows.
 
     Raises
     ------
     KexueValueError
         If shapes do not fit, or an argument holds what it must not.
     TypeError
-        If `mask` is not of bool.
+        If `mask` is not of bool, or `causal` is no bool.
 
     See Also
     --------
@@ -344,6 +334,9 @@ def favor_attention(
     d = queries.shape[-1]
     if keys.shape[-1] != d:
         raise KexueValueError(f"Q and K must have one dimension, got shapes {queries.shape} and {keys.shape}")
+    values = rows("V", V, dtype)
+    if keys.shape[-2] != values.shape[-2]:
+        raise KexueValueError(f"K and V must have as many rows, got shapes {keys.shape} and {values.shape}")
     if isinstance(scale, str):
         if scale != "sqrt":
             raise KexueValueError(f'scale must be "sqrt" or a number, got {scale!r}')
@@ -352,18 +345,40 @@ def favor_attention(
         factor = math.sqrt(scale)
     else:
         raise KexueValueError(f"scale must be finite and positive, got {scale!r}")
-    phi_Q, _ = favor_features(queries * dtype.type(factor), W, kind=kind, return_log_scale=True)
-    phi_K, log_scale = favor_features(keys * dtype.type(factor), W, kind=kind, return_log_scale=True)
+    phi_Q, _ = _favor(queries * dtype.type(factor), W, kind)
+    phi_K, log_scale = _favor(keys * dtype.type(factor), W, kind)
     return linear_attention(
         phi_Q,
         phi_K,
-        as_real("V", V).astype(dtype, copy=False),
+        values,
         causal=causal,
         mask=mask,
         key_log_scale=log_scale,
         eps=eps,
         workers=workers,
     )
+
+
+def _favor(rows: np.ndarray, W: ArrayLike, kind: FavorKind) -> tuple[np.ndarray, np.ndarray]:
+    """Features and log-scales; what is not finite, or has no exponent that is, is in the features alone, as NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        phi, log_scale = favor_features(rows, W, kind=kind, return_log_scale=True)
+    lost = ~np.isfinite(log_scale)
+    phi[lost], log_scale[lost] = np.nan, 0
+    return phi, log_scale
+
+
+def _columns(upstream: np.ndarray, out: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """The upstream gradient over the sums of weights, and what it does through them; block by block, in float64."""
+    width = upstream.shape[-1]
+    columns = np.empty((sums.size, width + 1), dtype=upstream.dtype)
+    rows, values = (array.reshape(sums.size, width) for array in (upstream, out))
+    divisors = sums.reshape(-1)
+    for first in range(0, sums.size, step := max(1, _ENTRIES_AT_ONCE // (width + 1))):
+        block = slice(first, first + step)
+        columns[block, :width] = rows[block] / divisors[block, None]
+        columns[block, width] = -np.einsum("ik,ik->i", rows[block], values[block], dtype=np.float64) / divisors[block]
+    return columns.reshape(*upstream.shape[:-1], width + 1)
 
 
 def _by_keys(
@@ -394,10 +409,12 @@ def _by_keys(
             known, high = problem.scales[..., :count], tops[..., :1]
         with np.errstate(invalid="ignore"):
             factors[..., :count] = np.where(known > -np.inf, np.exp(known - high), 0)
-        factors = factors.astype(problem.dtype)[..., None]
-        # A hidden key may hold anything.
-        with np.errstate(invalid="ignore"):
-            results = [np.where(factors > 0, array * factors, problem.dtype.type(0)) for array in results]
+        factors = factors.astype(problem.dtype)
+        for place in np.ndindex(problem.outer):
+            for array in results:
+                with np.errstate(invalid="ignore"):
+                    array[place] *= factors[place][:, None]
+                array[place][factors[place] == 0] = 0  # a hidden key may hold anything
     return results[0], results[1]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _RANDOM = ("positive", "hyperbolic", "trigonometric")
-_POLYNOMIALS = {"taylor": kexue.taylor_features, "expdef": kexue.expdef_features}
+_POLYNOMIALS = ("taylor", "expdef")
 _KINDS = (*_RANDOM, *_POLYNOMIALS)
 
 
@@ -187,7 +187,7 @@ def _polynomial_errors(kind: Any, queries: np.ndarray, keys: np.ndarray, most: i
     sizes, errors = [], []
     degree = 1
     while (size := kexue.feature_dimension(queries.shape[1], degree, kind=kind)) <= most:
-        phi_Q, phi_K = (_POLYNOMIALS[kind](points, degree) for points in (queries, keys))
+        phi_Q, phi_K = (getattr(kexue, f"{kind}_features")(points, degree) for points in (queries, keys))
         sizes.append(size)
         errors.append(kexue.kernel_error(queries, keys, phi_Q, phi_K).rms)
         degree += 1

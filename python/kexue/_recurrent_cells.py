@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real
+from kexue._arrays import as_real, check_broadcast
 from kexue._errors import KexueValueError
 from kexue._recurrent_networks import Activation, Convention, Network, Variant, activation_kind, gru_kind
 
@@ -411,12 +411,9 @@ def lstm_path_derivative(
                 f"{name} must have shape (..., 3), of the gates f, i, g, but its shape is {array.shape}"
             )
         weights.append(array[..., :3])
-    try:
-        np.broadcast_shapes(x.shape, c.shape, o.shape, *(array.shape[:-1] for array in weights))
-    except ValueError:
-        shapes = ", ".join(str(array.shape) for array in (x, c, o, *weights))
-        raise KexueValueError(f"x, c, o, W, U and b must have shapes that broadcast, got {shapes}") from None
     W, U, b = weights
+    leads = {"W": W.shape[:-1], "U": U.shape[:-1], "b": b.shape[:-1]}
+    check_broadcast("dimensions besides the gates'", x=x.shape, c=c.shape, o=o.shape, **leads)
     before = np.tanh(c)
     inputs = x[..., None] * W + (o * before)[..., None] * U + b
     f, i = (0.5 + 0.5 * np.tanh(0.5 * inputs[..., k]) for k in (0, 1))  # sigma

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kexue import _recurrent
-from kexue._arrays import as_contiguous, as_real, result_dtype
+from kexue._arrays import as_contiguous, as_real, result_dtype, sum_to
 from kexue._errors import KexueValueError
 from kexue._recurrent_steps import step_jacobians
 
@@ -177,11 +177,12 @@ class Network:
 
     def jacobians(self, outcome: Outcome) -> np.ndarray:
         before = self.before(outcome.states, self.start), self.before(outcome.cells, self.cell_start)
+        count = self.sequences * self.steps
         parts = (
-            part if part is None else part.reshape(-1, *part.shape[2:]) for part in (outcome.gates, outcome.states)
+            None if part is None else part.reshape(count, *part.shape[2:])
+            for part in (outcome.gates, outcome.states, outcome.cells, *before)
         )
-        cells = (None if part is None else part.reshape(-1, self.size) for part in (outcome.cells, *before))
-        matrices = step_jacobians(self.kind, self.U, *parts, *cells)
+        matrices = step_jacobians(self.kind, self.U, *parts)
         return matrices.reshape(*self.outer, self.steps, *matrices.shape[1:])
 
     def result(self, outcome: Outcome, jacobians: np.ndarray | None = None) -> Any:
@@ -210,15 +211,6 @@ class Network:
             raise KexueValueError(f"{name} must broadcast to {shape}, but its shape is {array.shape}") from None
         return as_contiguous(whole).reshape(self.sequences, self.steps, self.size)
 
-    def _sum_to(self, gradients: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """The sum over the sequences that share a start."""
-        gradients = gradients.reshape(*self.outer, self.size)
-        extra = gradients.ndim - len(shape)
-        axes = tuple(range(extra)) + tuple(
-            axis + extra for axis, size in enumerate(shape[:-1]) if size == 1 != gradients.shape[axis + extra]
-        )
-        return gradients.sum(axis=axes).reshape(shape) if axes else gradients
-
     def gradients(self, grad_h: Any, grad_c: Any, workers: int | None) -> tuple[np.ndarray, ...]:
         """By x, W, U, b, h0, and, where there are any, c0 and recurrent_bias."""
         by_states = self._upstream("grad_h", grad_h)
@@ -242,8 +234,9 @@ class Network:
             by_cell_start,
             workers,
         )
-        before = self.before(outcome.states, self.start).reshape(-1, self.size)
-        rows = by_gates.reshape(len(before), by_gates.shape[2] * self.size)
+        count = self.sequences * self.steps
+        before = self.before(outcome.states, self.start).reshape(count, self.size)
+        rows = by_gates.reshape(count, by_gates.shape[2] * self.size)
         by_inputs = rows[:, : self.gates * self.size]
         if self.kind in ("gru", "gru_single_gate"):
             last = (self.gates - 1) * self.size
@@ -257,13 +250,13 @@ class Network:
         totals = rows.sum(axis=0, dtype=np.float64).astype(self.dtype)
         results = [
             (by_inputs @ self.W.T).reshape(*self.outer, self.steps, self.dimension),
-            self.x.reshape(-1, self.dimension).T @ by_inputs,
+            self.x.reshape(count, self.dimension).T @ by_inputs,
             by_U,
             totals[: self.gates * self.size],
-            self._sum_to(by_start, self.start_shapes[0]),
+            sum_to(by_start.reshape(*self.outer, self.size), self.start_shapes[0]),
         ]
         if by_cell_start is not None:
-            results.append(self._sum_to(by_cell_start, self.start_shapes[1]))
+            results.append(sum_to(by_cell_start.reshape(*self.outer, self.size), self.start_shapes[1]))
         if self.kind == "gru_after":
             results.append(totals[3 * self.size :])
         return tuple(results)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real, check_integer, result_dtype
+from kexue._arrays import as_real, check_broadcast, check_integer, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 
 __all__ = [
@@ -104,7 +104,7 @@ def post_norm_weights(
     return skip.astype(kind), branches.astype(kind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ResidualWeights:
     """What reaches the output of a residual network: x_l = skip x_0 + sum_t branches[t] F_t.
 
@@ -232,7 +232,8 @@ def pre_norm_variance(layers: ArrayLike, variance_ratio: ArrayLike = 1.0) -> np.
     Raises
     ------
     KexueValueError
-        If a `layers` is negative, or a `variance_ratio` negative, or either infinite or NaN.
+        If a `layers` is negative, or a `variance_ratio` negative, or either infinite or NaN, or the shapes do not
+        broadcast.
     TypeError
         If an argument does not hold real numbers.
 
@@ -251,6 +252,7 @@ def pre_norm_variance(layers: ArrayLike, variance_ratio: ArrayLike = 1.0) -> np.
     array([ 1.,  4., 13.])
     """
     counts, ratios = _nonnegative("layers", layers), _nonnegative("variance_ratio", variance_ratio)
+    check_broadcast(layers=counts.shape, variance_ratio=ratios.shape)
     return np.asarray(1 + counts * ratios).astype(result_dtype(layers, variance_ratio))[()]
 
 
@@ -314,7 +316,7 @@ def adam_expected_update(
     mean : array_like
         E[g], finite.
     second_moment : array_like
-        E[g^2], at least mean^2. Broadcast against `mean`.
+        E[g^2], at least mean^2; less is taken for what rounding of float32 has left of that. Broadcast against `mean`.
     lr : float
         The learning rate, finite.
     eps : float
@@ -330,7 +332,7 @@ def adam_expected_update(
     ------
     KexueValueError
         If an entry is NaN or infinite, a `second_moment` below the square of its mean (by more than rounding of
-        float32), `lr` not finite, or `eps` negative, infinite or NaN.
+        float32), `lr` not finite, `eps` negative, infinite or NaN, or the shapes do not broadcast.
     TypeError
         If an argument does not hold real numbers.
 
@@ -352,6 +354,7 @@ def adam_expected_update(
     first = as_real("mean", mean, dtype=np.float64)
     require_finite("mean", first)
     roots = np.sqrt(_nonnegative("second_moment", second_moment))
+    check_broadcast(mean=first.shape, second_moment=roots.shape)
     first, roots = np.broadcast_arrays(first, roots)
     # float32's squares underflow from 1e-19 on.
     bad = abs(first) > roots * (1 + 1e-6) + 1e-22
@@ -361,9 +364,9 @@ def adam_expected_update(
         raise KexueValueError(f"second_moment must be at least mean^2, but at {place} it is below {first[index]}^2")
     rate, epsilon = as_real("lr", lr, ndim=0, dtype=np.float64), _nonnegative("eps", as_real("eps", eps, ndim=0))
     require_finite("lr", rate)
-    size = roots + epsilon
+    size = np.maximum(roots, abs(first)) + epsilon
     ratio = np.divide(first, size, out=np.zeros(size.shape), where=size > 0)
-    return np.asarray(rate * np.clip(ratio, -1, 1)).astype(result_dtype(mean, second_moment))[()]
+    return np.asarray(rate * ratio).astype(result_dtype(mean, second_moment))[()]
 
 
 def embedding_logit_std(d: ArrayLike, std: ArrayLike) -> np.ndarray | np.generic:
@@ -387,7 +390,7 @@ def embedding_logit_std(d: ArrayLike, std: ArrayLike) -> np.ndarray | np.generic
     Raises
     ------
     KexueValueError
-        If a `d` is not positive, a `std` negative, or either infinite or NaN.
+        If a `d` is not positive, a `std` negative, either infinite or NaN, or the shapes do not broadcast.
     TypeError
         If an argument does not hold real numbers.
 
@@ -407,6 +410,7 @@ def embedding_logit_std(d: ArrayLike, std: ArrayLike) -> np.ndarray | np.generic
     """
     sizes, deviations = _nonnegative("d", d), _nonnegative("std", std)
     first_bad("d", sizes, lambda entries: entries == 0, "is {value}, but must be positive")
+    check_broadcast(d=sizes.shape, std=deviations.shape)
     return np.asarray(deviations * np.sqrt(sizes)).astype(result_dtype(d, std))[()]
 
 

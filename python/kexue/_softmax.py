@@ -9,8 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real, result_dtype
-from kexue._entropy_rows import check_axis
+from kexue._arrays import as_real, check_axis, result_dtype
 from kexue._errors import KexueValueError, first_bad
 from kexue._lazy import apply_rows, is_lazy
 from kexue._ufuncs import (

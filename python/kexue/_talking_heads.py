@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _attention
-from kexue._arrays import as_real, result_dtype
-from kexue._attention_arrays import items, rows, sum_to
+from kexue._arrays import as_real
+from kexue._attention_problem import AttentionProblem, require_within
 from kexue._errors import KexueValueError, require_finite
-from kexue._exact_attention import _Problem
 
 
 def _mix(name: str, value: ArrayLike, columns: tuple[str, int] | None) -> np.ndarray:
@@ -25,61 +24,38 @@ def _mix(name: str, value: ArrayLike, columns: tuple[str, int] | None) -> np.nda
     return mix
 
 
-class _TalkingProblem(_Problem):
-    """Checked arguments of one call: items of heads."""
+class _Problem(AttentionProblem):
+    """Items are heads: of queries and keys, of values, and of the softmax."""
 
     def __init__(
-        self, Q: Any, K: Any, V: Any, proj_logits: Any, proj_weights: Any, scale: Any, mask: Any, causal: bool
+        self, Q: Any, K: Any, V: Any, proj_logits: Any, proj_weights: Any, scale: Any, mask: Any, causal: Any
     ) -> None:
-        self.dtype = result_dtype(Q, K, V)
-        self.arrays = [rows(name, value, self.dtype) for name, value in (("Q", Q), ("K", K), ("V", V))]
-        for name, array in zip("QKV", self.arrays, strict=True):
+        self.logit_mix = _mix("proj_logits", proj_logits, None)
+        count, of_keys = self.logit_mix.shape
+        columns = ("row of proj_logits", count)
+        self.weight_mix = None if proj_weights is None else _mix("proj_weights", proj_weights, columns)
+        of_values = count if self.weight_mix is None else self.weight_mix.shape[0]
+        self.heads = ((of_keys,), (of_keys,), (of_values,), (count,))
+        super().__init__(Q, K, V, scale, mask, causal)
+        for name, mix in (("proj_logits", self.logit_mix), ("proj_weights", self.weight_mix)):
+            if mix is not None:
+                require_within(name, mix, self.dtype)
+
+    def _check_heads(self) -> None:
+        of_keys = "columns of proj_logits"
+        of_values = "rows of proj_logits" if self.weight_mix is None else "rows of proj_weights"
+        for name, array, (count,), mix in zip(
+            "QKV", self.arrays, self.heads, (of_keys, of_keys, of_values), strict=False
+        ):
             if array.ndim < 3:
                 raise KexueValueError(f"{name} must have shape (..., heads, rows, dimension), but has {array.shape}")
-        queries, keys, values = self.arrays
-        self._check_rows()
-        self.logit_mix = _mix("proj_logits", proj_logits, None)
-        heads, key_heads = self.logit_mix.shape
-        self.weight_mix = (
-            None if proj_weights is None else _mix("proj_weights", proj_weights, ("row of proj_logits", heads))
-        )
-        value_heads = heads if self.weight_mix is None else self.weight_mix.shape[0]
-        for name, array, count, mix in (
-            ("Q", queries, key_heads, "columns of proj_logits"),
-            ("K", keys, key_heads, "columns of proj_logits"),
-            ("V", values, value_heads, "rows of " + ("proj_logits" if self.weight_mix is None else "proj_weights")),
-        ):
             if array.shape[-3] not in (1, count):
                 raise KexueValueError(
                     f"{name} must have {count} heads, the {mix}, or 1, but its shape is {array.shape}"
                 )
-        allowed = self._mask(mask)
-        leads = [array.shape[:-3] for array in self.arrays]
-        if allowed is not None:
-            if allowed.ndim == 2:
-                allowed = allowed[None]
-            if allowed.shape[-3] not in (1, heads):
-                raise KexueValueError(
-                    f"mask must broadcast to (..., {heads}, {self.queries}, {self.keys}), but is {np.shape(mask)}"
-                )
-            leads.append(allowed.shape[:-3])
-        self.lead = self._broadcast(leads)
-        self.outer = (*self.lead, heads)
-        self.causal = self._causal(causal)
-        self.items = [
-            items(array, (*self.lead, count))
-            for array, count in zip(self.arrays, (key_heads, key_heads, value_heads), strict=True)
-        ]
-        self.mask = None if allowed is None else items(allowed, self.outer)
-        self._spread(self._scales(scale, allowed, queries.shape[-1]))
-        self.heads = (key_heads, key_heads, value_heads)
 
     def arguments(self) -> tuple[Any, ...]:
         return (*self.items, self.mask, self.causal, self.scales, self.logit_mix, self.weight_mix)
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        return (*self.lead, self.heads[2], self.queries, self.arrays[2].shape[-1])
 
 
 def talking_heads_attention(
@@ -120,12 +96,15 @@ def talking_heads_attention(
     Returns
     -------
     ndarray, shape (..., h_v, n_queries, d_v)
-        A query that sees no key in a softmax head has weights 0 there.
+        A query that sees no key in a softmax head has weights 0 there. NaN or infinite for one that sees, or is,
+        something that is not finite, in a softmax head that its head mixes, and for no other.
 
     Raises
     ------
     KexueValueError
         If shapes do not fit, or a mix, a mask or a scale holds what it must not.
+    TypeError
+        If an argument does not hold real numbers, a mask holds integers, or `causal` is no bool.
 
     See Also
     --------
@@ -136,7 +115,7 @@ def talking_heads_attention(
     Notes
     -----
     O(n_queries n_keys (h_k d + h h_k + h_v h + h_v d_v)) time; the logits of at most 96 queries at once are kept, 32 MB
-    a worker where that is less. float32 is computed in float32.
+    a worker where that is less (but of 6 queries at least). float32 is computed in float32.
 
     References
     ----------
@@ -154,7 +133,7 @@ def talking_heads_attention(
     >>> kexue.talking_heads_attention(Q, K, V[:1], [[1.0, 0.5], [-0.25, 1.0]]).shape
     (2, 5, 4)
     """
-    problem = _TalkingProblem(Q, K, V, proj_logits, proj_weights, scale, mask, causal)
+    problem = _Problem(Q, K, V, proj_logits, proj_weights, scale, mask, causal)
     out = np.empty(problem.out_shape, dtype=problem.dtype)
     _attention.talk(*problem.arguments(), out.reshape(math.prod(problem.lead), *out.shape[-3:]), workers)
     return out
@@ -194,6 +173,8 @@ def talking_heads_attention_vjp(
     ------
     KexueValueError
         If shapes do not fit, or a mix, a mask or a scale holds what it must not.
+    TypeError
+        If an argument does not hold real numbers, a mask holds integers, or `causal` is no bool.
 
     See Also
     --------
@@ -201,8 +182,9 @@ def talking_heads_attention_vjp(
 
     Notes
     -----
-    The weights are computed once more: some three times the time of `talking_heads_attention`. Items of the leading
-    dimensions are shared out among threads, the heads of one are not.
+    The weights are computed once more: some three times the time of `talking_heads_attention`, and its memory. Items of
+    the leading dimensions are shared out among threads, the heads of one are not. What no softmax head sees has no
+    part in any gradient, whatever it holds.
 
     References
     ----------
@@ -218,24 +200,13 @@ def talking_heads_attention_vjp(
     >>> by_logits.shape, by_weights.shape
     ((2, 2), (2, 2))
     """
-    problem = _TalkingProblem(Q, K, V, proj_logits, proj_weights, scale, mask, causal)
-    shape = problem.out_shape
-    upstream = as_real("grad", grad).astype(problem.dtype, copy=False)
-    try:
-        upstream = np.broadcast_to(upstream, shape)
-    except ValueError:
-        raise KexueValueError(f"grad must broadcast to {shape}, but its shape is {upstream.shape}") from None
-    count = math.prod(problem.lead)
+    problem = _Problem(Q, K, V, proj_logits, proj_weights, scale, mask, causal)
+    upstream, items = problem.upstream(grad), math.prod(problem.lead)
     gradients = [
-        np.zeros((count, heads, *array.shape[-2:]), dtype=problem.dtype)
-        for heads, array in zip(problem.heads, problem.arrays, strict=True)
+        np.zeros((items, *heads, *array.shape[-2:]), dtype=problem.dtype)
+        for array, heads in zip(problem.arrays, problem.heads, strict=False)
     ]
-    mixes = [None if mix is None else np.zeros((count, *mix.shape)) for mix in (problem.logit_mix, problem.weight_mix)]
-    _attention.talk_gradient(
-        *problem.arguments(), items(rows("grad", upstream, problem.dtype), shape[:-2]), *gradients, *mixes, workers
-    )
-    results = (
-        sum_to(gradient.reshape(*problem.lead, *gradient.shape[1:]), array.shape)
-        for gradient, array in zip(gradients, problem.arrays, strict=True)
-    )
-    return (*results, *(None if mix is None else mix.sum(axis=0) for mix in mixes))
+    mixes = [None if mix is None else np.zeros((items, *mix.shape)) for mix in (problem.logit_mix, problem.weight_mix)]
+    _attention.talk_gradient(*problem.arguments(), upstream, *gradients, *mixes, workers)
+    by_logits, by_weights = (None if mix is None else mix.sum(axis=0) for mix in mixes)
+    return (*problem.sums(gradients), by_logits, by_weights)

@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from kexue._arrays import as_real, check_integer, result_dtype
+from kexue._arrays import as_real, check_broadcast, check_integer, result_dtype
 from kexue._errors import KexueValueError, first_bad
 from kexue._quadrature import unit_legendre
 
@@ -44,7 +44,7 @@ def truncated_normal_variance(a: ArrayLike = -2.0, b: ArrayLike = 2.0) -> np.nda
     Raises
     ------
     KexueValueError
-        If an a is greater than its b, either is NaN, or both are the same infinity.
+        If an a is greater than its b, either is NaN, both are the same infinity, or the shapes do not broadcast.
     TypeError
         If `a` or `b` does not hold real numbers.
 
@@ -92,7 +92,7 @@ def truncated_normal_mean(a: ArrayLike = -2.0, b: ArrayLike = 2.0) -> np.ndarray
     Raises
     ------
     KexueValueError
-        If an a is greater than its b, either is NaN, or both are the same infinity.
+        If an a is greater than its b, either is NaN, both are the same infinity, or the shapes do not broadcast.
     TypeError
         If `a` or `b` does not hold real numbers.
 
@@ -141,8 +141,8 @@ def effective_truncated_std(std: ArrayLike, a: ArrayLike = -2.0, b: ArrayLike = 
     Raises
     ------
     KexueValueError
-        If a `std` is negative, infinite or NaN, an a is greater than its b, either is NaN, or both are the same
-        infinity.
+        If a `std` is negative, infinite or NaN, an a is greater than its b, either is NaN, both are the same infinity,
+        or the shapes do not broadcast.
     TypeError
         If an argument does not hold real numbers.
 
@@ -166,7 +166,9 @@ def effective_truncated_std(std: ArrayLike, a: ArrayLike = -2.0, b: ArrayLike = 
     """
     deviations = as_real("std", std)
     first_bad("std", deviations, lambda entries: ~((entries >= 0) & np.isfinite(entries)), "is {value}, not a length")
-    variance = truncated_normal_variance(as_real("a", a, dtype=np.float64), b)
+    low, high = as_real("a", a, dtype=np.float64), as_real("b", b, dtype=np.float64)
+    check_broadcast(std=deviations.shape, a=low.shape, b=high.shape)
+    variance = truncated_normal_variance(low, high)
     return (deviations * np.sqrt(variance)).astype(result_dtype(std, a, b))[()]
 
 
@@ -269,7 +271,7 @@ def truncated_normal(
     out = np.empty(lengths, kind)
     flat = out.reshape(-1)
     draw, share = _sampler(low, high, kind, generator)
-    with np.errstate(over="ignore"):  # what is beyond the range is taken to its end
+    with np.errstate(over="ignore", under="ignore"):  # what is beyond the range is taken to its end
         factor, term = kind.type(scale), kind.type(shift)
         if np.isinf(factor):
             raise KexueValueError(f"std is too large for {kind}: {std}")
@@ -290,7 +292,9 @@ def truncated_normal(
 
 
 def _moment(a: ArrayLike, b: ArrayLike, moment: Callable) -> Any:
-    low, high = np.broadcast_arrays(as_real("a", a, dtype=np.float64), as_real("b", b, dtype=np.float64))
+    low, high = as_real("a", a, dtype=np.float64), as_real("b", b, dtype=np.float64)
+    check_broadcast(a=low.shape, b=high.shape)
+    low, high = np.broadcast_arrays(low, high)
     first_bad("a", low, np.isnan)
     first_bad("b", high, np.isnan)
     bad = ~(low <= high) | (np.isinf(low) & (low == high))
@@ -320,7 +324,7 @@ def _integrand(near: np.ndarray, far: np.ndarray) -> tuple[np.ndarray, np.ndarra
     shares, weights = unit_legendre(_NODES)
     begin, inner = np.maximum(near, -math.sqrt(_FALL)), np.maximum(near, 0)
     # As far as where t (inner + t / 2) is _FALL / 2; in a far tail that is next to nothing beside `near`.
-    reach = _FALL / (inner + np.hypot(inner, math.sqrt(_FALL)))
+    reach = _FALL / 2 / (inner / 2 + np.hypot(inner, math.sqrt(_FALL)) / 2)  # by halves: the sum may overflow
     length = np.minimum(far - begin, inner - begin + reach)
     offsets = length[:, None] * shares
     start = begin[:, None]
@@ -342,8 +346,8 @@ def _mean(near: np.ndarray, far: np.ndarray) -> np.ndarray:
         total = masses.sum(axis=1)
         right = near + length * ((masses @ shares) / total)
         # Around 0 that cancels: the difference of the densities at the ends over the integral does not.
-        # A short number's square is exact, and with it the exponent.
-        short = np.round(16 * near) / 16
+        # A short number's square is exact, and with it the exponent. Beyond 39 the density is 0, and so is the peak.
+        short = np.round(16 * np.clip(near, -40, 40)) / 16
         peak = np.exp(-0.5 * np.square(short)) * np.exp((short - near) * ((short + near) / 2))
         fall = -np.expm1(-(far - near) * ((near + far) / 2)) * peak
         return np.where(near >= 0, right, np.where(far == -near, 0.0, fall / (length * total)))
@@ -357,7 +361,7 @@ def _sampler(low: float, high: float, kind: np.dtype, generator: np.random.Gener
     mirrored = high < -low
     near, far = (-high, -low) if mirrored else (low, high)
     width = far - near
-    with np.errstate(under="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         length, _, masses = _integrand(np.array([near]), np.array([far]))
         mass = float(length[0] * masses.sum())  # relative to the density at max(near, 0)
     inner, outer = max(near, 0.0), min(near, 0.0)
@@ -366,7 +370,7 @@ def _sampler(low: float, high: float, kind: np.dtype, generator: np.random.Gener
     # times that, relative to where t is 0. Robert's rate is best where `far` is far, the density's own in narrow
     # intervals.
     best = math.inf, 0.0, 0.0
-    for rate in (inner, (near + math.hypot(near, 2)) / 2 if math.isfinite(near) else 0.0):
+    for rate in (inner, near / 2 + math.hypot(near, 2) / 2 if math.isfinite(near) else 0.0):
         size = -math.expm1(-rate * width) / rate if rate * width > 1e-3 else width
         rest = rate - near
         top = min(max(rest, 0.0), width)

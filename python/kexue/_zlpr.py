@@ -13,8 +13,7 @@ from scipy.sparse import issparse
 from scipy.special import expit
 
 from kexue import _losses
-from kexue._arrays import as_array, as_csr, as_real, result_dtype
-from kexue._entropy_rows import check_axis
+from kexue._arrays import as_array, as_csr, as_real, check_axis, result_dtype
 from kexue._errors import KexueValueError, first_bad
 
 # ---- arguments ----

@@ -8,7 +8,8 @@ from kexue._attention_diagnostics import (
     attention_rank,
     entropy_matched_scale,
 )
-from kexue._exact_attention import attention, attention_vjp, entropy_invariant_scale
+from kexue._attention_scale import entropy_invariant_scale
+from kexue._exact_attention import attention, attention_vjp
 from kexue._feature_map_errors import (
     KernelError,
     expdef_ratio,

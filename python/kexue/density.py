@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_contiguous, as_real, result_dtype
-from kexue._entropy_rows import check_axis
+from kexue._arrays import as_contiguous, as_real, check_axis, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 from kexue._lazy import apply_rows, is_lazy
 from kexue._ufuncs import logsumexp, softmax

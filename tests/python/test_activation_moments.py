@@ -197,6 +197,9 @@ class TestFunctions:
         with pytest.warns(ConvergenceWarning, match="activation_moments: rtol=1e-12 was not reached"):
             moments = activation_moments(lambda x: noise.random(len(x)))
         assert moments.error > 1e-6
+        # What was not good enough counts all the same.
+        assert moments.mean == pytest.approx(1 / 2, abs=0.02)
+        assert moments.second_moment == pytest.approx(1 / 3, abs=0.02)
         with kexue.errstate(convergence="raise"), pytest.raises(ConvergenceWarning):
             activation_moments(lambda x: abs(x) ** -0.5)  # its square has no integral
         assert activation_moments(lambda x: abs(x) ** -0.2, rtol=1e-6).error < 1e-6
@@ -226,6 +229,15 @@ class TestFunctions:
             activation_moments(np.sin, rtol=0)
         with pytest.raises(KexueValueError, match=r"breakpoints\[1\] is nan"):
             activation_moments(np.sin, breakpoints=[0, math.nan])
+        for fn in (np.sin, "tanh"):  # of names too, where they are not used
+            with pytest.raises(KexueValueError, match="rtol must be positive and finite, got -1"):
+                activation_moments(fn, rtol=-1)
+            with pytest.raises(TypeError, match="rtol must hold real numbers"):
+                activation_moments(fn, rtol="1")
+            with pytest.raises(TypeError, match="breakpoints must hold real numbers"):
+                activation_moments(fn, breakpoints=["a"])
+            with pytest.raises(TypeError, match="breakpoints must be an array of real numbers"):
+                activation_moments(fn, breakpoints=None)
 
 
 def shifted_square(x):
@@ -264,7 +276,27 @@ class TestNormalized:
         assert normalized_activation(name)(1).shape == ()
         assert normalized_activation(name)(np.empty((0, 2))).shape == (0, 2)
 
+    @NAMES
+    def test_at_infinity(self, name):
+        with np.errstate(invalid="raise"):
+            x = np.array([-np.inf, np.inf, np.nan, -1e300, 1e300])
+            ends = normalized_activation(name)(x)
+        assert np.isnan(ends[2]) and not np.isnan(ends[[0, 1]]).any()
+        if ends[3] > -10:  # a limit is reached there; leaky_relu has none
+            assert ends[0] == pytest.approx(ends[3], abs=1e-299)
+
+    @pytest.mark.parametrize("shift", [3.0, 1e3, -1e6])
+    def test_a_variance_far_below_the_square_of_the_mean(self, shift):
+        # The difference of the moments has an error of 1e-16 shift^2.
+        with kexue.errstate(convergence="ignore"):
+            act = normalized_activation(lambda x: shift + np.tanh(x), center=True)
+        assert act.scale == pytest.approx(normalized_activation("tanh").scale, rel=1e-15 * abs(shift) + 1e-13, abs=0)
+        assert act.shift == pytest.approx(shift, rel=1e-14)
+
     def test_nothing_to_divide_by(self):
+        for constant in (0.1, -7.3, 1e10):
+            with pytest.raises(KexueValueError, match="fn has no variance to be divided by"):
+                normalized_activation(lambda x, constant=constant: 0 * x + constant, center=True)
         with pytest.raises(KexueValueError, match="fn has no second moment to be divided by"):
             normalized_activation(lambda x: 0 * x)
         with pytest.raises(KexueValueError, match="fn has no variance to be divided by"):

@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse
 
 import kexue
-from kexue._arrays import as_array, as_contiguous, as_csr, as_real, result_dtype
+from kexue._arrays import as_array, as_contiguous, as_csr, as_real, check_broadcast, result_dtype, sum_to
 
 
 @pytest.mark.parametrize(
@@ -190,3 +190,24 @@ def test_as_csr_returns_the_matrix_itself():
     matrix = scipy.sparse.csr_array(np.eye(3))
     assert np.shares_memory(as_csr("X", matrix, matrix.dtype).data, matrix.data)
     assert as_csr("X", matrix, np.dtype(np.float32)).dtype == np.float32
+
+
+def test_shapes_that_broadcast():
+    assert check_broadcast(a=(2, 1), b=(3,), c=()) == (2, 3)
+    with pytest.raises(
+        kexue.KexueValueError, match=r"a, b and c must have rows that broadcast, got \(2,\), \(\), \(3,\)"
+    ):
+        check_broadcast("rows", a=(2,), b=(), c=(3,))
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 3), (2, 3), (1, 2, 1), (3,), (1,), (), (4, 1, 3), (1, 1, 1)])
+def test_a_broadcast_is_undone(shape, dtype, rng):
+    whole = rng.normal(size=(4, 2, 3)).astype(dtype)
+    result = sum_to(whole, shape)
+    assert result.shape == shape and result.dtype == dtype
+    weights = rng.normal(size=shape)
+    expected = (np.broadcast_to(weights, whole.shape) * whole).sum()
+    np.testing.assert_allclose((weights * result).sum(), expected, rtol=1e-5 if dtype == np.float32 else 1e-12)
+    assert sum_to(np.ones((0, 2)), (1, 2)).tolist() == [[0, 0]]
+    # float32 would lose every 1 next to 2^24.
+    assert sum_to(np.array([2.0**24, *[1.0] * 1000], dtype=np.float32), ()) == 2**24 + 1000

@@ -106,8 +106,8 @@ def test_batches_broadcast(dtype, rng):
     by_q, by_k, by_v = kexue.attention_vjp(Q, K, V, grad, mask=mask)
     all_q, all_k, all_v = kexue.attention_vjp(*whole, grad, mask=whole_mask)
     np.testing.assert_array_equal(by_q, all_q)
-    np.testing.assert_array_equal(by_k, all_k.sum(axis=1, keepdims=True))
-    np.testing.assert_array_equal(by_v, all_v.sum(axis=(0, 1)))
+    np.testing.assert_array_equal(by_k, all_k.sum(axis=1, keepdims=True, dtype=np.float64).astype(dtype))
+    np.testing.assert_array_equal(by_v, all_v.sum(axis=(0, 1), dtype=np.float64).astype(dtype))
 
 
 def test_layouts(any_layout, plain, untouched, dtype, rng):

@@ -210,7 +210,7 @@ def test_large_masks_are_counted_in_parts(monkeypatch, rng):
     Q, K, V = rng.normal(size=(3, 40, 8))
     mask = rng.random((2, 40, 40)) < 0.5
     whole = kexue.attention(Q, K, V, mask=mask, causal=True, scale="entropy")
-    monkeypatch.setattr("kexue._exact_attention._BLOCK", 600)
+    monkeypatch.setattr("kexue._attention_problem._BLOCK", 600)
     np.testing.assert_array_equal(kexue.attention(Q, K, V, mask=mask, causal=True, scale="entropy"), whole)
 
 

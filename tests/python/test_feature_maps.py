@@ -357,6 +357,9 @@ def test_expdef_ratio(s, n):
         bound = 1.3 * abs(s) ** 3 / (3 * n * n)
         assert abs(math.log(kexue.expdef_ratio(s, n)) + s * s / (2 * n)) <= bound + 1e-12
     assert kexue.expdef_ratio(-n, n) == 0
+    assert kexue.expdef_ratio(math.inf, n) == 0
+    assert kexue.expdef_ratio(-math.inf, n) == (math.inf if n % 2 == 0 else -math.inf)
+    assert math.isnan(kexue.expdef_ratio(math.nan, n))
 
 
 # ---- errors, measured ----
@@ -433,6 +436,11 @@ def test_kernel_error_of_nothing_and_of_nan():
         (lambda: kexue.feature_dimension(3, 0, kind="expdef"), kexue.KexueValueError, "degree must be at least 1"),
         (lambda: kexue.favor_relative_variance(Q, Q[:2]), kexue.KexueValueError, "q and k must broadcast"),
         (lambda: kexue.favor_relative_variance(1.0, 1.0), kexue.KexueValueError, "q and k must broadcast"),
+        (
+            lambda: kexue.favor_features(Q, np.ones((2, 3)), kind=np.array(KINDS)),
+            kexue.KexueValueError,
+            "kind must be one of",
+        ),
         (lambda: kexue.favor_relative_variance(Q, K, kind=1), kexue.KexueValueError, "kind must be one of"),
         (lambda: kexue.taylor_remainder_bound(1.0, -1), kexue.KexueValueError, "degree must be at least 0"),
         (lambda: kexue.expdef_ratio(1.0, 0), kexue.KexueValueError, "n must be at least 1"),

@@ -16,7 +16,15 @@ def modules_after(code):
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 
-@pytest.mark.parametrize("code", ["import kexue", "import kexue; kexue.squareplus(1.0, 1.0)"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import kexue",
+        "import kexue; kexue.squareplus(1.0, 1.0)",
+        "import kexue.attention, kexue.initialization, kexue.gradients",
+        "import kexue; kexue.layer_norm([1.0, 2.0]), kexue.attention([[1.0]], [[1.0]], [[1.0]])",
+    ],
+)
 def test_nothing_heavy_is_imported(code):
     assert modules_after(code).isdisjoint(HEAVY)
 

@@ -101,6 +101,27 @@ class TestVariance:
         with pytest.raises(KexueValueError, match=text):
             init_variance(**arguments)
 
+    def test_a_scheme_in_the_place_of_fan_out_is_seen(self):
+        with pytest.raises(TypeError, match="fan_out must hold real numbers"):
+            init_variance(512, "he")
+        with pytest.raises(KexueValueError, match="fan_out is -1.0, but must be positive"):
+            init_variance(512, -1)
+
+    @pytest.mark.parametrize(
+        ("call", "names"),
+        [
+            (lambda: init_variance([1, 2], [1, 2, 3], "xavier"), "fan_in and fan_out"),
+            (lambda: init_variance([1, 2], scheme="t5", head_dim=[1, 2, 3]), "fan_in and head_dim"),
+            (lambda: xavier_std([1, 2], [1, 2, 3]), "fan_in and fan_out"),
+            (lambda: uniform_limits([1, 2], [1, 2, 3]), "mean and std"),
+            (lambda: expected_orthogonality_error([1, 2], [1, 2, 3]), "m, n and kurtosis"),
+            (lambda: marchenko_pastur_edges([1, 2], [1, 2, 3]), "m and n"),
+        ],
+    )
+    def test_shapes_that_do_not_broadcast(self, call, names):
+        with pytest.raises(KexueValueError, match=rf"{names} must have shapes that broadcast, got \(2,\), \(3,\)"):
+            call()
+
     def test_bad_others(self):
         with pytest.raises(KexueValueError, match="fan_out is -1.0"):
             xavier_std(3, -1)
@@ -206,6 +227,8 @@ class TestOrthogonal:
             orthogonal_init(*arguments)
         with pytest.raises(KexueValueError, match="dtype must be float32 or float64, got int64"):
             orthogonal_init(2, 2, dtype=np.int64)
+        with pytest.raises(KexueValueError, match="gain is too large for float32: 1e[+]39"):
+            orthogonal_init(2, 2, 1e39, dtype=np.float32)
 
     def test_bad_types(self):
         with pytest.raises(TypeError, match="m must be an integer"):

@@ -153,6 +153,47 @@ def test_hidden_keys_may_hold_anything(rng):
         assert (gradients[1][:, ~mask] == 0).all() and (gradients[2][:, ~mask] == 0).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_causal_queries_do_not_depend_on_later_keys(place, scaled, bad, dtype, rng):
+    phi_Q, phi_K, V = problem((150, 150, 7, 5), dtype, rng, items=1)
+    options = {"causal": True, "key_log_scale": rng.normal(size=150) if scaled else None}
+    grad = rng.normal(size=(1, 150, 5)).astype(dtype)
+    arrays = [phi_Q, phi_K, V]
+    out = kexue.linear_attention(*arrays, **options)
+    gradients = kexue.linear_attention_vjp(*arrays, grad, **options)
+    row = 70
+    arrays[place][0, row, 2] = bad
+    spoilt = kexue.linear_attention(*arrays, **options)
+    with np.errstate(invalid="ignore"):
+        by_Q, by_K, by_V = kexue.linear_attention_vjp(*arrays, grad, **options)
+    np.testing.assert_array_equal(spoilt[:, :row], out[:, :row])
+    np.testing.assert_array_equal(by_Q[:, :row], gradients[0][:, :row])
+    if place == 0:  # a query: of no matter to others, and to keys that it does not see
+        assert not np.isfinite(spoilt[:, row]).any()
+        np.testing.assert_array_equal(spoilt[:, row + 1 :], out[:, row + 1 :])
+        np.testing.assert_array_equal(by_K[:, row + 1 :], gradients[1][:, row + 1 :])
+        np.testing.assert_array_equal(by_V[:, row + 1 :], gradients[2][:, row + 1 :])
+    elif place == 1:
+        assert not np.isfinite(spoilt[:, row:]).all(axis=-1).any()
+    else:
+        assert not np.isfinite(spoilt[:, row:, 2]).any()
+        np.testing.assert_array_equal(np.delete(spoilt, 2, axis=-1), np.delete(out, 2, axis=-1))
+        np.testing.assert_array_equal(by_V, gradients[2])
+
+
+def test_hidden_keys_beside_one_that_is_seen_and_not_finite(dtype, rng):
+    phi_Q, phi_K, V = problem((40, 40, 7, 3), dtype, rng, items=1)
+    mask = np.arange(40) != 10
+    out = kexue.linear_attention(phi_Q, phi_K, V, causal=True, mask=mask)
+    V[0, 10, 0] = V[0, 12, 1] = np.nan
+    spoilt = kexue.linear_attention(phi_Q, phi_K, V, causal=True, mask=mask)
+    assert np.isnan(spoilt[0, 12:, 1]).all()
+    out[0, 12:, 1] = np.nan
+    np.testing.assert_array_equal(spoilt, out)
+
+
 def test_queries_that_see_no_key_give_zero(dtype, rng):
     phi_Q, phi_K, V = problem((5, 6, 3, 4), dtype, rng)
     mask = np.array([False, False, True, True, False, True])
@@ -298,6 +339,29 @@ def test_gradients_far_out_of_range(rng):
         assert np.abs((results[0] * phi_Q).sum(axis=-1)).max() < 1e-12
 
 
+def test_gradients_in_blocks(monkeypatch, rng):
+    phi_Q, phi_K, V = problem((70, 50, 4, 3), np.float64, rng)
+    mask = rng.random((2, 50)) < 0.5
+    mask[1] = False
+    grad = rng.normal(size=(2, 70, 3))
+    whole = kexue.linear_attention_vjp(phi_Q, phi_K, V, grad, mask=mask, causal=True)
+    monkeypatch.setattr("kexue._linearized_attention._ENTRIES_AT_ONCE", 36)
+    for result, expected in zip(
+        kexue.linear_attention_vjp(phi_Q, phi_K, V, grad, mask=mask, causal=True), whole, strict=True
+    ):
+        np.testing.assert_array_equal(result, expected)
+        assert (result[1] == 0).all()
+
+
+@pytest.mark.parametrize("sizes", [(1e200, 1e200), (0, 1)])
+def test_gradients_over_sums_that_are_no_numbers(sizes, rng):
+    """Sums of weights that overflow or vanish: no gradient looks like one."""
+    phi_Q, phi_K, V = problem((5, 6, 3, 2), np.float64, rng)
+    with np.errstate(all="ignore"):
+        by_Q, by_K, by_V = kexue.linear_attention_vjp(phi_Q * sizes[0], phi_K * sizes[1], V, np.ones((5, 2)))
+    assert not np.isfinite(by_Q).any() and not np.isfinite(by_K).any()
+
+
 def test_against_torch(dtype, rng):
     torch = pytest.importorskip("torch")
     phi_Q, phi_K, V = problem((70, 70, 12, 8), dtype, rng)
@@ -347,6 +411,27 @@ def test_favor_attention_of_large_norms_is_finite(kind, dtype, rng):
     np.testing.assert_allclose(out[:50], short, rtol=0, atol=4 * BOUND[np.dtype(dtype)])
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("kind", ["positive", "hyperbolic", "trigonometric"])
+def test_favor_attention_of_keys_out_of_range(kind, bad, rng):
+    """Hidden ones are of no matter; who sees one, or is one, has NaN and no number."""
+    Q, K, V = rng.normal(size=(3, 100, 4))
+    W = kexue.favor_projection(20, 4, rng=0)
+    mask = np.arange(100) != 70
+    spoilt = K.copy()
+    spoilt[70, 1] = bad
+    for causal in (False, True):
+        options = {"kind": kind, "causal": causal}
+        hidden = kexue.favor_attention(Q, spoilt, V, W, mask=mask, **options)
+        np.testing.assert_array_equal(hidden, kexue.favor_attention(Q, K, V, W, mask=mask, **options))
+        out = kexue.favor_attention(Q, spoilt, V, W, **options)
+        assert np.isnan(out[70 if causal else 0 :]).all()
+        if causal:
+            np.testing.assert_array_equal(out[:70], kexue.favor_attention(Q, K, V, W, **options)[:70])
+        out = kexue.favor_attention(spoilt, K, V, W, **options)
+        assert np.isnan(out[70]).all() and np.isfinite(np.delete(out, 70, axis=0)).all()
+
+
 def test_favor_attention_scale(rng):
     Q, K, V = rng.normal(size=(3, 20, 4)) / 2
     W = kexue.favor_projection(50, 4, rng=0)
@@ -392,6 +477,11 @@ def test_bad_types():
         kexue.linear_attention(phi, phi, V, mask=np.ones(4))
     with pytest.raises(TypeError, match="phi_Q must hold real numbers"):
         kexue.linear_attention(phi * 1j, phi, V)
+    for function, grad in ((kexue.linear_attention, ()), (kexue.linear_attention_vjp, (V,))):
+        with pytest.raises(TypeError, match="causal must be True or False, not str"):
+            function(phi, phi, V, *grad, causal="no")
+    with pytest.raises(kexue.KexueValueError, match="K and V must have as many rows"):
+        kexue.favor_attention(phi, phi, V[:2], np.ones((5, 3)))
     with pytest.raises(kexue.KexueValueError, match="grad must broadcast"):
         kexue.linear_attention_vjp(phi, phi, V, np.ones((4, 3)))
     W = np.ones((5, 3))

@@ -1,6 +1,7 @@
 """Recurrent networks: states and step Jacobians against loops over units, torch, and known values."""
 
 import _thread
+import signal
 import threading
 
 import mpmath
@@ -229,6 +230,15 @@ def test_empty():
     assert kexue.simple_rnn_cell(np.ones((0, 2)), np.ones(3), np.ones((2, 3)), np.ones((3, 3))).shape == (0, 3)
 
 
+@ALL
+def test_no_units(kind):
+    """n = 0: nothing, but of the right shapes."""
+    case = Case(kind, 4, 3, 2, 0)
+    results = case.run(return_jacobians=True)
+    width = 2 * case.h0.shape[-1] if case.has_cells else 0
+    assert [part.shape for part in results] == [(4, 3, 0)] * (len(results) - 1) + [(4, 3, width, width)]
+
+
 # ---- arguments ----
 
 
@@ -315,9 +325,16 @@ def test_arguments_are_not_modified():
 
 def test_ctrl_c_stops_it():
     x, U = np.zeros((200_000, 1)), np.zeros((256, 1024))
-    threading.Timer(0.2, _thread.interrupt_main).start()
-    with pytest.raises(KeyboardInterrupt):
-        kexue.lstm(x, np.zeros((1, 1024)), U, workers=1)
+    # A shell ignores the signal for what it runs in the background.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.2, _thread.interrupt_main)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            kexue.lstm(x, np.zeros((1, 1024)), U, workers=1)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, handler)
 
 
 # ---- torch ----

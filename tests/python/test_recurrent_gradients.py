@@ -123,6 +123,20 @@ def test_shared_starts_absent_ones_and_empty_sequences(kind):
 
 
 @ALL
+def test_no_inputs_and_no_units(kind):
+    case, other = Case(kind, 4, 3, 0, 5), Case(kind, 4, 3, 1, 5)
+    other.W, other.U, other.b, other.h0, other.c0 = np.zeros_like(other.W), case.U, case.b, case.h0, case.c0
+    other.extra = case.extra
+    got, wanted = call_vjp(case, 1.0), call_vjp(other, 1.0)
+    assert got[0].shape == (4, 3, 0) and got[1].shape == case.W.shape
+    for mine, one in zip(got[2:], wanted[2:], strict=True):
+        np.testing.assert_array_equal(mine, one)
+    nothing = Case(kind, 4, 3, 2, 0)
+    assert [part.shape for part in call_vjp(nothing, 1.0)[:3]] == [(4, 3, 2), (2, 0), (0, 0)]
+    assert not call_vjp(nothing, 1.0)[0].any()
+
+
+@ALL
 def test_one_gradient_of_the_cells_may_be_absent(kind):
     case = Case(kind, 2, 3, 2, 4)
     if case.has_cells:
@@ -209,12 +223,28 @@ def test_norms_of_5000_matrices_against_many_digits():
                 square = sum(v * v for v in product)
                 largest = max(mpmath.svd_r(product, compute_uv=False))
                 wanted[t] = (float(mpmath.log(square) / 2), float(mpmath.log(largest)))
-    frobenius = kexue.jacobian_product_log_norms(jacobians, norm="frobenius")
-    spectral = kexue.jacobian_product_log_norms(jacobians)
-    for t in places:
-        assert frobenius[t - 1] == pytest.approx(wanted[t][0], abs=1e-10)
-        assert spectral[t - 1] == pytest.approx(wanted[t][1], abs=1e-10)
-    assert spectral[-1] > 710  # beyond float64's largest number
+    for stabilization in ("qr", "none"):
+        frobenius = kexue.jacobian_product_log_norms(jacobians, norm="frobenius", stabilization=stabilization)
+        spectral = kexue.jacobian_product_log_norms(jacobians, stabilization=stabilization)
+        for t in places:
+            assert frobenius[t - 1] == pytest.approx(wanted[t][0], abs=1e-10)
+            assert spectral[t - 1] == pytest.approx(wanted[t][1], abs=1e-10)
+        assert spectral[-1] > 710  # beyond float64's largest number
+
+
+@pytest.mark.parametrize("turn", [np.eye(3), [[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]])
+def test_what_grew_and_is_cut_off_later_leaves_the_rest(turn):
+    """Gates that keep one cell for 400 steps and another for 900: beyond what one matrix can hold beside the first."""
+    turn = np.array(turn)
+    back = np.linalg.inv(turn)
+    steps = [turn @ np.diag([10.0, 0.1, 0.5]) @ back] * 400 + [turn @ np.diag([0.1, 10.0, 0.5]) @ back] * 900
+    heights = np.array([400 - 900, 900 - 400]) * np.log(10)
+    logs = kexue.jacobian_product_log_norms(np.array(steps))
+    assert logs[399] == pytest.approx(heights[0] + 900 * np.log(10), rel=1e-12)
+    assert logs[-1] == pytest.approx(heights.max(), rel=1e-12)
+    assert kexue.jacobian_product_log_norms(np.array(steps), stabilization="none")[-1] < 400 * np.log(10)
+    back_in_time = kexue.jacobian_product_log_norms(np.array(steps), direction="backward")
+    assert back_in_time[0] == pytest.approx(heights.max(), rel=1e-12)
 
 
 @pytest.mark.parametrize("norm", ["spectral", "frobenius"])
@@ -287,6 +317,18 @@ def test_log_singular_values_against_many_digits(steps, n):
     assert mine[0] == pytest.approx(kexue.jacobian_product_log_norms(jacobians)[-1], abs=1e-11)
 
 
+def test_log_singular_values_that_are_far_apart_in_one_step():
+    """Their ratio is out of range, and so are squares of the smaller."""
+    jacobians = np.tile(np.diag([1e-300, 1.0, 1e-200, 1e300]), (1000, 1, 1))
+    wanted = np.array([300, 0, -200, -300]) * 1000 * np.log(10)
+    np.testing.assert_allclose(kexue.jacobian_product_log_singular_values(jacobians), wanted, rtol=1e-13, atol=1e-9)
+    np.testing.assert_allclose(kexue.lyapunov_exponents(jacobians), wanted / 1000, rtol=1e-13, atol=1e-12)
+    permuted = jacobians[:1] @ np.eye(4)[[2, 0, 3, 1]]
+    np.testing.assert_allclose(
+        kexue.jacobian_product_log_singular_values(permuted), wanted / 1000, rtol=1e-13, atol=1e-9
+    )
+
+
 def test_log_singular_values_that_are_equal():
     rng = np.random.default_rng(3)
     rotations = np.linalg.qr(rng.normal(size=(200, 5, 5)))[0]
@@ -302,6 +344,8 @@ def test_lyapunov_exponents():
     np.testing.assert_allclose(values.sum(axis=-1), np.linalg.slogdet(jacobians)[1].mean(axis=-1), atol=1e-12)
     exact = kexue.jacobian_product_log_singular_values(jacobians)
     np.testing.assert_allclose(values, exact / 3000, atol=5e-3)
+    later = np.linalg.slogdet(jacobians[:, 50:])[1].mean(axis=-1)
+    np.testing.assert_allclose(kexue.lyapunov_exponents(jacobians, discard=50).sum(axis=-1), later, atol=1e-12)
     # log |J e| of Gaussian J and a unit vector e: (log 2 + digamma(3/2)) / 2 = 0.3648
     gaussian = rng.normal(size=(20000, 3, 3))
     assert kexue.lyapunov_exponents(gaussian, discard=100)[0] == pytest.approx(0.36482, abs=0.02)
@@ -334,6 +378,7 @@ J = np.ones((4, 2, 2))
         (lambda: kexue.jacobian_product_log_norms(np.ones((2, 2))), r"must have shape \(\.\.\., steps, n, n\)"),
         (lambda: kexue.jacobian_product_log_norms(np.ones((2, 2, 3))), "jacobians must have shape"),
         (lambda: kexue.jacobian_product_log_norms(J, norm="nuclear"), 'norm must be "spectral" or "frobenius"'),
+        (lambda: kexue.jacobian_product_log_norms(J, stabilization="svd"), 'stabilization must be "qr" or "none"'),
         (lambda: kexue.jacobian_product_log_norms(J, direction="up"), 'direction must be "forward" or "backward"'),
         (lambda: kexue.jacobian_product_log_norms(J * np.nan), r"jacobians\[0, 0, 0\] is nan"),
         (lambda: kexue.lyapunov_exponents(J, discard=4), "more steps than are discarded"),

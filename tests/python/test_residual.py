@@ -173,6 +173,13 @@ class TestKinds:
     def test_bad_variance(self):
         with pytest.raises(KexueValueError, match=r"layers\[0\] is -1.0"):
             pre_norm_variance([-1])
+        with pytest.raises(KexueValueError, match="layers and variance_ratio must have shapes that broadcast"):
+            pre_norm_variance([1, 2], [1, 2, 3])
+
+    def test_results_compare_by_identity(self):
+        # By their fields, arrays among them, == would raise.
+        weights = residual_branch_weights(3)
+        assert weights == weights and weights != residual_branch_weights(3) and len({weights}) == 1
 
 
 class TestTraining:
@@ -238,9 +245,15 @@ class TestTraining:
         # Averages correlate over 10 steps: 5 standard errors of some 1900 independent ones.
         assert np.mean(moved[1000:]) == pytest.approx(adam_expected_update(1, 5, 0.01), abs=5 * 0.01 / math.sqrt(1900))
 
+    def test_adam_where_squares_underflow(self):
+        # 1e-200^2 is 0: what E[g^2] can be at least is taken in its place.
+        np.testing.assert_array_equal(adam_expected_update([1e-200, -1e-200, 0], 0, 0.1), [0.1, -0.1, 0])
+        assert adam_expected_update(5e-23, 0, 1.0, eps=5e-23) == 0.5
+
     @pytest.mark.parametrize(
         ("arguments", "text"),
         [
+            (([1, 2], [4, 9, 16]), r"mean and second_moment must have shapes that broadcast, got \(2,\), \(3,\)"),
             ((math.nan, 1), "mean is nan"),
             ((1, -1), "second_moment is -1.0"),
             (([0, 2], [1, 3.0]), r"second_moment must be at least mean\^2, but at \(1,\) it is below 2.0\^2"),
@@ -266,3 +279,5 @@ class TestTraining:
             embedding_logit_std(0, 1)
         with pytest.raises(KexueValueError, match="std is -1.0"):
             embedding_logit_std(2, -1)
+        with pytest.raises(KexueValueError, match="d and std must have shapes that broadcast"):
+            embedding_logit_std([1, 2], [1, 2, 3])

@@ -1,5 +1,6 @@
 """Talking-heads attention and its gradients, against the whole tensors of weights."""
 
+import itertools
 import math
 import threading
 
@@ -232,6 +233,84 @@ def test_not_finite(rng):
     assert np.isnan(out[:, 3]).all() and np.isfinite(np.delete(out, 3, axis=1)).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("mixes", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "where"), [*itertools.product(["bool", "additive"], "QKV"), ("causal", "K"), ("causal", "V")]
+)
+def test_what_no_head_sees_does_not_matter(kind, mixes, where, bad, dtype, rng):
+    """Keys hidden from all queries, or queries from which all keys are: whatever they hold, no bit changes."""
+    Q, K, V, logit_mix, weight_mix, grad = case(rng, (2, 3, 3), (101, 130), (5, 4), (2,), dtype)
+    mask = rng.random((2, 3, 101, 130)) < 0.7
+    mask[..., [3, 70], :] = False
+    mask[..., [3, 66, 129]] = False
+    options = {"mask": mask}
+    if kind == "additive":
+        options["mask"] = np.where(mask, rng.normal(size=mask.shape), -np.inf).astype(dtype)
+    elif kind == "causal":
+        options = {"causal": True}  # keys behind the last query
+    arguments = [Q, K, V, logit_mix, weight_mix if mixes else None]
+    spoilt = list(arguments)
+    place = "QKV".index(where)
+    spoilt[place] = spoilt[place].copy()
+    rows = [3, 70] if where == "Q" else [101, 129] if kind == "causal" else [3, 66, 129]
+    spoilt[place][..., rows, 1:3] = bad
+    np.testing.assert_array_equal(
+        kexue.talking_heads_attention(*spoilt, **options), kexue.talking_heads_attention(*arguments, **options)
+    )
+    for result, clean in zip(
+        kexue.talking_heads_attention_vjp(*spoilt, grad, **options),
+        kexue.talking_heads_attention_vjp(*arguments, grad, **options),
+        strict=True,
+    ):
+        if clean is not None:
+            np.testing.assert_array_equal(result, clean)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", "KV")
+@pytest.mark.parametrize("mixes", [False, True])
+def test_what_some_heads_see_reaches_these(mixes, where, bad, dtype, rng):
+    Q, K, V, logit_mix, weight_mix, grad = case(rng, (2, 3, 3), (50, 70), (5, 4), (), dtype)
+    mask = rng.random((3, 50, 70)) < 0.7
+    mask[..., 0] = True
+    mask[..., 7] = rng.random((3, 50)) < 0.3
+    arguments = [Q, K, V, logit_mix, weight_mix if mixes else None]
+    clean = kexue.talking_heads_attention(*arguments, mask=mask)
+    gradients = kexue.talking_heads_attention_vjp(*arguments, grad, mask=mask)
+    (K if where == "K" else V)[:, 7, 1] = bad
+    sees = mask[..., 7]
+    if mixes:
+        sees = np.broadcast_to(sees.any(axis=0), sees.shape)
+    out = kexue.talking_heads_attention(*arguments, mask=mask)
+    np.testing.assert_array_equal(out[~sees], clean[~sees])
+    if where == "V":
+        assert not np.isfinite(out[sees][:, 1]).any()
+        np.testing.assert_array_equal(np.delete(out, 1, axis=-1), np.delete(clean, 1, axis=-1))
+    elif np.isnan(bad):
+        assert np.isnan(out[sees]).all()
+    got = kexue.talking_heads_attention_vjp(*arguments, grad, mask=mask)
+    blind = ~mask[..., 7].any(axis=0)
+    np.testing.assert_array_equal(got[0][:, blind], gradients[0][:, blind])
+    if np.isnan(bad):
+        assert np.isnan(got[0][:, ~blind]).all() and np.isnan(got[3]).any()
+    if where == "V":
+        np.testing.assert_array_equal(got[2], gradients[2])
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+def test_rows_that_are_not_finite_have_no_part_in_what_they_do_not_see(mixes, dtype, rng):
+    Q, K, V, logit_mix, weight_mix, grad = case(rng, (2, 3, 3), (50, 70), (5, 4), (), dtype)
+    arguments = [Q, K, V, logit_mix, weight_mix if mixes else None]
+    clean = kexue.talking_heads_attention_vjp(*arguments, grad, causal=True)
+    Q[1, 20, 0] = np.nan
+    got = kexue.talking_heads_attention_vjp(*arguments, grad, causal=True)
+    np.testing.assert_array_equal(np.delete(got[0], 20, axis=1), np.delete(clean[0], 20, axis=1))
+    for place in (1, 2):
+        assert np.isnan(got[place][:, :21]).all()
+        np.testing.assert_array_equal(got[place][:, 21:], clean[place][:, 21:])
+
+
 @pytest.mark.parametrize("size", [1e4, 1e-4])
 def test_logits_of_any_size(size, dtype, rng):
     Q, K, V, logit_mix, weight_mix, grad = case(rng, (3, 3, 3), (10, 80), (4, 4), (), dtype)
@@ -284,6 +363,28 @@ def test_bad_arguments_are_named(name, change):
     kexue.talking_heads_attention(**arguments)
     with pytest.raises(kexue.KexueValueError, match=name):
         kexue.talking_heads_attention(**{**arguments, **change})
+
+
+def test_mixes_beyond_the_dtype(rng):
+    Q, K, V, logit_mix, weight_mix, _ = case(rng, (2, 3, 3), (5, 6), (3, 2))
+    Q, K, V = (array.astype(np.float32) for array in (Q, K, V))
+    logit_mix[1, 0] = weight_mix[0, 2] = 1e39
+    with pytest.raises(kexue.KexueValueError, match=r"proj_logits\[1, 0\] is 1e\+39, beyond float32"):
+        kexue.talking_heads_attention(Q, K, V, logit_mix)
+    with pytest.raises(kexue.KexueValueError, match=r"proj_weights\[0, 2\] is 1e\+39, beyond float32"):
+        kexue.talking_heads_attention(Q, K, V, np.ones((3, 2)), weight_mix)
+    kexue.talking_heads_attention(Q.astype(float), K, V, logit_mix, weight_mix)
+
+
+def test_bad_types():
+    X, mix = np.zeros((2, 5, 4)), np.eye(2)
+    for change, message in (
+        ({"causal": 1}, "causal must be True or False, not int"),
+        ({"mask": np.ones((5, 5), int)}, "mask must be of bool or floating-point numbers"),
+        ({"proj_logits": mix * 1j}, "proj_logits must hold real numbers"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            kexue.talking_heads_attention(**{"Q": X, "K": X, "V": X, "proj_logits": mix, **change})
 
 
 def test_threads_of_python(rng):

@@ -128,6 +128,9 @@ class TestMoments:
         assert truncated_normal_variance(-INF, INF) == pytest.approx(1, rel=1e-15, abs=0)
         assert truncated_normal_mean(1e200, INF) == 1e200
         assert truncated_normal_variance(1e100, INF) == pytest.approx(1e-200, rel=1e-14, abs=0)
+        for high in (1, 1e308, 1.5e308, INF):
+            expected = truncated_normal_mean(-INF, high)
+            assert truncated_normal_mean(-1e308, high) == expected == -truncated_normal_mean(-high, 1e308)
         assert truncated_normal_variance(7, 7 + 1e-9) == pytest.approx((7 + 1e-9 - 7) ** 2 / 12, rel=1e-14, abs=0)
 
     def test_arrays(self, any_layout, plain):
@@ -235,6 +238,12 @@ class TestSamples:
         x = truncated_normal(1000, 1, -1e300, 1e300, rng=0, dtype=np.float32)
         np.testing.assert_array_equal(x, truncated_normal(1000, 1, -INF, INF, rng=0, dtype=np.float32))
 
+    @pytest.mark.parametrize(("a", "b"), [(1e300, INF), (1e308, INF), (-INF, -1e308), (1e308, 1.1e308)])
+    def test_next_to_the_largest_number(self, a, b):
+        with np.errstate(all="raise"):
+            x = truncated_normal(100, a=a, b=b, correct_std=False, rng=0)
+        np.testing.assert_allclose(x, a if a > 0 else b, rtol=1e-15)
+
     def test_shapes(self):
         assert truncated_normal(3, rng=0).shape == (3,)
         assert truncated_normal((), rng=0).shape == ()
@@ -289,9 +298,13 @@ class TestBadArguments:
             function(INF, INF)
         with pytest.raises(KexueValueError, match=r"b\[0\] is nan"):
             function(0, [math.nan])
+        with pytest.raises(KexueValueError, match=r"a and b must have shapes that broadcast, got \(2,\), \(3,\)"):
+            function([0, 1], [2, 3, 4])
         with pytest.raises(TypeError, match="a must hold real numbers"):
             function("x", 1)
 
     def test_effective_std(self):
         with pytest.raises(KexueValueError, match=r"std\[1\] is -1.0, not a length"):
             kexue.effective_truncated_std([1, -1.0])
+        with pytest.raises(KexueValueError, match="std, a and b must have shapes that broadcast"):
+            kexue.effective_truncated_std([1, 2], [-1, -2, -3])

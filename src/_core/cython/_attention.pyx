@@ -7,7 +7,7 @@ cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
-from kexue._context cimport fill_context, raise_for_status
+from kexue._context cimport data, fill_context, raise_for_status
 from kexue.core cimport (
     KX_ATTENTION_ADDITIVE,
     KX_ATTENTION_BOOLEAN,
@@ -28,10 +28,6 @@ from kexue.core cimport (
 )
 
 cnp.import_array()
-
-
-cdef inline void *data(object array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 cdef void set_rows(kx_attention_rows_t *rows, cnp.ndarray array, cnp.ndarray offsets) noexcept:

@@ -3,7 +3,7 @@ cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
-from kexue._context cimport fill_context, raise_for_status
+from kexue._context cimport data, fill_context, raise_for_status
 from kexue.core cimport (
     KX_E_ARGUMENT,
     KX_E_NONFINITE,
@@ -14,10 +14,6 @@ from kexue.core cimport (
 )
 
 cnp.import_array()
-
-
-cdef inline void *data(object array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 cdef inline ptrdiff_t stride(object array, size_t size) noexcept:

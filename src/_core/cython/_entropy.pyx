@@ -3,7 +3,7 @@ cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from kexue._context cimport fill_context, raise_for_status
+from kexue._context cimport data, fill_context, raise_for_status
 from kexue.core cimport (
     KX_ENTROPY_ABOVE,
     KX_ENTROPY_BELOW,
@@ -25,10 +25,6 @@ cnp.import_array()
 BELOW = KX_ENTROPY_BELOW
 ABOVE = KX_ENTROPY_ABOVE
 CONSTANT = KX_ENTROPY_CONSTANT
-
-
-cdef inline void *data(object array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 def normalize(cnp.ndarray values, offsets, cnp.ndarray targets, int target_kind, int domain, q, gamma, entropy, status,

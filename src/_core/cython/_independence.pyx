@@ -7,7 +7,7 @@ cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from kexue._context cimport fill_context, raise_for_status
+from kexue._context cimport data, fill_context, is_narrow, raise_for_status
 from kexue.core cimport (
     KX_INDEPENDENCE_LAPLACE,
     KX_INDEPENDENCE_LINEAR,
@@ -39,14 +39,6 @@ LINEAR = KX_INDEPENDENCE_LINEAR
 POLYNOMIAL = KX_INDEPENDENCE_POLYNOMIAL
 RBF = KX_INDEPENDENCE_RBF
 LAPLACE = KX_INDEPENDENCE_LAPLACE
-
-
-cdef inline void *data(object array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
-
-
-cdef inline bint is_narrow(cnp.ndarray array) noexcept:
-    return cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT
 
 
 cdef void describe(kx_independence_points_t *points, cnp.ndarray X, kernel) except *:

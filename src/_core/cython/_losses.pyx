@@ -7,7 +7,7 @@ cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t, uint8_t
 
-from kexue._context cimport fill_context, raise_for_status
+from kexue._context cimport data, fill_context, raise_for_status
 from kexue.core cimport (
     kx_ctx_t,
     kx_loss_rows_t,
@@ -23,10 +23,6 @@ from kexue.core cimport (
 )
 
 cnp.import_array()
-
-
-cdef inline void *data(object array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 cdef inline ptrdiff_t stride(object array) noexcept:

@@ -7,7 +7,7 @@ cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from kexue._context cimport fill_context, raise_for_status
+from kexue._context cimport fill_context, is_narrow, raise_for_status
 from kexue.core cimport (
     kx_ctx_t,
     kx_philox_words,
@@ -37,10 +37,6 @@ from kexue.core cimport (
 import numpy as np
 
 cnp.import_array()
-
-
-cdef inline bint is_narrow(cnp.ndarray array) noexcept:
-    return cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT
 
 
 cdef kx_projection_signs_t describe(cnp.ndarray column_starts, cnp.ndarray targets, cnp.ndarray out):

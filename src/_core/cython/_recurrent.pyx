@@ -5,7 +5,7 @@ All arrays are contiguous, aligned and of one type, float32 or float64.
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from kexue._context cimport fill_context, raise_for_status
+from kexue._context cimport data, fill_context, raise_for_status
 from kexue.core cimport (
     KX_RECURRENT_GRU,
     KX_RECURRENT_GRU_AFTER,
@@ -36,10 +36,6 @@ KINDS = {
     "gru_single_gate": (KX_RECURRENT_GRU_SINGLE, 2, 2, False),
     "gru_proposal": (KX_RECURRENT_GRU_PROPOSAL, 3, 3, True),
 }
-
-
-cdef inline void *data(object array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 cdef void describe(kx_recurrent_t *network, int kind, cnp.ndarray states, cnp.ndarray weights, start, cell_start) noexcept:

@@ -3,7 +3,7 @@ cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from kexue._context cimport fill_context, raise_for_status
+from kexue._context cimport data, fill_context, raise_for_status
 from kexue.core cimport (
     KX_E_CANCELLED,
     KX_OK,
@@ -35,10 +35,6 @@ cnp.import_array()
 _RESULT = np.dtype([("cost", "f8"), ("gap", "f8"), ("iterations", "i8"), ("status", "i4")], align=True)
 if _RESULT.itemsize != sizeof(kx_emd_result_t):
     raise ImportError("kx_emd_result_t has an unexpected layout")
-
-
-cdef inline void *data(object array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 cdef inline bint plain(object array, int ndim) noexcept:

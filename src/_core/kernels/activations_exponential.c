@@ -135,15 +135,8 @@ static int settle(int function, int narrow, const double *x, double *value) {
 }
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#include "activations_exponential.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#include "activations_exponential.c"
+#define KX_TEMPLATE "kernels/activations_exponential.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

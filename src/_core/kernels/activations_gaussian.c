@@ -98,15 +98,8 @@ static int settle(int function, int narrow, const double *x, double *value) {
 }
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#include "activations_gaussian.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#include "activations_gaussian.c"
+#define KX_TEMPLATE "kernels/activations_gaussian.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

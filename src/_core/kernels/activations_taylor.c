@@ -210,15 +210,8 @@ static int settle(int function, int narrow, const double *operands, double *valu
 }
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#include "activations_taylor.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#include "activations_taylor.c"
+#define KX_TEMPLATE "kernels/activations_taylor.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

@@ -34,24 +34,8 @@ kx_status_t KX_KERNEL(kx_attention_check)(const kx_attention_t *a) {
 }
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#define KX_EXP_LEAST 746
-#include "attention.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-#undef KX_EXP_LEAST
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#define KX_EXP_LEAST 104
-#include "attention.c"
+#define KX_TEMPLATE "kernels/attention.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 
@@ -76,20 +60,14 @@ static void KX_TYPED(weigh)(const kx_attention_job_t *job, KX_TYPED(work) * work
     }
 }
 
-/* What is not finite in a block's values goes to the rows that see it; the product of tiles had zeros there, since a weight of 0
-   times NaN is no 0. */
-static void KX_TYPED(spoil)(const kx_attention_t *a, int64_t item, int64_t query, int64_t first_key, int64_t count,
-                            const KX_REAL *weights, KX_REAL *out, int64_t width) {
-    const char *values = (const char *)a->values.data + a->values.offsets[item] + first_key * a->values.row;
-    for (int64_t j = 0; j < count; j++) {
-        const KX_REAL *value = (const KX_REAL *)(const void *)(values + j * a->values.row);
-        for (int64_t k = 0; k < a->value_dimension; k++) {
-            if (isfinite(value[k])) continue;
-            for (int i = 0; i < TILE_ROWS && query + i < a->query_count; i++)
-                if (!KX_TYPED(is_hidden)(a, item, query + i, first_key + j))
-                    out[i * width + k] += weights[i * KEYS + j] * value[k];
-        }
-    }
+static void KX_TYPED(spoil_rows)(const kx_attention_t *a, int64_t item, int64_t query, int64_t first_key, int64_t count,
+                                 const KX_REAL *weights, KX_REAL *out, int64_t width) {
+    uint8_t shown[TILE_ROWS][KEYS];
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int64_t j = 0; j < count; j++)
+            shown[i][j] = query + i < a->query_count && !KX_TYPED(is_hidden)(a, item, query + i, first_key + j);
+    KX_TYPED(spoil)((const char *)a->values.data + a->values.offsets[item] + first_key * a->values.row, a->values.row, count,
+                    a->value_dimension, shown, weights, out, width);
 }
 
 static void KX_TYPED(finish)(const kx_attention_job_t *job, const KX_TYPED(work) * work, int64_t item, int64_t begin, int64_t rows) {
@@ -150,7 +128,7 @@ static kx_status_t KX_TYPED(attend)(kx_task_t *task, void *arg, int64_t first_ch
                 KX_TYPED(weigh)(job, &work, item, begin + row, row, first, count);
                 KX_TYPED(multiply_add)(work.scores, KEYS, 1, work.values, job->width, count, job->width, work.out + row * job->width, job->width);
                 if (is_spoilt)
-                    KX_TYPED(spoil)(a, item, begin + row, first, count, work.scores, work.out + row * job->width, job->width);
+                    KX_TYPED(spoil_rows)(a, item, begin + row, first, count, work.scores, work.out + row * job->width, job->width);
             }
         }
         KX_TYPED(finish)(job, &work, item, begin, rows);

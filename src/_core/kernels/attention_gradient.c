@@ -32,24 +32,8 @@ typedef struct kx_attention_gradient_job {
 } kx_attention_gradient_job_t;
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#define KX_EXP_LEAST 746
-#include "attention_gradient.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-#undef KX_EXP_LEAST
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#define KX_EXP_LEAST 104
-#include "attention_gradient.c"
+#define KX_TEMPLATE "kernels/attention_gradient.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

@@ -89,6 +89,20 @@ static KX_ALWAYS_INLINE int KX_TYPED(clean)(KX_REAL *numbers, int64_t count) {
     return found;
 }
 
+/* What is not finite in a block's values goes to the rows that see it, `shown`: the product of tiles had zeros there, since a weight of
+   0 times NaN is no 0. */
+static inline void KX_TYPED(spoil)(const char *values, ptrdiff_t row, int64_t count, int64_t dimension, uint8_t shown[TILE_ROWS][KEYS],
+                                   const KX_REAL *weights, KX_REAL *out, int64_t width) {
+    for (int64_t j = 0; j < count; j++) {
+        const KX_REAL *value = (const KX_REAL *)(const void *)(values + j * row);
+        for (int64_t k = 0; k < dimension; k++) {
+            if (isfinite(value[k])) continue;
+            for (int i = 0; i < TILE_ROWS; i++)
+                if (shown[i][j]) out[i * width + k] += weights[i * KEYS + j] * value[k];
+        }
+    }
+}
+
 /* Puts the mask of a row into its scores. visible: keys of the block that causality leaves. */
 static void KX_TYPED(mask_row)(const kx_attention_t *a, const char *mask, int64_t visible, KX_REAL *scores) {
     if (visible < 0) visible = 0;

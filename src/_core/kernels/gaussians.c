@@ -29,21 +29,8 @@ enum { PARTS_f64 = 1, PARTS_f32 = KX_F32_LANES / KX_F64_LANES };
 static const double small_distance = 0x1p-6;
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#include "gaussians.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#include "gaussians.c"
+#define KX_TEMPLATE "kernels/gaussians.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

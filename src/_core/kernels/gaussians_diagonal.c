@@ -51,21 +51,8 @@ static inline kx_f64v bhattacharyya_term(kx_f64v difference, kx_f64v p, kx_f64v 
 }
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#include "gaussians_diagonal.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#include "gaussians_diagonal.c"
+#define KX_TEMPLATE "kernels/gaussians_diagonal.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

@@ -31,21 +31,8 @@ static const kx_batch_out_t not_wanted = {NULL, 0, 0, 0};
 #define GRADIENT_ARGUMENTS \
     (ctx, mean_p, cov_p, mean_q, cov_q, items, n, form, grad_mean_p, grad_cov_p, grad_mean_q, grad_cov_q)
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#include "gaussians_gradient.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#include "gaussians_gradient.c"
+#define KX_TEMPLATE "kernels/gaussians_gradient.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

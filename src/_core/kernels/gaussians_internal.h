@@ -114,28 +114,7 @@ enum { KX_LANES_TILE = 4 };
 /* The size of the tile that begins at row or column i. */
 static inline int kx_lanes_tile(int64_t i, int64_t n) { return i + KX_LANES_TILE <= n ? KX_LANES_TILE : 1; }
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_MASK kx_f64m
-#define KX_LANES KX_F64_LANES
-#include "kernels/gaussians_template.h"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_MASK
-#undef KX_LANES
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_MASK kx_f32m
-#define KX_LANES KX_F32_LANES
-#include "kernels/gaussians_template.h"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_MASK
-#undef KX_LANES
+#define KX_TEMPLATE "kernels/gaussians_template.h"
+#include "isa/each_real.h"
 
 #endif

@@ -28,24 +28,8 @@ typedef struct kx_linear_job {
 } kx_linear_job_t;
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#define KX_EXP_LEAST 746
-#include "linear_attention.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-#undef KX_EXP_LEAST
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#define KX_EXP_LEAST 104
-#include "linear_attention.c"
+#define KX_TEMPLATE "kernels/linear_attention.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 
@@ -190,9 +174,21 @@ static void KX_TYPED(write_rows)(const kx_linear_job_t *job, const KX_TYPED(line
     }
 }
 
+static void KX_TYPED(spoil_rows)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first, int64_t row,
+                                 int64_t count) {
+    const kx_linear_attention_t *a = job->a;
+    uint8_t shown[TILE_ROWS][KEYS];
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int64_t j = 0; j < count; j++)
+            shown[i][j] = j <= row + i && !(a->log_scales.data && work->log_scales[j] == -(double)INFINITY);
+    KX_TYPED(spoil)((const char *)KX_TYPED(row_of)(&a->values, item, first), a->values.row, count, a->value_dimension, shown, work->scores,
+                    work->out + row * job->width, job->width);
+}
+
 /* What a block's queries see of its own keys is added to work->out. */
-static void KX_TYPED(see_block)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t rows, int64_t count) {
-    const int is_scaled = job->a->log_scales.data != NULL;
+static void KX_TYPED(see_block)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first, int64_t rows,
+                                int64_t count) {
+    const int is_scaled = job->a->log_scales.data != NULL, is_spoilt = KX_TYPED(clean)(work->values, count * job->width);
     for (int64_t row = 0; row < rows; row += TILE_ROWS) {
         const int64_t last = row + TILE_ROWS < count ? row + TILE_ROWS : count, seen = kx_round_up(last, WIDTH);
         KX_TYPED(multiply)(work->queries + row * job->depth, job->depth, 1, work->keys, KEYS, job->a->dimension, seen, work->scores, KEYS);
@@ -218,7 +214,9 @@ static void KX_TYPED(see_block)(const kx_linear_job_t *job, KX_TYPED(linear_work
             work->denominators[row + i] = sum;
         }
         KX_TYPED(multiply_add)(work->scores, KEYS, 1, work->values, job->width, last, job->width, work->out + row * job->width, job->width);
+        if (is_spoilt) KX_TYPED(spoil_rows)(job, work, item, first, row, last);
     }
+    if (is_spoilt) KX_TYPED(copy_values)(job, work, item, first, count); /* what comes later sees them in the sums */
 }
 
 static void KX_TYPED(attend_causally)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first) {
@@ -234,7 +232,7 @@ static void KX_TYPED(attend_causally)(const kx_linear_job_t *job, KX_TYPED(linea
         for (int64_t j = 0; is_scaled && j < count; j++)
             for (int64_t k = 0; work->log_scales[j] == -(double)INFINITY && k < a->dimension; k++) work->keys[k * KEYS + j] = 0;
         KX_TYPED(copy_values)(job, work, item, first, count);
-        KX_TYPED(see_block)(job, work, rows, count);
+        KX_TYPED(see_block)(job, work, item, first, rows, count);
     }
     KX_TYPED(write_rows)(job, work, item, first, rows, a->key_count == 0);
     if (count <= 0 || first + rows >= a->query_count) return;

@@ -65,15 +65,8 @@ kx_status_t KX_KERNEL(kx_polynomial_features_size)(kx_polynomial_t kind, int64_t
 }
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#include "linear_attention_polynomials.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#include "linear_attention_polynomials.c"
+#define KX_TEMPLATE "kernels/linear_attention_polynomials.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

@@ -186,15 +186,8 @@ static double loss_of_wide(const kx_cosent_row_t *row) {
 }
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#include "losses_cosent.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#include "losses_cosent.c"
+#define KX_TEMPLATE "kernels/losses_cosent.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

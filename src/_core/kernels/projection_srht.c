@@ -60,15 +60,8 @@ static kx_status_t run(const kx_ctx_t *ctx, kx_srht_job_t *job, kx_body_fn body,
 }
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#include "projection_srht.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#include "projection_srht.c"
+#define KX_TEMPLATE "kernels/projection_srht.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

@@ -27,21 +27,8 @@ kx_status_t KX_KERNEL(kx_recurrent_check)(const kx_recurrent_t *network) {
 }
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#include "recurrent.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#include "recurrent.c"
+#define KX_TEMPLATE "kernels/recurrent.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

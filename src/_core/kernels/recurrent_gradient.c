@@ -18,21 +18,8 @@ KX_DISPATCH(kx_recurrent_gradient_f64, KX_RECURRENT_GRADIENT_PARAMETERS(double),
 #include "kernels/recurrent_internal.h"
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#include "recurrent_gradient.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#include "recurrent_gradient.c"
+#define KX_TEMPLATE "kernels/recurrent_gradient.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

@@ -173,15 +173,8 @@ static KX_NEVER_INLINE int settle(int function, int narrow, const double *x, dou
 #define KERNEL(name, parameters, ...)
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#include "smoothing.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#include "smoothing.c"
+#define KX_TEMPLATE "kernels/smoothing.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

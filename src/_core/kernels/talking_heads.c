@@ -12,48 +12,24 @@ KX_DISPATCH(kx_talking_heads_f64, KX_TALKING_PARAMETERS(double), (ctx, talking, 
 #include "kernels/talking_heads_internal.h"
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#define KX_EXP_LEAST 746
-#include "talking_heads.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-#undef KX_EXP_LEAST
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#define KX_EXP_LEAST 104
-#include "talking_heads.c"
+#define KX_TEMPLATE "kernels/talking_heads.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 
 #ifndef KX_DISPATCH_PASS
 #include "kernels/talking_heads_tiles.h"
 
-/* What is not finite in a block's values goes to the rows of which a head sees it; the product of tiles had zeros there, since a
-   weight of 0 times NaN is no 0. */
-static void KX_TYPED(spoil)(const kx_talking_heads_t *t, int64_t item, int64_t value_head, int64_t query, int64_t rows,
-                            int64_t first_key, int64_t count, const KX_REAL *weights, KX_REAL *out, int64_t width) {
-    const kx_attention_t *a = &t->heads;
-    const char *values = (const char *)a->values.data + a->values.offsets[item * t->value_heads + value_head] + first_key * a->values.row;
-    for (int64_t j = 0; j < count; j++) {
-        const KX_REAL *value = (const KX_REAL *)(const void *)(values + j * a->values.row);
-        int is_spoilt = 0;
-        for (int64_t k = 0; k < a->value_dimension; k++) is_spoilt |= !isfinite(value[k]);
-        for (int64_t r = 0; is_spoilt && r < rows; r++) {
-            const int64_t end = t->weight_mix ? t->softmax_heads : value_head + 1;
-            int64_t g = t->weight_mix ? 0 : value_head;
-            while (g < end && KX_TYPED(is_hidden)(a, item * t->softmax_heads + g, query + r, first_key + j)) g++;
-            for (int64_t k = 0; g < end && k < a->value_dimension; k++)
-                if (!isfinite(value[k])) out[r * width + k] += weights[r * KEYS + j] * value[k];
-        }
-    }
+static void KX_TYPED(spoil_rows)(const kx_talking_job_t *job, int64_t item, int64_t value_head, int64_t query, int64_t first,
+                                 int64_t count, const KX_REAL *weights, KX_REAL *out) {
+    const kx_attention_t *a = &job->t->heads;
+    uint8_t shown[TILE_ROWS][KEYS];
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int64_t j = 0; j < count; j++)
+            shown[i][j] = (uint8_t)KX_TYPED(has_weight)(job, item, value_head, query + i, first + j);
+    const int64_t head = item * job->t->value_heads + value_head;
+    KX_TYPED(spoil)((const char *)a->values.data + a->values.offsets[head] + first * a->values.row, a->values.row, count,
+                    a->value_dimension, shown, weights, out, job->value_width);
 }
 
 static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, char *memory, int64_t item, int64_t begin) {
@@ -70,7 +46,7 @@ static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, 
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         const int64_t block = first / KEYS, count = keys - first < KEYS ? keys - first : KEYS;
         KX_REAL *weights = KX_TYPED(weights_of)(job, memory, block);
-        KX_TYPED(normalize_block)(job, memory, block, padded);
+        KX_TYPED(normalize_block)(job, memory, item, begin, rows, first);
         if (t->weight_mix) {
             KX_TYPED(mix_heads)(job, job->weight_mix, job->softmax_heads, 1, t->softmax_heads, weights, PART(MIXED), job->value_heads,
                                 padded * KEYS);
@@ -80,11 +56,12 @@ static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, 
             KX_TYPED(copy_rows)((const char *)a->values.data + a->values.offsets[item * t->value_heads + v] + first * a->values.row,
                                 a->values.row, count, a->value_dimension, count, width, values);
             const int is_spoilt = KX_TYPED(clean)(values, count * width);
-            for (int64_t r = 0; r < padded; r += TILE_ROWS)
-                KX_TYPED(multiply_add)(weights + v * job->stride + r * KEYS, KEYS, 1, values, width, count, width,
-                                       sums + (v * job->chunk + r) * width, width);
-            if (is_spoilt)
-                KX_TYPED(spoil)(t, item, v, begin, rows, first, count, weights + v * job->stride, sums + v * job->chunk * width, width);
+            for (int64_t r = 0; r < padded; r += TILE_ROWS) {
+                const KX_REAL *own = weights + v * job->stride + r * KEYS;
+                KX_REAL *to = sums + (v * job->chunk + r) * width;
+                KX_TYPED(multiply_add)(own, KEYS, 1, values, width, count, width, to, width);
+                if (is_spoilt) KX_TYPED(spoil_rows)(job, item, v, begin + r, first, count, own, to);
+            }
         }
     }
     for (int64_t v = 0; v < t->value_heads && a->value_dimension; v++)

@@ -18,24 +18,8 @@ KX_DISPATCH(kx_talking_heads_gradient_f64, KX_TALKING_PARAMETERS(double), KX_TAL
 enum { SIDE = 3 }; /* heads of a tile of products of heads: divides every TILE_ROWS */
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#define KX_EXP_LEAST 746
-#include "talking_heads_gradient.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-#undef KX_EXP_LEAST
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#define KX_EXP_LEAST 104
-#include "talking_heads_gradient.c"
+#define KX_TEMPLATE "kernels/talking_heads_gradient.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 
@@ -74,22 +58,32 @@ static void KX_TYPED(add_keys)(const KX_REAL *left, const KX_REAL *right, int64_
         for (int64_t k = 0; k < dimension; k++) to[j * dimension + k] += sums[j * width + k];
 }
 
-static KX_ALWAYS_INLINE int KX_TYPED(are_finite)(const KX_REAL *numbers, int64_t count) {
-    int found = 0;
-    for (int64_t i = 0; i < count; i++) found |= !(numbers[i] - numbers[i] == 0);
-    return !found;
+/* A value that is not finite makes gradients by the weights of rows that see it so; the product of tiles had a zero there. */
+static void KX_TYPED(spoil_gradients)(const kx_talking_job_t *job, int64_t item, int64_t value_head, int64_t begin, int64_t rows,
+                                      int64_t first, int64_t count, const KX_REAL *out_gradients, KX_REAL *by_weights) {
+    const kx_attention_t *a = &job->t->heads;
+    const int64_t head = item * job->t->value_heads + value_head;
+    const char *values = (const char *)a->values.data + a->values.offsets[head] + first * a->values.row;
+    for (int64_t j = 0; j < count; j++) {
+        const KX_REAL *value = (const KX_REAL *)(const void *)(values + j * a->values.row);
+        for (int64_t k = 0; k < a->value_dimension; k++)
+            for (int64_t r = 0; r < rows && !isfinite(value[k]); r++)
+                if (KX_TYPED(has_weight)(job, item, value_head, begin + r, first + j))
+                    by_weights[r * KEYS + j] += out_gradients[r * job->value_width + k] * value[k];
+    }
 }
 
-/* Zeros for the keys of a block that no query of a chunk sees, in `parts` numbers `step` apart for each key; what they hold, as
-   padding may, is not to be multiplied by weights of 0. */
-static KX_NEVER_INLINE void KX_TYPED(clear_unseen)(const kx_talking_heads_t *t, int64_t item, int64_t begin, int64_t rows, int64_t first,
-                                                   int64_t count, KX_REAL *numbers, ptrdiff_t key_step, int64_t parts, ptrdiff_t step) {
-    for (int64_t j = 0; j < count; j++) {
-        int is_seen = 0;
-        for (int64_t g = 0; g < t->softmax_heads && !is_seen; g++)
-            for (int64_t r = 0; r < rows && !is_seen; r++)
-                is_seen = !KX_TYPED(is_hidden)(&t->heads, item * t->softmax_heads + g, begin + r, first + j);
-        for (int64_t k = 0; k < parts && !is_seen; k++) numbers[j * key_step + k * step] = 0;
+/* Products of queries and keys that no softmax head sees count with a weight of 0, which NaN does not. */
+static void KX_TYPED(clear_unseen)(const kx_talking_job_t *job, int64_t item, int64_t begin, int64_t padded, int64_t first,
+                                   KX_REAL *products) {
+    const int64_t heads = job->t->softmax_heads;
+    for (int64_t h = 0; h < job->t->key_heads; h++) {
+        KX_REAL *own = products + h * job->stride;
+        int found = 0;
+        for (int64_t i = 0; i < padded * KEYS; i++) found |= !(own[i] - own[i] == 0);
+        for (int64_t i = 0; found && i < padded * KEYS; i++) {
+            if (!isfinite(own[i]) && !KX_TYPED(is_seen)(job, item, 0, heads, begin + i / KEYS, first + i % KEYS)) own[i] = 0;
+        }
     }
 }
 
@@ -101,15 +95,16 @@ static void KX_TYPED(differentiate_weights)(const kx_talking_job_t *job, char *m
     const int64_t block = first / KEYS, padded = kx_round_up(rows, TILE_ROWS), width = job->value_width, columns = padded * KEYS;
     KX_REAL *weights = KX_TYPED(weights_of)(job, memory, block), *across = PART(ACROSS), *mixed = PART(MIXED);
     KX_REAL *gradients = PART(WEIGHT_GRADIENTS) + block * job->softmax_heads * job->stride, *by_mixed = t->weight_mix ? mixed : gradients;
-    KX_TYPED(normalize_block)(job, memory, block, padded);
+    KX_TYPED(normalize_block)(job, memory, item, begin, rows, first);
     for (int64_t v = 0; v < t->value_heads; v++) {
         KX_TYPED(transpose_rows)((const char *)a->values.data + a->values.offsets[item * t->value_heads + v] + first * a->values.row,
                                  a->values.row, count, a->value_dimension, across);
-        if (!KX_TYPED(are_finite)(across, a->value_dimension * KEYS))
-            KX_TYPED(clear_unseen)(t, item, begin, rows, first, count, across, 1, a->value_dimension, KEYS);
+        const int is_spoilt = KX_TYPED(clean)(across, a->value_dimension * KEYS);
+        const KX_REAL *upstream = PART(OUT_GRADIENTS) + v * job->chunk * width;
         for (int64_t r = 0; r < padded; r += TILE_ROWS)
-            KX_TYPED(multiply)(PART(OUT_GRADIENTS) + (v * job->chunk + r) * width, width, 1, across, KEYS, a->value_dimension, KEYS,
-                               by_mixed + v * job->stride + r * KEYS, KEYS);
+            KX_TYPED(multiply)(upstream + r * width, width, 1, across, KEYS, a->value_dimension, KEYS, by_mixed + v * job->stride + r * KEYS,
+                               KEYS);
+        if (is_spoilt) KX_TYPED(spoil_gradients)(job, item, v, begin, rows, first, count, upstream, by_mixed + v * job->stride);
     }
     if (t->weight_mix) {
         double *sums = job->weight_mix_gradients + item * t->value_heads * t->softmax_heads;
@@ -143,9 +138,6 @@ static void KX_TYPED(differentiate_logits)(const kx_talking_job_t *job, char *me
     const KX_REAL *weights = KX_TYPED(weights_of)(job, memory, block);
     KX_REAL *gradients = PART(WEIGHT_GRADIENTS) + block * job->softmax_heads * job->stride, *keys = PART(BLOCK);
     KX_REAL *products = KX_TYPED(products_of)(job, memory, block);
-    for (int64_t h = 0; h < t->key_heads; h++)
-        if (!KX_TYPED(are_finite)(products + h * job->stride, columns))
-            KX_TYPED(clear_unseen)(t, item, begin, rows, first, count, products + h * job->stride, 1, padded, KEYS);
     for (int64_t g = 0; g < t->softmax_heads; g++)
         for (int64_t r = 0; r < padded; r++) {
             const KX_VECTOR scale = V(set)((KX_REAL)KX_TYPED(scale_of)(a, item * t->softmax_heads + g, begin + r));
@@ -156,7 +148,9 @@ static void KX_TYPED(differentiate_logits)(const kx_talking_job_t *job, char *me
                 const KX_VECTOR by_score = V(mul)(V(load)(p + v * KX_LANES), V(sub)(V(load)(d + v * KX_LANES), center));
                 V(store)(d + v * KX_LANES, V(mul)(scale, by_score));
             }
+            if (r < rows && !isfinite(along[g * job->chunk + r])) KX_TYPED(clear_hidden)(job, item, g, begin + r, first, d);
         }
+    KX_TYPED(clear_unseen)(job, item, begin, padded, first, products);
     KX_TYPED(add_products_of_heads)(job, gradients, t->softmax_heads, products, t->key_heads, columns,
                                     job->logit_mix_gradients + item * t->softmax_heads * t->key_heads);
     KX_TYPED(mix_heads)(job, job->logit_mix, 1, job->key_heads, t->softmax_heads, gradients, products, job->key_heads, columns);
@@ -165,8 +159,7 @@ static void KX_TYPED(differentiate_logits)(const kx_talking_job_t *job, char *me
         KX_REAL *query_sums = PART(QUERY_SUMS) + h * job->chunk * width;
         KX_TYPED(copy_rows)((const char *)a->keys.data + a->keys.offsets[item * t->key_heads + h] + first * a->keys.row, a->keys.row,
                             count, a->dimension, count, width, keys);
-        if (!KX_TYPED(are_finite)(keys, count * width))
-            KX_TYPED(clear_unseen)(t, item, begin, rows, first, count, keys, width, width, 1);
+        KX_TYPED(clean)(keys, count * width); /* rows that see what is not finite have it in their weights */
         for (int64_t r = 0; r < padded; r += TILE_ROWS)
             KX_TYPED(multiply_add)(by_product + r * KEYS, KEYS, 1, keys, width, count, width, query_sums + r * width, width);
         KX_TYPED(add_keys)(by_product, queries, rows, count, width, a->dimension, PART(BLOCK_SUMS),
@@ -186,6 +179,7 @@ static kx_status_t KX_TYPED(differentiate_chunk)(kx_task_t *task, const kx_talki
     for (int64_t v = 0; v < t->value_heads; v++)
         KX_TYPED(copy_rows)((const char *)upstream->data + upstream->offsets[item * t->value_heads + v] + begin * upstream->row, upstream->row,
                             rows, a->value_dimension, padded, job->value_width, PART(OUT_GRADIENTS) + v * job->chunk * job->value_width);
+    for (int64_t h = 0; h < t->key_heads; h++) KX_TYPED(clean)(PART(QUERIES) + h * job->chunk * width, padded * width);
     KX_REAL *query_sums = PART(QUERY_SUMS);
     memset(query_sums, 0, (size_t)(t->key_heads * job->chunk * width) * sizeof *query_sums);
     memset(memory + job->offsets[KX_TALKING_ALONG], 0, (size_t)(t->softmax_heads * job->chunk) * sizeof(double));

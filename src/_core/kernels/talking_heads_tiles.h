@@ -75,9 +75,30 @@ static kx_status_t KX_TYPED(weigh_chunk)(kx_task_t *task, const kx_talking_job_t
     return KX_OK;
 }
 
+/* Whether a query sees a key in one of the softmax heads from `head` to `end`; rows of padding and keys behind the last one do not. */
+static inline int KX_TYPED(is_seen)(const kx_talking_job_t *job, int64_t item, int64_t head, int64_t end, int64_t query, int64_t key) {
+    const kx_attention_t *a = &job->t->heads;
+    if (query >= a->query_count || key >= a->key_count) return 0;
+    for (; head < end; head++)
+        if (!KX_TYPED(is_hidden)(a, item * job->t->softmax_heads + head, query, key)) return 1;
+    return 0;
+}
+
+/* The same for a value head: of the softmax heads that it mixes. */
+static inline int KX_TYPED(has_weight)(const kx_talking_job_t *job, int64_t item, int64_t value_head, int64_t query, int64_t key) {
+    const int64_t first = job->t->weight_mix ? 0 : value_head;
+    return KX_TYPED(is_seen)(job, item, first, job->t->weight_mix ? job->t->softmax_heads : first + 1, query, key);
+}
+
+/* A row that is not finite: what it does not see has no part in it. */
+static inline void KX_TYPED(clear_hidden)(const kx_talking_job_t *job, int64_t item, int64_t head, int64_t query, int64_t first, KX_REAL *row) {
+    for (int64_t j = 0; j < KEYS; j++)
+        if (!KX_TYPED(is_seen)(job, item, head, head + 1, query, first + j)) row[j] = 0;
+}
+
 /* A block's weights, of rows that sum to 1 over all blocks; zeros in rows of padding and where nothing is seen. */
-static void KX_TYPED(normalize_block)(const kx_talking_job_t *job, char *memory, int64_t block, int64_t padded) {
-    const int64_t heads = job->t->softmax_heads, chunk = job->chunk;
+static void KX_TYPED(normalize_block)(const kx_talking_job_t *job, char *memory, int64_t item, int64_t begin, int64_t rows, int64_t first) {
+    const int64_t heads = job->t->softmax_heads, chunk = job->chunk, block = first / KEYS, padded = kx_round_up(rows, TILE_ROWS);
     KX_REAL *weights = KX_TYPED(weights_of)(job, memory, block);
     const KX_REAL *block_tops = PART(BLOCK_TOPS) + block * heads * chunk, *tops = PART(TOPS), *inverses = PART(SUMS);
     const KX_VECTOR least = V(set)(-(KX_REAL)KX_EXP_LEAST);
@@ -91,6 +112,7 @@ static void KX_TYPED(normalize_block)(const kx_talking_job_t *job, char *memory,
                 const KX_VECTOR factor = V(set)(factors[r - from]);
                 KX_REAL *row = weights + g * job->stride + r * KEYS;
                 for (int v = 0; v < KEYS / KX_LANES; v++) V(store)(row + v * KX_LANES, V(mul)(factor, V(load)(row + v * KX_LANES)));
+                if (!isfinite(factors[r - from])) KX_TYPED(clear_hidden)(job, item, g, begin + r, first, row);
             }
         }
 }

@@ -8,21 +8,8 @@
 #include "runtime/vector_math.h"
 #endif
 
-#define KX_REAL double
-#define KX_SUFFIX f64
-#define KX_VECTOR kx_f64v
-#define KX_LANES KX_F64_LANES
-#include "vector_math.c"
-#undef KX_REAL
-#undef KX_SUFFIX
-#undef KX_VECTOR
-#undef KX_LANES
-
-#define KX_REAL float
-#define KX_SUFFIX f32
-#define KX_VECTOR kx_f32v
-#define KX_LANES KX_F32_LANES
-#include "vector_math.c"
+#define KX_TEMPLATE "kernels/vector_math.c"
+#include "isa/each_real.h"
 
 #else /* the template */
 

@@ -73,15 +73,15 @@ typedef struct kx_talking_heads {
 } kx_talking_heads_t;
 
 /* out: (items, value_heads, query_count, value_dimension), contiguous. Chunks of at most 96 queries of all heads are shared out; memory:
-   their logits of all keys, softmax_heads * queries * key_count numbers a worker: chunks are smaller where this is over 32 MB.
-   Values that are not finite reach the rows that see them, and no others. */
+   their logits of all keys, softmax_heads * queries * key_count numbers a worker: chunks are smaller where this is over 32 MB, down to
+   6 queries. What is not finite reaches the rows that are or see it in a softmax head that they mix, and no others. */
 kx_status_t kx_talking_heads_f32(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, float *out);
 kx_status_t kx_talking_heads_f64(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, double *out);
 
 /* The gradients, of each head of each item, also where heads share theirs: by queries and keys (items, key_heads, rows, dimension), by
    values (items, value_heads, key_count, value_dimension), by the mixes of each item (their shapes), by weight_mix NULL where it is. An
-   item is done by one worker, the weights are made once more. Memory: three times the forward's a worker, and a chunk's rows.
-   Keys and values that no query of an item sees may hold anything. */
+   item is done by one worker, the weights are made once more. Memory: three times the forward's a worker, and a chunk's rows. What no
+   softmax head sees has no part in them; an out_gradient that is not finite reaches the gradients of all keys. */
 kx_status_t kx_talking_heads_gradient_f32(const kx_ctx_t *ctx, const kx_talking_heads_t *talking, const kx_attention_rows_t *out_gradients,
                                           float *query_gradients, float *key_gradients, float *value_gradients,
                                           double *logit_mix_gradients, double *weight_mix_gradients);

@@ -30,7 +30,7 @@ typedef struct kx_linear_attention {
 
    Items are shared out. Sums over keys are made in blocks of 64 (128 if not causal) and compensated (Kahan), so that their error does not grow
    with the number of keys: numerators and denominators are within (dimension + 256) eps of the sums of magnitudes |phi(q)| . |phi(k)| |v|.
-   A NaN or an infinity of a key or value may spread to the 63 queries before it. */
+   A NaN or an infinity reaches the queries that are or see it, and no others. */
 kx_status_t kx_linear_attention_f32(const kx_ctx_t *ctx, const kx_linear_attention_t *attention, float *out, double *denominators);
 kx_status_t kx_linear_attention_f64(const kx_ctx_t *ctx, const kx_linear_attention_t *attention, double *out, double *denominators);
 
