@@ -401,17 +401,3 @@ def test_threads_of_python(rng):
     assert len(results) == 4
     for result in results:
         np.testing.assert_array_equal(result, expected)
-
-
-def test_hidden_keys_may_hold_anything(rng):
-    Q, K, V, logit_mix, weight_mix, grad = case(rng, (2, 3, 2), (5, 6), (4, 3))
-    mask = np.array([True, False, True, True, False, True])
-    expected = kexue.talking_heads_attention(Q, K, V, logit_mix, weight_mix, mask=mask)
-    gradients = kexue.talking_heads_attention_vjp(Q, K, V, logit_mix, weight_mix, grad, mask=mask)
-    for array, odd in ((K, np.nan), (V, np.nan), (K, np.inf), (V, -np.inf)):
-        array[..., ~mask, 1] = odd
-        out = kexue.talking_heads_attention(Q, K, V, logit_mix, weight_mix, mask=mask)
-        np.testing.assert_array_equal(out, expected)
-        results = kexue.talking_heads_attention_vjp(Q, K, V, logit_mix, weight_mix, grad, mask=mask)
-        for result, gradient in zip(results, gradients, strict=True):
-            np.testing.assert_array_equal(result, gradient)
