@@ -205,6 +205,14 @@ static void test_sizes(void) {
     CHECK(kx_linear_attention_f64(NULL, &a, &one, NULL) == KX_E_OVERFLOW, "queries");
 }
 
+static void test_no_variables(void) {
+    for (int kind = KX_POLYNOMIAL_MONOMIALS; kind <= KX_POLYNOMIAL_TENSOR_POWER; kind++) {
+        double out[3] = {0};
+        CHECK(kx_polynomial_features_f64(NULL, (kx_polynomial_t)kind, out, 3, 0, 0, INT64_C(1) << 45, 1, NULL, out) == KX_OK, "%d", kind);
+        CHECK(out[0] == 1 && out[1] == 1 && out[2] == 1, "%d", kind);
+    }
+}
+
 int main(void) {
     const int64_t sizes[][4] = {{1, 1, 1, 1}, {2, 3, 5, 7}, {7, 64, 16, 16}, {65, 63, 17, 9}, {100, 129, 64, 64}, {13, 300, 33, 70},
                                 {260, 70, 8, 130}, {5, 0, 4, 4}, {0, 5, 4, 4}, {5, 6, 4, 0}, {130, 130, 140, 20}};
@@ -219,5 +227,6 @@ int main(void) {
     test_polynomials(KX_POLYNOMIAL_MONOMIALS, 13, 3);
     test_polynomials(KX_POLYNOMIAL_MONOMIALS, 1, 12);
     test_sizes();
+    test_no_variables();
     return check_report();
 }

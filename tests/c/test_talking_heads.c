@@ -198,6 +198,91 @@ static void test(kx_case_t c) {
     free(whole.out), free(whole.dq), free(whole.dk), free(whole.dv), free(whole.dl), free(whole.dw);
 }
 
+/* Values that no query sees: their numbers change nothing, what is seen goes where it is. */
+static void test_hidden_values(int mixes_weights) {
+    enum { HEADS = 3, ROWS = 7, SIZE = 5 };
+    double rows[HEADS * ROWS * SIZE], values[HEADS * ROWS * SIZE], out[2][HEADS * ROWS * SIZE], mix[HEADS * HEADS], scale = 0.5;
+    float rows32[HEADS * ROWS * SIZE], values32[HEADS * ROWS * SIZE], out32[2][HEADS * ROWS * SIZE];
+    int64_t offsets[HEADS], offsets32[HEADS], mask_offsets[HEADS] = {0};
+    const char mask[ROWS] = {1, 0, 1, 1, 0, 1, 1};
+    for (int i = 0; i < HEADS * ROWS * SIZE; i++) {
+        rows32[i] = (float)(rows[i] = check_uniform(-1, 1));
+        values32[i] = (float)(values[i] = check_uniform(-1, 1));
+    }
+    for (int i = 0; i < HEADS * HEADS; i++) mix[i] = check_uniform(-1, 1);
+    for (int h = 0; h < HEADS; h++) {
+        offsets[h] = h * ROWS * SIZE * (int64_t)sizeof(double);
+        offsets32[h] = h * ROWS * SIZE * (int64_t)sizeof(float);
+    }
+    const kx_attention_rows_t all = {rows, offsets, SIZE * sizeof(double)}, all32 = {rows32, offsets32, SIZE * sizeof(float)};
+    kx_talking_heads_t t = {.key_heads = HEADS, .softmax_heads = HEADS, .value_heads = HEADS, .logit_mix = mix,
+                            .weight_mix = mixes_weights ? mix : NULL};
+    t.heads = (kx_attention_t){.items = HEADS, .query_count = ROWS, .key_count = ROWS, .dimension = SIZE, .value_dimension = SIZE,
+                               .mask_kind = KX_ATTENTION_BOOLEAN, .mask = {mask, mask_offsets, 0}, .mask_step = 1, .scales = &scale};
+    for (int turn = 0; turn < 3; turn++) {
+        for (int h = 0; h < HEADS && turn == 1; h++)
+            for (int k = 0; k < SIZE; k++) {
+                const double odd = k % 2 ? (double)NAN : (double)INFINITY;
+                values[(h * ROWS + 1) * SIZE + k] = values[(h * ROWS + 4) * SIZE + k] = odd;
+                values32[(h * ROWS + 1) * SIZE + k] = values32[(h * ROWS + 4) * SIZE + k] = (float)odd;
+            }
+        if (turn == 2) values[(2 * ROWS + 3) * SIZE + 4] = (double)NAN, values32[(2 * ROWS + 3) * SIZE + 4] = (float)NAN;
+        t.heads.queries = t.heads.keys = all, t.heads.values = (kx_attention_rows_t){values, offsets, SIZE * sizeof(double)};
+        CHECK(kx_talking_heads_f64(NULL, &t, out[turn > 0]) == KX_OK, "turn %d", turn);
+        t.heads.queries = t.heads.keys = all32, t.heads.values = (kx_attention_rows_t){values32, offsets32, SIZE * sizeof(float)};
+        CHECK(kx_talking_heads_f32(NULL, &t, out32[turn > 0]) == KX_OK, "turn %d", turn);
+        for (int i = 0; i < HEADS * ROWS * SIZE && turn > 0; i++) {
+            const int is_spoilt = turn == 2 && i / (ROWS * SIZE) == 2 && i % SIZE == 4;
+            CHECK(is_spoilt ? isnan(out[1][i]) : out[1][i] == out[0][i], "turn %d, %d: %g", turn, i, out[1][i]);
+            CHECK(is_spoilt ? isnan(out32[1][i]) : out32[1][i] == out32[0][i], "turn %d, %d: %g", turn, i, (double)out32[1][i]);
+        }
+    }
+}
+
+/* Gradients do not depend on keys and values that no query sees. */
+static void test_hidden_gradients(int mixes_weights) {
+    enum { HEADS = 3, ROWS = 7, SIZE = 5, COUNT = HEADS * ROWS * SIZE };
+    double q[COUNT], kv[2][COUNT], by[2][3][COUNT], mix[HEADS * HEADS], by_mix[2][2][HEADS * HEADS] = {0}, scale = 0.5;
+    float q32[COUNT], kv32[2][COUNT], by32[2][3][COUNT];
+    int64_t offsets[HEADS], offsets32[HEADS], mask_offsets[HEADS] = {0};
+    const char mask[ROWS] = {1, 0, 1, 1, 0, 1, 1};
+    for (int i = 0; i < COUNT; i++) {
+        q32[i] = (float)(q[i] = check_uniform(-1, 1));
+        for (int p = 0; p < 2; p++) kv32[p][i] = (float)(kv[p][i] = check_uniform(-1, 1));
+    }
+    for (int i = 0; i < HEADS * HEADS; i++) mix[i] = check_uniform(-1, 1);
+    for (int h = 0; h < HEADS; h++) {
+        offsets[h] = h * ROWS * SIZE * (int64_t)sizeof(double);
+        offsets32[h] = h * ROWS * SIZE * (int64_t)sizeof(float);
+    }
+    const kx_attention_rows_t all = {q, offsets, SIZE * sizeof(double)}, all32 = {q32, offsets32, SIZE * sizeof(float)};
+    kx_talking_heads_t t = {.key_heads = HEADS, .softmax_heads = HEADS, .value_heads = HEADS, .logit_mix = mix,
+                            .weight_mix = mixes_weights ? mix : NULL};
+    t.heads = (kx_attention_t){.items = HEADS, .query_count = ROWS, .key_count = ROWS, .dimension = SIZE, .value_dimension = SIZE,
+                               .mask_kind = KX_ATTENTION_BOOLEAN, .mask = {mask, mask_offsets, 0}, .mask_step = 1, .scales = &scale};
+    for (int turn = 0; turn < 2; turn++) {
+        for (int i = 0; i < COUNT && turn == 1; i++)
+            for (int p = 0; p < 2; p++)
+                if (!mask[i / SIZE % ROWS]) kv32[p][i] = (float)(kv[p][i] = i % 2 ? (double)NAN : -(double)INFINITY);
+        double(*mixes)[HEADS * HEADS] = by_mix[turn];
+        t.heads.queries = all32, t.heads.keys = (kx_attention_rows_t){kv32[0], offsets32, SIZE * sizeof(float)};
+        t.heads.values = (kx_attention_rows_t){kv32[1], offsets32, SIZE * sizeof(float)};
+        CHECK(kx_talking_heads_gradient_f32(NULL, &t, &all32, by32[turn][0], by32[turn][1], by32[turn][2], mixes[0], mixes[1]) == KX_OK,
+              "turn %d", turn);
+        t.heads.queries = all, t.heads.keys = (kx_attention_rows_t){kv[0], offsets, SIZE * sizeof(double)};
+        t.heads.values = (kx_attention_rows_t){kv[1], offsets, SIZE * sizeof(double)};
+        CHECK(kx_talking_heads_gradient_f64(NULL, &t, &all, by[turn][0], by[turn][1], by[turn][2], mixes[0], mixes[1]) == KX_OK,
+              "turn %d", turn);
+    }
+    for (int p = 0; p < 3; p++)
+        for (int i = 0; i < COUNT; i++) {
+            CHECK(by[0][p][i] == by[1][p][i], "%d, %d: %g", p, i, by[1][p][i]);
+            CHECK(by32[0][p][i] == by32[1][p][i], "%d, %d: %g", p, i, (double)by32[1][p][i]);
+        }
+    for (int p = 0; p < 2; p++)
+        for (int i = 0; i < HEADS * HEADS; i++) CHECK(by_mix[0][p][i] == by_mix[1][p][i], "%d, %d: %g", p, i, by_mix[1][p][i]);
+}
+
 static void test_bad_arguments(void) {
     const double mix[4] = {1, 0, 0, 1}, scale = 1;
     double out[8];
@@ -247,6 +332,10 @@ int main(void) {
                 test(c);
             }
     test((kx_case_t){2, 4, 4, 4, 50, 130, 16, 16, 1, 0, KX_ATTENTION_UNMASKED, 10});
+    test_hidden_values(0);
+    test_hidden_values(1);
+    test_hidden_gradients(0);
+    test_hidden_gradients(1);
     test_bad_arguments();
     test_cancelled();
     return check_report();

@@ -1,5 +1,7 @@
 """Layer and RMS normalisation, their gradients, and the NTK parameterisation."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -489,3 +491,39 @@ def test_ntk_linear_refuses():
         kexue.ntk_linear(np.ones(0), np.ones((0, 4)))
     with pytest.raises(kexue.KexueValueError, match="W must have 2 dimensions"):
         kexue.ntk_linear(np.ones(3), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "layer_norm(many)",
+        "rms_norm(pairs, weights)",  # many loops, each of them short
+        "layer_norm_vjp(pairs, pairs, weights)",
+    ],
+)
+def test_interrupt(call):
+    program = f"""
+import os, signal, threading, time
+import numpy as np, kexue
+kexue.layer_norm  # is imported here
+many = np.broadcast_to(np.float32(1e30) * np.arange(64, dtype=np.float32), (10**7, 64))  # its squares overflow
+pairs = np.broadcast_to(many[0], (5 * 10**6, 2, 64))
+weights = np.lib.stride_tricks.as_strided(np.ones(65, dtype=np.float32), (2, 64), (4, 4))
+sent = []
+def interrupt():
+    time.sleep(0.3)
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+thread = threading.Thread(target=interrupt)
+thread.start()
+try:
+    kexue.{call}
+    thread.join()
+except KeyboardInterrupt:
+    latency = time.perf_counter() - sent[0]
+    thread.join()
+    assert kexue.layer_norm([1.0, 3.0], eps=0).tolist() == [-1, 1]
+    print(latency)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert float(done.stdout) < 2, done.stderr

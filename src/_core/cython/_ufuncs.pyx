@@ -195,6 +195,7 @@ cdef object quaternary(str name, quaternary_f32 f32, quaternary_f64 f64, str doc
     return elementwise(name, 4, quaternary_loops, <void *>f32, <void *>f64, doc)
 
 
+include "_ufuncs_exceptions.pxi"
 include "_ufuncs_squareplus.pxi"
 include "_ufuncs_activations.pxi"
 include "_ufuncs_smoothing.pxi"

@@ -39,22 +39,7 @@ from kexue.core cimport (
     kx_gaussian_w2_f64,
     kx_gaussian_w2_gradient_f32,
     kx_gaussian_w2_gradient_f64,
-    kx_status_text,
 )
-
-
-cdef extern from "Python.h":
-    # Declared without `except`: the exception stays pending while NumPy's loops unwind.
-    void set_error "PyErr_SetString"(PyObject *exception, const char *text)
-    PyObject *error_pending "PyErr_Occurred"()
-    int signal_arrived "PyErr_CheckSignals"()
-
-cdef extern from "<time.h>" nogil:
-    int TIME_UTC
-    struct timespec:
-        int64_t tv_sec
-        long tv_nsec
-    int timespec_get(timespec *now, int base)
 
 
 cdef extern from "<fenv.h>" nogil:
@@ -104,49 +89,6 @@ ctypedef kx_status_t (*gaussian_pair_gradient)(
     const kx_ctx_t *, const kx_batch_t *, const kx_batch_t *, const kx_batch_t *, const kx_batch_t *, int64_t, int64_t,
     kx_gaussian_form_t, const kx_batch_out_t *, const kx_batch_out_t *, const kx_batch_out_t *,
     const kx_batch_out_t *) noexcept nogil
-
-# NumPy looks for an exception when the last of its loops has ended. `gaussians_failed` tells those in between, without
-# the GIL, that there may be one. Races among threads do no harm: a loop runs to its end, or asks for Ctrl-C once more.
-cdef bint gaussians_failed = False
-cdef int64_t gaussians_asked = 0  # when Ctrl-C was last asked for, in ns
-
-
-cdef void raise_in_loop(kx_status_t status) noexcept with gil:
-    global gaussians_failed
-    gaussians_failed = True
-    if status == KX_E_MEMORY:
-        set_error(<PyObject *>MemoryError, kx_status_text(status))
-    elif status == KX_E_OVERFLOW:
-        set_error(<PyObject *>OverflowError, kx_status_text(status))
-    else:
-        set_error(<PyObject *>RuntimeError, kx_status_text(status))
-
-
-cdef bint still_failed() noexcept with gil:
-    global gaussians_failed
-    gaussians_failed = error_pending() != NULL
-    return gaussians_failed
-
-
-cdef bint interrupted() noexcept with gil:
-    global gaussians_failed
-    if error_pending() == NULL and signal_arrived() == 0:
-        return False
-    gaussians_failed = True
-    return True
-
-
-cdef bint should_stop() noexcept nogil:
-    """Asks for Ctrl-C every 50 ms."""
-    global gaussians_asked
-    cdef timespec clock
-    timespec_get(&clock, TIME_UTC)
-    cdef int64_t now = <int64_t>clock.tv_sec * 1000000000 + clock.tv_nsec
-    if -50000000 < now - gaussians_asked < 50000000:
-        return False
-    gaussians_asked = now
-    return interrupted()
-
 
 cdef kx_status_t call_gaussian_kernel(const gaussian_method *m, const kx_batch_t *x, int64_t items,
                                       int64_t n) noexcept nogil:
@@ -217,7 +159,7 @@ cdef void gaussian_loop(char **args, const cnp.npy_intp *sizes, const cnp.npy_in
                 cores += 1
                 if i < m.operands and x[i].batch != 0:
                     bytes_of_item += n * n * (8 if m.wide else 4)
-    if gaussians_failed and still_failed():
+    if loops_failed and still_failed():
         return
     if m.form == KX_GAUSSIAN_DIAGONAL:
         status = call_gaussian_kernel(m, x, items, n)

@@ -25,9 +25,15 @@ cdef inline bint is_none(const kx_norm_vectors_t *vectors, double number, bint n
     return ((<float *>vectors.data)[0] if narrow else (<double *>vectors.data)[0]) == number
 
 
+cdef inline cnp.npy_intp rows_at_once(const cnp.npy_intp *n, cnp.npy_intp eps_step) noexcept nogil:
+    """Rows between two looks at Ctrl-C, less than a millisecond; one where each has an eps of its own."""
+    if eps_step != 0:
+        return 1
+    return max(1, (1 << 20) // max(1, n[1]))
+
+
 cdef void layer_norm_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *kernel) noexcept nogil:
-    # A row at a time unless eps is the same for all rows, as it usually is.
-    cdef cnp.npy_intp count = n[0] if steps[3] == 0 else 1
+    cdef cnp.npy_intp part = rows_at_once(n, steps[3]), count
     cdef cnp.npy_intp i = 0
     cdef kx_norm_vectors_t x = [args[0], steps[0], steps[5]]
     cdef kx_norm_vectors_t gamma = [args[1], steps[1], steps[6]]
@@ -39,7 +45,10 @@ cdef void layer_norm_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_
         weight = &gamma
     if n[1] > 0 and not is_none(&beta, 0, True):
         bias = &beta
-    while i < n[0]:
+    if loops_failed and still_failed():
+        return
+    while i < n[0] and not should_stop():
+        count = min(part, n[0] - i)
         (<layer_norm_kernel>kernel)(&x, weight, bias, count, n[1], <double>(<float *>(args[3] + i * steps[3]))[0], &out)
         i += count
         x.data = <char *>x.data + x.row * count
@@ -49,8 +58,7 @@ cdef void layer_norm_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_
 
 
 cdef void layer_norm_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *kernel) noexcept nogil:
-    # A row at a time unless eps is the same for all rows, as it usually is.
-    cdef cnp.npy_intp count = n[0] if steps[3] == 0 else 1
+    cdef cnp.npy_intp part = rows_at_once(n, steps[3]), count
     cdef cnp.npy_intp i = 0
     cdef kx_norm_vectors_t x = [args[0], steps[0], steps[5]]
     cdef kx_norm_vectors_t gamma = [args[1], steps[1], steps[6]]
@@ -62,7 +70,10 @@ cdef void layer_norm_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_
         weight = &gamma
     if n[1] > 0 and not is_none(&beta, 0, False):
         bias = &beta
-    while i < n[0]:
+    if loops_failed and still_failed():
+        return
+    while i < n[0] and not should_stop():
+        count = min(part, n[0] - i)
         (<layer_norm_kernel>kernel)(&x, weight, bias, count, n[1], <double>(<double *>(args[3] + i * steps[3]))[0], &out)
         i += count
         x.data = <char *>x.data + x.row * count
@@ -72,8 +83,7 @@ cdef void layer_norm_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_
 
 
 cdef void rms_norm_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *kernel) noexcept nogil:
-    # A row at a time unless eps is the same for all rows, as it usually is.
-    cdef cnp.npy_intp count = n[0] if steps[2] == 0 else 1
+    cdef cnp.npy_intp part = rows_at_once(n, steps[2]), count
     cdef cnp.npy_intp i = 0
     cdef kx_norm_vectors_t x = [args[0], steps[0], steps[4]]
     cdef kx_norm_vectors_t gamma = [args[1], steps[1], steps[5]]
@@ -81,7 +91,10 @@ cdef void rms_norm_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_in
     cdef kx_norm_vectors_t *weight = NULL
     if n[1] > 0 and not is_none(&gamma, 1, True):
         weight = &gamma
-    while i < n[0]:
+    if loops_failed and still_failed():
+        return
+    while i < n[0] and not should_stop():
+        count = min(part, n[0] - i)
         (<rms_norm_kernel>kernel)(&x, weight, count, n[1], <double>(<float *>(args[2] + i * steps[2]))[0], &out)
         i += count
         x.data = <char *>x.data + x.row * count
@@ -90,8 +103,7 @@ cdef void rms_norm_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_in
 
 
 cdef void rms_norm_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *kernel) noexcept nogil:
-    # A row at a time unless eps is the same for all rows, as it usually is.
-    cdef cnp.npy_intp count = n[0] if steps[2] == 0 else 1
+    cdef cnp.npy_intp part = rows_at_once(n, steps[2]), count
     cdef cnp.npy_intp i = 0
     cdef kx_norm_vectors_t x = [args[0], steps[0], steps[4]]
     cdef kx_norm_vectors_t gamma = [args[1], steps[1], steps[5]]
@@ -99,7 +111,10 @@ cdef void rms_norm_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_in
     cdef kx_norm_vectors_t *weight = NULL
     if n[1] > 0 and not is_none(&gamma, 1, False):
         weight = &gamma
-    while i < n[0]:
+    if loops_failed and still_failed():
+        return
+    while i < n[0] and not should_stop():
+        count = min(part, n[0] - i)
         (<rms_norm_kernel>kernel)(&x, weight, count, n[1], <double>(<double *>(args[2] + i * steps[2]))[0], &out)
         i += count
         x.data = <char *>x.data + x.row * count
@@ -108,8 +123,7 @@ cdef void rms_norm_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_in
 
 
 cdef void layer_norm_vjp_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *kernel) noexcept nogil:
-    # A row at a time unless eps is the same for all rows, as it usually is.
-    cdef cnp.npy_intp count = n[0] if steps[3] == 0 else 1
+    cdef cnp.npy_intp part = rows_at_once(n, steps[3]), count
     cdef cnp.npy_intp i = 0
     cdef kx_norm_vectors_t x = [args[0], steps[0], steps[5]]
     cdef kx_norm_vectors_t upstream = [args[1], steps[1], steps[6]]
@@ -118,7 +132,10 @@ cdef void layer_norm_vjp_loop_f32(char **args, const cnp.npy_intp *n, const cnp.
     cdef kx_norm_vectors_t *weight = NULL
     if n[1] > 0 and not is_none(&gamma, 1, True):
         weight = &gamma
-    while i < n[0]:
+    if loops_failed and still_failed():
+        return
+    while i < n[0] and not should_stop():
+        count = min(part, n[0] - i)
         kx_layer_norm_vjp_f32(NULL, &x, &upstream, weight, count, n[1], <double>(<float *>(args[3] + i * steps[3]))[0], &out, NULL,
                              NULL)
         i += count
@@ -129,8 +146,7 @@ cdef void layer_norm_vjp_loop_f32(char **args, const cnp.npy_intp *n, const cnp.
 
 
 cdef void layer_norm_vjp_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *kernel) noexcept nogil:
-    # A row at a time unless eps is the same for all rows, as it usually is.
-    cdef cnp.npy_intp count = n[0] if steps[3] == 0 else 1
+    cdef cnp.npy_intp part = rows_at_once(n, steps[3]), count
     cdef cnp.npy_intp i = 0
     cdef kx_norm_vectors_t x = [args[0], steps[0], steps[5]]
     cdef kx_norm_vectors_t upstream = [args[1], steps[1], steps[6]]
@@ -139,7 +155,10 @@ cdef void layer_norm_vjp_loop_f64(char **args, const cnp.npy_intp *n, const cnp.
     cdef kx_norm_vectors_t *weight = NULL
     if n[1] > 0 and not is_none(&gamma, 1, False):
         weight = &gamma
-    while i < n[0]:
+    if loops_failed and still_failed():
+        return
+    while i < n[0] and not should_stop():
+        count = min(part, n[0] - i)
         kx_layer_norm_vjp_f64(NULL, &x, &upstream, weight, count, n[1], <double>(<double *>(args[3] + i * steps[3]))[0], &out, NULL,
                              NULL)
         i += count
@@ -150,8 +169,7 @@ cdef void layer_norm_vjp_loop_f64(char **args, const cnp.npy_intp *n, const cnp.
 
 
 cdef void rms_norm_vjp_loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *kernel) noexcept nogil:
-    # A row at a time unless eps is the same for all rows, as it usually is.
-    cdef cnp.npy_intp count = n[0] if steps[3] == 0 else 1
+    cdef cnp.npy_intp part = rows_at_once(n, steps[3]), count
     cdef cnp.npy_intp i = 0
     cdef kx_norm_vectors_t x = [args[0], steps[0], steps[5]]
     cdef kx_norm_vectors_t upstream = [args[1], steps[1], steps[6]]
@@ -160,7 +178,10 @@ cdef void rms_norm_vjp_loop_f32(char **args, const cnp.npy_intp *n, const cnp.np
     cdef kx_norm_vectors_t *weight = NULL
     if n[1] > 0 and not is_none(&gamma, 1, True):
         weight = &gamma
-    while i < n[0]:
+    if loops_failed and still_failed():
+        return
+    while i < n[0] and not should_stop():
+        count = min(part, n[0] - i)
         kx_rms_norm_vjp_f32(NULL, &x, &upstream, weight, count, n[1], <double>(<float *>(args[3] + i * steps[3]))[0], &out, NULL)
         i += count
         x.data = <char *>x.data + x.row * count
@@ -170,8 +191,7 @@ cdef void rms_norm_vjp_loop_f32(char **args, const cnp.npy_intp *n, const cnp.np
 
 
 cdef void rms_norm_vjp_loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *kernel) noexcept nogil:
-    # A row at a time unless eps is the same for all rows, as it usually is.
-    cdef cnp.npy_intp count = n[0] if steps[3] == 0 else 1
+    cdef cnp.npy_intp part = rows_at_once(n, steps[3]), count
     cdef cnp.npy_intp i = 0
     cdef kx_norm_vectors_t x = [args[0], steps[0], steps[5]]
     cdef kx_norm_vectors_t upstream = [args[1], steps[1], steps[6]]
@@ -180,7 +200,10 @@ cdef void rms_norm_vjp_loop_f64(char **args, const cnp.npy_intp *n, const cnp.np
     cdef kx_norm_vectors_t *weight = NULL
     if n[1] > 0 and not is_none(&gamma, 1, False):
         weight = &gamma
-    while i < n[0]:
+    if loops_failed and still_failed():
+        return
+    while i < n[0] and not should_stop():
+        count = min(part, n[0] - i)
         kx_rms_norm_vjp_f64(NULL, &x, &upstream, weight, count, n[1], <double>(<double *>(args[3] + i * steps[3]))[0], &out, NULL)
         i += count
         x.data = <char *>x.data + x.row * count

@@ -138,6 +138,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_polynomial_features)) KX_POLYNOMIAL_PARAMETERS
     if (rows < 0) return KX_E_ARGUMENT;
     if (rows > INT64_MAX / (job.size * (int64_t)sizeof *out)) return KX_E_OVERFLOW;
     if (rows == 0) return KX_OK;
+    if (d == 0) job.degree = degree = 0; /* a row is 1 for any degree, which may be large */
     int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
     if (workers > rows) workers = rows;
     kx_layout_t layout = {0, 0};
