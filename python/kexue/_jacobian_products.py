@@ -57,7 +57,7 @@ def jacobian_product_log_norms(
         as the gradient goes back through time.
     stabilization : {"qr", "none"}
         Whether the product is carried as an orthogonal matrix, scales and a rest, which keeps what is small beside what
-        is large; or as one matrix, which is right as long as what has grown is not cut off later, in a fifth of the
+        is large; or as one matrix, which is right as long as what has grown is not cut off later, in half of the
         time.
 
     Returns

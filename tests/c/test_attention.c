@@ -38,8 +38,8 @@ static long double *numbers(int64_t n) {
     return p;
 }
 
-/* Item `item` of all outputs, and of the gradients of sum(out g). A unit times eps is what the rounding of products, of their exponents
-   and of sums does to first order. */
+/* Item `item` of all outputs, and of the gradients of sum(out g). A unit times eps is what the rounding of products, of their
+   exponents and of sums does to first order. */
 static void attend(const kx_case_t *c, int64_t item, const double *q, const double *k, const double *v, const double *mask,
                    const double *scales, const double *g, kx_exact_t *e) {
     const int64_t d = c->dimension, w = c->value_dimension;
@@ -152,7 +152,8 @@ static char *with_gaps(const double *from, int64_t rows, int64_t width, int is_w
     return to;
 }
 
-static void compare(const kx_case_t *c, int is_wide, double *const *in, const double *mask, const uint8_t *bytes, const double *scales,
+static void compare(const kx_case_t *c, int is_wide, double *const *in, const double *mask, const uint8_t *bytes,
+                    const double *scales,
                     const kx_exact_t *e) {
     const int64_t size = is_wide ? 8 : 4, shared = c->share ? 1 : c->items;
     const int64_t lines[4] = {c->queries, c->keys, c->keys, c->queries};
@@ -164,7 +165,8 @@ static void compare(const kx_case_t *c, int is_wide, double *const *in, const do
         const int is_shared = i == 1 || i == 2;
         laid[i] = with_gaps(in[i], (is_shared ? shared : c->items) * lines[i], widths[i], is_wide);
         offsets[i] = malloc((size_t)(c->items + 1) * 8);
-        for (int64_t n = 0; n < c->items; n++) offsets[i][n] = (is_shared && c->share ? 0 : n) * lines[i] * (widths[i] + GAP) * size;
+        for (int64_t n = 0; n < c->items; n++) offsets[i][n] = (is_shared && c->share ? 0 : n) * lines[i] * (widths[i]
+            + GAP) * size;
         given[i] = (kx_attention_rows_t){laid[i], offsets[i], (widths[i] + GAP) * size};
     }
     for (int i = 0; i < PARTS; i++) got[i] = malloc((size_t)(e->counts[i] * 8 + 8));
@@ -179,15 +181,19 @@ static void compare(const kx_case_t *c, int is_wide, double *const *in, const do
             else if (is_wide) ((double *)(void *)laid_mask)[to] = mask[from];
             else ((float *)(void *)laid_mask)[to] = (float)mask[from];
         }
-    const kx_attention_t a = {given[0], given[1], given[2], c->items, c->queries, c->keys, c->dimension, c->value_dimension, c->mask,
-                              {laid_mask, mask_offsets, across ? step : c->keys * step}, across ? c->queries * step : step, c->is_causal,
+    const kx_attention_t a = {given[0], given[1], given[2], c->items, c->queries, c->keys, c->dimension, c->value_dimension,
+        c->mask,
+                              {laid_mask, mask_offsets, across ? step : c->keys * step}, across ? c->queries * step : step,
+                                  c->is_causal,
                               scales, c->queries, 1};
     kx_ctx_t ctx;
     kx_ctx_init(&ctx);
     ctx.workers = 3;
-    double *sums = (double *)(void *)got[LOG_SUMS], *entropies = (double *)(void *)got[ENTROPIES], *by_scales = (double *)(void *)got[BY_SCALES];
+    double *sums = (double *)(void *)got[LOG_SUMS], *entropies = (double *)(void *)got[ENTROPIES],
+        *by_scales = (double *)(void *)got[BY_SCALES];
     CHECK(run(&ctx, &a, is_wide, got[OUT], sums, entropies) == KX_OK, "status");
-    CHECK(run_back(&ctx, &a, is_wide, got[OUT], sums, &given[3], got[BY_QUERIES], got[BY_KEYS], got[BY_VALUES], by_scales) == KX_OK, "status");
+    CHECK(run_back(&ctx, &a, is_wide, got[OUT], sums, &given[3], got[BY_QUERIES], got[BY_KEYS], got[BY_VALUES],
+                   by_scales) == KX_OK, "status");
     for (int i = 0; i < PARTS; i++) {
         const int wide = is_wide || i == LOG_SUMS || i == ENTROPIES || i == BY_SCALES;
         const double *values = (const double *)(const void *)got[i];
@@ -196,8 +202,10 @@ static void compare(const kx_case_t *c, int is_wide, double *const *in, const do
         for (int64_t n = 0; n < e->counts[i]; n++) copy[n] = wide ? values[n] : (double)narrow[n];
         float unused = 0;
         const double worst = worst_of(copy, is_wide ? NULL : &unused, e->values[i], e->units[i], e->counts[i]);
-        CHECK(worst <= part_bounds[i], "%s, float%d, %d items of %d x %d, %d and %d, mask %d, hide %d, causal %d, size %g: %g over %g",
-              part_names[i], (int)size * 8, (int)c->items, (int)c->queries, (int)c->keys, (int)c->dimension, (int)c->value_dimension,
+        CHECK(worst <= part_bounds[i], "%s, float%d, %d items of %d x %d, %d and %d, mask %d, hide %d, causal %d, "
+              "size %g: %g over %g",
+              part_names[i], (int)size * 8, (int)c->items, (int)c->queries, (int)c->keys, (int)c->dimension,
+                  (int)c->value_dimension,
               (int)c->mask, (int)c->hide, c->is_causal, c->size, worst, part_bounds[i]);
         free(copy);
     }
@@ -205,10 +213,12 @@ static void compare(const kx_case_t *c, int is_wide, double *const *in, const do
     char *again[PARTS];
     for (int i = 0; i < PARTS; i++) again[i] = malloc((size_t)(e->counts[i] * 8 + 8));
     CHECK(run(NULL, &a, is_wide, again[OUT], NULL, NULL) == KX_OK, "status");
-    CHECK(run_back(NULL, &a, is_wide, got[OUT], sums, &given[3], again[BY_QUERIES], again[BY_KEYS], again[BY_VALUES], NULL) == KX_OK, "status");
+    CHECK(run_back(NULL, &a, is_wide, got[OUT], sums, &given[3], again[BY_QUERIES], again[BY_KEYS], again[BY_VALUES],
+                   NULL) == KX_OK, "status");
     const int same[] = {OUT, BY_QUERIES, BY_KEYS, BY_VALUES};
     for (int i = 0; i < 4; i++)
-        CHECK(memcmp(again[same[i]], got[same[i]], (size_t)(e->counts[same[i]] * size)) == 0, "%s of one worker", part_names[same[i]]);
+        CHECK(memcmp(again[same[i]], got[same[i]], (size_t)(e->counts[same[i]] * size)) == 0, "%s of one worker",
+              part_names[same[i]]);
     for (int i = 0; i < PARTS; i++) free(again[i]), free(got[i]);
     for (int i = 0; i < 4; i++) free(laid[i]), free(offsets[i]);
     free(laid_mask), free(mask_offsets);
@@ -216,7 +226,8 @@ static void compare(const kx_case_t *c, int is_wide, double *const *in, const do
 
 static void test(kx_case_t c) {
     const int64_t shared = c.share ? 1 : c.items, rows = c.items * c.queries;
-    const int64_t counts[4] = {rows * c.dimension, shared * c.keys * c.dimension, shared * c.keys * c.value_dimension, rows * c.value_dimension};
+    const int64_t counts[4] = {rows * c.dimension, shared * c.keys * c.dimension, shared * c.keys * c.value_dimension,
+        rows * c.value_dimension};
     double *in[4], *mask = malloc((size_t)(c.queries * c.keys + 1) * 8), *scales = malloc((size_t)(rows + 1) * 8);
     uint8_t *bytes = malloc((size_t)(c.queries * c.keys + 1));
     for (int i = 0; i < 4; i++) {
@@ -233,11 +244,13 @@ static void test(kx_case_t c) {
     }
     for (int64_t i = 0; i < rows; i++) scales[i] = (double)(float)check_uniform(-c.scale / 3, c.scale);
     kx_exact_t e;
-    const int64_t keys = c.items * c.keys, all[PARTS] = {counts[3], 2 * rows, rows, counts[0], keys * c.dimension, keys * c.value_dimension, rows};
+    const int64_t keys = c.items * c.keys, all[PARTS] = {counts[3], 2 * rows, rows, counts[0], keys * c.dimension,
+        keys * c.value_dimension, rows};
     for (int i = 0; i < PARTS; i++) e.values[i] = numbers(all[i]), e.units[i] = numbers(all[i]), e.counts[i] = all[i];
     for (int64_t i = 0; i < c.items; i++) {
         const int64_t from = c.share ? 0 : i;
-        attend(&c, i, in[0] + i * c.queries * c.dimension, in[1] + from * c.keys * c.dimension, in[2] + from * c.keys * c.value_dimension, mask,
+        attend(&c, i, in[0] + i * c.queries * c.dimension, in[1] + from * c.keys * c.dimension,
+               in[2] + from * c.keys * c.value_dimension, mask,
                scales + i * c.queries, in[3] + i * c.queries * c.value_dimension, &e);
     }
     for (int is_wide = 0; is_wide < 2; is_wide++) compare(&c, is_wide, in, mask, bytes, scales, &e);
@@ -279,12 +292,14 @@ static kx_small_t *small(int is_wide) {
     memset(s->mask, 1, sizeof s->mask);
     const kx_attention_rows_t rows[4] = {{s->numbers[0], &s->offset, D * size}, {s->numbers[1], &s->offset, D * size},
                                          {s->numbers[2], &s->offset, D * size}, {s->numbers[3], &s->offset, D * size}};
-    s->a = (kx_attention_t){rows[0], rows[1], rows[2], 1, N, N, D, D, KX_ATTENTION_BOOLEAN, {s->mask, &s->offset, N}, 1, 0, s->scales, N, 1};
+    s->a = (kx_attention_t){rows[0], rows[1], rows[2], 1, N, N, D, D, KX_ATTENTION_BOOLEAN, {s->mask, &s->offset, N}, 1, 0,
+        s->scales, N, 1};
     s->g = rows[3];
     return s;
 }
 
-static kx_status_t attend_small(kx_small_t *s, const kx_ctx_t *ctx) { return run(ctx, &s->a, s->is_wide, s->out, s->sums, s->entropies); }
+static kx_status_t attend_small(kx_small_t *s, const kx_ctx_t *ctx) { return run(ctx, &s->a, s->is_wide, s->out, s->sums,
+    s->entropies); }
 static kx_status_t back_small(kx_small_t *s, const kx_ctx_t *ctx) {
     return run_back(ctx, &s->a, s->is_wide, s->out, s->sums, &s->g, s->by[0], s->by[1], s->by[2], s->by_scales);
 }
@@ -306,7 +321,8 @@ static void test_hidden(int is_wide, int which, double bad, int how, int key) {
         for (int j = 0; j < N; j++) put(s, s->added, i * N + j, j == key && hidden ? -INFINITY : 0.25);
     }
     if (how == 2)
-        s->a.mask_kind = KX_ATTENTION_ADDITIVE, s->a.mask.data = s->added, s->a.mask_step = is_wide ? 8 : 4, s->a.mask.row = N * s->a.mask_step;
+        s->a.mask_kind = KX_ATTENTION_ADDITIVE, s->a.mask.data = s->added, s->a.mask_step = is_wide ? 8 : 4,
+            s->a.mask.row = N * s->a.mask_step;
     CHECK(attend_small(s, NULL) == KX_OK && back_small(s, NULL) == KX_OK, "status");
     for (int i = 0; i < N; i++) {
         const int hidden = how == 0 ? i < key : i % 2;
@@ -315,7 +331,8 @@ static void test_hidden(int is_wide, int which, double bad, int how, int key) {
         if (hidden || !(which == 1 && isinf(bad)))
             CHECK(fine == hidden, "f%d, %g in %d, %d, query %d of key %d", is_wide ? 64 : 32, bad, which, how, i, key);
         CHECK(!hidden || isfinite(s->entropies[i]), "entropy of query %d", i);
-        CHECK(hidden || which != 1 || !isnan(bad) || (isnan(s->entropies[i]) && isnan(s->sums[2 * i + 1])), "entropy %g", s->entropies[i]);
+        CHECK(hidden || which != 1 || !isnan(bad) || (isnan(s->entropies[i]) && isnan(s->sums[2 * i + 1])), "entropy %g",
+              s->entropies[i]);
     }
     free(s);
 }
@@ -347,8 +364,10 @@ static void test_extremes(int is_wide) {
         }
     CHECK(attend_small(s, NULL) == KX_OK, "status");
     for (int i = 0; i < N; i++) {
-        CHECK(s->sums[2 * i] == 1e4 && s->sums[2 * i + 1] == 0 && s->entropies[i] == 0, "top %g, entropy %g", s->sums[2 * i], s->entropies[i]);
-        for (int k = 0; k < D; k++) CHECK(take(s, s->out, i * D + k) == take(s, s->numbers[2], 0), "out %g", take(s, s->out, i * D + k));
+        CHECK(s->sums[2 * i] == 1e4 && s->sums[2 * i + 1] == 0 && s->entropies[i] == 0, "top %g, entropy %g", s->sums[2 * i],
+              s->entropies[i]);
+        for (int k = 0; k < D; k++) CHECK(take(s, s->out, i * D + k) == take(s, s->numbers[2], 0), "out %g", take(s, s->out,
+            i * D + k));
     }
     /* the lowest score first, and each key far above those before: all that was summed is forgotten, time and again */
     for (int i = 0; i < N; i++)
@@ -359,7 +378,8 @@ static void test_extremes(int is_wide) {
         }
     CHECK(attend_small(s, NULL) == KX_OK, "status");
     for (int i = 0; i < N; i++)
-        CHECK(take(s, s->out, i * D) == N && s->entropies[i] == 0 && s->sums[2 * i] == 1000.0 * (N - 1 - N / 2), "out %g", take(s, s->out, i * D));
+        CHECK(take(s, s->out, i * D) == N && s->entropies[i] == 0 && s->sums[2 * i] == 1000.0 * (N - 1 - N / 2), "out %g",
+              take(s, s->out, i * D));
     /* weights below the normal numbers next to one of 1: they round, and make nothing else of it */
     const double down = is_wide ? -740 : -100;
     for (int i = 0; i < N; i++) {
@@ -368,17 +388,21 @@ static void test_extremes(int is_wide) {
     }
     CHECK(attend_small(s, NULL) == KX_OK, "status");
     for (int i = 0; i < N; i++)
-        CHECK(take(s, s->out, i * D) == 1 && s->sums[2 * i] == 0 && s->entropies[i] >= 0 && s->entropies[i] < 1e-38, "entropy %g", s->entropies[i]);
+        CHECK(take(s, s->out, i * D) == 1 && s->sums[2 * i] == 0 && s->entropies[i] >= 0 && s->entropies[i] < 1e-38,
+              "entropy %g", s->entropies[i]);
     put(s, s->numbers[2], D, huge);
     CHECK(attend_small(s, NULL) == KX_OK, "status");
-    CHECK(fabs(take(s, s->out, 0) - (1 + exp(down) * take(s, s->numbers[2], D))) < 0.2, "a subnormal weight of a huge value: %g", take(s, s->out, 0));
+    CHECK(fabs(take(s, s->out, 0) - (1 + exp(down) * take(s, s->numbers[2], D))) < 0.2,
+          "a subnormal weight of a huge value: %g", take(s, s->out, 0));
     put(s, s->numbers[2], 0, least);
     put(s, s->numbers[2], D, 0);
-    CHECK(attend_small(s, NULL) == KX_OK && take(s, s->out, 0) == take(s, s->numbers[2], 0), "a subnormal value: %g", take(s, s->out, 0));
+    CHECK(attend_small(s, NULL) == KX_OK && take(s, s->out, 0) == take(s, s->numbers[2], 0), "a subnormal value: %g", take(s,
+        s->out, 0));
     /* -1e30 for all keys: adding it swallows the scores, so weights are equal */
     for (int i = 0; i < N * N; i++) put(s, s->added, i, -1e30);
     for (int i = 0; i < N; i++) put(s, s->numbers[1], i * D, 1), put(s, s->numbers[2], i * D, i);
-    s->a.mask_kind = KX_ATTENTION_ADDITIVE, s->a.mask.data = s->added, s->a.mask_step = is_wide ? 8 : 4, s->a.mask.row = N * s->a.mask_step;
+    s->a.mask_kind = KX_ATTENTION_ADDITIVE, s->a.mask.data = s->added, s->a.mask_step = is_wide ? 8 : 4,
+        s->a.mask.row = N * s->a.mask_step;
     CHECK(attend_small(s, NULL) == KX_OK && fabs(take(s, s->out, 0) - (N - 1) / 2.0) < 1e-4, "out %g", take(s, s->out, 0));
     CHECK(fabs(s->entropies[0] - log(N)) < 1e-5, "entropy %g", s->entropies[0]);
     free(s);
@@ -471,18 +495,23 @@ static void test_cancel(int is_wide) {
 }
 
 int main(void) {
-    const int64_t sizes[][4] = {{1, 1, 1, 1},   {1, 1, 8, 8},      {2, 3, 5, 7},     {7, 64, 16, 16}, {65, 63, 17, 9}, {100, 129, 64, 64},
-                                {13, 200, 33, 70}, {385, 65, 8, 130}, {5, 0, 4, 4},     {0, 5, 4, 4},    {5, 6, 0, 4},    {5, 6, 4, 0},
-                                {9, 65, 0, 1},  {9, 1, 3, 1},      {4, 130, 2, 1000}, {6, 64, 7, 0},   {400, 3, 2, 2},  {9, 127, 100, 3}};
+    const int64_t sizes[][4] = {{1, 1, 1, 1},   {1, 1, 8, 8},      {2, 3, 5, 7},     {7, 64, 16, 16}, {65, 63, 17, 9}, {100,
+        129, 64, 64},
+                                {13, 200, 33, 70}, {385, 65, 8, 130}, {5, 0, 4, 4},     {0, 5, 4, 4},    {5, 6, 0, 4},    {5,
+                                    6, 4, 0},
+                                {9, 65, 0, 1},  {9, 1, 3, 1},      {4, 130, 2, 1000}, {6, 64, 7, 0},   {400, 3, 2, 2},  {9,
+                                    127, 100, 3}};
     for (int s = 0; s < (int)(sizeof sizes / sizeof *sizes); s++)
         for (int mask = 0; mask < 3; mask++)
             for (int causal = 0; causal < 2; causal++)
-                test((kx_case_t){1 + s % 3, sizes[s][0], sizes[s][1], sizes[s][2], sizes[s][3], (kx_attention_mask_t)mask, causal, s % 2, 1, 1.5,
+                test((kx_case_t){1 + s % 3, sizes[s][0], sizes[s][1], sizes[s][2], sizes[s][3], (kx_attention_mask_t)mask,
+                     causal, s % 2, 1, 1.5,
                                  AT_RANDOM});
     for (int mask = 1; mask < 3; mask++)
         for (int causal = 0; causal < 2; causal++) {
             test((kx_case_t){2, 90, 150, 12, 9, (kx_attention_mask_t)mask, causal, 0, 2, 1, FIRST_KEYS});
-            test((kx_case_t){1, 140, 60, 12, 9, (kx_attention_mask_t)mask, causal, 0, 2, 1, FIRST_KEYS}); /* nobody sees anything */
+            test((kx_case_t){1, 140, 60, 12, 9, (kx_attention_mask_t)mask, causal, 0, 2, 1,
+                 FIRST_KEYS}); /* nobody sees anything */
         }
     test((kx_case_t){2, 90, 150, 12, 9, KX_ATTENTION_ADDITIVE, 0, 1, 2, 1, BY_NUMBERS});
     test((kx_case_t){2, 90, 150, 12, 9, KX_ATTENTION_ADDITIVE, 1, 0, 2, 1, BY_NUMBERS});

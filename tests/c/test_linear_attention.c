@@ -26,7 +26,8 @@ static void attend(const kx_case_t *c, double eps, const double *q, const double
             for (int64_t m = 0; m < c->dimension; m++) weight += (long double)q[i * c->dimension + m] * k[j * c->dimension + m];
             if (scales) weight *= expl((long double)scales[j] - top);
             sum += weight;
-            for (int64_t m = 0; m < c->value_dimension; m++) out[i * c->value_dimension + m] += weight * v[j * c->value_dimension + m];
+            for (int64_t m = 0; m < c->value_dimension; m++) out[i * c->value_dimension
+                + m] += weight * v[j * c->value_dimension + m];
         }
         denominators[i] = sum;
         for (int64_t m = 0; seen && c->is_normalized && m < c->value_dimension; m++) out[i * c->value_dimension + m] /= sum + eps;
@@ -45,7 +46,8 @@ static double worst_of(const void *got, int is_narrow, const long double *exact,
 
 static void test(kx_case_t c) {
     const int64_t shared = c.share ? 1 : c.items, rows = c.items * c.queries, no = rows * c.value_dimension;
-    const int64_t counts[3] = {c.items * c.queries * c.dimension, shared * c.keys * c.dimension, shared * c.keys * c.value_dimension};
+    const int64_t counts[3] = {c.items * c.queries * c.dimension, shared * c.keys * c.dimension,
+        shared * c.keys * c.value_dimension};
     double *in[3];
     float *narrow[3];
     for (int i = 0; i < 3; i++) {
@@ -61,9 +63,11 @@ static void test(kx_case_t c) {
     long double *out = malloc((size_t)(no + 1) * sizeof *out), *sums = malloc((size_t)(rows + 1) * sizeof *sums);
     for (int64_t i = 0; i < c.items; i++)
         attend(&c, eps, in[0] + i * c.queries * c.dimension, in[1] + (c.share ? 0 : i) * c.keys * c.dimension,
-               in[2] + (c.share ? 0 : i) * c.keys * c.value_dimension, c.scales ? scales : NULL, out + i * c.queries * c.value_dimension,
+               in[2] + (c.share ? 0 : i) * c.keys * c.value_dimension, c.scales ? scales : NULL,
+                   out + i * c.queries * c.value_dimension,
                sums + i * c.queries);
-    int64_t *q_at = malloc((size_t)(c.items + 1) * 8), *k_at = malloc((size_t)(c.items + 1) * 8), *v_at = malloc((size_t)(c.items + 1) * 8);
+    int64_t *q_at = malloc((size_t)(c.items + 1) * 8), *k_at = malloc((size_t)(c.items + 1) * 8),
+        *v_at = malloc((size_t)(c.items + 1) * 8);
     int64_t *s_at = calloc((size_t)(c.items + 1), 8);
     for (int precision = 0; precision < 2; precision++) {
         const int64_t size = precision ? 8 : 4;
@@ -89,12 +93,14 @@ static void test(kx_case_t c) {
                                             : kx_linear_attention_f32(NULL, &a, (float *)alone, NULL);
         CHECK(status == KX_OK && again == KX_OK, "status %d, %d", (int)status, (int)again);
         CHECK(memcmp(alone, got, (size_t)(no * size)) == 0, "the same by one worker");
-        /* The header's bound; weights are below the dimension and values below 1, and normalised, their weights sum to at most 1. */
+        /* The header's bound; weights are below the dimension and values below 1, and normalised, their weights sum to at most
+           1. */
         const double rounding = (precision ? DBL_EPSILON : FLT_EPSILON) * (double)(c.dimension + 256);
         const double total = (double)(c.keys * c.dimension);
         const double worst = worst_of(got, !precision, out, no), worst_sum = worst_of(denominators, 0, sums, rows);
         CHECK(worst <= rounding * (c.is_normalized ? 2 : total) && worst_sum <= rounding * total,
-              "float%d, %d items of %d x %d, %d and %d, causal %d, scales %d: %g, %g over %g", (int)size * 8, (int)c.items, (int)c.queries,
+              "float%d, %d items of %d x %d, %d and %d, causal %d, scales %d: %g, %g over %g", (int)size * 8, (int)c.items,
+                  (int)c.queries,
               (int)c.keys, (int)c.dimension, (int)c.value_dimension, c.is_causal, c.scales, worst, worst_sum, rounding);
         free(got), free(alone), free(denominators);
     }
@@ -107,14 +113,16 @@ static void test_reversed(void) {
     enum { N = 100, M = 5, W = 3 };
     double q[N][M], k[N][M], v[N][W], out[N][W], same[N][W], qr[N][M], kr[N][M], vr[N][W];
     for (int i = 0; i < N; i++) {
-        for (int m = 0; m < M; m++) qr[N - 1 - i][m] = q[i][m] = check_uniform(0, 1), kr[N - 1 - i][m] = k[i][m] = check_uniform(0, 1);
+        for (int m = 0; m < M; m++) qr[N - 1 - i][m] = q[i][m] = check_uniform(0, 1),
+            kr[N - 1 - i][m] = k[i][m] = check_uniform(0, 1);
         for (int m = 0; m < W; m++) vr[N - 1 - i][m] = v[i][m] = check_uniform(-1, 1);
     }
     const int64_t at = 0;
     const ptrdiff_t row = sizeof *q, value_row = sizeof *v;
     const kx_linear_attention_t back = {{q[N - 1], &at, -row}, {k[N - 1], &at, -row}, {v[N - 1], &at, -value_row}, 1, N, N, M, W,
                                         {NULL, NULL, 0}, 1, 1, 0};
-    const kx_linear_attention_t forth = {{qr, &at, row}, {kr, &at, row}, {vr, &at, value_row}, 1, N, N, M, W, {NULL, NULL, 0}, 1, 1, 0};
+    const kx_linear_attention_t forth = {{qr, &at, row}, {kr, &at, row}, {vr, &at, value_row}, 1, N, N, M, W, {NULL, NULL, 0},
+        1, 1, 0};
     CHECK(kx_linear_attention_f64(NULL, &back, *out, NULL) == KX_OK, "reversed");
     CHECK(kx_linear_attention_f64(NULL, &forth, *same, NULL) == KX_OK, "copied");
     CHECK(memcmp(out, same, sizeof out) == 0, "rows from the last to the first");
@@ -196,7 +204,8 @@ static void test_sizes(void) {
     CHECK(kx_polynomial_features_size(KX_POLYNOMIAL_MONOMIALS, -1, 2, &size) == KX_E_ARGUMENT, "negative");
     CHECK(kx_polynomial_features_size((kx_polynomial_t)3, 1, 2, &size) == KX_E_ARGUMENT, "no kind");
     double one = 1;
-    CHECK(kx_polynomial_features_f64(NULL, KX_POLYNOMIAL_TENSORS, &one, INT64_MAX, 8, 1, 5, 1, NULL, &one) == KX_E_OVERFLOW, "rows");
+    CHECK(kx_polynomial_features_f64(NULL, KX_POLYNOMIAL_TENSORS, &one, INT64_MAX, 8, 1, 5, 1, NULL, &one) == KX_E_OVERFLOW,
+          "rows");
     CHECK(kx_polynomial_features_f64(NULL, KX_POLYNOMIAL_TENSORS, &one, -1, 8, 1, 5, 1, NULL, &one) == KX_E_ARGUMENT, "rows");
     kx_linear_attention_t a = {.items = -1};
     CHECK(kx_linear_attention_f64(NULL, &a, &one, NULL) == KX_E_ARGUMENT, "items");
@@ -208,18 +217,21 @@ static void test_sizes(void) {
 static void test_no_variables(void) {
     for (int kind = KX_POLYNOMIAL_MONOMIALS; kind <= KX_POLYNOMIAL_TENSOR_POWER; kind++) {
         double out[3] = {0};
-        CHECK(kx_polynomial_features_f64(NULL, (kx_polynomial_t)kind, out, 3, 0, 0, INT64_C(1) << 45, 1, NULL, out) == KX_OK, "%d", kind);
+        CHECK(kx_polynomial_features_f64(NULL, (kx_polynomial_t)kind, out, 3, 0, 0, INT64_C(1) << 45, 1, NULL, out) == KX_OK,
+              "%d", kind);
         CHECK(out[0] == 1 && out[1] == 1 && out[2] == 1, "%d", kind);
     }
 }
 
 int main(void) {
-    const int64_t sizes[][4] = {{1, 1, 1, 1}, {2, 3, 5, 7}, {7, 64, 16, 16}, {65, 63, 17, 9}, {100, 129, 64, 64}, {13, 300, 33, 70},
+    const int64_t sizes[][4] = {{1, 1, 1, 1}, {2, 3, 5, 7}, {7, 64, 16, 16}, {65, 63, 17, 9}, {100, 129, 64, 64}, {13, 300, 33,
+        70},
                                 {260, 70, 8, 130}, {5, 0, 4, 4}, {0, 5, 4, 4}, {5, 6, 4, 0}, {130, 130, 140, 20}};
     for (int s = 0; s < 11; s++)
         for (int scales = 0; scales < 3; scales++)
             for (int options = 0; options < 4; options++)
-                test((kx_case_t){1 + s % 3, sizes[s][0], sizes[s][1], sizes[s][2], sizes[s][3], options & 1, options >> 1, s % 2, scales});
+                test((kx_case_t){1 + s % 3, sizes[s][0], sizes[s][1], sizes[s][2], sizes[s][3], options & 1, options >> 1,
+                     s % 2, scales});
     test_reversed();
     for (int degree = 0; degree <= 4; degree++)
         for (int d = 1; d <= 6; d++)

@@ -25,13 +25,16 @@ static long double *numbers(int64_t n) {
 static long double highest; /* of the logits */
 
 /* One item and one query; mask and scales of the item's softmax heads. */
-static void exact_query(const kx_case_t *c, const double *q, const double *k, const double *v, const double *mask, const double *scales,
+static void exact_query(const kx_case_t *c, const double *q, const double *k, const double *v, const double *mask,
+                        const double *scales,
                         const double *g, const double *mix, const double *weight_mix, int64_t i, kx_exact_t e) {
-    const int64_t d = c->dimension, m = c->value_dimension, n = c->keys, hk = c->key_heads, hs = c->softmax_heads, hv = c->value_heads;
+    const int64_t d = c->dimension, m = c->value_dimension, n = c->keys, hk = c->key_heads, hs = c->softmax_heads,
+        hv = c->value_heads;
     long double *product = numbers(hk * n), *p = numbers(hs * n), *dp = numbers(hs * n), *dw = numbers(hv * n);
     for (int64_t h = 0; h < hk; h++)
         for (int64_t j = 0; j < n; j++)
-            for (int64_t x = 0; x < d; x++) product[h * n + j] += (long double)q[(h * c->queries + i) * d + x] * k[(h * n + j) * d + x];
+            for (int64_t x = 0; x < d; x++) product[h * n + j] += (long double)q[(h * c->queries + i) * d + x] * k[(h * n
+                + j) * d + x];
     for (int64_t s = 0; s < hs; s++) {
         long double top = -INFINITY, sum = 0;
         for (int64_t j = 0; j < n; j++) {
@@ -104,7 +107,8 @@ static void test(kx_case_t c) {
     float *narrow[4];
     int64_t counts[4];
     for (int i = 0; i < 4; i++) counts[i] = c.items * heads[i] * each[i], in[i] = random_numbers(counts[i], c.size, &narrow[i]);
-    const int64_t logits = c.softmax_heads * c.key_heads, weights = c.value_heads * c.softmax_heads, rows = c.items * c.softmax_heads * c.queries;
+    const int64_t logits = c.softmax_heads * c.key_heads, weights = c.value_heads * c.softmax_heads,
+        rows = c.items * c.softmax_heads * c.queries;
     float *unused[3], *narrow_mask;
     double *mix = random_numbers(logits, 1, &unused[0]), *weight_mix = random_numbers(weights, 1, &unused[1]);
     double *scales = random_numbers(rows, 1, &unused[2]), *mask = random_numbers(rows * c.keys, 1, &narrow_mask);
@@ -118,13 +122,16 @@ static void test(kx_case_t c) {
         narrow_mask[i] = (float)mask[i];
     }
     const double *used = c.mixes_weights ? weight_mix : NULL;
-    kx_exact_t whole = {numbers(counts[3]), numbers(counts[0]), numbers(counts[1]), numbers(counts[2]), numbers(c.items * logits), numbers(c.items * weights)};
+    kx_exact_t whole = {numbers(counts[3]), numbers(counts[0]), numbers(counts[1]), numbers(counts[2]),
+        numbers(c.items * logits), numbers(c.items * weights)};
     for (int64_t b = 0; b < c.items; b++)
         for (int64_t i = 0; i < c.queries; i++)
             exact_query(&c, in[0] + b * heads[0] * each[0], in[1] + b * heads[1] * each[1], in[2] + b * heads[2] * each[2],
-                        mask + b * c.softmax_heads * c.queries * c.keys, scales + b * c.softmax_heads * c.queries, in[3] + b * heads[3] * each[3],
+                        mask + b * c.softmax_heads * c.queries * c.keys, scales + b * c.softmax_heads * c.queries,
+                            in[3] + b * heads[3] * each[3],
                         mix, used, i,
-                        (kx_exact_t){whole.out + b * heads[3] * each[3], whole.dq + b * heads[0] * each[0], whole.dk + b * heads[1] * each[1],
+                        (kx_exact_t){whole.out + b * heads[3] * each[3], whole.dq + b * heads[0] * each[0],
+                            whole.dk + b * heads[1] * each[1],
                                      whole.dv + b * heads[2] * each[2], whole.dl + b * logits, whole.dw + b * weights});
     for (int precision = 0; precision < 2; precision++) {
         const int64_t size = precision ? 8 : 4;
@@ -137,32 +144,38 @@ static void test(kx_case_t c) {
         const int64_t step = c.mask == KX_ATTENTION_BOOLEAN ? 1 : size;
         for (int64_t h = 0; h < c.items * c.softmax_heads; h++) at[4][h] = h * c.queries * c.keys * step;
 #define SIDE(i) (precision ? (const void *)in[i] : (const void *)narrow[i])
-        const void *masks = c.mask == KX_ATTENTION_BOOLEAN ? (const void *)bytes : precision ? (const void *)mask : (const void *)narrow_mask;
+        const void *masks = c.mask == KX_ATTENTION_BOOLEAN ? (const void *)bytes : precision ? (const void *)mask
+            : (const void *)narrow_mask;
         const kx_talking_heads_t t = {{{SIDE(0), at[0], d * size}, {SIDE(1), at[1], d * size}, {SIDE(2), at[2], m * size},
-                                       c.items * c.softmax_heads, c.queries, c.keys, d, m, c.mask, {masks, at[4], c.keys * step}, step,
+                                       c.items * c.softmax_heads, c.queries, c.keys, d, m, c.mask, {masks, at[4],
+                                           c.keys * step}, step,
                                        c.is_causal, scales, c.queries, 1},
                                       c.key_heads, c.softmax_heads, c.value_heads, mix, used};
         const kx_attention_rows_t up = {SIDE(3), at[3], m * size};
         char *got[5], *again[5];
-        for (int i = 0; i < 4; i++) got[i] = malloc((size_t)(counts[i] * size + 1)), again[i] = malloc((size_t)(counts[i] * size + 1));
+        for (int i = 0; i < 4; i++) got[i] = malloc((size_t)(counts[i] * size + 1)),
+            again[i] = malloc((size_t)(counts[i] * size + 1));
         double *dl = malloc((size_t)(c.items * logits) * 8), *dw = malloc((size_t)(c.items * weights) * 8);
         kx_ctx_t ctx;
         kx_ctx_init(&ctx);
         for (ctx.workers = 1; ctx.workers <= 3; ctx.workers += 2) {
             char **to = ctx.workers == 1 ? got : again;
-            const kx_status_t forward = precision ? kx_talking_heads_f64(&ctx, &t, (double *)to[3]) : kx_talking_heads_f32(&ctx, &t, (float *)to[3]);
+            const kx_status_t forward = precision ? kx_talking_heads_f64(&ctx, &t,
+                (double *)to[3]) : kx_talking_heads_f32(&ctx, &t, (float *)to[3]);
             const kx_status_t back =
-                precision ? kx_talking_heads_gradient_f64(&ctx, &t, &up, (double *)to[0], (double *)to[1], (double *)to[2], dl, dw)
+                precision ? kx_talking_heads_gradient_f64(&ctx, &t, &up, (double *)to[0], (double *)to[1], (double *)to[2], dl,
+                                                          dw)
                           : kx_talking_heads_gradient_f32(&ctx, &t, &up, (float *)to[0], (float *)to[1], (float *)to[2], dl, dw);
             CHECK(forward == KX_OK && back == KX_OK, "status %d and %d", (int)forward, (int)back);
         }
-        for (int i = 0; i < 4; i++) CHECK(!memcmp(got[i], again[i], (size_t)(counts[i] * size)), "the same by three workers, %d", i);
+        for (int i = 0; i < 4; i++) CHECK(!memcmp(got[i], again[i], (size_t)(counts[i] * size)), "not the same by three workers, %d", i);
         int left = 0;
         kx_ctx_t none;
         kx_ctx_init(&none);
         none.allocator = (kx_allocator_t){failing_allocate, counting_release, &left};
         if (c.items * c.queries > 0)
-            CHECK((precision ? kx_talking_heads_f64(&none, &t, (double *)again[3]) : kx_talking_heads_f32(&none, &t, (float *)again[3])) == KX_E_MEMORY, "no memory");
+            CHECK((precision ? kx_talking_heads_f64(&none, &t, (double *)again[3]) : kx_talking_heads_f32(&none, &t,
+                (float *)again[3])) == KX_E_MEMORY, "no memory");
         /* the rounding of logits goes into the weights; then sums of values of both signs */
         const double bound = (precision ? DBL_EPSILON : FLT_EPSILON) * (2 + (double)highest);
         const struct {
@@ -182,12 +195,15 @@ static void test(kx_case_t c) {
             double worst = 0, largest = 0;
             for (int64_t k = 0; k < parts[i].n; k++) {
                 largest = fmax(largest, (double)fabsl(parts[i].exact[k]));
-                const double value = parts[i].wide ? ((const double *)parts[i].values)[k] : (double)((const float *)parts[i].values)[k];
+                const double value = parts[i].wide ? ((const double *)parts[i].values)[k]
+                    : (double)((const float *)parts[i].values)[k];
                 const double apart = (double)fabsl(value - parts[i].exact[k]);
                 if (!(apart <= worst)) worst = apart;
             }
-            CHECK(worst <= parts[i].factor * bound * largest, "%s, float%d, heads %d %d %d, %d x %d: %g over %g", parts[i].name, (int)size * 8, (int)c.key_heads,
-                  (int)c.softmax_heads, (int)c.value_heads, (int)c.queries, (int)c.keys, worst, parts[i].factor * bound * largest);
+            CHECK(worst <= parts[i].factor * bound * largest, "%s, float%d, heads %d %d %d, %d x %d: %g over %g",
+                  parts[i].name, (int)size * 8, (int)c.key_heads,
+                  (int)c.softmax_heads, (int)c.value_heads, (int)c.queries, (int)c.keys, worst,
+                      parts[i].factor * bound * largest);
         }
         for (int i = 0; i < 4; i++) free(got[i]), free(again[i]);
         for (int i = 0; i < 5; i++) free(at[i]);
@@ -218,7 +234,8 @@ static void test_hidden_values(int mixes_weights) {
     kx_talking_heads_t t = {.key_heads = HEADS, .softmax_heads = HEADS, .value_heads = HEADS, .logit_mix = mix,
                             .weight_mix = mixes_weights ? mix : NULL};
     t.heads = (kx_attention_t){.items = HEADS, .query_count = ROWS, .key_count = ROWS, .dimension = SIZE, .value_dimension = SIZE,
-                               .mask_kind = KX_ATTENTION_BOOLEAN, .mask = {mask, mask_offsets, 0}, .mask_step = 1, .scales = &scale};
+                               .mask_kind = KX_ATTENTION_BOOLEAN, .mask = {mask, mask_offsets, 0}, .mask_step = 1,
+                                   .scales = &scale};
     for (int turn = 0; turn < 3; turn++) {
         for (int h = 0; h < HEADS && turn == 1; h++)
             for (int k = 0; k < SIZE; k++) {
@@ -259,7 +276,8 @@ static void test_hidden_gradients(int mixes_weights) {
     kx_talking_heads_t t = {.key_heads = HEADS, .softmax_heads = HEADS, .value_heads = HEADS, .logit_mix = mix,
                             .weight_mix = mixes_weights ? mix : NULL};
     t.heads = (kx_attention_t){.items = HEADS, .query_count = ROWS, .key_count = ROWS, .dimension = SIZE, .value_dimension = SIZE,
-                               .mask_kind = KX_ATTENTION_BOOLEAN, .mask = {mask, mask_offsets, 0}, .mask_step = 1, .scales = &scale};
+                               .mask_kind = KX_ATTENTION_BOOLEAN, .mask = {mask, mask_offsets, 0}, .mask_step = 1,
+                                   .scales = &scale};
     for (int turn = 0; turn < 2; turn++) {
         for (int i = 0; i < COUNT && turn == 1; i++)
             for (int p = 0; p < 2; p++)
@@ -267,7 +285,8 @@ static void test_hidden_gradients(int mixes_weights) {
         double(*mixes)[HEADS * HEADS] = by_mix[turn];
         t.heads.queries = all32, t.heads.keys = (kx_attention_rows_t){kv32[0], offsets32, SIZE * sizeof(float)};
         t.heads.values = (kx_attention_rows_t){kv32[1], offsets32, SIZE * sizeof(float)};
-        CHECK(kx_talking_heads_gradient_f32(NULL, &t, &all32, by32[turn][0], by32[turn][1], by32[turn][2], mixes[0], mixes[1]) == KX_OK,
+        CHECK(kx_talking_heads_gradient_f32(NULL, &t, &all32, by32[turn][0], by32[turn][1], by32[turn][2], mixes[0],
+                                            mixes[1]) == KX_OK,
               "turn %d", turn);
         t.heads.queries = all, t.heads.keys = (kx_attention_rows_t){kv[0], offsets, SIZE * sizeof(double)};
         t.heads.values = (kx_attention_rows_t){kv[1], offsets, SIZE * sizeof(double)};
@@ -288,7 +307,8 @@ static void test_bad_arguments(void) {
     double out[8];
     const int64_t at[2] = {0, 0};
     const kx_attention_rows_t rows = {mix, at, 8};
-    kx_talking_heads_t t = {{rows, rows, rows, 2, 1, 1, 1, 1, KX_ATTENTION_UNMASKED, {0}, 0, 0, &scale, 0, 0}, 2, 2, 2, mix, NULL};
+    kx_talking_heads_t t = {{rows, rows, rows, 2, 1, 1, 1, 1, KX_ATTENTION_UNMASKED, {0}, 0, 0, &scale, 0, 0}, 2, 2, 2, mix,
+        NULL};
     CHECK(kx_talking_heads_f64(NULL, &t, out) == KX_OK, "a good one");
     CHECK(kx_talking_heads_f64(NULL, NULL, out) == KX_E_ARGUMENT, "NULL");
     t.value_heads = 1;
@@ -309,24 +329,29 @@ static void test_cancelled(void) {
     double mix[HEADS * HEADS] = {0}, mix_gradients[HEADS * HEADS], scale = 1;
     for (int h = 0; h < HEADS; h++) at[h] = (int64_t)h * N * D * 4, mix[h * HEADS + h] = 1;
     const kx_attention_rows_t rows = {numbers_of_all, at, D * 4};
-    const kx_talking_heads_t t = {{rows, rows, rows, HEADS, N, N, D, D, KX_ATTENTION_UNMASKED, {0}, 0, 0, &scale, 0, 0}, HEADS, HEADS, HEADS, mix, mix};
+    const kx_talking_heads_t t = {{rows, rows, rows, HEADS, N, N, D, D, KX_ATTENTION_UNMASKED, {0}, 0, 0, &scale, 0, 0}, HEADS,
+        HEADS, HEADS, mix, mix};
     float *out = numbers_of_all + HEADS * N * D;
     kx_ctx_t ctx;
     kx_ctx_init(&ctx);
     ctx.cancel = cancel_at_once;
     CHECK(kx_talking_heads_f32(&ctx, &t, out) == KX_E_CANCELLED, "not cancelled");
-    CHECK(kx_talking_heads_gradient_f32(&ctx, &t, &rows, out, out, out, mix_gradients, mix_gradients) == KX_E_CANCELLED, "not cancelled");
+    CHECK(kx_talking_heads_gradient_f32(&ctx, &t, &rows, out, out, out, mix_gradients, mix_gradients) == KX_E_CANCELLED,
+          "not cancelled");
     free(numbers_of_all);
 }
 
 int main(void) {
-    const int64_t sizes[][7] = {{1, 1, 1, 1, 1, 1, 1},      {2, 3, 3, 3, 5, 2, 4},     {3, 4, 4, 7, 64, 16, 16}, {5, 6, 6, 65, 63, 17, 9},
-                                {12, 12, 12, 40, 129, 8, 8}, {7, 8, 8, 97, 70, 5, 33},  {2, 2, 2, 5, 0, 4, 4},    {2, 2, 2, 0, 5, 4, 4},
+    const int64_t sizes[][7] = {{1, 1, 1, 1, 1, 1, 1},      {2, 3, 3, 3, 5, 2, 4},     {3, 4, 4, 7, 64, 16, 16}, {5, 6, 6, 65,
+        63, 17, 9},
+                                {12, 12, 12, 40, 129, 8, 8}, {7, 8, 8, 97, 70, 5, 33},  {2, 2, 2, 5, 0, 4, 4},    {2, 2, 2, 0,
+                                    5, 4, 4},
                                 {2, 2, 2, 5, 6, 0, 4},      {2, 2, 2, 5, 6, 4, 0},     {1, 13, 13, 50, 66, 4, 4}};
     for (int s = 0; s < 11; s++)
         for (int mask = 0; mask < 3; mask++)
             for (int causal = 0; causal < 2; causal++) {
-                kx_case_t c = {1 + (s + mask) % 2, sizes[s][0], sizes[s][1], sizes[s][2], sizes[s][3], sizes[s][4], sizes[s][5], sizes[s][6],
+                kx_case_t c = {1 + (s + mask) % 2, sizes[s][0], sizes[s][1], sizes[s][2], sizes[s][3], sizes[s][4],
+                    sizes[s][5], sizes[s][6],
                                (s + mask + causal) % 2, causal, (kx_attention_mask_t)mask, 1};
                 if (c.mixes_weights) c.value_heads += s % 3;
                 test(c);

@@ -24,7 +24,8 @@ typedef struct kx_attention_job {
 } kx_attention_job_t;
 
 kx_status_t KX_KERNEL(kx_attention_check)(const kx_attention_t *a) {
-    if (!a || a->items < 0 || a->query_count < 0 || a->key_count < 0 || a->dimension < 0 || a->value_dimension < 0) return KX_E_ARGUMENT;
+    if (!a || a->items < 0 || a->query_count < 0 || a->key_count < 0 || a->dimension < 0
+        || a->value_dimension < 0) return KX_E_ARGUMENT;
     if ((int)a->mask_kind < KX_ATTENTION_UNMASKED || a->mask_kind > KX_ATTENTION_ADDITIVE) return KX_E_ARGUMENT;
     const int64_t most = INT64_MAX >> 20;
     if (a->query_count > most || a->key_count > most || a->dimension > most || a->value_dimension > most) return KX_E_OVERFLOW;
@@ -70,7 +71,8 @@ static void KX_TYPED(spoil_rows)(const kx_attention_t *a, int64_t item, int64_t 
                     a->value_dimension, shown, weights, out, width);
 }
 
-static void KX_TYPED(finish)(const kx_attention_job_t *job, const KX_TYPED(work) * work, int64_t item, int64_t begin, int64_t rows) {
+static void KX_TYPED(finish)(const kx_attention_job_t *job, const KX_TYPED(work) * work, int64_t item, int64_t begin,
+                             int64_t rows) {
     const kx_attention_t *a = job->a;
     for (int64_t r = 0; r < rows; r++) {
         const int64_t place = item * a->query_count + begin + r;
@@ -96,12 +98,14 @@ static kx_status_t KX_TYPED(attend)(kx_task_t *task, void *arg, int64_t first_ch
     const kx_attention_t *a = job->a;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     KX_TYPED(work) work;
-    KX_REAL **parts[] = {&work.queries, &work.keys, &work.values, &work.out, &work.scores, &work.tops, &work.sums, &work.moments, &work.scales};
+    KX_REAL **parts[] = {&work.queries, &work.keys, &work.values, &work.out, &work.scores, &work.tops, &work.sums,
+        &work.moments, &work.scales};
     const size_t *offsets = &job->query_part;
     for (int i = 0; i < 9; i++) *parts[i] = (KX_REAL *)(void *)(memory + offsets[i]);
     for (int64_t chunk = first_chunk; chunk < end_chunk; chunk++) {
         const int64_t item = chunk / job->chunks, begin = chunk % job->chunks * CHUNK;
-        const int64_t rows = a->query_count - begin < CHUNK ? a->query_count - begin : CHUNK, padded = kx_round_up(rows, TILE_ROWS);
+        const int64_t rows = a->query_count - begin < CHUNK ? a->query_count - begin : CHUNK, padded = kx_round_up(rows,
+            TILE_ROWS);
         const char *queries = (const char *)a->queries.data + a->queries.offsets[item] + begin * a->queries.row;
         KX_TYPED(copy_rows)(queries, a->queries.row, rows, a->dimension, padded, a->dimension, work.queries);
         memset(work.out, 0, (size_t)(padded * job->width) * sizeof *work.out);
@@ -118,17 +122,21 @@ static kx_status_t KX_TYPED(attend)(kx_task_t *task, void *arg, int64_t first_ch
             const int64_t count = keys - first < KEYS ? keys - first : KEYS;
             KX_TYPED(transpose_rows)((const char *)a->keys.data + a->keys.offsets[item] + first * a->keys.row, a->keys.row, count,
                                      a->dimension, work.keys);
-            KX_TYPED(copy_rows)((const char *)a->values.data + a->values.offsets[item] + first * a->values.row, a->values.row, count,
+            KX_TYPED(copy_rows)((const char *)a->values.data + a->values.offsets[item] + first * a->values.row, a->values.row,
+                                count,
                                 a->value_dimension, count, job->width, work.values);
             const int is_spoilt = KX_TYPED(clean)(work.values, count * job->width);
             int64_t row = 0;
             if (a->is_causal && first > begin) row = (first - begin) / TILE_ROWS * TILE_ROWS; /* rows before see nothing here */
             for (; row < padded; row += TILE_ROWS) {
-                KX_TYPED(multiply)(work.queries + row * a->dimension, a->dimension, 1, work.keys, KEYS, a->dimension, KEYS, work.scores, KEYS);
+                KX_TYPED(multiply)(work.queries + row * a->dimension, a->dimension, 1, work.keys, KEYS, a->dimension, KEYS,
+                                   work.scores, KEYS);
                 KX_TYPED(weigh)(job, &work, item, begin + row, row, first, count);
-                KX_TYPED(multiply_add)(work.scores, KEYS, 1, work.values, job->width, count, job->width, work.out + row * job->width, job->width);
+                KX_TYPED(multiply_add)(work.scores, KEYS, 1, work.values, job->width, count, job->width,
+                                       work.out + row * job->width, job->width);
                 if (is_spoilt)
-                    KX_TYPED(spoil_rows)(a, item, begin + row, first, count, work.scores, work.out + row * job->width, job->width);
+                    KX_TYPED(spoil_rows)(a, item, begin + row, first, count, work.scores, work.out + row * job->width,
+                                         job->width);
             }
         }
         KX_TYPED(finish)(job, &work, item, begin, rows);
@@ -164,7 +172,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_attention)) KX_ATTENTION_PARAMETERS(KX_REAL) {
     job.memory = kx_allocate(ctx, whole.bytes);
     if (!job.memory) return KX_E_MEMORY;
     /* Some million products a chunk at least, so that short items are not a task each. */
-    const double products = (double)rows * (double)attention->key_count * (double)(attention->dimension + attention->value_dimension + 1);
+    const double products = (double)rows * (double)attention->key_count * (double)(attention->dimension
+        + attention->value_dimension + 1);
     const int64_t grain = products < 4e6 ? (int64_t)(4e6 / (products + 1)) + 1 : 1;
     const int flags = kx_flags_begin();
     const kx_status_t status = kx_parallel_for(ctx, tasks, grain, KX_TYPED(attend), &job);

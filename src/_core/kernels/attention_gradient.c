@@ -86,7 +86,8 @@ static void KX_TYPED(differentiate_row)(const kx_attention_gradient_job_t *job, 
 }
 
 static kx_status_t KX_TYPED(differentiate_block)(kx_task_t *task, const kx_attention_gradient_job_t *job,
-                                                 const KX_TYPED(gradient_work) * work, int64_t item, int64_t first_key, int64_t count) {
+                                                 const KX_TYPED(gradient_work) * work, int64_t item, int64_t first_key,
+                                                     int64_t count) {
     const kx_attention_t *a = job->a;
     const int64_t d = a->dimension, width = job->width, value_width = job->value_width;
     const char *queries = (const char *)a->queries.data + a->queries.offsets[item];
@@ -108,17 +109,20 @@ static kx_status_t KX_TYPED(differentiate_block)(kx_task_t *task, const kx_atten
         for (int64_t r = 0; r < ROWS; r += TILE_ROWS) {
             KX_REAL *weights = work->weights + r * KEYS, *score_gradients = work->score_gradients + r * KEYS;
             KX_TYPED(multiply)(work->queries + r * width, width, 1, work->keys_across, KEYS, d, KEYS, weights, KEYS);
-            KX_TYPED(multiply)(work->out_gradients + r * value_width, value_width, 1, work->values_across, KEYS, a->value_dimension, KEYS,
+            KX_TYPED(multiply)(work->out_gradients + r * value_width, value_width, 1, work->values_across, KEYS,
+                               a->value_dimension, KEYS,
                                score_gradients, KEYS);
             for (int i = 0; i < TILE_ROWS; i++) {
                 const int64_t query = begin + r + i;
                 KX_TYPED(differentiate_row)(job, item, query, first_key, count, query < a->query_count ? work->along[query] : 0,
                                             weights + i * KEYS, score_gradients + i * KEYS);
             }
-            KX_TYPED(multiply_add)(score_gradients, KEYS, 1, work->keys, width, count, width, work->query_sums + (begin + r) * width, width);
+            KX_TYPED(multiply_add)(score_gradients, KEYS, 1, work->keys, width, count, width,
+                                   work->query_sums + (begin + r) * width, width);
         }
         for (int64_t j = 0; j < count; j += TILE_ROWS) {
-            KX_TYPED(multiply_add)(work->score_gradients + j, 1, KEYS, work->scaled_queries, width, rows, width, work->key_sums + j * width, width);
+            KX_TYPED(multiply_add)(work->score_gradients + j, 1, KEYS, work->scaled_queries, width, rows, width,
+                                   work->key_sums + j * width, width);
             KX_TYPED(multiply_add)(work->weights + j, 1, KEYS, work->out_gradients, value_width, rows, value_width,
                                    work->value_sums + j * value_width, value_width);
         }
@@ -142,7 +146,8 @@ static kx_status_t KX_TYPED(differentiate_item)(kx_task_t *task, const kx_attent
     for (int64_t r = 0; r < queries; r++) {
         const KX_REAL *out = (const KX_REAL *)job->out + (item * queries + r) * a->value_dimension;
         const KX_REAL *gradient = (const KX_REAL *)(const void *)((const char *)job->out_gradients->data +
-                                                                  job->out_gradients->offsets[item] + r * job->out_gradients->row);
+                                                                  job->out_gradients->offsets[item]
+                                                                      + r * job->out_gradients->row);
         double sum = 0;
         for (int64_t k = 0; k < a->value_dimension; k++) sum += (double)out[k] * (double)gradient[k];
         work->along[r] = sum;
@@ -174,7 +179,8 @@ static kx_status_t KX_TYPED(differentiate)(kx_task_t *task, void *arg, int64_t b
     const kx_attention_gradient_job_t *job = arg;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     KX_TYPED(gradient_work) work;
-    KX_REAL **parts[] = {&work.keys_across, &work.values_across, &work.keys, &work.queries, &work.scaled_queries, &work.out_gradients,
+    KX_REAL **parts[] = {&work.keys_across, &work.values_across, &work.keys, &work.queries, &work.scaled_queries,
+        &work.out_gradients,
                          &work.weights, &work.score_gradients, &work.key_sums, &work.value_sums, &work.query_sums};
     for (int i = 0; i < 11; i++) *parts[i] = (KX_REAL *)(void *)(memory + job->offsets[i]);
     work.along = (double *)(void *)(memory + job->offsets[11]);
@@ -200,7 +206,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_attention_gradient)) KX_GRADIENT_PARAMETERS(KX
                  {ROWS, job.width}, {ROWS, job.value_width}, {ROWS + 1, KEYS}, {ROWS + 1, KEYS}, {PADDED_KEYS, job.width},
                  {PADDED_KEYS, job.value_width}, {queries, job.width}};
     kx_layout_t layout = {0, 0}, whole = {0, 0};
-    for (int i = 0; i < 11; i++) job.offsets[i] = kx_layout_add(&layout, parts[i].rows, (size_t)(parts[i].width + 1) * sizeof(KX_REAL));
+    for (int i = 0; i < 11; i++) job.offsets[i] = kx_layout_add(&layout, parts[i].rows,
+        (size_t)(parts[i].width + 1) * sizeof(KX_REAL));
     job.offsets[11] = kx_layout_add(&layout, attention->query_count, sizeof(double));
     job.worker_bytes = layout.bytes;
     int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;

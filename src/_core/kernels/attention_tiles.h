@@ -27,7 +27,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(clear_tile)(KX_VECTOR c[TILE_ROWS][VECTORS
 }
 
 /* TILE_ROWS rows of products of a and packed columns: out[i * out_row + j], j < width, a multiple of WIDTH. */
-static void KX_TYPED(multiply)(const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step, const KX_REAL *b, ptrdiff_t b_row, int64_t depth,
+static void KX_TYPED(multiply)(const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step, const KX_REAL *b, ptrdiff_t b_row,
+                               int64_t depth,
                                int64_t width, KX_REAL *out, ptrdiff_t out_row) {
     for (int64_t j = 0; j < width; j += WIDTH) {
         KX_VECTOR c[TILE_ROWS][VECTORS];
@@ -89,9 +90,10 @@ static KX_ALWAYS_INLINE int KX_TYPED(clean)(KX_REAL *numbers, int64_t count) {
     return found;
 }
 
-/* What is not finite in a block's values goes to the rows that see it, `shown`: the product of tiles had zeros there, since a weight of
-   0 times NaN is no 0. */
-static inline void KX_TYPED(spoil)(const char *values, ptrdiff_t row, int64_t count, int64_t dimension, uint8_t shown[TILE_ROWS][KEYS],
+/* What is not finite in a block's values goes to the rows that see it, `shown`: the product of tiles had zeros there, since a
+   weight of 0 times NaN is no 0. */
+static inline void KX_TYPED(spoil)(const char *values, ptrdiff_t row, int64_t count, int64_t dimension,
+                                   uint8_t shown[TILE_ROWS][KEYS],
                                    const KX_REAL *weights, KX_REAL *out, int64_t width) {
     for (int64_t j = 0; j < count; j++) {
         const KX_REAL *value = (const KX_REAL *)(const void *)(values + j * row);
@@ -150,8 +152,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(scale_and_mask)(const kx_attention_t *a, i
 
 static KX_ALWAYS_INLINE KX_REAL KX_TYPED(largest)(KX_VECTOR a) { return -V(reduce_min)(V(sub)(V(set)(0), a)); }
 
-/* Scores of a row become weights relative to its maximum; what was found with a lower maximum is scaled: `out`, `width` numbers, the
-   sum and the moment, one vector each (the sum of e^(s - top) (s - top), of which entropies are made). */
+/* Scores of a row become weights relative to its maximum; what was found with a lower maximum is scaled: `out`, `width`
+   numbers, the sum and the moment, one vector each (the sum of e^(s - top) (s - top), of which entropies are made). */
 static KX_ALWAYS_INLINE void KX_TYPED(weigh_row)(const int has_moments, KX_REAL *scores, KX_REAL *top, KX_REAL *sum,
                                                  KX_REAL *moment, KX_REAL *out, int64_t width) {
     enum { COUNT = KEYS / KX_LANES };

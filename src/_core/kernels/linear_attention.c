@@ -59,11 +59,13 @@ static KX_ALWAYS_INLINE void KX_TYPED(add_term)(KX_REAL *sum, KX_REAL *error, KX
 }
 
 /* Log-scales of the next keys, and what the sums have to be scaled by for the new top. */
-static void KX_TYPED(read_scales)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first, int64_t count) {
+static void KX_TYPED(read_scales)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first,
+                                  int64_t count) {
     const kx_linear_attention_t *a = job->a;
     double top = work->top;
     for (int64_t j = 0; j < count; j++) {
-        memcpy(work->log_scales + j, (const char *)a->log_scales.data + a->log_scales.offsets[item] + (first + j) * a->log_scales.row,
+        memcpy(work->log_scales + j, (const char *)a->log_scales.data + a->log_scales.offsets[item] + (first
+            + j) * a->log_scales.row,
                sizeof *work->log_scales);
         if (work->log_scales[j] > top) top = work->log_scales[j];
         work->tops[j] = top;
@@ -88,7 +90,8 @@ static KX_ALWAYS_INLINE const KX_REAL *KX_TYPED(row_of)(const kx_attention_rows_
 }
 
 /* key_sums += sum of weighted keys, from where they are. */
-static void KX_TYPED(add_keys)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first, int64_t count) {
+static void KX_TYPED(add_keys)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first,
+                               int64_t count) {
     const kx_linear_attention_t *a = job->a;
     const int is_scaled = a->log_scales.data != NULL;
     for (int64_t k = 0; k < a->dimension; k += KX_LANES) {
@@ -121,9 +124,11 @@ static void KX_TYPED(add_block)(const kx_linear_job_t *job, KX_TYPED(linear_work
 }
 
 /* Values of a block; those of hidden keys are 0, whatever they are. Then weighted ones too. */
-static void KX_TYPED(copy_values)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first, int64_t count) {
+static void KX_TYPED(copy_values)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first,
+                                  int64_t count) {
     const kx_linear_attention_t *a = job->a;
-    KX_TYPED(copy_rows)((const char *)KX_TYPED(row_of)(&a->values, item, first), a->values.row, count, a->value_dimension, count, job->width,
+    KX_TYPED(copy_rows)((const char *)KX_TYPED(row_of)(&a->values, item, first), a->values.row, count, a->value_dimension,
+                        count, job->width,
                         work->values);
     if (!a->log_scales.data) return;
     for (int64_t j = 0; j < count; j++) {
@@ -135,17 +140,20 @@ static void KX_TYPED(copy_values)(const kx_linear_job_t *job, KX_TYPED(linear_wo
 }
 
 /* out and denominators of a block of queries, from the sums. */
-static void KX_TYPED(ask_sums)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first, int64_t rows) {
+static void KX_TYPED(ask_sums)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first,
+                               int64_t rows) {
     const kx_linear_attention_t *a = job->a;
     const int64_t padded = kx_round_up(rows, TILE_ROWS);
-    KX_TYPED(copy_rows)((const char *)KX_TYPED(row_of)(&a->queries, item, first), a->queries.row, rows, a->dimension, padded, job->depth,
+    KX_TYPED(copy_rows)((const char *)KX_TYPED(row_of)(&a->queries, item, first), a->queries.row, rows, a->dimension, padded,
+                        job->depth,
                         work->queries);
     memset(work->out, 0, (size_t)(padded * job->width) * sizeof *work->out);
     for (int64_t j = 0; j < job->width; j += WIDTH)
         for (int64_t k = 0; k < a->dimension; k += DEPTH) {
             const int64_t depth = a->dimension - k < DEPTH ? a->dimension - k : DEPTH;
             for (int64_t r = 0; r < padded; r += TILE_ROWS)
-                KX_TYPED(multiply_add)(work->queries + r * job->depth + k, job->depth, 1, work->sums + k * job->width + j, job->width, depth,
+                KX_TYPED(multiply_add)(work->queries + r * job->depth + k, job->depth, 1, work->sums + k * job->width + j,
+                                       job->width, depth,
                                        WIDTH, work->out + r * job->width + j, job->width);
         }
     for (int64_t r = 0; r < padded; r++) {
@@ -156,12 +164,14 @@ static void KX_TYPED(ask_sums)(const kx_linear_job_t *job, KX_TYPED(linear_work)
     }
 }
 
-static void KX_TYPED(write_rows)(const kx_linear_job_t *job, const KX_TYPED(linear_work) * work, int64_t item, int64_t first, int64_t rows,
+static void KX_TYPED(write_rows)(const kx_linear_job_t *job, const KX_TYPED(linear_work) * work, int64_t item, int64_t first,
+                                 int64_t rows,
                                  int is_blind_to_all) {
     const kx_linear_attention_t *a = job->a;
     for (int64_t r = 0; r < rows; r++) {
         const int64_t place = item * a->query_count + first + r;
-        const int is_blind = is_blind_to_all || (a->log_scales.data && (a->is_causal ? work->tops[r] : work->top) == -(double)INFINITY);
+        const int is_blind = is_blind_to_all || (a->log_scales.data && (a->is_causal ? work->tops[r]
+            : work->top) == -(double)INFINITY);
         KX_REAL lanes[KX_LANES];
         V(store)(lanes, work->denominators[r]);
         double sum = 0;
@@ -174,24 +184,28 @@ static void KX_TYPED(write_rows)(const kx_linear_job_t *job, const KX_TYPED(line
     }
 }
 
-static void KX_TYPED(spoil_rows)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first, int64_t row,
+static void KX_TYPED(spoil_rows)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first,
+                                 int64_t row,
                                  int64_t count) {
     const kx_linear_attention_t *a = job->a;
     uint8_t shown[TILE_ROWS][KEYS];
     for (int i = 0; i < TILE_ROWS; i++)
         for (int64_t j = 0; j < count; j++)
             shown[i][j] = j <= row + i && !(a->log_scales.data && work->log_scales[j] == -(double)INFINITY);
-    KX_TYPED(spoil)((const char *)KX_TYPED(row_of)(&a->values, item, first), a->values.row, count, a->value_dimension, shown, work->scores,
+    KX_TYPED(spoil)((const char *)KX_TYPED(row_of)(&a->values, item, first), a->values.row, count, a->value_dimension, shown,
+                    work->scores,
                     work->out + row * job->width, job->width);
 }
 
 /* What a block's queries see of its own keys is added to work->out. */
-static void KX_TYPED(see_block)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first, int64_t rows,
+static void KX_TYPED(see_block)(const kx_linear_job_t *job, KX_TYPED(linear_work) * work, int64_t item, int64_t first,
+                                int64_t rows,
                                 int64_t count) {
     const int is_scaled = job->a->log_scales.data != NULL, is_spoilt = KX_TYPED(clean)(work->values, count * job->width);
     for (int64_t row = 0; row < rows; row += TILE_ROWS) {
         const int64_t last = row + TILE_ROWS < count ? row + TILE_ROWS : count, seen = kx_round_up(last, WIDTH);
-        KX_TYPED(multiply)(work->queries + row * job->depth, job->depth, 1, work->keys, KEYS, job->a->dimension, seen, work->scores, KEYS);
+        KX_TYPED(multiply)(work->queries + row * job->depth, job->depth, 1, work->keys, KEYS, job->a->dimension, seen,
+                           work->scores, KEYS);
         for (int64_t i = 0; i < TILE_ROWS; i++) {
             KX_REAL *scores = work->scores + i * KEYS, *out = work->out + (row + i) * job->width;
             const int64_t place = row + i < KEYS ? row + i : KEYS - 1, visible = row + i + 1 < count ? row + i + 1 : count;
@@ -213,7 +227,8 @@ static void KX_TYPED(see_block)(const kx_linear_job_t *job, KX_TYPED(linear_work
             for (int64_t j = 0; j < seen; j += KX_LANES) sum = V(add)(sum, V(load)(scores + j));
             work->denominators[row + i] = sum;
         }
-        KX_TYPED(multiply_add)(work->scores, KEYS, 1, work->values, job->width, last, job->width, work->out + row * job->width, job->width);
+        KX_TYPED(multiply_add)(work->scores, KEYS, 1, work->values, job->width, last, job->width, work->out + row * job->width,
+                               job->width);
         if (is_spoilt) KX_TYPED(spoil_rows)(job, work, item, first, row, last);
     }
     if (is_spoilt) KX_TYPED(copy_values)(job, work, item, first, count); /* what comes later sees them in the sums */
@@ -228,7 +243,8 @@ static void KX_TYPED(attend_causally)(const kx_linear_job_t *job, KX_TYPED(linea
     if (is_scaled) KX_TYPED(read_scales)(job, work, item, first, count);
     KX_TYPED(ask_sums)(job, work, item, first, rows);
     if (count > 0) {
-        KX_TYPED(transpose_rows)((const char *)KX_TYPED(row_of)(&a->keys, item, first), a->keys.row, count, a->dimension, work->keys);
+        KX_TYPED(transpose_rows)((const char *)KX_TYPED(row_of)(&a->keys, item, first), a->keys.row, count, a->dimension,
+                                 work->keys);
         for (int64_t j = 0; is_scaled && j < count; j++)
             for (int64_t k = 0; work->log_scales[j] == -(double)INFINITY && k < a->dimension; k++) work->keys[k * KEYS + j] = 0;
         KX_TYPED(copy_values)(job, work, item, first, count);
@@ -249,9 +265,11 @@ static void KX_TYPED(gather)(const kx_linear_job_t *job, KX_TYPED(linear_work) *
         KX_TYPED(read_scales)(job, work, item, first, count);
         KX_TYPED(raise_top)(job, work, work->tops[count - 1]);
     }
-    KX_TYPED(copy_rows)((const char *)KX_TYPED(row_of)(&a->keys, item, first), a->keys.row, count, a->dimension, count, job->features, work->keys);
+    KX_TYPED(copy_rows)((const char *)KX_TYPED(row_of)(&a->keys, item, first), a->keys.row, count, a->dimension, count,
+                        job->features, work->keys);
     for (int64_t j = 0; is_scaled && j < count; j++)
-        if (work->log_scales[j] == -(double)INFINITY) memset(work->keys + j * job->features, 0, (size_t)job->features * sizeof *work->keys);
+        if (work->log_scales[j] == -(double)INFINITY) memset(work->keys + j * job->features, 0,
+            (size_t)job->features * sizeof *work->keys);
     KX_TYPED(copy_values)(job, work, item, first, count);
     KX_TYPED(add_keys)(job, work, item, first, count);
     KX_TYPED(add_block)(job, work, work->keys, 1, job->features, is_scaled ? work->weighted_values : work->values, count);
@@ -291,7 +309,8 @@ static kx_status_t KX_TYPED(attend_linearly)(kx_task_t *task, void *arg, int64_t
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_linear_attention)) KX_LINEAR_PARAMETERS(KX_REAL) {
     const kx_linear_attention_t *a = attention;
-    if (!a || a->items < 0 || a->query_count < 0 || a->key_count < 0 || a->dimension < 0 || a->value_dimension < 0) return KX_E_ARGUMENT;
+    if (!a || a->items < 0 || a->query_count < 0 || a->key_count < 0 || a->dimension < 0
+        || a->value_dimension < 0) return KX_E_ARGUMENT;
     const int64_t most = INT64_MAX >> 20;
     if (a->query_count > most || a->key_count > most || a->dimension > most || a->value_dimension > most) return KX_E_OVERFLOW;
     if (a->query_count > 0 && a->items > most / a->query_count) return KX_E_OVERFLOW;
@@ -305,7 +324,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_linear_attention)) KX_LINEAR_PARAMETERS(KX_REA
     } parts[] = {{ROWS, job.depth}, {block, job.features}, {block, job.width}, {weighted, job.width}, {ROWS, job.width},
                  {TILE_ROWS, KEYS}, {job.features, job.width}, {job.features, job.width}, {1, job.depth}, {1, job.depth}};
     kx_layout_t layout = {0, 0}, whole = {0, 0};
-    for (int i = 0; i < 10; i++) job.offsets[i] = kx_layout_add(&layout, parts[i].rows, (size_t)(parts[i].width + 1) * sizeof(KX_REAL));
+    for (int i = 0; i < 10; i++) job.offsets[i] = kx_layout_add(&layout, parts[i].rows,
+        (size_t)(parts[i].width + 1) * sizeof(KX_REAL));
     job.worker_bytes = layout.bytes;
     int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
     if (workers > a->items) workers = a->items;

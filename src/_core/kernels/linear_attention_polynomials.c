@@ -8,7 +8,8 @@
     (const kx_ctx_t *ctx, kx_polynomial_t kind, const real *x, int64_t rows, ptrdiff_t row, int64_t d, int64_t degree,          \
      double scale, const double *degree_scales, real *out)
 #define KX_POLYNOMIAL_ARGUMENTS (ctx, kind, x, rows, row, d, degree, scale, degree_scales, out)
-KX_DISPATCH(kx_polynomial_features_size, (kx_polynomial_t kind, int64_t d, int64_t degree, int64_t *size), (kind, d, degree, size))
+KX_DISPATCH(kx_polynomial_features_size, (kx_polynomial_t kind, int64_t d, int64_t degree, int64_t *size), (kind, d, degree,
+    size))
 KX_DISPATCH(kx_polynomial_features_f32, KX_POLYNOMIAL_PARAMETERS(float), KX_POLYNOMIAL_ARGUMENTS)
 KX_DISPATCH(kx_polynomial_features_f64, KX_POLYNOMIAL_PARAMETERS(double), KX_POLYNOMIAL_ARGUMENTS)
 
@@ -34,7 +35,8 @@ typedef struct kx_polynomial_job {
 } kx_polynomial_job_t;
 
 kx_status_t KX_KERNEL(kx_polynomial_features_size)(kx_polynomial_t kind, int64_t d, int64_t degree, int64_t *size) {
-    if (d < 0 || degree < 0 || !size || (int)kind < KX_POLYNOMIAL_MONOMIALS || kind > KX_POLYNOMIAL_TENSOR_POWER) return KX_E_ARGUMENT;
+    if (d < 0 || degree < 0 || !size || (int)kind < KX_POLYNOMIAL_MONOMIALS
+        || kind > KX_POLYNOMIAL_TENSOR_POWER) return KX_E_ARGUMENT;
     if (d > LARGEST || degree > LARGEST) return KX_E_OVERFLOW;
     double estimate = 1, power = 1; /* exact while it is small, and never wrapped around */
     if (kind == KX_POLYNOMIAL_MONOMIALS) {
@@ -72,7 +74,8 @@ kx_status_t KX_KERNEL(kx_polynomial_features_size)(kx_polynomial_t kind, int64_t
 
 #ifndef KX_DISPATCH_PASS
 
-static KX_ALWAYS_INLINE void KX_TYPED(scaled_run)(const KX_REAL *restrict from, int64_t count, KX_REAL factor, KX_REAL *restrict to) {
+static KX_ALWAYS_INLINE void KX_TYPED(scaled_run)(const KX_REAL *restrict from, int64_t count, KX_REAL factor,
+                                                  KX_REAL *restrict to) {
     for (int64_t t = 0; t < count; t++) to[t] = factor * from[t];
 }
 
@@ -80,10 +83,11 @@ static void KX_TYPED(monomials)(const kx_polynomial_job_t *job, const KX_REAL *x
     const int64_t d = job->d, degree = job->degree, stride = degree + 1;
     for (int64_t i = 0; i < d; i++) {
         double power = 1;
-        for (int64_t e = 1; e <= degree; e++) powers[i * stride + e] = power = power * ((double)x[i] * job->scale) / sqrt((double)e);
+        for (int64_t e = 1; e <= degree; e++) powers[i * stride
+            + e] = power = power * ((double)x[i] * job->scale) / sqrt((double)e);
     }
-    /* Those whose first variable is i, e times, are x_i^e / sqrt(e!) times all of degree m - e in the variables after i: a run that ends
-       where those of degree m - e end. */
+    /* Those whose first variable is i, e times, are x_i^e / sqrt(e!) times all of degree m - e in the variables after i: a run
+       that ends where those of degree m - e end. */
     out[0] = 1;
     int64_t place = 1;
     for (int64_t m = 1; m <= degree; m++)
@@ -144,11 +148,13 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_polynomial_features)) KX_POLYNOMIAL_PARAMETERS
     kx_layout_t layout = {0, 0};
     if (kind == KX_POLYNOMIAL_MONOMIALS && (d + 1) > INT64_MAX / 16 / (degree + 1) / workers) return KX_E_OVERFLOW;
     const int64_t table = kind == KX_POLYNOMIAL_MONOMIALS ? (d + 1) * (degree + 1) : 0;
-    const size_t counts = kx_layout_add(&layout, table, sizeof(int64_t)), powers = kx_layout_add(&layout, table * workers + 1, sizeof(double));
+    const size_t counts = kx_layout_add(&layout, table, sizeof(int64_t)), powers = kx_layout_add(&layout, table * workers + 1,
+        sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
     char *memory = kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
-    job.counts = (int64_t *)(void *)(memory + counts), job.powers = (double *)(void *)(memory + powers), job.worker_powers = (size_t)table;
+    job.counts = (int64_t *)(void *)(memory + counts), job.powers = (double *)(void *)(memory + powers),
+        job.worker_powers = (size_t)table;
     for (int64_t v = 0; table > 0 && v <= d; v++) /* all are within job.size */
         for (int64_t m = 0; m <= degree; m++)
             job.counts[v * (degree + 1) + m] =

@@ -1,4 +1,5 @@
-/* Talking-heads attention by chunks of queries: the logits of all heads and keys stay until their sums are known, then weights mix. */
+/* Talking-heads attention by chunks of queries: the logits of all heads and keys stay until their sums are known, then weights
+   mix. */
 #ifndef KX_REAL
 #include "kexue/kx_attention.h"
 
@@ -48,12 +49,14 @@ static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, 
         KX_REAL *weights = KX_TYPED(weights_of)(job, memory, block);
         KX_TYPED(normalize_block)(job, memory, item, begin, rows, first);
         if (t->weight_mix) {
-            KX_TYPED(mix_heads)(job, job->weight_mix, job->softmax_heads, 1, t->softmax_heads, weights, PART(MIXED), job->value_heads,
+            KX_TYPED(mix_heads)(job, job->weight_mix, job->softmax_heads, 1, t->softmax_heads, weights, PART(MIXED),
+                                job->value_heads,
                                 padded * KEYS);
             weights = PART(MIXED);
         }
         for (int64_t v = 0; v < t->value_heads; v++) {
-            KX_TYPED(copy_rows)((const char *)a->values.data + a->values.offsets[item * t->value_heads + v] + first * a->values.row,
+            KX_TYPED(copy_rows)((const char *)a->values.data + a->values.offsets[item * t->value_heads + v]
+                                + first * a->values.row,
                                 a->values.row, count, a->value_dimension, count, width, values);
             const int is_spoilt = KX_TYPED(clean)(values, count * width);
             for (int64_t r = 0; r < padded; r += TILE_ROWS) {

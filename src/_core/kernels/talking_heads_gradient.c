@@ -27,7 +27,8 @@ enum { SIDE = 3 }; /* heads of a tile of products of heads: divides every TILE_R
 #include "kernels/talking_heads_tiles.h"
 
 /* sums[g, h] += <left_g, right_h> over `columns` numbers of each head. */
-static void KX_TYPED(add_products_of_heads)(const kx_talking_job_t *job, const KX_REAL *left, int64_t left_heads, const KX_REAL *right,
+static void KX_TYPED(add_products_of_heads)(const kx_talking_job_t *job, const KX_REAL *left, int64_t left_heads,
+                                            const KX_REAL *right,
                                             int64_t right_heads, int64_t columns, double *sums) {
     for (int64_t g = 0; g < left_heads; g += SIDE)
         for (int64_t h = 0; h < right_heads; h += SIDE) {
@@ -49,7 +50,8 @@ static void KX_TYPED(add_products_of_heads)(const kx_talking_job_t *job, const K
 }
 
 /* to += left^T right of a block: `count` keys, sums of `rows` queries. */
-static void KX_TYPED(add_keys)(const KX_REAL *left, const KX_REAL *right, int64_t rows, int64_t count, int64_t width, int64_t dimension,
+static void KX_TYPED(add_keys)(const KX_REAL *left, const KX_REAL *right, int64_t rows, int64_t count, int64_t width,
+                               int64_t dimension,
                                KX_REAL *sums, KX_REAL *to) {
     memset(sums, 0, (size_t)(kx_round_up(count, TILE_ROWS) * width) * sizeof *sums);
     for (int64_t j = 0; j < count; j += TILE_ROWS)
@@ -94,23 +96,28 @@ static void KX_TYPED(differentiate_weights)(const kx_talking_job_t *job, char *m
     const kx_attention_t *a = &t->heads;
     const int64_t block = first / KEYS, padded = kx_round_up(rows, TILE_ROWS), width = job->value_width, columns = padded * KEYS;
     KX_REAL *weights = KX_TYPED(weights_of)(job, memory, block), *across = PART(ACROSS), *mixed = PART(MIXED);
-    KX_REAL *gradients = PART(WEIGHT_GRADIENTS) + block * job->softmax_heads * job->stride, *by_mixed = t->weight_mix ? mixed : gradients;
+    KX_REAL *gradients = PART(WEIGHT_GRADIENTS) + block * job->softmax_heads * job->stride,
+        *by_mixed = t->weight_mix ? mixed : gradients;
     KX_TYPED(normalize_block)(job, memory, item, begin, rows, first);
     for (int64_t v = 0; v < t->value_heads; v++) {
-        KX_TYPED(transpose_rows)((const char *)a->values.data + a->values.offsets[item * t->value_heads + v] + first * a->values.row,
+        KX_TYPED(transpose_rows)((const char *)a->values.data + a->values.offsets[item * t->value_heads + v]
+                                 + first * a->values.row,
                                  a->values.row, count, a->value_dimension, across);
         const int is_spoilt = KX_TYPED(clean)(across, a->value_dimension * KEYS);
         const KX_REAL *upstream = PART(OUT_GRADIENTS) + v * job->chunk * width;
         for (int64_t r = 0; r < padded; r += TILE_ROWS)
-            KX_TYPED(multiply)(upstream + r * width, width, 1, across, KEYS, a->value_dimension, KEYS, by_mixed + v * job->stride + r * KEYS,
+            KX_TYPED(multiply)(upstream + r * width, width, 1, across, KEYS, a->value_dimension, KEYS,
+                               by_mixed + v * job->stride + r * KEYS,
                                KEYS);
         if (is_spoilt) KX_TYPED(spoil_gradients)(job, item, v, begin, rows, first, count, upstream, by_mixed + v * job->stride);
     }
     if (t->weight_mix) {
         double *sums = job->weight_mix_gradients + item * t->value_heads * t->softmax_heads;
         KX_TYPED(add_products_of_heads)(job, mixed, t->value_heads, weights, t->softmax_heads, columns, sums);
-        KX_TYPED(mix_heads)(job, job->weight_mix, 1, job->softmax_heads, t->value_heads, mixed, gradients, job->softmax_heads, columns);
-        KX_TYPED(mix_heads)(job, job->weight_mix, job->softmax_heads, 1, t->softmax_heads, weights, mixed, job->value_heads, columns);
+        KX_TYPED(mix_heads)(job, job->weight_mix, 1, job->softmax_heads, t->value_heads, mixed, gradients, job->softmax_heads,
+                            columns);
+        KX_TYPED(mix_heads)(job, job->weight_mix, job->softmax_heads, 1, t->softmax_heads, weights, mixed, job->value_heads,
+                            columns);
     }
     double *along = (double *)(void *)PART(ALONG);
     for (int64_t g = 0; g < t->softmax_heads; g++)
@@ -123,9 +130,11 @@ static void KX_TYPED(differentiate_weights)(const kx_talking_job_t *job, char *m
             along[g * job->chunk + r] += KX_TYPED(sum_of_lanes)(lanes);
         }
     for (int64_t v = 0; v < t->value_heads; v++)
-        KX_TYPED(add_keys)((t->weight_mix ? mixed : weights) + v * job->stride, PART(OUT_GRADIENTS) + v * job->chunk * width, rows, count,
+        KX_TYPED(add_keys)((t->weight_mix ? mixed : weights) + v * job->stride, PART(OUT_GRADIENTS) + v * job->chunk * width,
+                           rows, count,
                            width, a->value_dimension, PART(BLOCK_SUMS),
-                           (KX_REAL *)job->value_gradients + ((item * t->value_heads + v) * a->key_count + first) * a->value_dimension);
+                           (KX_REAL *)job->value_gradients + ((item * t->value_heads + v) * a->key_count
+                               + first) * a->value_dimension);
 }
 
 /* From gradients by weights to those by logits, products, queries and keys. */
@@ -157,7 +166,8 @@ static void KX_TYPED(differentiate_logits)(const kx_talking_job_t *job, char *me
     for (int64_t h = 0; h < t->key_heads; h++) {
         const KX_REAL *by_product = products + h * job->stride, *queries = PART(QUERIES) + h * job->chunk * width;
         KX_REAL *query_sums = PART(QUERY_SUMS) + h * job->chunk * width;
-        KX_TYPED(copy_rows)((const char *)a->keys.data + a->keys.offsets[item * t->key_heads + h] + first * a->keys.row, a->keys.row,
+        KX_TYPED(copy_rows)((const char *)a->keys.data + a->keys.offsets[item * t->key_heads + h] + first * a->keys.row,
+                            a->keys.row,
                             count, a->dimension, count, width, keys);
         KX_TYPED(clean)(keys, count * width); /* rows that see what is not finite have it in their weights */
         for (int64_t r = 0; r < padded; r += TILE_ROWS)
@@ -167,7 +177,8 @@ static void KX_TYPED(differentiate_logits)(const kx_talking_job_t *job, char *me
     }
 }
 
-static kx_status_t KX_TYPED(differentiate_chunk)(kx_task_t *task, const kx_talking_job_t *job, char *memory, int64_t item, int64_t begin) {
+static kx_status_t KX_TYPED(differentiate_chunk)(kx_task_t *task, const kx_talking_job_t *job, char *memory, int64_t item,
+                                                 int64_t begin) {
     const kx_talking_heads_t *t = job->t;
     const kx_attention_t *a = &t->heads;
     const int64_t rows = a->query_count - begin < job->chunk ? a->query_count - begin : job->chunk;
@@ -177,8 +188,10 @@ static kx_status_t KX_TYPED(differentiate_chunk)(kx_task_t *task, const kx_talki
     const int64_t keys = KX_TYPED(keys_of_chunk)(job, begin, rows);
     const kx_attention_rows_t *upstream = job->out_gradients;
     for (int64_t v = 0; v < t->value_heads; v++)
-        KX_TYPED(copy_rows)((const char *)upstream->data + upstream->offsets[item * t->value_heads + v] + begin * upstream->row, upstream->row,
-                            rows, a->value_dimension, padded, job->value_width, PART(OUT_GRADIENTS) + v * job->chunk * job->value_width);
+        KX_TYPED(copy_rows)((const char *)upstream->data + upstream->offsets[item * t->value_heads + v]
+                            + begin * upstream->row, upstream->row,
+                            rows, a->value_dimension, padded, job->value_width,
+                                PART(OUT_GRADIENTS) + v * job->chunk * job->value_width);
     for (int64_t h = 0; h < t->key_heads; h++) KX_TYPED(clean)(PART(QUERIES) + h * job->chunk * width, padded * width);
     KX_REAL *query_sums = PART(QUERY_SUMS);
     memset(query_sums, 0, (size_t)(t->key_heads * job->chunk * width) * sizeof *query_sums);
@@ -203,7 +216,8 @@ static kx_status_t KX_TYPED(differentiate_items)(kx_task_t *task, void *arg, int
     const kx_attention_t *a = &t->heads;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     for (int64_t item = first; item < end; item++) {
-        const int64_t by_keys = t->key_heads * a->key_count * a->dimension, by_values = t->value_heads * a->key_count * a->value_dimension;
+        const int64_t by_keys = t->key_heads * a->key_count * a->dimension,
+            by_values = t->value_heads * a->key_count * a->value_dimension;
         const int64_t mix = t->softmax_heads * t->key_heads, weight_mix = t->value_heads * t->softmax_heads;
         if (by_keys) memset((KX_REAL *)job->key_gradients + item * by_keys, 0, (size_t)by_keys * sizeof(KX_REAL));
         if (by_values) memset((KX_REAL *)job->value_gradients + item * by_values, 0, (size_t)by_values * sizeof(KX_REAL));

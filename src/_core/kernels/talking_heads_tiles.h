@@ -8,7 +8,8 @@ static void KX_TYPED(mix_heads)(const kx_talking_job_t *job, const KX_REAL *mix,
                                 const KX_REAL *from, KX_REAL *to, int64_t heads, int64_t columns) {
     for (int64_t j = 0; j < columns; j += KEYS)
         for (int64_t g = 0; g < heads; g += TILE_ROWS)
-            KX_TYPED(multiply)(mix + g * row, row, step, from + j, job->stride, depth, KEYS, to + g * job->stride + j, job->stride);
+            KX_TYPED(multiply)(mix + g * row, row, step, from + j, job->stride, depth, KEYS, to + g * job->stride + j,
+                               job->stride);
 }
 
 static inline KX_REAL *KX_TYPED(products_of)(const kx_talking_job_t *job, char *memory, int64_t block) {
@@ -53,7 +54,8 @@ static kx_status_t KX_TYPED(weigh_chunk)(kx_task_t *task, const kx_talking_job_t
                 KX_TYPED(multiply)(PART(QUERIES) + (h * chunk + r) * job->width, job->width, 1, across, KEYS, a->dimension, KEYS,
                                    products + h * job->stride + r * KEYS, KEYS);
         }
-        KX_TYPED(mix_heads)(job, job->logit_mix, job->key_heads, 1, t->key_heads, products, weights, job->softmax_heads, padded * KEYS);
+        KX_TYPED(mix_heads)(job, job->logit_mix, job->key_heads, 1, t->key_heads, products, weights, job->softmax_heads,
+                            padded * KEYS);
         for (int64_t g = 0; g < t->softmax_heads; g++)
             for (int64_t r = 0; r < padded; r++) {
                 const int64_t head = item * t->softmax_heads + g, place = g * chunk + r;
@@ -75,8 +77,10 @@ static kx_status_t KX_TYPED(weigh_chunk)(kx_task_t *task, const kx_talking_job_t
     return KX_OK;
 }
 
-/* Whether a query sees a key in one of the softmax heads from `head` to `end`; rows of padding and keys behind the last one do not. */
-static inline int KX_TYPED(is_seen)(const kx_talking_job_t *job, int64_t item, int64_t head, int64_t end, int64_t query, int64_t key) {
+/* Whether a query sees a key in one of the softmax heads from `head` to `end`; rows of padding and keys behind the last one do
+   not. */
+static inline int KX_TYPED(is_seen)(const kx_talking_job_t *job, int64_t item, int64_t head, int64_t end, int64_t query,
+                                    int64_t key) {
     const kx_attention_t *a = &job->t->heads;
     if (query >= a->query_count || key >= a->key_count) return 0;
     for (; head < end; head++)
@@ -85,19 +89,22 @@ static inline int KX_TYPED(is_seen)(const kx_talking_job_t *job, int64_t item, i
 }
 
 /* The same for a value head: of the softmax heads that it mixes. */
-static inline int KX_TYPED(has_weight)(const kx_talking_job_t *job, int64_t item, int64_t value_head, int64_t query, int64_t key) {
+static inline int KX_TYPED(has_weight)(const kx_talking_job_t *job, int64_t item, int64_t value_head, int64_t query,
+                                       int64_t key) {
     const int64_t first = job->t->weight_mix ? 0 : value_head;
     return KX_TYPED(is_seen)(job, item, first, job->t->weight_mix ? job->t->softmax_heads : first + 1, query, key);
 }
 
 /* A row that is not finite: what it does not see has no part in it. */
-static inline void KX_TYPED(clear_hidden)(const kx_talking_job_t *job, int64_t item, int64_t head, int64_t query, int64_t first, KX_REAL *row) {
+static inline void KX_TYPED(clear_hidden)(const kx_talking_job_t *job, int64_t item, int64_t head, int64_t query,
+                                          int64_t first, KX_REAL *row) {
     for (int64_t j = 0; j < KEYS; j++)
         if (!KX_TYPED(is_seen)(job, item, head, head + 1, query, first + j)) row[j] = 0;
 }
 
 /* A block's weights, of rows that sum to 1 over all blocks; zeros in rows of padding and where nothing is seen. */
-static void KX_TYPED(normalize_block)(const kx_talking_job_t *job, char *memory, int64_t item, int64_t begin, int64_t rows, int64_t first) {
+static void KX_TYPED(normalize_block)(const kx_talking_job_t *job, char *memory, int64_t item, int64_t begin, int64_t rows,
+                                      int64_t first) {
     const int64_t heads = job->t->softmax_heads, chunk = job->chunk, block = first / KEYS, padded = kx_round_up(rows, TILE_ROWS);
     KX_REAL *weights = KX_TYPED(weights_of)(job, memory, block);
     const KX_REAL *block_tops = PART(BLOCK_TOPS) + block * heads * chunk, *tops = PART(TOPS), *inverses = PART(SUMS);
@@ -111,14 +118,16 @@ static void KX_TYPED(normalize_block)(const kx_talking_job_t *job, char *memory,
             for (int64_t r = from; r < padded && r < from + KX_LANES; r++) {
                 const KX_VECTOR factor = V(set)(factors[r - from]);
                 KX_REAL *row = weights + g * job->stride + r * KEYS;
-                for (int v = 0; v < KEYS / KX_LANES; v++) V(store)(row + v * KX_LANES, V(mul)(factor, V(load)(row + v * KX_LANES)));
+                for (int v = 0; v < KEYS / KX_LANES; v++) V(store)(row + v * KX_LANES, V(mul)(factor,
+                    V(load)(row + v * KX_LANES)));
                 if (!isfinite(factors[r - from])) KX_TYPED(clear_hidden)(job, item, g, begin + r, first, row);
             }
         }
 }
 
 /* Mixes of the call's type, row by row, with zeros for the heads of padding. */
-static KX_REAL *KX_TYPED(copy_mix)(const double *mix, int64_t rows, int64_t columns, int64_t padded_rows, int64_t padded_columns, KX_REAL *to) {
+static KX_REAL *KX_TYPED(copy_mix)(const double *mix, int64_t rows, int64_t columns, int64_t padded_rows,
+                                   int64_t padded_columns, KX_REAL *to) {
     memset(to, 0, (size_t)(padded_rows * padded_columns) * sizeof *to);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++) to[i * padded_columns + j] = (KX_REAL)mix[i * columns + j];
@@ -143,11 +152,13 @@ static kx_status_t KX_TYPED(run_talking_heads)(const kx_ctx_t *ctx, kx_talking_j
     job->blocks = (a->key_count + KEYS - 1) / KEYS;
     const size_t number = sizeof(KX_REAL);
     const double row_bytes = (double)t->softmax_heads * (double)job->blocks * (double)(KEYS * number) + 1;
-    const int64_t fitting = (int64_t)(KX_TALKING_LIMIT / row_bytes) / TILE_ROWS * TILE_ROWS, rows = kx_round_up(a->query_count, TILE_ROWS);
+    const int64_t fitting = (int64_t)(KX_TALKING_LIMIT / row_bytes) / TILE_ROWS * TILE_ROWS, rows = kx_round_up(a->query_count,
+        TILE_ROWS);
     job->chunk = fitting < TILE_ROWS ? TILE_ROWS : fitting > MOST_ROWS ? MOST_ROWS : fitting;
     if (job->chunk > rows) job->chunk = rows > 0 ? rows : TILE_ROWS;
     job->chunks = (a->query_count + job->chunk - 1) / job->chunk;
-    job->stride = job->chunk * KEYS + (int64_t)(64 / number); /* a line more, so that heads do not share sets of the first cache */
+    job->stride = job->chunk * KEYS + (int64_t)(64 / number); /* a line more,
+        so that heads do not share sets of the first cache */
     const int64_t heads = job->softmax_heads, side = a->dimension > a->value_dimension ? a->dimension : a->value_dimension;
     const int64_t wide = job->width > job->value_width ? job->width : job->value_width;
     const int64_t mixed = job->value_heads > heads ? job->value_heads : heads;
@@ -168,7 +179,8 @@ static kx_status_t KX_TYPED(run_talking_heads)(const kx_ctx_t *ctx, kx_talking_j
                                  [KX_TALKING_OUT_GRADIENTS] = {t->value_heads * job->chunk, job->value_width, job->is_gradient},
                                  [KX_TALKING_QUERY_SUMS] = {t->key_heads * job->chunk, job->width, job->is_gradient},
                                  [KX_TALKING_BLOCK_SUMS] = {KEYS + TILE_ROWS, wide, job->is_gradient},
-                                 [KX_TALKING_ALONG] = {t->softmax_heads * job->chunk, sizeof(double) / sizeof(KX_REAL), job->is_gradient}};
+                                 [KX_TALKING_ALONG] = {t->softmax_heads * job->chunk, sizeof(double) / sizeof(KX_REAL),
+                                     job->is_gradient}};
     kx_layout_t layout = {0, 0}, whole = {0, 0};
     for (int i = 0; i < KX_TALKING_PARTS; i++)
         job->offsets[i] = kx_layout_add(&layout, parts[i].is_used ? parts[i].rows : 0, (size_t)(parts[i].columns + 1) * number);
@@ -187,7 +199,8 @@ static kx_status_t KX_TYPED(run_talking_heads)(const kx_ctx_t *ctx, kx_talking_j
     job->logit_mix = KX_TYPED(copy_mix)(t->logit_mix, t->softmax_heads, t->key_heads, job->softmax_heads, job->key_heads,
                                         (KX_REAL *)(void *)(memory + logit_part));
     if (t->weight_mix)
-        job->weight_mix = KX_TYPED(copy_mix)(t->weight_mix, t->value_heads, t->softmax_heads, job->value_heads, job->softmax_heads,
+        job->weight_mix = KX_TYPED(copy_mix)(t->weight_mix, t->value_heads, t->softmax_heads, job->value_heads,
+                                             job->softmax_heads,
                                              (KX_REAL *)(void *)(memory + weight_part));
     const int flags = kx_flags_begin();
     const kx_status_t status = kx_parallel_for(ctx, tasks, 1, work, job);
