@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
 from kexue import _entropy
-from kexue._arrays import as_contiguous, as_real, result_dtype
+from kexue._arrays import as_contiguous, as_real, result_dtype, sum_to
 from kexue._entropy_rows import (
     LOG_WEIGHTS,
     MAX_ITER,
@@ -205,9 +205,9 @@ def _vjp(
     rows = rows_of(names, values, target, domain=domain, axis=axis)
     by_values, by_target = _vjp_rows(rows, grad_q, checked, workers)
     if isinstance(rows, SparseRows):
-        return rows.shaped(by_values), _sum_to(by_target, rows.given_target.shape)[()]
-    by_values = _sum_to(by_values.reshape(*rows.batch, rows.n), (*rows.own_shape, rows.n))
-    return np.moveaxis(by_values, -1, axis), _sum_to(by_target.reshape(rows.batch), rows.given_target.shape)[()]
+        return rows.shaped(by_values), sum_to(by_target, rows.given_target.shape)[()]
+    by_values = sum_to(by_values.reshape(*rows.batch, rows.n), (*rows.own_shape, rows.n))
+    return np.moveaxis(by_values, -1, axis), sum_to(by_target.reshape(rows.batch), rows.given_target.shape)[()]
 
 
 def _vjp_rows(
@@ -261,14 +261,6 @@ def _sparse_upstream(rows: SparseRows, grad_q: Any) -> np.ndarray:
     return as_real("grad_q", grad_q.data, dtype=rows.values.dtype)
 
 
-def _sum_to(array: Any, shape: tuple[int, ...]) -> Any:
-    """Undo a broadcast: sum over what was repeated."""
-    if array.ndim > len(shape):
-        array = array.sum(axis=tuple(range(array.ndim - len(shape))))
-    repeated = tuple(k for k, (size, own) in enumerate(zip(array.shape, shape, strict=True)) if own == 1 and size != 1)
-    return array.sum(axis=repeated, keepdims=True) if repeated else array
-
-
 def _vjp_lazily(
     names: Names,
     values: Any,
@@ -293,4 +285,4 @@ def _vjp_lazily(
         axis=axis,
         output_dtypes=[result_dtype(values), np.float64],
     )
-    return _sum_to(by_values, np.shape(values)), _sum_to(by_target, np.shape(target))
+    return sum_to(by_values, np.shape(values)), sum_to(by_target, np.shape(target))
