@@ -1,6 +1,5 @@
 /* Products of tiles, for one type: KX_REAL, KX_SUFFIX, KX_VECTOR, KX_LANES. */
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-#define WIDTH (VECTORS * KX_LANES)
+#include "kernels/product_tile.h"
 
 static KX_ALWAYS_INLINE double KX_TYPED(sum_of_lanes)(const KX_REAL *lanes) {
     double sum = 0;
@@ -8,50 +7,22 @@ static KX_ALWAYS_INLINE double KX_TYPED(sum_of_lanes)(const KX_REAL *lanes) {
     return sum;
 }
 
-/* c[i][j] += sum over k of a[i * a_row + k * a_step] b[k * b_row + j], TILE_ROWS by WIDTH. */
-static KX_ALWAYS_INLINE void KX_TYPED(add_tile)(const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step, const KX_REAL *b,
-                                                ptrdiff_t b_row, int64_t depth, KX_VECTOR c[TILE_ROWS][VECTORS]) {
-    for (int64_t k = 0; k < depth; k++) {
-        KX_VECTOR right[VECTORS];
-        for (int v = 0; v < VECTORS; v++) right[v] = V(load)(b + k * b_row + v * KX_LANES);
-        for (int i = 0; i < TILE_ROWS; i++) {
-            const KX_VECTOR left = V(set)(a[i * a_row + k * a_step]);
-            for (int v = 0; v < VECTORS; v++) c[i][v] = V(fma)(left, right[v], c[i][v]);
-        }
-    }
-}
-
-static KX_ALWAYS_INLINE void KX_TYPED(clear_tile)(KX_VECTOR c[TILE_ROWS][VECTORS]) {
-    for (int i = 0; i < TILE_ROWS; i++)
-        for (int v = 0; v < VECTORS; v++) c[i][v] = V(set)(0);
-}
-
 /* TILE_ROWS rows of products of a and packed columns: out[i * out_row + j], j < width, a multiple of WIDTH. */
 static void KX_TYPED(multiply)(const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step, const KX_REAL *b, ptrdiff_t b_row,
-                               int64_t depth,
-                               int64_t width, KX_REAL *out, ptrdiff_t out_row) {
+                               int64_t depth, int64_t width, KX_REAL *out, ptrdiff_t out_row) {
     for (int64_t j = 0; j < width; j += WIDTH) {
         KX_VECTOR c[TILE_ROWS][VECTORS];
-        KX_TYPED(clear_tile)(c);
-        KX_TYPED(add_tile)(a, a_row, a_step, b + j, b_row, depth, c);
+        KX_TYPED(make_tile)(TILE_ROWS, a, a_row, a_step, b + j, b_row, depth, c);
         for (int i = 0; i < TILE_ROWS; i++)
             for (int v = 0; v < VECTORS; v++) V(store)(out + i * out_row + j + v * KX_LANES, c[i][v]);
     }
 }
 
-/* The same, added to what is there: a block's sum is complete before it is. */
+/* The same, added to what is there. */
 static void KX_TYPED(multiply_add)(const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step, const KX_REAL *b, ptrdiff_t b_row,
                                    int64_t depth, int64_t width, KX_REAL *out, ptrdiff_t out_row) {
-    for (int64_t j = 0; j < width; j += WIDTH) {
-        KX_VECTOR c[TILE_ROWS][VECTORS];
-        KX_TYPED(clear_tile)(c);
-        KX_TYPED(add_tile)(a, a_row, a_step, b + j, b_row, depth, c);
-        for (int i = 0; i < TILE_ROWS; i++)
-            for (int v = 0; v < VECTORS; v++) {
-                KX_REAL *to = out + i * out_row + j + v * KX_LANES;
-                V(store)(to, V(add)(V(load)(to), c[i][v]));
-            }
-    }
+    for (int64_t j = 0; j < width; j += WIDTH) KX_TYPED(add_tile)(TILE_ROWS, a, a_row, a_step, b + j, b_row, depth, out + j,
+        out_row);
 }
 
 /* `count` rows of `dimension` numbers, padded with zeros to `rows` rows and `width` numbers. */

@@ -113,8 +113,7 @@ static void KX_TYPED(add_block)(const kx_linear_job_t *job, KX_TYPED(linear_work
     for (int64_t j = 0; j < job->width; j += WIDTH)
         for (int64_t i = 0; i < job->features; i += TILE_ROWS) {
             KX_VECTOR c[TILE_ROWS][VECTORS];
-            KX_TYPED(clear_tile)(c);
-            KX_TYPED(add_tile)(keys + i * row, row, step, values + j, job->width, count, c);
+            KX_TYPED(make_tile)(TILE_ROWS, keys + i * row, row, step, values + j, job->width, count, c);
             for (int t = 0; t < TILE_ROWS; t++)
                 for (int v = 0; v < VECTORS; v++) {
                     const int64_t place = (i + t) * job->width + j + v * KX_LANES;

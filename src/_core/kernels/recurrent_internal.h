@@ -7,18 +7,10 @@
 
 #include "isa/simd.h"
 #include "kexue/kx_recurrent.h"
+#include "kernels/product_tile.h"
 #include "runtime/flags.h"
 #include "runtime/memory.h"
 #include "runtime/vector_math.h"
-
-/* A tile's accumulators leave registers for one side's VECTORS and one number of the other. */
-#if KX_SIMD_AVX512
-enum { TILE_ROWS = 6, VECTORS = 4 };
-#elif KX_SIMD_AVX2
-enum { TILE_ROWS = 6, VECTORS = 2 };
-#else
-enum { TILE_ROWS = 3, VECTORS = 2 };
-#endif
 
 enum {
     DEPTH = 128, /* of a block of a panel, 32 KB: it stays in the first cache while the rows of all sequences go past */

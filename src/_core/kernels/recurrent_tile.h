@@ -1,30 +1,7 @@
-/* A tile of a product, for one type: KX_REAL, KX_SUFFIX, KX_VECTOR, KX_LANES. */
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-#define WIDTH (VECTORS * KX_LANES)
+/* Rows of a product's tiles, for one type: KX_REAL, KX_SUFFIX, KX_VECTOR, KX_LANES. */
+#include "kernels/product_tile.h"
 
-/* out[i, j] += the sum over k of a[i * a_row + k * a_step] b[k * b_row + j] */
-static KX_ALWAYS_INLINE void KX_TYPED(add_tile)(const int rows, const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step,
-                                                const KX_REAL *b, ptrdiff_t b_row, int64_t depth, KX_REAL *out,
-                                                ptrdiff_t out_row) {
-    KX_VECTOR c[TILE_ROWS][VECTORS];
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < VECTORS; v++) c[i][v] = V(set)(0);
-    for (int64_t k = 0; k < depth; k++) {
-        KX_VECTOR right[VECTORS];
-        for (int v = 0; v < VECTORS; v++) right[v] = V(load)(b + k * b_row + v * KX_LANES);
-        for (int i = 0; i < rows; i++) {
-            const KX_VECTOR left = V(set)(a[i * a_row + k * a_step]);
-            for (int v = 0; v < VECTORS; v++) c[i][v] = V(fma)(left, right[v], c[i][v]);
-        }
-    }
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < VECTORS; v++) {
-            KX_REAL *place = out + i * out_row + v * KX_LANES;
-            V(store)(place, V(add)(V(load)(place), c[i][v]));
-        }
-}
-
-/* The same for a number of rows that is known only now, TILE_ROWS for a greater one. */
+/* add_tile for a number of rows that is known only now, TILE_ROWS for a greater one. */
 static KX_ALWAYS_INLINE void KX_TYPED(add_rows)(int64_t rows, const KX_REAL *a, ptrdiff_t a_row, ptrdiff_t a_step,
                                                 const KX_REAL *b, ptrdiff_t b_row, int64_t depth, KX_REAL *out,
                                                 ptrdiff_t out_row) {
