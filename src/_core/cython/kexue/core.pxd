@@ -1,6 +1,6 @@
 # The C core as Cython sees it: extern declarations only, nothing to import at run time.
 from libc.stddef cimport ptrdiff_t, size_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "kexue/kx_base.h" nogil:
     ctypedef enum kx_status_t:
@@ -1319,3 +1319,34 @@ cdef extern from "kexue/kx_recurrent.h" nogil:
     kx_status_t kx_recurrent_product_f64(
         const kx_ctx_t *ctx, int64_t rows, int64_t depth, int64_t columns, const kx_recurrent_matrix_t *left,
         const kx_recurrent_matrix_t *right, double *out, ptrdiff_t out_row)
+
+cdef extern from "kexue/kx_prefix_tree.h" nogil:
+    ctypedef struct kx_prefix_tree_t:
+        const void *tokens
+        int token_bytes
+        int64_t nodes
+        const uint32_t *children
+        const uint64_t *ends
+
+    int KX_PREFIX_TREE_NONE
+
+    kx_status_t kx_prefix_tree_sort(
+        const kx_ctx_t *ctx, const void *tokens, int token_bytes, const int64_t *starts, int64_t count, uint32_t *order,
+        int64_t *shared, int64_t *nodes, int64_t *deepest)
+    kx_status_t kx_prefix_tree_fill(
+        const kx_ctx_t *ctx, const void *tokens, int token_bytes, const int64_t *starts, int64_t count, const uint32_t *order,
+        const int64_t *shared, int64_t nodes, int64_t deepest, void *tree_tokens, int tree_token_bytes, uint32_t *children,
+        uint64_t *ends, uint32_t *end_nodes)
+    int64_t kx_prefix_tree_child(const kx_prefix_tree_t *tree, int64_t node, int64_t token)
+    int64_t kx_prefix_tree_walk(const kx_prefix_tree_t *tree, int64_t node, const int64_t *tokens, int64_t count)
+    int kx_prefix_tree_is_end(const kx_prefix_tree_t *tree, int64_t node)
+    int64_t kx_prefix_tree_mask_f32(
+        const kx_prefix_tree_t *tree, int64_t node, int64_t end_token, float *row, int64_t vocabulary)
+    int64_t kx_prefix_tree_mask_f64(
+        const kx_prefix_tree_t *tree, int64_t node, int64_t end_token, double *row, int64_t vocabulary)
+
+cdef extern from "kexue/kx_alignment.h" nogil:
+    kx_status_t kx_longest_common_subsequence(
+        const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int64_t *length)
+    kx_status_t kx_edit_distance(
+        const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int64_t *distance)

@@ -6,6 +6,7 @@
 #include "kx_ctx.h"
 
 #include "kx_activations.h"
+#include "kx_alignment.h"
 #include "kx_attention.h"
 #include "kx_classification.h"
 #include "kx_documents.h"
@@ -20,6 +21,7 @@
 #include "kx_losses_combinatorial.h"
 #include "kx_losses_contrastive.h"
 #include "kx_losses_ranking.h"
+#include "kx_prefix_tree.h"
 #include "kx_projection.h"
 #include "kx_random.h"
 #include "kx_recurrent.h"

@@ -1,0 +1,149 @@
+"""Prefix trees and alignments: the calls into the C core. Checking and shaping of arguments is the work of
+kexue._prefix_tree and kexue._alignment.
+"""
+cimport numpy as cnp
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from kexue._context cimport fill_context, is_narrow, raise_for_status
+from kexue.core cimport (
+    KX_PREFIX_TREE_NONE,
+    kx_ctx_t,
+    kx_edit_distance,
+    kx_longest_common_subsequence,
+    kx_prefix_tree_child,
+    kx_prefix_tree_fill,
+    kx_prefix_tree_is_end,
+    kx_prefix_tree_mask_f32,
+    kx_prefix_tree_mask_f64,
+    kx_prefix_tree_sort,
+    kx_prefix_tree_t,
+    kx_prefix_tree_walk,
+    kx_status_t,
+)
+
+import numpy as np
+
+cnp.import_array()
+
+
+def build(cnp.ndarray tokens, cnp.ndarray starts):
+    """The arrays of the tree of sequences.
+
+    Parameters
+    ----------
+    tokens : ndarray of int32 or int64
+        Contiguous, none negative.
+    starts : ndarray of int64, shape (sequences + 1,)
+        Contiguous, ascending, within `tokens`.
+
+    Returns
+    -------
+    tokens : ndarray of the tokens' dtype, shape (nodes,)
+    children : ndarray of uint32, shape (nodes + 1,)
+    ends : ndarray of uint64, shape (ceil(nodes / 64),)
+    end_nodes : ndarray of uint32, shape (sequences,)
+    """
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, 1)
+    cdef int64_t count = cnp.PyArray_DIM(starts, 0) - 1, nodes = 0, deepest = 0
+    cdef int token_bytes = cnp.PyArray_ITEMSIZE(tokens)
+    cdef cnp.ndarray order = np.empty(count, dtype=np.uint32), shared = np.empty(count, dtype=np.int64)
+    cdef const void *from_tokens = cnp.PyArray_DATA(tokens)
+    cdef const int64_t *from_starts = <const int64_t *>cnp.PyArray_DATA(starts)
+    cdef uint32_t *to_order = <uint32_t *>cnp.PyArray_DATA(order)
+    cdef int64_t *to_shared = <int64_t *>cnp.PyArray_DATA(shared)
+    cdef kx_status_t outcome
+    with nogil:
+        outcome = kx_prefix_tree_sort(&ctx, from_tokens, token_bytes, from_starts, count, to_order, to_shared, &nodes, &deepest)
+    raise_for_status(outcome)
+    cdef cnp.ndarray tree_tokens = np.empty(nodes, dtype=tokens.dtype), children = np.empty(nodes + 1, dtype=np.uint32)
+    cdef cnp.ndarray ends = np.empty((nodes + 63) // 64, dtype=np.uint64), end_nodes = np.empty(count, dtype=np.uint32)
+    cdef void *to_tokens = cnp.PyArray_DATA(tree_tokens)
+    cdef uint32_t *to_children = <uint32_t *>cnp.PyArray_DATA(children)
+    cdef uint64_t *to_ends = <uint64_t *>cnp.PyArray_DATA(ends)
+    cdef uint32_t *to_end_nodes = <uint32_t *>cnp.PyArray_DATA(end_nodes)
+    with nogil:
+        outcome = kx_prefix_tree_fill(
+            &ctx, from_tokens, token_bytes, from_starts, count, to_order, to_shared, nodes, deepest, to_tokens, token_bytes, to_children,
+            to_ends, to_end_nodes)
+    raise_for_status(outcome)
+    return tree_tokens, children, ends, end_nodes
+
+
+cdef class Tree:
+    """The nodes of a tree whose arrays have been checked.
+
+    Parameters
+    ----------
+    tokens, children, ends : ndarray
+        As `build` gives them, contiguous; they are kept, and not copied.
+    """
+
+    cdef kx_prefix_tree_t tree
+    cdef readonly cnp.ndarray tokens, children, ends
+
+    def __init__(self, cnp.ndarray tokens, cnp.ndarray children, cnp.ndarray ends):
+        self.tokens, self.children, self.ends = tokens, children, ends
+        self.tree.tokens = cnp.PyArray_DATA(tokens)
+        self.tree.token_bytes = cnp.PyArray_ITEMSIZE(tokens)
+        self.tree.nodes = cnp.PyArray_DIM(tokens, 0)
+        self.tree.children = <const uint32_t *>cnp.PyArray_DATA(children)
+        self.tree.ends = <const uint64_t *>cnp.PyArray_DATA(ends)
+
+    def walk(self, object prefix, int64_t node=0):
+        """The node that a list of tokens leads to, or -1."""
+        cdef object token
+        for token in prefix:
+            if node == KX_PREFIX_TREE_NONE:
+                return node
+            node = kx_prefix_tree_child(&self.tree, node, token)
+        return node
+
+    def is_end(self, int64_t node):
+        """Whether a sequence ends at a node."""
+        return bool(kx_prefix_tree_is_end(&self.tree, node))
+
+    def mask(self, int64_t node, int64_t end_token, cnp.ndarray row):
+        """Makes what may not follow a node -infinity; returns how many stay.
+
+        Parameters
+        ----------
+        node, end_token : int
+            -1 for no end token.
+        row : ndarray of float32 or float64, shape (vocabulary,)
+            Contiguous, aligned, writable.
+        """
+        cdef int64_t vocabulary = cnp.PyArray_DIM(row, 0), kept
+        if is_narrow(row):
+            kept = kx_prefix_tree_mask_f32(&self.tree, node, end_token, <float *>cnp.PyArray_DATA(row), vocabulary)
+        else:
+            kept = kx_prefix_tree_mask_f64(&self.tree, node, end_token, <double *>cnp.PyArray_DATA(row), vocabulary)
+        return kept
+
+
+def longest_common_subsequence(cnp.ndarray a, cnp.ndarray b):
+    """The length; a, b : contiguous ndarrays of uint32."""
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, 1)
+    cdef int64_t length = 0, n = cnp.PyArray_SIZE(a), m = cnp.PyArray_SIZE(b)
+    cdef const uint32_t *left = <const uint32_t *>cnp.PyArray_DATA(a)
+    cdef const uint32_t *right = <const uint32_t *>cnp.PyArray_DATA(b)
+    cdef kx_status_t outcome
+    with nogil:
+        outcome = kx_longest_common_subsequence(&ctx, left, n, right, m, &length)
+    raise_for_status(outcome)
+    return length
+
+
+def edit_distance(cnp.ndarray a, cnp.ndarray b):
+    """The distance; a, b : contiguous ndarrays of uint32."""
+    cdef kx_ctx_t ctx
+    fill_context(&ctx, 1)
+    cdef int64_t distance = 0, n = cnp.PyArray_SIZE(a), m = cnp.PyArray_SIZE(b)
+    cdef const uint32_t *left = <const uint32_t *>cnp.PyArray_DATA(a)
+    cdef const uint32_t *right = <const uint32_t *>cnp.PyArray_DATA(b)
+    cdef kx_status_t outcome
+    with nogil:
+        outcome = kx_edit_distance(&ctx, left, n, right, m, &distance)
+    raise_for_status(outcome)
+    return distance
