@@ -98,6 +98,12 @@ _NAMES = {
         "topk_entropy",
         "weighted_metric",
     ),
+    "decoding": (
+        "PrefixTree",
+        "edit_distance",
+        "lcs_f1",
+        "longest_common_subsequence",
+    ),
     "density": (
         "LogDensityEstimate",
         "effective_sample_size",
@@ -292,6 +298,7 @@ _MODULES = (
     "classification",
     "compat",
     "dask",
+    "decoding",
     "density",
     "documents",
     "entropy",

@@ -2,6 +2,7 @@ from kexue import activations as activations
 from kexue import classification as classification
 from kexue import compat as compat
 from kexue import dask as dask
+from kexue import decoding as decoding
 from kexue import density as density
 from kexue import documents as documents
 from kexue import gaussians as gaussians
@@ -100,6 +101,10 @@ from kexue.classification import samples_contrast as samples_contrast
 from kexue.classification import softmax_closed_form as softmax_closed_form
 from kexue.classification import topk_entropy as topk_entropy
 from kexue.classification import weighted_metric as weighted_metric
+from kexue.decoding import PrefixTree as PrefixTree
+from kexue.decoding import edit_distance as edit_distance
+from kexue.decoding import lcs_f1 as lcs_f1
+from kexue.decoding import longest_common_subsequence as longest_common_subsequence
 from kexue.density import LogDensityEstimate as LogDensityEstimate
 from kexue.density import effective_sample_size as effective_sample_size
 from kexue.density import elbo as elbo
