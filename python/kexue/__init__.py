@@ -100,9 +100,15 @@ _NAMES = {
     ),
     "decoding": (
         "PrefixTree",
+        "answers_match",
         "edit_distance",
+        "evaluate_expression",
+        "format_answer",
         "lcs_f1",
         "longest_common_subsequence",
+        "normalize_equation",
+        "normalize_question",
+        "strip_redundant_parentheses",
     ),
     "density": (
         "LogDensityEstimate",
