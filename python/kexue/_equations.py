@@ -58,8 +58,7 @@ _MIXED = re.compile(r"(?<![0-9.])([0-9]++)\(([0-9]++/[0-9]++)\)")
 _QUESTION_MIXED = re.compile(r"(?<![0-9.])([0-9]++)[(（]([0-9]++/[0-9]++)[)）]")
 _QUESTION_FRACTION = re.compile(r"[(（]([0-9]++/[0-9]++)[)）]")
 _JUXTAPOSED = re.compile(r"([0-9])\(")
-# Not after another number and a blank, which would become one more mixed number.
-_PERCENT = re.compile(r"(?<![0-9.])(?<![0-9.][ \t\r\n])([0-9.]++)%")
+_PERCENT = re.compile(r"(?<![0-9.])([0-9.]++)%")
 _UNKNOWN = re.compile(r"^(?:x=)+")
 
 
@@ -75,11 +74,11 @@ def normalize_equation(equation: str) -> str:
     -------
     str
         After these steps, in this order: characters that mean the same become ASCII (full-width digits, ``×``, ``÷``,
-        ``－``, ``：``, ``％``, all kinds of brackets, ``^`` and ``²`` as powers, ``½`` as a fraction in brackets); blanks
-        go, unless they stand between two numbers; a mixed number ``d(a/b)`` becomes ``(d+a/b)``; any other digit before
-        a bracket gets a plus, ``d+(``; ``v%`` becomes ``(v/100)``; ``:`` becomes ``/``; a percent sign after anything
-        else ``/100``; a leading ``x=`` goes. What has no meaning stays as it is, for `evaluate_expression` to name. To
-        normalise the result again changes nothing.
+        ``－``, ``：``, ``％``, all kinds of brackets, ``^`` and ``²`` as powers, ``½`` as a fraction in brackets);
+        blanks go, unless they stand between two numbers; a mixed number ``d(a/b)`` becomes ``(d+a/b)``; any other digit
+        before a bracket gets a plus, ``d+(``; ``v%`` becomes ``(v/100)``; ``:`` becomes ``/``; a percent sign after
+        anything else ``/100``; a leading ``x=`` goes. What has no meaning stays as it is, for `evaluate_expression` to
+        name. If the result is an expression, to normalise it again changes nothing.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from fractions import Fraction
 from math import gcd
 from typing import Literal
@@ -302,7 +303,7 @@ def evaluate_expression(expression: str, exact: bool = True) -> Fraction | float
     tokens = _tokens(expression)
     try:
         n, d = _evaluate(tokens)
-        if not exact and d:
+        if d and not exact:
             # Rounding a tiny value to 0 is right here, unlike in the middle of a computation.
             return n / d if abs(n) < d else _as_float(n, d, 0)
     except _Trouble as trouble:
@@ -361,35 +362,72 @@ def _redundant(tokens: list[str]) -> tuple[list[tuple[int, int]], list[tuple[int
     return redundant, needed
 
 
-def _spared_by_value(tokens: list[str]) -> set[int]:
+def _terms(tokens: list[str]) -> list[int]:
+    """Where the terms of the sum outside of all brackets start, at their operators."""
+    starts, depth, operand_expected = [0], 0, True
+    for place, token in enumerate(tokens):
+        kind = _KINDS.get(token)
+        if kind in (_PLUS, _MINUS) and not operand_expected and not depth:
+            starts.append(place)
+        depth += (kind == _OPEN) - (kind == _CLOSE)
+        operand_expected = kind is not None and kind != _CLOSE
+    starts.append(len(tokens) - 1)
+    return starts
+
+
+def _fraction(tokens: list[str]) -> Fraction | float:
+    n, d = _evaluate(tokens)
+    return Fraction(n, d) if d else n
+
+
+def _spared_by_value(tokens: list[str], by_terms: bool = True) -> list[int]:
     """The places of the brackets without which the value is the same, the inner ones and the left ones first.
 
-    To drop one pair may free another that was tried before it, so it is repeated until no pair can go by itself.
+    To drop one pair may free another that was tried before it, so it is repeated until no pair can go by itself. A sum
+    of fractions stays the same if and only if the term with the pair does, so that is what is evaluated (`by_terms`).
     """
-    n, d = _evaluate(tokens)
-    target = Fraction(n, d) if d else n
-    dropped: set[int] = set()
+    target = _fraction(tokens)
+    by_terms = by_terms and isinstance(target, Fraction)
+    spared: list[int] = []
+    kept = list(range(len(tokens)))
     work, changed = 0, True
     while changed:
         changed = False
-        kept = [place for place in range(len(tokens)) if place not in dropped]
-        redundant, needed = _redundant([tokens[place] for place in kept])
-        dropped.update(kept[place] for pair in redundant for place in pair)
+        left = [tokens[place] for place in kept]
+        redundant, needed = _redundant(left)
+        dropped = {place for pair in redundant for place in pair}
+        starts = _terms(left) if by_terms else [0, len(left) - 1]
+        values: dict[int, Fraction | float] = {}
         for pair in needed:
-            work += len(tokens)
+            term = bisect_right(starts, pair[0]) - 1
+            zero = ["0"] if term else []
+            inside = [place for place in range(starts[term], starts[term + 1]) if place not in dropped]
+            work += len(inside)
             if work > MAX_WORK:
                 raise KexueValueError(
                     f'expression has {len(tokens) - 1} tokens, too many for the brackets that by="value" has to try; '
                     'by="precedence" can do it'
                 )
-            candidate = dropped.union(kept[place] for place in pair)
             try:
-                n, d = _evaluate([token for place, token in enumerate(tokens) if place not in candidate])
+                if term not in values:
+                    values[term] = _fraction([*zero, *(left[place] for place in inside), ""])
+                value = _fraction([*zero, *(left[place] for place in inside if place not in pair), ""])
             except _Trouble:
                 continue
-            if (Fraction(n, d) if d else n) == target:
-                dropped, changed = candidate, True
-    return dropped
+            if value == values[term]:
+                dropped.update(pair)
+                changed = True
+        spared += [kept[place] for place in dropped]
+        kept = [place for number, place in enumerate(kept) if number not in dropped]
+    if by_terms:
+        # Not so only where the sum passes through values beyond the limits, or has become one of floats.
+        try:
+            by_terms = _fraction([tokens[place] for place in kept]) == target
+        except _Trouble:
+            by_terms = False
+        if not by_terms:
+            return _spared_by_value(tokens, by_terms=False)
+    return spared
 
 
 def strip_redundant_parentheses(expression: str, by: Literal["value", "precedence"] = "value") -> str:
@@ -414,8 +452,7 @@ def strip_redundant_parentheses(expression: str, by: Literal["value", "precedenc
     ------
     KexueValueError
         If the text is not an expression, with the column; by value also for what `evaluate_expression` refuses (a
-        division by zero, values of more than 1000 digits), and if the number of tokens times that of brackets in doubt
-        exceeds 4 000 000.
+        division by zero, values of more than 1000 digits), and if more than 4 000 000 tokens would be evaluated.
     TypeError
         If `expression` is not a str.
 
@@ -425,8 +462,9 @@ def strip_redundant_parentheses(expression: str, by: Literal["value", "precedenc
 
     Notes
     -----
-    By precedence one pass, O(len(expression)). By value one evaluation for every pair that precedence needs. The source
-    rounds values to 6 digits before it compares them; here they are compared as fractions.
+    By precedence one pass, O(len(expression)). By value one evaluation, of the term of the outermost sum that has it,
+    for every pair that precedence needs. The source rounds values to 6 digits before it compares them; here they are
+    compared as fractions.
 
     References
     ----------
@@ -447,7 +485,7 @@ def strip_redundant_parentheses(expression: str, by: Literal["value", "precedenc
         if by == "value":
             places = _spared_by_value(tokens)
         else:
-            places = {place for pair in _redundant(tokens)[0] for place in pair}
+            places = [place for pair in _redundant(tokens)[0] for place in pair]
     except _Trouble as trouble:
         raise _error(expression, trouble) from None
     columns = [match.start(1) for match in _TOKEN.finditer(expression.rstrip(_BLANKS))]
