@@ -15,8 +15,8 @@ __all__ = ["evaluate_expression", "strip_redundant_parentheses"]
 MAX_LENGTH = 65536
 MAX_NESTING = 1000
 MAX_DIGITS = 1000
-# What strip_redundant_parentheses may evaluate, in tokens: about a second.
-MAX_WORK = 4_000_000
+# What strip_redundant_parentheses may evaluate, in tokens: below a second, or some seconds where all have 1000 digits.
+MAX_WORK = 1_000_000
 
 _LIMIT = 10**MAX_DIGITS
 # Below this a fraction is not reduced: the arithmetic of one or two machine words costs less than a gcd.
@@ -452,7 +452,7 @@ def strip_redundant_parentheses(expression: str, by: Literal["value", "precedenc
     ------
     KexueValueError
         If the text is not an expression, with the column; by value also for what `evaluate_expression` refuses (a
-        division by zero, values of more than 1000 digits), and if more than 4 000 000 tokens would be evaluated.
+        division by zero, values of more than 1000 digits), and if more than 1 000 000 tokens would be evaluated.
     TypeError
         If `expression` is not a str.
 
