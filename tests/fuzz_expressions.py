@@ -71,6 +71,8 @@ def _oracle_power(base, exponent):
     if isinstance(base, float) or isinstance(exponent, float) or exponent.denominator != 1:
         if base == 0 and exponent < 0:
             raise NoValue
+        if base < 0 and isinstance(base, Fraction) and isinstance(exponent, Fraction):
+            raise NoValue  # though the float that is nearest to the exponent may be whole
         value = _to_float(base) ** _to_float(exponent)
         if isinstance(value, complex):
             raise NoValue

@@ -227,7 +227,7 @@ def answers_match(a: Number | str, b: Number | str, digits: int = 6, *, strict: 
 
     Notes
     -----
-    Two exact values are rounded exactly. If one is a float both are rounded as floats, so that 0.1 + 0.2 and "3/10"
+    Halves round to the even side, as Python's round does. Two exact values are rounded exactly. If one is a float both are rounded as floats, so that 0.1 + 0.2 and "3/10"
     match. Values that are close may still fall on different sides of a boundary: 0.5 and 0.4999999 differ with 0
     digits.
 
@@ -253,7 +253,7 @@ def answers_match(a: Number | str, b: Number | str, digits: int = 6, *, strict: 
             raise
         return False
     if isinstance(x, Fraction) and isinstance(y, Fraction):
-        return x == y or (abs(x - y) * 10**digits < 1 and _rounded(x, digits) == _rounded(y, digits))
+        return x == y or (abs(x - y) * 10**digits < 1 and round(x, digits) == round(y, digits))
     try:
         x, y = float(x), float(y)
     except OverflowError:
