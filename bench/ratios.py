@@ -31,6 +31,7 @@ import workloads_attention
 import workloads_classification
 import workloads_density
 import workloads_entropy
+import workloads_expressions
 import workloads_gaussians
 import workloads_gradients
 import workloads_independence
@@ -560,6 +561,18 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         for kind in ("weights", "logits")
     ),
     (partial(workloads_attention.attention_rank, 4, 256, 32), {"NumPy": Goal()}),
+    (
+        partial(workloads_expressions.evaluate_expression),
+        {
+            "ast and Fraction": Goal(required=1),
+            "sympify": Goal(required=10),
+            "parse_expr": Goal(required=10),
+            "eval": Goal(),
+        },
+    ),
+    (partial(workloads_expressions.long_sum, 300), {"ast and Fraction": Goal(required=1)}),
+    (partial(workloads_expressions.texts, "strip_redundant_parentheses"), {"the source's": Goal()}),
+    (partial(workloads_expressions.by_precedence, 400), {"ast.unparse": Goal()}),
 ]
 
 

@@ -227,9 +227,9 @@ def answers_match(a: Number | str, b: Number | str, digits: int = 6, *, strict: 
 
     Notes
     -----
-    Halves round to the even side, as Python's round does. Two exact values are rounded exactly. If one is a float both are rounded as floats, so that 0.1 + 0.2 and "3/10"
-    match. Values that are close may still fall on different sides of a boundary: 0.5 and 0.4999999 differ with 0
-    digits.
+    Halves round to the even side, as Python's round does. Two exact values are rounded exactly. If one is a float both
+    are rounded as floats, so that 0.1 + 0.2 and "3/10" match. Values that are close may still fall on different sides
+    of a boundary: 1.5 and 1.4999999 differ with 0 digits.
 
     References
     ----------
