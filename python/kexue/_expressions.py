@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd
 from typing import Literal
@@ -37,6 +38,10 @@ _OPERATOR_EXPECTED = 'an operator or ")" was expected here'
 _TOO_LONG = f"a value takes more than {MAX_DIGITS} digits here"
 _TOO_DEEP = f"brackets are nested more than {MAX_NESTING} deep"
 _BY_ZERO = "division by zero"
+
+
+# A numerator and a denominator, or a float and 0.
+Value = tuple[int | float, int]
 
 
 class _Trouble(Exception):
@@ -168,8 +173,10 @@ def _combine(kind: int, a: int | float, c: int, b: int | float, d: int, place: i
     return _float_result(kind, _as_float(a, c, place), _as_float(b, d, place), place), 0
 
 
-def _evaluate(tokens: list[str]) -> tuple[int | float, int]:
+def _evaluate(tokens: Sequence[str | Value], record: list[Value] | None = None) -> Value:
     """The value as a numerator and a denominator, or as a float and 0. The last token is "".
+
+    `record` gets the values of brackets, in the order in which they close. A token may be a value.
 
     One pass with a stack of operators that wait for their right side, so no input exhausts the interpreter's stack.
     """
@@ -185,7 +192,9 @@ def _evaluate(tokens: list[str]) -> tuple[int | float, int]:
         kind = kinds.get(token)
         if operand_expected:
             if kind is None or kind == _END:
-                if token.isdecimal() and token.isascii() and len(token) < 500:
+                if type(token) is tuple:
+                    n, d = token
+                elif token.isdecimal() and token.isascii() and len(token) < 500:
                     n, d = int(token), 1
                 else:
                     n, d = _number(token, place)
@@ -236,6 +245,8 @@ def _evaluate(tokens: list[str]) -> tuple[int | float, int]:
                     raise _Trouble(place, '")" has no "("')
                 pending.pop()
                 nesting -= 1
+                if record is not None:
+                    record.append((n, d))
                 continue
             if kind == _END:
                 if pending[-1]:
@@ -320,15 +331,30 @@ _AFTER = {_PLUS: _PRODUCT, _MINUS: _PRODUCT, _TIMES: _TIGHT, _DIVIDE: _TIGHT, _N
 _BEFORE = {_PLUS: _SUM, _MINUS: _SUM, _TIMES: _PRODUCT, _DIVIDE: _PRODUCT, _POWER: _ATOM}
 
 
-def _redundant(tokens: list[str]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """The pairs of brackets that change no tree, and the others, each in the order in which they close."""
-    redundant: list[tuple[int, int]] = []
-    needed: list[tuple[int, int]] = []
-    # Where each open bracket stands, the operator to its left, and the loosest operator in it so far.
-    frames = [(-1, _END, _ATOM)]
-    operand_expected, left, loosest = True, _END, _ATOM
+@dataclass(slots=True)
+class _Frame:
+    """An open bracket, or the whole. What is closed in it and stays is there by its value, a pair of integers."""
+
+    opened: int
+    before: int  # the operator to its left
+    value: Value = (0, 1)  # of its content, once it has closed
+    tokens: list[str | Value] = field(default_factory=list)
+    term: int = 0  # where the last term of its content starts in tokens, at its operator
+    loosest: int = _ATOM  # the loosest operator of its content
+    faithful: bool = False  # another value of its content is another value of the whole
+
+
+def _scan(tokens: list[str], frames: list[_Frame], judge: Callable[[_Frame, int, list[int]], bool] | None) -> list[int]:
+    """The places of the brackets that can go, in the order in which the pairs close.
+
+    A pair goes if precedence gives the same tree without it, or else if `judge` says so, who gets the frame that
+    closes, the place, and what is gone already; `frames` holds the others, the whole at first.
+    """
+    gone: list[int] = []
+    operand_expected, left = True, _END
     for place, token in enumerate(tokens):
         kind = _KINDS.get(token)
+        frame = frames[-1]
         if operand_expected:
             if kind is None or kind == _END:
                 _number(token, place)
@@ -336,97 +362,179 @@ def _redundant(tokens: list[str]) -> tuple[list[tuple[int, int]], list[tuple[int
             elif kind == _OPEN:
                 if len(frames) > MAX_NESTING:
                     raise _Trouble(place, _TOO_DEEP)
-                frames.append((place, left, loosest))
-                left, loosest = _OPEN, _ATOM
+                frames.append(_Frame(place, left))
+                left = _OPEN
+                continue
             elif kind in (_PLUS, _MINUS):
-                left, loosest = _NEGATE, min(loosest, _TIGHT)
+                left, frame.loosest = _NEGATE, min(frame.loosest, _TIGHT)
             else:
                 raise _Trouble(place, _OPERAND_EXPECTED)
+            frame.tokens.append(token)
         elif kind is None or kind == _OPEN:
             raise _Trouble(place, _OPERATOR_EXPECTED if kind or token[-1] in ".0123456789" else _stranger(token))
         elif kind == _CLOSE:
             if len(frames) == 1:
                 raise _Trouble(place, '")" has no "("')
-            opened, before, outside = frames.pop()
+            frames.pop()
+            outer = frames[-1]
             after = _KINDS.get(tokens[place + 1], _END)
-            if loosest >= _AFTER.get(before, _SUM) and loosest >= _BEFORE.get(after, _SUM):
-                redundant.append((opened, place))
-                loosest = min(outside, loosest)
+            same_tree = frame.loosest >= max(_AFTER.get(frame.before, _SUM), _BEFORE.get(after, _SUM))
+            if same_tree or (judge and judge(frame, place, gone)):
+                gone += frame.opened, place
+                if frame.term:
+                    outer.term = len(outer.tokens) + frame.term
+                if outer.tokens:
+                    outer.tokens += frame.tokens
+                else:
+                    outer.tokens = frame.tokens
+                outer.loosest = min(outer.loosest, frame.loosest)
             else:
-                needed.append((opened, place))
-                loosest = outside
+                outer.tokens.append(frame.value)
         elif kind != _END:
-            left, loosest, operand_expected = kind, min(loosest, _LOOSENESS[kind]), True
+            if kind in (_PLUS, _MINUS):
+                frame.term = len(frame.tokens)
+            frame.tokens.append(token)
+            left, frame.loosest, operand_expected = kind, min(frame.loosest, _LOOSENESS[kind]), True
     if len(frames) > 1:
-        raise _Trouble(frames[-1][0], '"(" is never closed')
-    return redundant, needed
+        raise _Trouble(frames[-1].opened, '"(" is never closed')
+    return gone
 
 
-def _terms(tokens: list[str]) -> list[int]:
-    """Where the terms of the sum outside of all brackets start, at their operators."""
-    starts, depth, operand_expected = [0], 0, True
-    for place, token in enumerate(tokens):
-        kind = _KINDS.get(token)
-        if kind in (_PLUS, _MINUS) and not operand_expected and not depth:
-            starts.append(place)
-        depth += (kind == _OPEN) - (kind == _CLOSE)
-        operand_expected = kind is not None and kind != _CLOSE
-    starts.append(len(tokens) - 1)
-    return starts
+class _FloatAppears(Exception):
+    """Values of terms no longer tell the value of their sum."""
 
 
-def _fraction(tokens: list[str]) -> Fraction | float:
-    n, d = _evaluate(tokens)
-    return Fraction(n, d) if d else n
+class _Judge:
+    """Whether a pair can go because the value of the whole stays the same without it.
 
-
-def _spared_by_value(tokens: list[str], by_terms: bool = True) -> list[int]:
-    """The places of the brackets without which the value is the same, the inner ones and the left ones first.
-
-    To drop one pair may free another that was tried before it, so it is repeated until no pair can go by itself. A sum
-    of fractions stays the same if and only if the term with the pair does, so that is what is evaluated (`by_terms`).
+    While a pair closes, all around it are still there. So it can only change its term in the bracket around it; if that
+    changes, the term with that bracket in the next one, and so on. In exact arithmetic a term of another value makes a
+    sum of another value, and nothing but terms is evaluated. Where floats round, it is the whole that is.
     """
-    target = _fraction(tokens)
-    by_terms = by_terms and isinstance(target, Fraction)
-    spared: list[int] = []
-    kept = list(range(len(tokens)))
-    work, changed = 0, True
-    while changed:
-        changed = False
-        left = [tokens[place] for place in kept]
-        redundant, needed = _redundant(left)
-        dropped = {place for pair in redundant for place in pair}
-        starts = _terms(left) if by_terms else [0, len(left) - 1]
-        values: dict[int, Fraction | float] = {}
-        for pair in needed:
-            term = bisect_right(starts, pair[0]) - 1
-            zero = ["0"] if term else []
-            inside = [place for place in range(starts[term], starts[term + 1]) if place not in dropped]
-            work += len(inside)
-            if work > MAX_WORK:
-                raise KexueValueError(
-                    f'expression has {len(tokens) - 1} tokens, too many for the brackets that by="value" has to try; '
-                    'by="precedence" can do it'
-                )
-            try:
-                if term not in values:
-                    values[term] = _fraction([*zero, *(left[place] for place in inside), ""])
-                value = _fraction([*zero, *(left[place] for place in inside if place not in pair), ""])
-            except _Trouble:
-                continue
-            if value == values[term]:
-                dropped.update(pair)
-                changed = True
-        spared += [kept[place] for place in dropped]
-        kept = [place for number, place in enumerate(kept) if number not in dropped]
-    if by_terms:
-        # Not so only where the sum passes through values beyond the limits, or has become one of floats.
+
+    def __init__(self, exact: bool) -> None:
+        self.exact = exact
+        self.target: Value | None = None
+        self.work = 0
+
+    def scan(self, tokens: list[str]) -> list[int]:
+        self.tokens = tokens
+        self.frames = [_Frame(-1, _END, faithful=True)]
+        self.closes: dict[int, int] = {}
+        self.values: dict[int, Value] = {}
+        record: list[Value] = []
+        value = self.value_of(tokens, record)
+        if self.target is None:
+            self.target = value
+            self.exact &= value[1] > 0
+        opened: list[int] = []
+        closed = iter(record)
+        for place, token in enumerate(tokens):
+            if token == "(":
+                opened.append(place)
+            elif token == ")":
+                self.closes[opened[-1]] = place
+                self.values[opened.pop()] = next(closed)
+        return _scan(tokens, self.frames, self.judge)
+
+    def value_of(self, tokens: list[str | Value], record: list[Value] | None = None) -> Value:
+        self.work += len(tokens)
+        if self.work > MAX_WORK:
+            raise KexueValueError(
+                f'expression takes more than {MAX_WORK} steps by="value", which tries its brackets; '
+                'by="precedence" can do it'
+            )
+        return _evaluate(tokens, record)
+
+    def judge(self, frame: _Frame, place: int, gone: list[int]) -> bool:
+        frame.value = self.values[frame.opened]
         try:
-            by_terms = _fraction([tokens[place] for place in kept]) == target
+            if self.exact:
+                return self._term_stays(frame, place)
+            fewer = {*gone, frame.opened, place}
+            return _equal(self.value_of([token for p, token in enumerate(self.tokens) if p not in fewer]), self.target)
         except _Trouble:
-            by_terms = False
-        if not by_terms:
-            return _spared_by_value(tokens, by_terms=False)
+            return False
+
+    def _term_stays(self, frame: _Frame, place: int) -> bool:
+        instead: list[str | Value] = frame.tokens
+        value = frame.value
+        changed: list[tuple[_Frame, Value]] = []
+        # Whether the bracket around is a linear or a reciprocal function of each of these, and not a constant.
+        linked: list[bool] = []
+        for outer in reversed(self.frames):
+            left = ["0", *outer.tokens[outer.term :]] if outer.term else outer.tokens
+            right = self._rest_of_term(place)
+            before = self.value_of([*left, value, *right])
+            after = self.value_of([*left, *instead, *right])
+            if not after[1]:
+                raise _FloatAppears
+            if _equal(after, before):
+                for inner, value in changed:
+                    self.values[inner.opened] = value
+                return True
+            if changed:
+                linked.append("**" not in left and "**" not in right)
+            if outer.faithful:
+                for (inner, _), link in zip(reversed(changed), reversed(linked), strict=True):
+                    if not link:
+                        break
+                    inner.faithful = True
+                return False
+            value = self.values[outer.opened]
+            moved = Fraction(*value) + Fraction(*after) - Fraction(*before)
+            instead = [(moved.numerator, moved.denominator)]
+            changed.append((outer, instead[0]))
+            place = self.closes[outer.opened]
+        return False
+
+    def _rest_of_term(self, place: int) -> list[str | Value]:
+        """What follows the bracket that closes at a place, up to the next term."""
+        rest: list[str | Value] = []
+        operand_expected = False
+        while True:
+            place += 1
+            token = self.tokens[place]
+            kind = _KINDS.get(token)
+            if kind in (_END, _CLOSE) or (kind in (_PLUS, _MINUS) and not operand_expected):
+                rest.append("")
+                return rest
+            if kind == _OPEN:
+                rest.append(self.values[place])
+                place = self.closes[place]
+            else:
+                rest.append(token)
+            operand_expected = kind is not None and kind != _OPEN
+
+
+def _equal(a: Value, b: Value) -> bool:
+    return a[0] * b[1] == b[0] * a[1] if a[1] and b[1] else _exactly(a) == _exactly(b)
+
+
+def _exactly(value: Value) -> Fraction:
+    return Fraction(*value) if value[1] else Fraction(value[0])
+
+
+def _spared_by_value(tokens: list[str], exact: bool = True) -> list[int]:
+    """The places of the brackets without which the value is the same.
+
+    To drop one pair may free another that was tried before it, so it is repeated until no pair can go by itself.
+    """
+    judge = _Judge(exact)
+    kept = list(range(len(tokens)))
+    spared: list[int] = []
+    try:
+        while gone := judge.scan([tokens[place] for place in kept]):
+            spared += [kept[place] for place in gone]
+            dropped = set(gone)
+            kept = [place for number, place in enumerate(kept) if number not in dropped]
+            if len(dropped) == 2 * len(judge.closes):
+                break
+    except (_FloatAppears, _Trouble):
+        if judge.target is None:
+            raise
+        # A sum without brackets may also pass through values beyond the limits, which its terms do not tell.
+        return _spared_by_value(tokens, exact=False)
     return spared
 
 
@@ -485,7 +593,7 @@ def strip_redundant_parentheses(expression: str, by: Literal["value", "precedenc
         if by == "value":
             places = _spared_by_value(tokens)
         else:
-            places = [place for pair in _redundant(tokens)[0] for place in pair]
+            places = _scan(tokens, [_Frame(-1, _END)], None)
     except _Trouble as trouble:
         raise _error(expression, trouble) from None
     columns = [match.start(1) for match in _TOKEN.finditer(expression.rstrip(_BLANKS))]
