@@ -385,7 +385,7 @@ def descent_bound(gradient_norm: ArrayLike, step_size: ArrayLike, L0: float, L1:
     norm, step, first, second = _smoothness(gradient_norm=gradient_norm, step_size=step_size, L0=L0, L1=L1)
     with np.errstate(over="ignore", invalid="ignore"):
         relative = (step * first + step * second * norm) / 2 - 1
-        return np.where(relative == 0, 0.0, step * norm * norm * relative)[()]
+        return np.where((relative == 0) | (step == 0), 0.0, step * norm * norm * relative)[()]
 
 
 def _smoothness(**arguments: ArrayLike) -> list[np.ndarray]:
