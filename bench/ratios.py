@@ -29,6 +29,7 @@ import workloads
 import workloads_activations
 import workloads_attention
 import workloads_classification
+import workloads_clipping
 import workloads_density
 import workloads_entropy
 import workloads_expressions
@@ -399,6 +400,32 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         )
         for name in ("layer_norm_vjp", "rms_norm_vjp")
         for dtype in ("float64", "float32")
+    ),
+    *(
+        (
+            partial(workloads_clipping.clip_global_norm, 100_000_000, 1, dtype),
+            {"reading: np.max": Goal(required=1 / 1.3), "reading: BLAS dot": Goal(required=1 / 1.3), "torch": Goal(1)},
+        )
+        for dtype in ("float32", "float64")
+    ),
+    *(
+        (
+            partial(workloads_clipping.clip_global_norm, 1_000_000, 200, dtype),
+            {"reading: BLAS dot": Goal(), "torch": Goal(1)},
+        )
+        for dtype in ("float32", "float64")
+    ),
+    *(
+        (
+            partial(workloads_clipping.clip_global_norm_clipped, n, count, dtype),
+            {"NumPy and BLAS": Goal(), "torch": Goal(1)},
+        )
+        for n, count in ((100_000_000, 1), (1_000_000, 200))
+        for dtype in ("float32", "float64")
+    ),
+    *(
+        (partial(workloads_clipping.clip_by_norm, 10_000, 1000, dtype), {"NumPy": Goal(1), "torch": Goal(1)})
+        for dtype in ("float32", "float64")
     ),
     *(
         (partial(workloads_losses.cosine_pairs, name, 4096, 768, dtype), {"torch": Goal(), "NumPy": Goal()})

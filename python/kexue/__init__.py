@@ -162,6 +162,9 @@ _NAMES = {
     "gradients": (
         "TANH_JACOBIAN_ARGUMENT",
         "TANH_JACOBIAN_BOUND",
+        "clip_by_norm",
+        "clip_global_norm",
+        "descent_bound",
         "gru",
         "gru_cell",
         "gru_jacobian",
@@ -183,6 +186,7 @@ _NAMES = {
         "simple_rnn_cell",
         "simple_rnn_vjp",
         "simple_rnn_weights_from_torch",
+        "smoothness_step_size",
     ),
     "independence": (
         "HSICBlockResult",

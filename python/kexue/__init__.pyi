@@ -163,6 +163,9 @@ from kexue.gaussians import gaussian_w2 as gaussian_w2
 from kexue.gaussians import gaussian_w2_grad as gaussian_w2_grad
 from kexue.gradients import TANH_JACOBIAN_ARGUMENT as TANH_JACOBIAN_ARGUMENT
 from kexue.gradients import TANH_JACOBIAN_BOUND as TANH_JACOBIAN_BOUND
+from kexue.gradients import clip_by_norm as clip_by_norm
+from kexue.gradients import clip_global_norm as clip_global_norm
+from kexue.gradients import descent_bound as descent_bound
 from kexue.gradients import gru as gru
 from kexue.gradients import gru_cell as gru_cell
 from kexue.gradients import gru_jacobian as gru_jacobian
@@ -184,6 +187,7 @@ from kexue.gradients import simple_rnn as simple_rnn
 from kexue.gradients import simple_rnn_cell as simple_rnn_cell
 from kexue.gradients import simple_rnn_vjp as simple_rnn_vjp
 from kexue.gradients import simple_rnn_weights_from_torch as simple_rnn_weights_from_torch
+from kexue.gradients import smoothness_step_size as smoothness_step_size
 from kexue.independence import HSICBlockResult as HSICBlockResult
 from kexue.independence import HSICFeaturesResult as HSICFeaturesResult
 from kexue.independence import HSICSums as HSICSums

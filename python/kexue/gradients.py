@@ -1,5 +1,6 @@
-"""Gradients: recurrent networks and the Jacobians of their steps."""
+"""Gradients: clipped, normalised, penalised, estimated without derivatives; recurrent networks."""
 
+from kexue._gradient_clipping import clip_by_norm, clip_global_norm, descent_bound, smoothness_step_size
 from kexue._jacobian_products import (
     jacobian_product_log_norms,
     jacobian_product_log_singular_values,
@@ -33,6 +34,9 @@ from kexue._recurrent_sequences import (
 __all__ = [
     "TANH_JACOBIAN_ARGUMENT",
     "TANH_JACOBIAN_BOUND",
+    "clip_by_norm",
+    "clip_global_norm",
+    "descent_bound",
     "gru",
     "gru_cell",
     "gru_jacobian",
@@ -54,4 +58,5 @@ __all__ = [
     "simple_rnn_cell",
     "simple_rnn_vjp",
     "simple_rnn_weights_from_torch",
+    "smoothness_step_size",
 ]

@@ -1350,3 +1350,23 @@ cdef extern from "kexue/kx_alignment.h" nogil:
         const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int64_t *length)
     kx_status_t kx_edit_distance(
         const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int64_t *distance)
+
+cdef extern from "kexue/kx_gradient_clipping.h" nogil:
+    ctypedef struct kx_scaled_norm_t:
+        double square
+        int exponent
+    ctypedef struct kx_clip_factor_t:
+        double first
+        double second
+    kx_status_t kx_row_norms_f32(
+        const kx_ctx_t *ctx, const float *x, int64_t rows, int64_t columns, int64_t stride, kx_scaled_norm_t *norms)
+    kx_status_t kx_row_norms_f64(
+        const kx_ctx_t *ctx, const double *x, int64_t rows, int64_t columns, int64_t stride, kx_scaled_norm_t *norms)
+    kx_scaled_norm_t kx_combine_norms(const kx_scaled_norm_t *norms, int64_t count)
+    kx_clip_factor_t kx_clip_factor(kx_scaled_norm_t norm, double max_norm, int is_soft)
+    kx_status_t kx_scale_rows_f32(
+        const kx_ctx_t *ctx, const float *x, int64_t rows, int64_t columns, int64_t stride, const kx_clip_factor_t *factors, float *out,
+        int64_t out_stride)
+    kx_status_t kx_scale_rows_f64(
+        const kx_ctx_t *ctx, const double *x, int64_t rows, int64_t columns, int64_t stride, const kx_clip_factor_t *factors, double *out,
+        int64_t out_stride)

@@ -12,6 +12,7 @@
 #include "kx_documents.h"
 #include "kx_entropy.h"
 #include "kx_gaussians.h"
+#include "kx_gradient_clipping.h"
 #include "kx_hamming.h"
 #include "kx_independence.h"
 #include "kx_independence_matrices.h"
