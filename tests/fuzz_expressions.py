@@ -162,7 +162,11 @@ def _is_subsequence(short, long):
 def check(text, tally=None):
     """Everything that must hold for any text."""
     tally = Counter() if tally is None else tally
-    normal = kexue.normalize_equation(text)
+    try:
+        normal = kexue.normalize_equation(text)
+    except kexue.KexueValueError:
+        assert len(text) > 65536
+        normal = text
     values = {}
     for expression in dict.fromkeys([text, normal]):
         try:
@@ -187,7 +191,7 @@ def check(text, tally=None):
             try:
                 stripped = kexue.strip_redundant_parentheses(expression, by=by)
             except kexue.KexueValueError as error:
-                assert value is None or "too many" in str(error), error
+                assert value is None or "steps by=" in str(error), error
                 continue
             assert by == "precedence" or value is not None
             if stripped == expression:

@@ -427,6 +427,8 @@ class _Judge:
         if self.target is None:
             self.target = value
             self.exact &= value[1] > 0
+        if not record:
+            return []
         opened: list[int] = []
         closed = iter(record)
         for place, token in enumerate(tokens):
@@ -437,7 +439,7 @@ class _Judge:
                 self.values[opened.pop()] = next(closed)
         return _scan(tokens, self.frames, self.judge)
 
-    def value_of(self, tokens: list[str | Value], record: list[Value] | None = None) -> Value:
+    def value_of(self, tokens: Sequence[str | Value], record: list[Value] | None = None) -> Value:
         self.work += len(tokens)
         if self.work > MAX_WORK:
             raise KexueValueError(
@@ -528,8 +530,6 @@ def _spared_by_value(tokens: list[str], exact: bool = True) -> list[int]:
             spared += [kept[place] for place in gone]
             dropped = set(gone)
             kept = [place for number, place in enumerate(kept) if number not in dropped]
-            if len(dropped) == 2 * len(judge.closes):
-                break
     except (_FloatAppears, _Trouble):
         if judge.target is None:
             raise
@@ -570,9 +570,9 @@ def strip_redundant_parentheses(expression: str, by: Literal["value", "precedenc
 
     Notes
     -----
-    By precedence one pass, O(len(expression)). By value one evaluation, of the term of the outermost sum that has it,
-    for every pair that precedence needs. The source rounds values to 6 digits before it compares them; here they are
-    compared as fractions.
+    By precedence one pass, O(len(expression)). By value, for every pair that precedence needs, the term around it is
+    evaluated with and without it, seldom more. The source rounds values to 6 digits before it compares them; here they
+    are compared as fractions.
 
     References
     ----------
