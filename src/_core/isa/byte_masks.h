@@ -1,8 +1,33 @@
-/* Masks of the vectors of isa/simd.h out of bytes: a lane is chosen where its byte is not 0. */
+/* Masks out of bytes: of the vectors of isa/simd.h, a lane is chosen where its byte is not 0; and of random bytes, by their order. */
 #ifndef KX_BYTE_MASKS_H
 #define KX_BYTE_MASKS_H
 
 #include "isa/simd.h"
+
+enum { KX_COMPARED_BYTES = 32 };
+
+/* Bit i is whether byte i of four words, the lowest of the first word being byte 0, is less than a limit; and in `equal`, whether it
+   is the limit. */
+static inline uint32_t kx_bytes_below(const uint64_t words[4], uint8_t limit, uint32_t *equal) {
+#if KX_SIMD_AVX512
+    const __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)words), limits = _mm256_set1_epi8((char)limit);
+    *equal = _mm256_cmpeq_epu8_mask(bytes, limits);
+    return _mm256_cmplt_epu8_mask(bytes, limits);
+#elif KX_SIMD_AVX2
+    const __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)words), limits = _mm256_set1_epi8((char)limit);
+    *equal = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, limits));
+    return (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_min_epu8(bytes, limits), bytes)) & ~*equal;
+#else
+    uint32_t below = 0, same = 0;
+    for (int i = 0; i < KX_COMPARED_BYTES; i++) {
+        const uint32_t byte = (uint32_t)(words[i / 8] >> (i % 8 * 8) & 255);
+        below |= (uint32_t)(byte < limit) << i;
+        same |= (uint32_t)(byte == limit) << i;
+    }
+    *equal = same;
+    return below;
+#endif
+}
 
 #if KX_SIMD_AVX512
 
