@@ -1,5 +1,20 @@
 """Gradients: recurrent networks and the Jacobians of their steps."""
 
+from kexue._child_tuning import (
+    ChildTuningAdamW,
+    childtuning_gradient,
+    childtuning_mask,
+    fisher_diagonal,
+    update_dropout,
+)
+from kexue._gradient_normalization import (
+    SpectralNorm,
+    clip_weights,
+    gn_input_gradient,
+    gradient_normalize,
+    gradient_penalty,
+    spectral_norm,
+)
 from kexue._jacobian_products import (
     jacobian_product_log_norms,
     jacobian_product_log_singular_values,
@@ -33,6 +48,15 @@ from kexue._recurrent_sequences import (
 __all__ = [
     "TANH_JACOBIAN_ARGUMENT",
     "TANH_JACOBIAN_BOUND",
+    "ChildTuningAdamW",
+    "SpectralNorm",
+    "childtuning_gradient",
+    "childtuning_mask",
+    "clip_weights",
+    "fisher_diagonal",
+    "gn_input_gradient",
+    "gradient_normalize",
+    "gradient_penalty",
     "gru",
     "gru_cell",
     "gru_jacobian",
@@ -54,4 +78,6 @@ __all__ = [
     "simple_rnn_cell",
     "simple_rnn_vjp",
     "simple_rnn_weights_from_torch",
+    "spectral_norm",
+    "update_dropout",
 ]
