@@ -590,7 +590,8 @@ class _Direct:
     def __init__(self, array: np.ndarray, place: np.ndarray) -> None:
         source = as_contiguous(array)
         plain = place.flags.c_contiguous and place.flags.aligned
-        same = source.ctypes.data == place.ctypes.data or not np.may_share_memory(source, place)
+        same = source is place or not np.may_share_memory(source, place)
+        same = same or source.ctypes.data == place.ctypes.data
         self.source, self.place = source, place
         self.target = place if plain and same else np.empty(place.shape, dtype=place.dtype)
 

@@ -138,6 +138,7 @@ static void check_arguments(void) {
         CHECK(kx_child_tuning_drop_f32(NULL, key, 0, x32, 1, bad[k], 1, out32) == KX_E_ARGUMENT, "p %g", bad[k]);
     CHECK(kx_child_tuning_drop_f32(NULL, key, 0, x32, 1, 0.5, 1e39, out32) == KX_E_ARGUMENT, "scale");
     CHECK(kx_child_tuning_drop_f64(NULL, key, 0, x, 1, 0.5, (double)NAN, out) == KX_E_ARGUMENT, "scale");
+    CHECK(kx_child_tuning_drop_f64(NULL, key, 0, x, 1, 0.5, -1, out) == KX_E_ARGUMENT, "scale");
     CHECK(kx_child_tuning_mask_f32(NULL, mask, x32, 1, 1e39, out32) == KX_E_ARGUMENT, "scale");
     CHECK(kx_child_tuning_mask_f64(NULL, NULL, x, 1, 1, out) == KX_E_ARGUMENT, "no mask");
 }

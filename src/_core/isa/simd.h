@@ -54,6 +54,11 @@ static inline kx_f64v kx_f64v_select(kx_f64m m, kx_f64v a, kx_f64v b) { return _
 static inline unsigned kx_f64m_bits(kx_f64m m) { return m; }
 static inline kx_f64m kx_f64m_from_bits(unsigned bits) { return (kx_f64m)bits; }
 static inline kx_f64v kx_f64v_add_where(kx_f64m m, kx_f64v a, kx_f64v b) { return _mm512_mask_add_pd(a, m, a, b); }
+/* a b where the mask is set, else 0 whatever a is, without flags; b is finite and not negative. Not by a masked instruction: the
+   compiler would make it one that loads, which the prefetcher does not learn from (2 to 4 times slower past the caches on a Zen 5). */
+static inline kx_f64v kx_f64v_mul_or_zero(kx_f64m m, kx_f64v a, kx_f64v b) {
+    return _mm512_mul_pd(_mm512_and_pd(_mm512_castsi512_pd(_mm512_movm_epi64(m)), a), b);
+}
 static inline double kx_f64v_reduce_min(kx_f64v a) { return _mm512_reduce_min_pd(a); }
 
 static inline kx_f32v kx_f32v_load(const float *p) { return _mm512_loadu_ps(p); }
@@ -73,6 +78,9 @@ static inline kx_f32v kx_f32v_select(kx_f32m m, kx_f32v a, kx_f32v b) { return _
 static inline unsigned kx_f32m_bits(kx_f32m m) { return m; }
 static inline kx_f32m kx_f32m_from_bits(unsigned bits) { return (kx_f32m)bits; }
 static inline kx_f32v kx_f32v_add_where(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm512_mask_add_ps(a, m, a, b); }
+static inline kx_f32v kx_f32v_mul_or_zero(kx_f32m m, kx_f32v a, kx_f32v b) {
+    return _mm512_mul_ps(_mm512_and_ps(_mm512_castsi512_ps(_mm512_movm_epi32(m)), a), b);
+}
 static inline float kx_f32v_reduce_min(kx_f32v a) { return _mm512_reduce_min_ps(a); }
 /* KX_F32_LANES int32, wrapping; `put` sets one of an array's items by a store of the whole vector it is in, because a vector
    load soon after a narrow store waits for it to reach the cache. store_i32: doubles within int32, truncated, times 2^shift */
@@ -234,6 +242,7 @@ static inline kx_f64m kx_f64m_from_bits(unsigned bits) {
     return _mm256_castsi256_pd(_mm256_cmpeq_epi64(spread, lane_bit));
 }
 static inline kx_f64v kx_f64v_add_where(kx_f64m m, kx_f64v a, kx_f64v b) { return _mm256_add_pd(a, _mm256_and_pd(m, b)); }
+static inline kx_f64v kx_f64v_mul_or_zero(kx_f64m m, kx_f64v a, kx_f64v b) { return _mm256_mul_pd(_mm256_and_pd(m, a), b); }
 static inline double kx_f64v_reduce_min(kx_f64v a) {
     __m128d half = _mm_min_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
     return _mm_cvtsd_f64(_mm_min_sd(half, _mm_unpackhi_pd(half, half)));
@@ -260,6 +269,7 @@ static inline kx_f32m kx_f32m_from_bits(unsigned bits) {
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(spread, lane_bit));
 }
 static inline kx_f32v kx_f32v_add_where(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm256_add_ps(a, _mm256_and_ps(m, b)); }
+static inline kx_f32v kx_f32v_mul_or_zero(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm256_mul_ps(_mm256_and_ps(m, a), b); }
 static inline float kx_f32v_reduce_min(kx_f32v a) {
     __m128 half = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     half = _mm_min_ps(half, _mm_movehl_ps(half, half));
@@ -407,6 +417,10 @@ typedef unsigned kx_f32m;
     static inline M V##_less(V a, V b) { M m = 0; KX_EACH_LANE m |= (unsigned)(a.lane[i] < b.lane[i]) << i; return m; } \
     static inline V V##_select(M m, V a, V b) { KX_EACH_LANE a.lane[i] = m >> i & 1 ? a.lane[i] : b.lane[i]; return a; } \
     static inline V V##_add_where(M m, V a, V b) { return V##_select(m, V##_add(a, b), a); }                      \
+    static inline V V##_mul_or_zero(M m, V a, V b) {                                                              \
+        KX_EACH_LANE a.lane[i] = (m >> i & 1 ? a.lane[i] : 0) * b.lane[i];                                        \
+        return a;                                                                                                 \
+    }                                                                                                             \
     static inline T V##_sum(V a) { T r = 0; KX_EACH_LANE r += a.lane[i]; return r; }                              \
     static inline void V##_sum4(T *out, V a, V b, V c, V d) {                                                     \
         out[0] = V##_sum(a);                                                                                      \

@@ -86,7 +86,7 @@ KX_DISPATCH(KX_TYPED(kx_child_tuning_mask),
 
 /* Chosen before the product: what is dropped raises no flag. */
 static KX_ALWAYS_INLINE void KX_TYPED(keep_vector)(KX_MASK kept, const KX_REAL *x, KX_VECTOR scale, KX_REAL *out) {
-    V(store)(out, V(mul)(V(select)(kept, V(load)(x), V(set)(0)), scale));
+    V(store)(out, V(mul_or_zero)(kept, V(load)(x), scale));
 }
 static KX_ALWAYS_INLINE void KX_TYPED(keep_item)(unsigned kept, const KX_REAL *x, KX_REAL scale, KX_REAL *out) {
     const KX_REAL chosen = kept & 1 ? *x : 0;
@@ -144,7 +144,7 @@ static kx_status_t KX_TYPED(mask)(kx_task_t *task, void *arg, int64_t begin, int
 kx_status_t KX_KERNEL(KX_TYPED(kx_child_tuning_drop))(const kx_ctx_t *ctx, const uint64_t key[2], uint64_t first_position,
                                                       const KX_REAL *x, int64_t n, double p, double scale, KX_REAL *out) {
     kx_child_tuning_job_t job = {.first_position = first_position, .x = x, .scale = scale, .out = out};
-    if (n < 0 || !(p > 0 && p <= 1) || !(fabs(scale) <= (sizeof *x == 4 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023)))
+    if (n < 0 || !(p > 0 && p <= 1) || !(scale >= 0 && scale <= (sizeof *x == 4 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023)))
         return KX_E_ARGUMENT;
     if (n == 0) return KX_OK;
     if (!key || !x || !out) return KX_E_ARGUMENT;
@@ -160,7 +160,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_child_tuning_drop))(const kx_ctx_t *ctx, const
 kx_status_t KX_KERNEL(KX_TYPED(kx_child_tuning_mask))(const kx_ctx_t *ctx, const uint8_t *mask, const KX_REAL *x, int64_t n,
                                                       double scale, KX_REAL *out) {
     kx_child_tuning_job_t job = {.mask = mask, .x = x, .scale = scale, .out = out};
-    if (n < 0 || !(fabs(scale) <= (sizeof *x == 4 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023))) return KX_E_ARGUMENT;
+    if (n < 0 || !(scale >= 0 && scale <= (sizeof *x == 4 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023))) return KX_E_ARGUMENT;
     if (n == 0) return KX_OK;
     if (!mask || !x || !out) return KX_E_ARGUMENT;
     return kx_parallel_for(ctx, n, GRAIN, KX_TYPED(mask), &job);

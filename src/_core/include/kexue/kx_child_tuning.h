@@ -4,8 +4,8 @@
    out[i] = scale * x[i] where item i is kept, and +0 where it is not, whatever x[i] is: a NaN or an infinity that is dropped is gone and
    raises nothing. One pass; x and out are contiguous and may be the same array, but not overlap otherwise. scale is rounded to the
    precision of the data, and the product is rounded once. Results do not depend on the number of workers, not by a bit, nor on the
-   instruction set. KX_E_ARGUMENT for a NULL where there is data, a negative n, p outside of (0, 1] and a scale that is not finite in the
-   precision of the data. Complexity: O(n). */
+   instruction set. KX_E_ARGUMENT for a NULL where there is data, a negative n, p outside of (0, 1] and a scale that is negative or not
+   finite in the precision of the data. Complexity: O(n). */
 #ifndef KX_CHILD_TUNING_H
 #define KX_CHILD_TUNING_H
 
