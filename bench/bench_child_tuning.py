@@ -25,6 +25,7 @@ def bench_by_mask(measure, dtype, side):
     measure(workloads.by_mask(10_000_000, dtype), side)
 
 
+# fisher_diagonal
 @sides("kexue", "NumPy", "torch")
 @pytest.mark.parametrize(("samples", "n"), [(32, 100_000), (100_000, 32)])
 @DTYPES
@@ -32,6 +33,7 @@ def bench_fisher_diagonal(measure, dtype, samples, n, side):
     measure(workloads.fisher_diagonal(samples, n, dtype), side)
 
 
+# childtuning_mask
 @sides("kexue", "NumPy's percentile")
 @pytest.mark.parametrize("method", ["exact", "percentile"])
 def bench_childtuning_mask(measure, method, side):

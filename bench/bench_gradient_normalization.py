@@ -10,6 +10,7 @@ def sides(*names):
     return pytest.mark.parametrize("side", names)
 
 
+# gradient_normalize
 @sides("kexue", "NumPy")
 @pytest.mark.parametrize("mode", ["gn", "gran", "plain"])
 @DTYPES
@@ -17,17 +18,20 @@ def bench_gradient_normalize(measure, dtype, mode, side):
     measure(workloads.normalize(mode, 10_000, dtype), side)
 
 
+# gn_input_gradient
 @sides("kexue", "NumPy")
 @DTYPES
 def bench_gn_input_gradient(measure, dtype, side):
     measure(workloads.input_gradient(64, 3072, dtype), side)
 
 
+# gradient_penalty
 @sides("kexue", "NumPy")
 def bench_gradient_penalty(measure, side):
     measure(workloads.penalty(10_000), side)
 
 
+# clip_weights
 @sides("kexue", "NumPy", "torch")
 @DTYPES
 def bench_clip_weights(measure, dtype, side):

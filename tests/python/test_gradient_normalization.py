@@ -201,6 +201,7 @@ def test_spectral_norm_is_that_of_svd(shape, dtype, rng):
     result = kexue.spectral_norm(W, rng=1)
     sigma, u, v = result
     eps = np.finfo(dtype).eps
+    assert isinstance(result, kexue.SpectralNorm)
     assert sigma.dtype == u.dtype == v.dtype == dtype
     assert (sigma.shape, u.shape, v.shape) == (shape[:-2], shape[:-1], (*shape[:-2], shape[-1]))
     np.testing.assert_allclose(sigma, np.linalg.norm(W.astype(np.float64), 2, axis=(-2, -1)), rtol=60 * eps)
