@@ -334,9 +334,9 @@ def clip_weights(w: Any, c: float, *, out: Any = None) -> Any:
 
 # ---- spectral norms ----
 
-_FIRST_STEPS = 8  # of a call: with a warm start they are enough
-_STEPS = 32  # of a later round
-_STRANGE = 1e-2  # the part of a start that is drawn: no start keeps the greatest singular value out
+_LOOK = 8  # steps between two looks at the residual; a divisor of the next two
+_BASIS, _KEPT = 24, 8  # vectors until a restart, and those that it keeps
+_STRANGE = 1e-3  # the part of a start that is drawn: no start keeps the greatest singular value out
 _SMALL = 32  # a decomposition of a matrix with as few rows or columns takes less than any iteration
 _TOLERANCES = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-5}
 
@@ -437,9 +437,9 @@ def spectral_norm(
     Notes
     -----
     O(m n) a step and matrix. To a tolerance, matrices with at most 32 rows or columns are decomposed, and others take
-    the steps of Golub, Kahan and Lanczos with full reorthogonalisation, restarted with the best vectors: the power
+    the steps of Golub, Kahan and Lanczos with full reorthogonalisation and thick restarts: the power
     method takes some 1/gap steps, this one some 1/sqrt(gap), where gap is how much smaller the second singular value
-    is, relatively. The start is mixed with a hundredth of random vectors, so a start in the span of smaller singular
+    is, relatively. The start is mixed with a thousandth of random vectors, so a start in the span of smaller singular
     vectors does no harm. With `n_iter` there is neither.
 
     References
@@ -561,46 +561,46 @@ def _power(stack: np.ndarray, u: np.ndarray, n_iter: int) -> tuple[np.ndarray, n
 def _lanczos(
     stack: np.ndarray, v: np.ndarray, tol: float, max_iter: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """Rounds of bidiagonalisation of the matrices that are not done, each from its best vector so far; m >= n."""
+    """Golub-Kahan bidiagonalisation with thick restarts, for more than `_BASIS` rows and columns, m >= n.
+
+    W V = U B and W^T U = V B^T + beta v e^T, where V and U have orthonormal rows here, and v is the next of V. A matrix
+    leaves when it is done.
+    """
     count, m, n = stack.shape
-    v = _unit(v + _STRANGE * _unit(generator.standard_normal(v.shape, dtype=v.dtype)))
-    u = np.empty((count, m), v.dtype)
     sigma, residual = np.zeros(count, v.dtype), np.zeros(count, v.dtype)
-    left, steps, limit = np.arange(count), 0, _FIRST_STEPS
+    best_u, best_v = np.zeros((count, m), v.dtype), np.zeros((count, n), v.dtype)
+    left, steps, size, target = np.arange(count), 0, 0, _LOOK
+    V, U = np.zeros((count, _BASIS + 1, n), v.dtype), np.zeros((count, _BASIS, m), v.dtype)
+    B, scale = np.zeros((count, _BASIS, _BASIS), v.dtype), np.zeros(count, v.dtype)
+    V[:, 0] = _unit(v + _STRANGE * _unit(generator.standard_normal(v.shape, dtype=v.dtype)))
     while len(left) and steps < max_iter:
-        size = min(limit, m, n, max_iter - steps)
-        part = stack if len(left) == count else stack[left]
-        sigma[left], u[left], v[left], residual[left] = _bidiagonalize(part, v[left], size)
-        steps, limit = steps + size, _STEPS
-        left = left[residual[left] > tol * sigma[left]]
-    return sigma, u, v, residual, steps, len(left)
-
-
-def _bidiagonalize(
-    stack: np.ndarray, v: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """W V = U B and W^T U = V B^T + a rest, with B upper bidiagonal: the best of B's singular values."""
-    count, m, n = stack.shape
-    transposed = stack.swapaxes(1, 2)
-    right, left = np.zeros((count, size, n), v.dtype), np.zeros((count, size, m), v.dtype)
-    B = np.zeros((count, size, size), v.dtype)
-    scale = np.zeros(count, v.dtype)
-    beta = np.zeros(count, v.dtype)
-    for k in range(size):
-        right[:, k] = v
-        image = _times(stack, v)
-        if k:
-            image -= beta[:, np.newaxis] * left[:, k - 1]
-        alpha, left[:, k] = _orthogonalized(image, left[:, :k], scale)
-        scale = np.maximum(scale, alpha)
-        B[:, k, k] = alpha
-        image = _times(transposed, left[:, k]) - alpha[:, np.newaxis] * v
-        beta, v = _orthogonalized(image, right[:, : k + 1], scale)
-        if k + 1 < size:
-            B[:, k, k + 1] = beta
-    P, S, Qh = np.linalg.svd(B)
-    best_u, best_v = _unit(_combine(P[:, :, 0], left)), _unit(_combine(Qh[:, 0], right))
-    return S[:, 0], best_u, best_v, beta * np.abs(P[:, -1, 0])
+        while size < target and steps < max_iter:
+            alpha, U[:, size] = _orthogonalized(_times(stack, V[:, size]), U[:, :size], scale)
+            scale = np.maximum(scale, alpha)
+            B[:, size, size] = alpha
+            image = _times(stack.swapaxes(1, 2), U[:, size])
+            beta, V[:, size + 1] = _orthogonalized(image, V[:, : size + 1], scale)
+            if size + 1 < _BASIS:
+                B[:, size, size + 1] = beta
+            size, steps = size + 1, steps + 1
+        P, S, Qh = np.linalg.svd(B[:, :size, :size])
+        coupling = beta[:, np.newaxis] * P[:, -1]
+        sigma[left], residual[left] = S[:, 0], np.abs(coupling[:, 0])
+        best_u[left], best_v[left] = _combine(P[:, :, 0], U[:, :size]), _combine(Qh[:, 0], V[:, :size])
+        going = residual[left] > tol * sigma[left]
+        left = left[going]
+        if not going.all():
+            stack, V, U, B, scale = stack[going], V[going], U[going], B[going], scale[going]
+            P, S, Qh, coupling = P[going], S[going], Qh[going], coupling[going]
+        if size == _BASIS:
+            V[:, :_KEPT], V[:, _KEPT] = np.matmul(Qh[:, :_KEPT], V[:, :size]), V[:, size]
+            U[:, :_KEPT] = np.matmul(P[:, :, :_KEPT].swapaxes(1, 2), U)
+            B[:] = 0
+            diagonal = np.arange(_KEPT)
+            B[:, diagonal, diagonal], B[:, :_KEPT, _KEPT] = S[:, :_KEPT], coupling[:, :_KEPT]
+            size = _KEPT
+        target = size + _LOOK
+    return sigma, _unit(best_u), _unit(best_v), residual, steps, len(left)
 
 
 def _combine(weights: np.ndarray, vectors: np.ndarray) -> np.ndarray:
