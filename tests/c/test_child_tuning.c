@@ -113,8 +113,8 @@ static void check_specials(void) {
     CHECK(isnan(result), "%g", result);
 }
 
-/* The share that is kept, of a p whose first digit alone would be off by 4 in 1000: 10^5 items, 6 standard deviations (false alarms:
-   2e-9). */
+/* The share that is kept, of a p whose first digit alone would be off by 3 in 1000: 10^5 items, 6 standard deviations (false
+   alarms: 2e-9). */
 static void check_share(void) {
     const double p = 0.3;
     for (int64_t i = 0; i < MOST; i++) x[i] = 1;

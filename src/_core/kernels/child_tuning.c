@@ -1,9 +1,9 @@
-/* Gradients of which a part is dropped: 32 random bytes, compared with the first digit of p, are the mask of 32 items. The template
-   below is compiled for double and for float.
+/* Gradients of which a part is dropped: 32 random bytes, compared with the first digit of p, are the mask of 32 items. The
+   template below is compiled for double and for float.
 
-   A Philox block is 20 wide multiplications, about as long as 32 floats take from memory and back: one byte an item is what keeps
-   a core at the speed of memory. Blocks are made for a tile of items at a time: compared one by one, each would wait for its words
-   to be stored (16.6 ns a block in place of 6.8 on a Zen 5). */
+   A Philox block is 20 wide multiplications, about as long as 32 floats take from memory and back: one byte an item is what
+   keeps a core at the speed of memory. Blocks are made for a tile of items at a time: compared one by one, each would wait for
+   its words to be stored (16.6 ns a block in place of 6.8 on a Zen 5). */
 #ifndef KX_REAL
 #include "kexue/kx_child_tuning.h"
 
@@ -44,7 +44,8 @@ static KX_NEVER_INLINE unsigned is_kept(const uint64_t key[2], uint64_t block, i
     return 0;
 }
 
-/* Bit i is set where position 32 first + i is kept, for some blocks from `first`; and there are 64 bits more to read. Positions wrap. */
+/* Bit i is set where position 32 first + i is kept, for some blocks from `first`; and there are 64 bits more to read. Positions
+   wrap. */
 static void fill_kept(const kx_child_tuning_job_t *job, uint64_t first, int blocks, uint32_t kept[TILE_BLOCKS + 3]) {
     uint64_t words[TILE_BLOCKS + 1][4];
     const uint64_t last = UINT64_MAX / BLOCK;
@@ -93,8 +94,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(keep_item)(unsigned kept, const KX_REAL *x
     *out = chosen * scale;
 }
 
-/* How many items there are before the first whose address is a multiple of a vector's size: a store that crosses a line of the cache
-   is slow, and holds up the loads from the same place of another page. */
+/* How many items there are before the first whose address is a multiple of a vector's size: a store that crosses a line of the
+   cache counts as two. */
 static KX_ALWAYS_INLINE int64_t KX_TYPED(unaligned)(const KX_REAL *out, int64_t n) {
     const int64_t items = (int64_t)(-((uintptr_t)out / sizeof *out) % KX_LANES);
     return items < n ? items : n;
