@@ -97,7 +97,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(keep_item)(unsigned kept, const KX_REAL *x
 /* How many items there are before the first whose address is a multiple of a vector's size: a store that crosses a line of the
    cache counts as two. */
 static KX_ALWAYS_INLINE int64_t KX_TYPED(unaligned)(const KX_REAL *out, int64_t n) {
-    const int64_t items = (int64_t)(-((uintptr_t)out / sizeof *out) % KX_LANES);
+    const int64_t items = (int64_t)((0 - (uintptr_t)out / sizeof *out) % KX_LANES);
     return items < n ? items : n;
 }
 
