@@ -28,12 +28,14 @@ import numpy as np
 import workloads
 import workloads_activations
 import workloads_attention
+import workloads_child_tuning
 import workloads_classification
 import workloads_clipping
 import workloads_density
 import workloads_entropy
 import workloads_expressions
 import workloads_gaussians
+import workloads_gradient_normalization
 import workloads_gradients
 import workloads_independence
 import workloads_initialization
@@ -536,6 +538,34 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         (partial(workloads_gradients.log_norms, 1000, 64, stabilization), {"NumPy": Goal()})
         for stabilization in ("qr", "none")
     ),
+    *(
+        (
+            partial(workloads_child_tuning.by_chance, "childtuning_gradient", n, dtype, p),
+            # Of ten thousand entries, half of the time is the call, and most of that the key from the generator.
+            {"torch": Goal(3, 8), "NumPy": Goal(3, 5) if n > 10_000 else Goal(), "copy": Goal()},
+        )
+        for n, p in ((10_000, 0.3), (10_000_000, 0.3), (10_000_000, 0.5))
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (partial(workloads_child_tuning.by_mask, 10_000_000, dtype), {"torch": Goal(), "NumPy": Goal()})
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (partial(workloads_child_tuning.fisher_diagonal, samples, n, "float32"), {"torch": Goal(), "NumPy": Goal()})
+        for samples, n in ((32, 100_000), (100_000, 32))
+    ),
+    (partial(workloads_child_tuning.mask, 1_000_000, "percentile"), {"NumPy's percentile": Goal()}),
+    (partial(workloads_child_tuning.step, 1_000_000, "float32", 0.3), {"torch": Goal()}),
+    *(
+        (
+            partial(workloads_gradient_normalization.spectral_norm, m, n, "float64"),
+            {"NumPy": Goal(), "SciPy's svds": Goal()},
+        )
+        for m, n in ((32, 32), (256, 256), (512, 4608))
+    ),
+    (partial(workloads_gradient_normalization.warm_start, 512, 4608, "float32"), {"NumPy": Goal()}),
+    (partial(workloads_gradient_normalization.input_gradient, 64, 3072, "float32"), {"NumPy": Goal()}),
     *(
         (
             partial(workloads_attention.linear_attention, 12, 4096, m, 64, dtype, False),

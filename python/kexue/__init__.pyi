@@ -166,6 +166,15 @@ from kexue.gradients import TANH_JACOBIAN_BOUND as TANH_JACOBIAN_BOUND
 from kexue.gradients import clip_by_norm as clip_by_norm
 from kexue.gradients import clip_global_norm as clip_global_norm
 from kexue.gradients import descent_bound as descent_bound
+from kexue.gradients import ChildTuningAdamW as ChildTuningAdamW
+from kexue.gradients import SpectralNorm as SpectralNorm
+from kexue.gradients import childtuning_gradient as childtuning_gradient
+from kexue.gradients import childtuning_mask as childtuning_mask
+from kexue.gradients import clip_weights as clip_weights
+from kexue.gradients import fisher_diagonal as fisher_diagonal
+from kexue.gradients import gn_input_gradient as gn_input_gradient
+from kexue.gradients import gradient_normalize as gradient_normalize
+from kexue.gradients import gradient_penalty as gradient_penalty
 from kexue.gradients import gru as gru
 from kexue.gradients import gru_cell as gru_cell
 from kexue.gradients import gru_jacobian as gru_jacobian
@@ -188,6 +197,8 @@ from kexue.gradients import simple_rnn_cell as simple_rnn_cell
 from kexue.gradients import simple_rnn_vjp as simple_rnn_vjp
 from kexue.gradients import simple_rnn_weights_from_torch as simple_rnn_weights_from_torch
 from kexue.gradients import smoothness_step_size as smoothness_step_size
+from kexue.gradients import spectral_norm as spectral_norm
+from kexue.gradients import update_dropout as update_dropout
 from kexue.independence import HSICBlockResult as HSICBlockResult
 from kexue.independence import HSICFeaturesResult as HSICFeaturesResult
 from kexue.independence import HSICSums as HSICSums

@@ -1,6 +1,21 @@
 """Gradients: clipped, normalised, penalised, estimated without derivatives; recurrent networks."""
 
+from kexue._child_tuning import (
+    ChildTuningAdamW,
+    childtuning_gradient,
+    childtuning_mask,
+    fisher_diagonal,
+    update_dropout,
+)
 from kexue._gradient_clipping import clip_by_norm, clip_global_norm, descent_bound, smoothness_step_size
+from kexue._gradient_normalization import (
+    SpectralNorm,
+    clip_weights,
+    gn_input_gradient,
+    gradient_normalize,
+    gradient_penalty,
+    spectral_norm,
+)
 from kexue._jacobian_products import (
     jacobian_product_log_norms,
     jacobian_product_log_singular_values,
@@ -32,11 +47,20 @@ from kexue._recurrent_sequences import (
 )
 
 __all__ = [
+    "ChildTuningAdamW",
+    "SpectralNorm",
     "TANH_JACOBIAN_ARGUMENT",
     "TANH_JACOBIAN_BOUND",
+    "childtuning_gradient",
+    "childtuning_mask",
     "clip_by_norm",
     "clip_global_norm",
+    "clip_weights",
     "descent_bound",
+    "fisher_diagonal",
+    "gn_input_gradient",
+    "gradient_normalize",
+    "gradient_penalty",
     "gru",
     "gru_cell",
     "gru_jacobian",
@@ -59,4 +83,6 @@ __all__ = [
     "simple_rnn_vjp",
     "simple_rnn_weights_from_torch",
     "smoothness_step_size",
+    "spectral_norm",
+    "update_dropout",
 ]

@@ -54,6 +54,11 @@ static inline kx_f64v kx_f64v_select(kx_f64m m, kx_f64v a, kx_f64v b) { return _
 static inline unsigned kx_f64m_bits(kx_f64m m) { return m; }
 static inline kx_f64m kx_f64m_from_bits(unsigned bits) { return (kx_f64m)bits; }
 static inline kx_f64v kx_f64v_add_where(kx_f64m m, kx_f64v a, kx_f64v b) { return _mm512_mask_add_pd(a, m, a, b); }
+/* a b where the mask is set, else 0 whatever a is, without flags; b is finite and not negative. Not by a masked instruction:
+   the compiler would make it one that loads, and past the caches those were 2 to 4 times slower on a Zen 5. */
+static inline kx_f64v kx_f64v_mul_or_zero(kx_f64m m, kx_f64v a, kx_f64v b) {
+    return _mm512_mul_pd(_mm512_and_pd(_mm512_castsi512_pd(_mm512_movm_epi64(m)), a), b);
+}
 static inline double kx_f64v_reduce_min(kx_f64v a) { return _mm512_reduce_min_pd(a); }
 
 static inline kx_f32v kx_f32v_load(const float *p) { return _mm512_loadu_ps(p); }
@@ -73,6 +78,9 @@ static inline kx_f32v kx_f32v_select(kx_f32m m, kx_f32v a, kx_f32v b) { return _
 static inline unsigned kx_f32m_bits(kx_f32m m) { return m; }
 static inline kx_f32m kx_f32m_from_bits(unsigned bits) { return (kx_f32m)bits; }
 static inline kx_f32v kx_f32v_add_where(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm512_mask_add_ps(a, m, a, b); }
+static inline kx_f32v kx_f32v_mul_or_zero(kx_f32m m, kx_f32v a, kx_f32v b) {
+    return _mm512_mul_ps(_mm512_and_ps(_mm512_castsi512_ps(_mm512_movm_epi32(m)), a), b);
+}
 static inline float kx_f32v_reduce_min(kx_f32v a) { return _mm512_reduce_min_ps(a); }
 /* KX_F32_LANES int32, wrapping; `put` sets one of an array's items by a store of the whole vector it is in, because a vector
    load soon after a narrow store waits for it to reach the cache. store_i32: doubles within int32, truncated, times 2^shift */
@@ -234,6 +242,7 @@ static inline kx_f64m kx_f64m_from_bits(unsigned bits) {
     return _mm256_castsi256_pd(_mm256_cmpeq_epi64(spread, lane_bit));
 }
 static inline kx_f64v kx_f64v_add_where(kx_f64m m, kx_f64v a, kx_f64v b) { return _mm256_add_pd(a, _mm256_and_pd(m, b)); }
+static inline kx_f64v kx_f64v_mul_or_zero(kx_f64m m, kx_f64v a, kx_f64v b) { return _mm256_mul_pd(_mm256_and_pd(m, a), b); }
 static inline double kx_f64v_reduce_min(kx_f64v a) {
     __m128d half = _mm_min_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
     return _mm_cvtsd_f64(_mm_min_sd(half, _mm_unpackhi_pd(half, half)));
@@ -260,6 +269,7 @@ static inline kx_f32m kx_f32m_from_bits(unsigned bits) {
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(spread, lane_bit));
 }
 static inline kx_f32v kx_f32v_add_where(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm256_add_ps(a, _mm256_and_ps(m, b)); }
+static inline kx_f32v kx_f32v_mul_or_zero(kx_f32m m, kx_f32v a, kx_f32v b) { return _mm256_mul_ps(_mm256_and_ps(m, a), b); }
 static inline float kx_f32v_reduce_min(kx_f32v a) {
     __m128 half = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     half = _mm_min_ps(half, _mm_movehl_ps(half, half));
@@ -506,6 +516,17 @@ KX_GENERIC_ACCURATE(kx_f32v, float, f32)
         bits <<= MANTISSA_BITS;                                                                                   \
         memcpy(&n, &bits, sizeof n);                                                                              \
         return n;                                                                                                 \
+    }                                                                                                             \
+    static inline V V##_mul_or_zero(unsigned m, V a, V b) { /* without a branch: masks are random */              \
+        KX_EACH_LANE {                                                                                            \
+            T value = a.lane[i];                                                                                  \
+            U bits;                                                                                               \
+            memcpy(&bits, &value, sizeof bits);                                                                   \
+            bits &= (U)0 - (U)(m >> i & 1);                                                                       \
+            memcpy(&value, &bits, sizeof bits);                                                                   \
+            a.lane[i] = value * b.lane[i];                                                                        \
+        }                                                                                                         \
+        return a;                                                                                                 \
     }                                                                                                             \
     static inline V V##_round(V a) { KX_EACH_LANE a.lane[i] = (a.lane[i] + MAGIC) - MAGIC; return a; }            \
     static inline V V##_clamp_magnitude(V a, T limit) {                                                           \

@@ -1023,6 +1023,18 @@ cdef extern from "kexue/kx_walsh_hadamard.h" nogil:
     kx_status_t kx_srht_adjoint_f64(
         const kx_ctx_t *ctx, const kx_srht_t *s, const double *y, int64_t n, ptrdiff_t y_row_stride, double *out)
 
+cdef extern from "kexue/kx_child_tuning.h" nogil:
+    kx_status_t kx_child_tuning_drop_f32(
+        const kx_ctx_t *ctx, const uint64_t *key, uint64_t first_position, const float *x, int64_t n, double p, double scale,
+        float *out)
+    kx_status_t kx_child_tuning_drop_f64(
+        const kx_ctx_t *ctx, const uint64_t *key, uint64_t first_position, const double *x, int64_t n, double p, double scale,
+        double *out)
+    kx_status_t kx_child_tuning_mask_f32(
+        const kx_ctx_t *ctx, const uint8_t *mask, const float *x, int64_t n, double scale, float *out)
+    kx_status_t kx_child_tuning_mask_f64(
+        const kx_ctx_t *ctx, const uint8_t *mask, const double *x, int64_t n, double scale, double *out)
+
 cdef extern from "kexue/kx_random.h" nogil:
     void kx_philox_words(const uint64_t *key, uint64_t first_word, int64_t count, uint64_t *words)
 

@@ -8,6 +8,7 @@
 #include "kx_activations.h"
 #include "kx_alignment.h"
 #include "kx_attention.h"
+#include "kx_child_tuning.h"
 #include "kx_classification.h"
 #include "kx_documents.h"
 #include "kx_entropy.h"

@@ -1,0 +1,47 @@
+"""Arguments that are one array or a list of them, as the parameters of a model are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kexue._errors import KexueValueError
+
+
+def parts_of(name: str, value: Any) -> tuple[list[tuple[str, Any]], bool]:
+    """The arrays of an argument by their names, and whether it was a list of them.
+
+    A list or tuple that holds an array is a list of arrays; nested lists of numbers are one array.
+    """
+    listed = isinstance(value, (list, tuple)) and any(_is_array(item) for item in value)
+    if listed:
+        return [(f"{name}[{i}]", item) for i, item in enumerate(value)], True
+    return [(name, value)], False
+
+
+def _is_array(item: Any) -> bool:
+    return hasattr(item, "__array__") and not isinstance(item, np.generic)
+
+
+def matching_parts(name: str, value: Any, like: str, count: int, listed: bool) -> list[tuple[str, Any]]:
+    """The same of an argument that comes with another one: a list of as many arrays, or one array."""
+    if not listed:
+        return [(name, value)]
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{name} must be a list of arrays, as {like} is, not {type(value).__name__}")
+    if len(value) != count:
+        raise KexueValueError(f"{name} has {len(value)} arrays, but {like} has {count}")
+    return [(f"{name}[{i}]", item) for i, item in enumerate(value)]
+
+
+def require_place(name: str, out: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array that a result can be written to, as it is."""
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray) or out.dtype != dtype:
+        found = f"dtype {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise TypeError(f"{name} must be an array of dtype {dtype}, not {found}")
+    if out.shape != shape:
+        raise KexueValueError(f"{name} has shape {out.shape}, but the result has shape {shape}")
+    if not out.flags.writeable:
+        raise KexueValueError(f"{name} is read-only")
+    return out
