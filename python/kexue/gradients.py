@@ -1,5 +1,20 @@
-"""Gradients: recurrent networks and the Jacobians of their steps."""
+"""Gradients: penalties, perturbations, recurrent networks and the Jacobians of their steps."""
 
+from kexue._adversarial_perturbations import (
+    fgm_perturbation,
+    vat_loss,
+    vat_perturbation,
+)
+from kexue._gradient_penalty_bounds import (
+    GradientPenalties,
+    LayerPenalties,
+    mlp_gradient_penalties,
+)
+from kexue._input_penalties import (
+    jacobian_penalty_hutchinson,
+    laplacian_penalty,
+    noise_regularizer,
+)
 from kexue._jacobian_products import (
     jacobian_product_log_norms,
     jacobian_product_log_singular_values,
@@ -31,15 +46,20 @@ from kexue._recurrent_sequences import (
 )
 
 __all__ = [
+    "GradientPenalties",
+    "LayerPenalties",
     "TANH_JACOBIAN_ARGUMENT",
     "TANH_JACOBIAN_BOUND",
+    "fgm_perturbation",
     "gru",
     "gru_cell",
     "gru_jacobian",
     "gru_vjp",
     "gru_weights_from_torch",
+    "jacobian_penalty_hutchinson",
     "jacobian_product_log_norms",
     "jacobian_product_log_singular_values",
+    "laplacian_penalty",
     "lstm",
     "lstm_cell",
     "lstm_jacobian",
@@ -47,6 +67,8 @@ __all__ = [
     "lstm_vjp",
     "lstm_weights_from_torch",
     "lyapunov_exponents",
+    "mlp_gradient_penalties",
+    "noise_regularizer",
     "rnn_gradient_recursion",
     "rnn_jacobian",
     "rnn_jacobian_bound",
@@ -54,4 +76,6 @@ __all__ = [
     "simple_rnn_cell",
     "simple_rnn_vjp",
     "simple_rnn_weights_from_torch",
+    "vat_loss",
+    "vat_perturbation",
 ]
