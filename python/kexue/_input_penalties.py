@@ -29,8 +29,8 @@ def noise_regularizer(
     """The expected change of outputs under noise at the input, E l(f(x + e), f(x)), to second order.
 
     For independent noise of mean 0 and standard deviation sigma it is sigma^2 / 2 sum_i lambda_i norm(grad f_i)^2, with
-    lambda_i the second derivative of l: 2 for the sum of squared errors, and 1 / f_i for KL(f(x) || f(x + e)), where the
-    sum is the trace of the Fisher information in x.
+    lambda_i the second derivative of l: 2 for the sum of squared errors, and 1 / f_i for KL(f(x) || f(x + e)), where
+    the sum is the trace of the Fisher information in x.
 
     Parameters
     ----------
@@ -125,8 +125,8 @@ def jacobian_penalty_hutchinson(
 ) -> Any:
     """The squared norms of the gradients of all outputs, sum_i lambda_i norm(grad f_i)^2, without the Jacobian.
 
-    Hutchinson's estimate: the mean of norm(grad sum_i sqrt(lambda_i) eta_i f_i)^2 over random eta of mean 0 and variance
-    1, each of which takes a single backward pass. It is unbiased.
+    Hutchinson's estimate: the mean of norm(grad sum_i sqrt(lambda_i) eta_i f_i)^2 over random eta of mean 0 and
+    variance 1, each of which takes a single backward pass. It is unbiased.
 
     Parameters
     ----------
