@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -165,7 +166,7 @@ def mlp_gradient_penalties(
     KexueValueError
         If shapes do not fit, an argument or an output is not finite, or a name is unknown.
     OverflowError
-        If a Jacobian overflows.
+        If a gradient, a Jacobian or the square of a norm overflows.
 
     Notes
     -----
@@ -201,42 +202,65 @@ def mlp_gradient_penalties(
     functions = _functions(activation, len(matrices))
 
     batch = samples.shape[:-1]
-    count = int(np.prod(batch, dtype=np.int64))
-    states, slopes = [samples.reshape(count, samples.shape[-1])], []
+    states, slopes = _forward(samples.reshape(math.prod(batch), samples.shape[-1]), matrices, vectors, functions)
+    outputs = states[-1].reshape(*batch, states[-1].shape[1])
+    upstream = _output_gradient(f_grad, outputs).reshape(states[-1].shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        delta_sq, gx = _backward(upstream, matrices, slopes)
+        weight_norms = np.array([_norms(W[:, None, :], norm)[0] for W in matrices])
+        jacobian_norms, product_norms = _jacobian_norms(matrices, slopes, weight_norms, norm)
+        factor, tight = _ratios(gx, weight_norms, jacobian_norms, product_norms)
+        state_sq = np.stack([np.einsum("ij,ij->i", h, h) for h in states[:-1]], axis=1)
+        has_bias = np.array([b is not None for b in vectors], dtype=np.float64)
+        parts = {}
+        for side, values in (("lhs", factor), ("lhs_tight", tight), ("rhs", delta_sq)):
+            parts[f"weight_{side}"], parts[f"bias_{side}"] = values * state_sq, values * has_bias
+        totals = {
+            side: (parts[f"weight_{side}"] + parts[f"bias_{side}"]).sum(axis=1) for side in ("lhs", "lhs_tight", "rhs")
+        }
+        totals["gx_sq"] = gx * gx
+
+    def shaped(values: np.ndarray) -> Any:
+        with np.errstate(over="ignore"):
+            result = values.reshape(batch + values.shape[1:]).astype(dtype, copy=False)[()]
+        if not np.isfinite(result).all():
+            raise OverflowError(f"the square of a norm overflows in {dtype}: weights or f_grad are too large")
+        return result
+
+    per_layer = LayerPenalties(**{side: shaped(values) for side, values in parts.items()})
+    return GradientPenalties(**{side: shaped(values) for side, values in totals.items()}, per_layer=per_layer)
+
+
+# ---- the two passes ----
+
+
+def _forward(
+    x: np.ndarray,
+    matrices: list[np.ndarray],
+    vectors: list[np.ndarray | None],
+    functions: list[tuple[Function, Function]],
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """All h_t, and g'_t at their arguments."""
+    states, slopes = [x], []
     for t, (W, b, (g, g_grad)) in enumerate(zip(matrices, vectors, functions, strict=True)):
         with np.errstate(over="ignore", invalid="ignore"):
             z = states[-1] @ W.T if b is None else states[-1] @ W.T + b
-            states.append(_elementwise(f"the output of layer {t}", g(z), z.shape))
-            slopes.append(_elementwise(f"the slope of layer {t}", g_grad(z), z.shape))
+        require_finite(f"the argument of layer {t}'s activation", z)
+        states.append(_elementwise(f"the output of layer {t}", g(z), z.shape))
+        slopes.append(_elementwise(f"the slope of layer {t}", g_grad(z), z.shape))
+    return states, slopes
 
-    layers = len(matrices)
-    outputs = states[-1].reshape(*batch, states[-1].shape[1])
-    upstream = _output_gradient(f_grad, outputs).reshape(states[-1].shape)
-    delta_sq = np.empty((count, layers))
-    for t in range(layers - 1, -1, -1):
+
+def _backward(
+    upstream: np.ndarray, matrices: list[np.ndarray], slopes: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The squared norms of all delta_t, (n, layers), and the norm of the gradient by the input."""
+    delta_sq = np.empty((len(upstream), len(matrices)))
+    for t in range(len(matrices) - 1, -1, -1):
         delta = slopes[t] * upstream
         delta_sq[:, t] = np.einsum("ij,ij->i", delta, delta)
         upstream = delta @ matrices[t]
-
-    gx = np.linalg.norm(upstream, axis=1)
-    weight_norms = np.array([_norms(W[:, None, :], norm)[0] for W in matrices])
-    jacobian_norms, product_norms = _jacobian_norms(matrices, slopes, weight_norms, count, norm)
-    factor, tight = _ratios(gx, weight_norms, jacobian_norms, product_norms)
-    state_sq = np.stack([np.einsum("ij,ij->i", h, h) for h in states[:-1]], axis=1)
-    has_bias = np.array([b is not None for b in vectors], dtype=np.float64)
-
-    def shaped(values: np.ndarray) -> Any:
-        return values.reshape(batch + values.shape[1:]).astype(dtype, copy=False)[()]
-
-    parts = {}
-    for name, values in (("lhs", factor), ("lhs_tight", tight), ("rhs", delta_sq)):
-        parts[f"weight_{name}"], parts[f"bias_{name}"] = values * state_sq, values * has_bias
-    totals = {
-        name: shaped((parts[f"weight_{name}"] + parts[f"bias_{name}"]).sum(axis=1))
-        for name in ("lhs", "lhs_tight", "rhs")
-    }
-    per_layer = LayerPenalties(**{name: shaped(values) for name, values in parts.items()})
-    return GradientPenalties(**totals, per_layer=per_layer, gx_sq=shaped(gx * gx))
+    return delta_sq, _norms(upstream[None], "frobenius")
 
 
 # ---- arguments ----
@@ -332,7 +356,7 @@ def _norms(A: np.ndarray, norm: str) -> np.ndarray:
     """The norm of each of n matrices, A of shape (rows, n, columns), without overflow or underflow of squares."""
     scale = np.abs(A).max(axis=(0, 2), initial=0.0)
     if not np.isfinite(scale).all():
-        raise OverflowError("a Jacobian overflows: weights are too large")
+        raise OverflowError("a gradient or a Jacobian overflows: weights or f_grad are too large")
     scaled = A / np.where(scale > 0, scale, 1)[:, None]
     if norm == "frobenius" or min(A.shape[0], A.shape[2]) == 1:
         return scale * np.sqrt(np.einsum("inj,inj->n", scaled, scaled))
@@ -351,10 +375,10 @@ def _blocks(count: int, entries: int) -> Iterator[slice]:
 
 
 def _jacobian_norms(
-    matrices: list[np.ndarray], slopes: list[np.ndarray], weight_norms: np.ndarray, count: int, norm: str
+    matrices: list[np.ndarray], slopes: list[np.ndarray], weight_norms: np.ndarray, norm: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """norm(J_t) and norm(W_t J_t) of each sample and layer, both (count, layers)."""
-    first, d = matrices[0], matrices[0].shape[1]
+    first, (count, d) = matrices[0], (len(slopes[0]), matrices[0].shape[1])
     if d > first.shape[0]:
         # W_1 = L Q with orthonormal rows of Q, which change no norm: what follows is as narrow as the first layer.
         first = np.ascontiguousarray(np.linalg.qr(first.T, mode="r").T)
@@ -384,7 +408,7 @@ def _ratios(
 ) -> tuple[np.ndarray, np.ndarray]:
     """gx^2 over the squares of norm(W) norm(J), and of norm(W J); 0 where one of a sample's products is 0."""
     alive = (product_norms > 0).all(axis=1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+    with np.errstate(divide="ignore"):
         factor = np.where(alive, gx[:, None] / weight_norms / jacobian_norms, 0.0)
         tight = np.where(alive, gx[:, None] / product_norms, 0.0)
     return factor * factor, tight * tight
