@@ -312,7 +312,8 @@ def vat_loss(
     for name, array in (("clean", first), ("perturbed", second)):
         if not np.isfinite(array.max(axis=-1)).all():
             raise KexueValueError(f"{name} has a distribution without a possible class")
-    found = _divergence(first, second, difference)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _divergence(first, second, difference)
     loss = found.loss.astype(dtype, copy=False)[()]
     if not return_grad:
         return loss
@@ -395,8 +396,8 @@ def _sum_of_squares(vectors: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """In float64, with axes kept."""
     last = tuple(range(vectors.ndim - len(axes), vectors.ndim))
     flat = np.moveaxis(vectors, axes, last)
-    kept = flat.shape[: vectors.ndim - len(axes)]
-    flat = flat.reshape(kept + (-1,))
+    kept = vectors.ndim - len(axes)
+    flat = flat.reshape(*flat.shape[:kept], math.prod(flat.shape[kept:]))
     with np.errstate(over="ignore", invalid="ignore"):
         total = np.einsum("...i,...i->...", flat, flat, dtype=np.float64, casting="safe")
     return total.reshape([1 if i in axes else size for i, size in enumerate(vectors.shape)])
@@ -453,14 +454,16 @@ def _divergence(a: np.ndarray, b: np.ndarray, difference: np.ndarray) -> _Diverg
 
 def _logit_gradient(found: _Divergence, b: np.ndarray) -> np.ndarray:
     """softmax(b) - p, with all digits where both hardly differ."""
-    q = np.exp(b - b.max(axis=-1, keepdims=True))
+    with np.errstate(over="ignore"):
+        q = np.exp(b - b.max(axis=-1, keepdims=True))
     q /= q.sum(axis=-1, keepdims=True)
-    is_near = found.has_ratio & (np.abs(found.log_ratio) <= 1)
+    # The logarithm itself has lost digits where the distributions are far apart.
+    is_near = found.has_ratio & (np.abs(found.log_ratio) <= 1) & (found.loss[..., None] <= 1)
     return np.where(is_near, found.p * np.expm1(np.where(is_near, found.log_ratio, 0.0)), q - found.p)
 
 
 def _probability_gradient(found: _Divergence, perturbed: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore", divide="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         near = -np.expm1(-np.where(found.has_ratio, found.log_ratio, 0.0))
         total = perturbed.sum(axis=-1, keepdims=True)
         far = np.where(found.p > 0, 1 - found.p / (perturbed / total), 1.0)
