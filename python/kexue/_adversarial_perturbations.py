@@ -20,8 +20,8 @@ __all__ = ["fgm_perturbation", "vat_loss", "vat_perturbation"]
 _LEAST_SQUARE, _MOST_SQUARE = 1e-270, 1e300
 # Factors, by the size of their type, that have neither overflowed nor become subnormal.
 _SAFE_FACTORS = {4: (1e-30, 1e30), 8: (1e-290, 1e290)}
-# exp of it is finite, and so is a sum of 1e100 of those.
-_MOST_EXPONENT = 450.0
+# exp of it is finite, and so is a sum of 1e8 of those.
+_MOST_EXPONENT = 690.0
 # 1/2!, 1/3!, ... 1/18!: of exp(t) - 1 - t for |t| <= 1, to a rounding error.
 _SERIES = [1 / math.factorial(k) for k in range(2, 19)]
 

@@ -328,7 +328,7 @@ def test_vat_loss_gradient_by_differences(kind, rng):
 def test_vat_loss_is_a_divergence(pair, shift):
     a, b = pair
     loss, grad = vat_loss(a, b, return_grad=True)
-    assert loss >= 0 and np.isfinite(grad).all() and abs(grad.sum()) < 1e-15 * 5
+    assert loss >= 0 and np.isfinite(grad).all() and abs(grad.sum()) < 1e-12
     assert vat_loss(a, a) == 0
     np.testing.assert_allclose(vat_loss(a, b + shift), loss, rtol=1e-6, atol=1e-8)
 
