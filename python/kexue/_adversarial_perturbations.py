@@ -22,8 +22,10 @@ _LEAST_SQUARE, _MOST_SQUARE = 1e-270, 1e300
 _SAFE_FACTORS = {4: (1e-30, 1e30), 8: (1e-290, 1e290)}
 # exp of it is finite, and so is a sum of 1e8 of those.
 _MOST_EXPONENT = 690.0
-# 1/2!, 1/3!, ... 1/18!: of exp(t) - 1 - t for |t| <= 1, to a rounding error.
-_SERIES = [1 / math.factorial(k) for k in range(2, 19)]
+# 1/2!, 1/3!, ...: of exp(t) - 1 - t for |t| <= 1.
+_SERIES = [1 / math.factorial(k) for k in range(2, 23)]
+# Entries of a block of distributions: 256 KB an array.
+_BLOCK = 1 << 15
 
 
 def fgm_perturbation(
@@ -294,52 +296,113 @@ def vat_loss(
     if kind not in ("logits", "probabilities"):
         raise KexueValueError(f'kind must be "logits" or "probabilities", got {kind!r}')
     dtype = result_dtype(clean, perturbed)
-    a, b = as_real("clean", clean, dtype=np.float64), as_real("perturbed", perturbed, dtype=np.float64)
+    given = {"clean": as_real("clean", clean), "perturbed": as_real("perturbed", perturbed)}
     try:
-        a, b = np.broadcast_arrays(a, b)
+        a, b = np.broadcast_arrays(*given.values())
     except ValueError:
         raise KexueValueError(
-            f"clean and perturbed must have shapes that broadcast, got {a.shape} and {b.shape}"
+            "clean and perturbed must have shapes that broadcast, "
+            f"got {given['clean'].shape} and {given['perturbed'].shape}"
         ) from None
     place = check_axis("clean", axis, a.ndim)
     if a.shape[place] == 0:
         raise KexueValueError(f"clean must have a class along axis {axis}, but its shape is {a.shape}")
     a, b = np.moveaxis(a, place, -1), np.moveaxis(b, place, -1)
-    if kind == "probabilities":
-        first, second, difference = _logarithms(a, b)
-    else:
-        first, second, difference = _checked_logits(a, b)
-    for name, array in (("clean", first), ("perturbed", second)):
-        if not np.isfinite(array.max(axis=-1)).all():
-            raise KexueValueError(f"{name} has a distribution without a possible class")
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = _divergence(first, second, difference)
-    loss = found.loss.astype(dtype, copy=False)[()]
-    if not return_grad:
-        return loss
-    grad = _probability_gradient(found, b) if kind == "probabilities" else _logit_gradient(found, second)
-    return loss, np.moveaxis(grad, -1, place).astype(dtype, copy=False)
+    shape, rows, n = a.shape, math.prod(a.shape[:-1]), a.shape[-1]
+    a, b = a.reshape(rows, n), b.reshape(rows, n)
+    loss = np.empty(rows, dtype=dtype)
+    grad = np.empty((rows, n), dtype=dtype) if return_grad else None
+    size = max(1, _BLOCK // n)
+    for part in (slice(start, start + size) for start in range(0, rows, size)):
+        first, second = a[part].astype(np.float64, copy=False), b[part].astype(np.float64, copy=False)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            block = _of_logits if kind == "logits" else _of_probabilities
+            loss[part], found = block(first, second, return_grad, given)
+            if grad is not None:
+                grad[part] = found
+    loss = loss.reshape(shape[:-1])[()]
+    return loss if grad is None else (loss, np.moveaxis(grad.reshape(shape), -1, place))
 
 
-def _logarithms(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    for name, array in (("clean", a), ("perturbed", b)):
-        first_bad(name, array, lambda entries: ~((entries >= 0) & (entries < np.inf)), "is {value}, no probability")
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        first, second = np.log(a), np.log(b)
-        relative = (b - a) / a
-        difference = np.where(np.abs(relative) < 0.5, np.log1p(relative), second - first)
-    return first, second, difference
+# ---- blocks of distributions ----
 
 
-def _checked_logits(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    for name, array in (("clean", a), ("perturbed", b)):
+def _of_logits(
+    a: np.ndarray, b: np.ndarray, return_grad: bool, given: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    p = np.exp(a - a.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    loss, grad, is_done = _ordinary_divergence(p, b - a, return_grad)
+    if is_done.all():
+        return loss, grad
+    for name, array in given.items():
         first_bad(name, array, lambda entries: ~(entries < np.inf))
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = b - a
-        if (np.isinf(difference) & (a > -np.inf) & (b > -np.inf)).any():
-            a, b = a - a.max(axis=-1, keepdims=True), b - b.max(axis=-1, keepdims=True)
-            difference = b - a
-    return a, b, difference
+    rest = ~is_done
+    first, second = a[rest], b[rest]
+    difference = second - first
+    if (np.isinf(difference) & (first > -np.inf) & (second > -np.inf)).any():
+        first, second = (logits - logits.max(axis=-1, keepdims=True) for logits in (first, second))
+        difference = second - first
+    _require_a_class(first, second)
+    found = _divergence(first, second, difference)
+    loss[rest] = found.loss
+    if grad is not None:
+        grad[rest] = _logit_gradient(found, second)
+    return loss, grad
+
+
+def _of_probabilities(
+    a: np.ndarray, b: np.ndarray, return_grad: bool, given: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    for name, block in (("clean", a), ("perturbed", b)):
+        if not (block.min() >= 0 and block.max() < np.inf):
+            first_bad(
+                name, given[name], lambda entries: ~((entries >= 0) & (entries < np.inf)), "is {value}, no probability"
+            )
+    first, second = np.log(a), np.log(b)
+    _require_a_class(first, second)
+    relative = (b - a) / a
+    difference = np.where(np.abs(relative) < 0.5, np.log1p(relative), second - first)
+    found = _divergence(first, second, difference)
+    return found.loss, _probability_gradient(found, b) if return_grad else None
+
+
+def _require_a_class(a: np.ndarray, b: np.ndarray) -> None:
+    for name, logits in (("clean", a), ("perturbed", b)):
+        if not np.isfinite(logits.max(axis=-1)).all():
+            raise KexueValueError(f"{name} has a distribution without a possible class")
+
+
+def _ordinary_divergence(
+    p: np.ndarray, delta: np.ndarray, return_grad: bool
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """KL and its gradient by logits with p > 0 and ratios of exp(delta), which is overwritten; and which rows are so."""
+    for _ in range(2):  # once more for what the first mean was rounded by
+        delta -= np.einsum("ij,ij->i", p, delta)[:, None]
+    low, high = delta.min(axis=-1), delta.max(axis=-1)
+    is_done = (low > -np.inf) & (high <= _MOST_EXPONENT) & (p.min(axis=-1) > 0)
+    if not is_done.all():
+        delta[~is_done] = 0
+        low, high = delta.min(axis=-1), delta.max(axis=-1)
+    size = max(-low.min(), high.max())
+    if size <= 1:
+        excess = _series(delta, size)
+        delta += excess
+    else:
+        growth = np.expm1(delta)
+        excess = growth - delta
+        # The difference is good to eps sqrt(2 / KL) of the sum: not for rows that hardly change.
+        is_near = np.einsum("ij,ij->i", p, excess) < 0.01
+        if is_near.any():
+            excess[is_near] = _excess(delta[is_near])
+        delta = growth
+    total = np.einsum("ij,ij->i", p, excess)
+    if not return_grad:
+        return np.log1p(total), None, is_done
+    delta -= total[:, None]
+    delta *= p
+    delta /= 1 + total[:, None]
+    return np.log1p(total), delta, is_done
 
 
 # ---- in common ----
@@ -403,14 +466,21 @@ def _sum_of_squares(vectors: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return total.reshape([1 if i in axes else size for i, size in enumerate(vectors.shape)])
 
 
+def _series(t: np.ndarray, size: float) -> np.ndarray:
+    """exp(t) - 1 - t for abs(t) <= size <= 1, to a rounding error."""
+    terms = next(k for k in range(1, len(_SERIES)) if size**k * _SERIES[k] < 1e-17)
+    result = np.full_like(t, _SERIES[terms])
+    for coefficient in _SERIES[terms - 1 :: -1]:
+        result *= t
+        result += coefficient
+    result *= t
+    result *= t
+    return result
+
+
 def _excess(t: np.ndarray) -> np.ndarray:
     """exp(t) - 1 - t, to a few eps at any t."""
-    near = np.clip(t, -1, 1)
-    series = np.full_like(near, _SERIES[-1])
-    for coefficient in _SERIES[-2::-1]:
-        series *= near
-        series += coefficient
-    return np.where(np.abs(t) <= 1, series * near * near, np.expm1(t) - t)
+    return np.where(np.abs(t) <= 1, _series(np.clip(t, -1, 1), 1.0), np.expm1(t) - t)
 
 
 @dataclass(frozen=True)
