@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_array, as_real, check_axis, check_integer, result_dtype
+from kexue._arrays import as_array, as_contiguous, as_real, check_axis, check_integer, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 
 __all__ = ["fgm_perturbation", "vat_loss", "vat_perturbation"]
@@ -24,7 +24,7 @@ _SAFE_FACTORS = {4: (1e-30, 1e30), 8: (1e-290, 1e290)}
 _MOST_EXPONENT = 690.0
 # 1/2!, 1/3!, ...: of exp(t) - 1 - t for |t| <= 1.
 _SERIES = [1 / math.factorial(k) for k in range(2, 23)]
-# Entries of a block of distributions: 256 KB an array.
+# Entries of a block of samples: 256 KB an array.
 _BLOCK = 1 << 15
 
 
@@ -376,9 +376,12 @@ def _require_a_class(a: np.ndarray, b: np.ndarray) -> None:
 def _ordinary_divergence(
     p: np.ndarray, delta: np.ndarray, return_grad: bool
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """KL and its gradient by logits with p > 0 and ratios of exp(delta), which is overwritten; and which rows are so."""
+    """KL and its gradient by logits, of ratios exp(delta) up to a factor; and for which rows that is right.
+
+    Not for those with p = 0 or a delta that is out of range. delta is overwritten.
+    """
     for _ in range(2):  # once more for what the first mean was rounded by
-        delta -= np.einsum("ij,ij->i", p, delta)[:, None]
+        delta -= np.vecdot(p, delta)[:, None]
     low, high = delta.min(axis=-1), delta.max(axis=-1)
     is_done = (low > -np.inf) & (high <= _MOST_EXPONENT) & (p.min(axis=-1) > 0)
     if not is_done.all():
@@ -392,11 +395,11 @@ def _ordinary_divergence(
         growth = np.expm1(delta)
         excess = growth - delta
         # The difference is good to eps sqrt(2 / KL) of the sum: not for rows that hardly change.
-        is_near = np.einsum("ij,ij->i", p, excess) < 0.01
+        is_near = np.vecdot(p, excess) < 0.01
         if is_near.any():
             excess[is_near] = _excess(delta[is_near])
         delta = growth
-    total = np.einsum("ij,ij->i", p, excess)
+    total = np.vecdot(p, excess)
     if not return_grad:
         return np.log1p(total), None, is_done
     delta -= total[:, None]
@@ -440,30 +443,35 @@ def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
 
 def _unit(name: str, vectors: np.ndarray, axes: tuple[int, ...], length: Any = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Vectors scaled to a length, those of 0 left as they are; and, with axes kept, where they are 0."""
-    square = _sum_of_squares(vectors, axes)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        factor = length / np.sqrt(square)
-    least, most = _SAFE_FACTORS[vectors.dtype.itemsize]
-    size = np.abs(factor)
-    if ((square > _LEAST_SQUARE) & (square < _MOST_SQUARE) & (size > least) & (size < most)).all():
-        return vectors * factor.astype(vectors.dtype), square == 0
-    require_finite(name, vectors)
-    scale = np.abs(vectors).max(axis=axes, keepdims=True, initial=0).astype(np.float64)
-    is_zero = scale == 0
-    scaled = vectors / np.where(is_zero, 1, scale)
-    norm = np.where(is_zero, 1, np.sqrt(_sum_of_squares(scaled, axes)))
-    return (scaled * (length / norm)).astype(vectors.dtype, copy=False), is_zero
-
-
-def _sum_of_squares(vectors: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """In float64, with axes kept."""
-    last = tuple(range(vectors.ndim - len(axes), vectors.ndim))
-    flat = np.moveaxis(vectors, axes, last)
     kept = vectors.ndim - len(axes)
-    flat = flat.reshape(*flat.shape[:kept], math.prod(flat.shape[kept:]))
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = np.einsum("...i,...i->...", flat, flat, dtype=np.float64, casting="safe")
-    return total.reshape([1 if i in axes else size for i, size in enumerate(vectors.shape)])
+    last = tuple(range(kept, vectors.ndim))
+    moved = np.moveaxis(vectors, axes, last)
+    samples, entries = math.prod(moved.shape[:kept]), math.prod(moved.shape[kept:])
+    rows = moved.reshape(samples, entries)
+    wanted = tuple(1 if i in axes else size for i, size in enumerate(vectors.shape))
+    lengths = np.broadcast_to(length, wanted).reshape(samples)  # axes of size 1 may stand anywhere
+    result, is_zero = np.empty_like(rows, order="C"), np.zeros(samples, dtype=bool)
+    size = max(1, _BLOCK // max(1, entries))
+    least, most = _SAFE_FACTORS[vectors.dtype.itemsize]
+    for part in (slice(start, start + size) for start in range(0, samples, size)):
+        block = rows[part]
+        wide = block.astype(np.float64, copy=False)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            square = np.vecdot(wide, wide)
+            factor = lengths[part] / np.sqrt(square)
+            magnitude = np.abs(factor)
+        is_safe = (square > _LEAST_SQUARE) & (square < _MOST_SQUARE) & (magnitude > least) & (magnitude < most)
+        if is_safe.all():
+            np.multiply(block, factor.astype(rows.dtype)[:, None], out=result[part])
+            continue
+        if not np.isfinite(block).all():
+            require_finite(name, vectors)
+        scale = np.abs(wide).max(axis=1, initial=0)
+        is_zero[part] = scale == 0
+        wide = wide / np.where(scale == 0, 1, scale)[:, None]
+        norm = np.where(scale == 0, 1, np.sqrt(np.vecdot(wide, wide)))
+        result[part] = wide * (lengths[part] / norm)[:, None]
+    return as_contiguous(np.moveaxis(result.reshape(moved.shape), last, axes)), is_zero.reshape(wanted)
 
 
 def _series(t: np.ndarray, size: float) -> np.ndarray:

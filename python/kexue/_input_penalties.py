@@ -56,6 +56,8 @@ def noise_regularizer(
         If `f` is missing, or given where it has no part.
     KexueValueError
         If an entry is not finite or negative where it must not, or shapes do not fit.
+    OverflowError
+        If a squared norm overflows.
 
     See Also
     --------
@@ -89,7 +91,6 @@ def noise_regularizer(
     jacobian = as_real("J", jacobian, dtype=np.float64)
     if jacobian.ndim < 2:
         raise KexueValueError(f"J must have shape (..., outputs, inputs), but its shape is {jacobian.shape}")
-    require_finite("J", jacobian)
     if from_logits and not (isinstance(loss, str) and loss == "kl"):
         raise TypeError('from_logits is an option of loss="kl"')
     if isinstance(loss, str) and loss == "kl":
@@ -100,7 +101,7 @@ def noise_regularizer(
     else:
         if f is not None:
             raise TypeError('f is an option of loss="kl"')
-        squares = np.einsum("...ij,...ij->...i", jacobian, jacobian)
+        squares = _squares(jacobian)
         if isinstance(loss, str):
             if loss != "squared_error":
                 raise KexueValueError(f'loss must be "squared_error", "kl" or weights of outputs, got {loss!r}')
@@ -218,7 +219,9 @@ def jacobian_penalty_hutchinson(
                 f"vjp(eta) must have shape {(*batch, '...')} for outputs of shape {shape}, but it has {gradient.shape}"
             )
         flat = gradient.reshape(*batch, math.prod(gradient.shape[len(batch) :]))
-        square = np.einsum("...i,...i->...", flat, flat, dtype=np.float64, casting="safe")
+        flat = flat.astype(np.float64, copy=False)
+        with np.errstate(over="ignore"):
+            square = np.vecdot(flat, flat)
         if not np.isfinite(square).all():
             require_finite("vjp(eta)", gradient)
             raise OverflowError("the squared norm of vjp(eta) overflows")
@@ -382,10 +385,20 @@ def _gradient(function: Callable[[np.ndarray], ArrayLike], x: np.ndarray) -> np.
 # ---- sums ----
 
 
+def _squares(jacobian: np.ndarray) -> np.ndarray:
+    """The squared norms of rows, finite ones."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.vecdot(jacobian, jacobian)
+    if not np.isfinite(squares).all():
+        require_finite("J", jacobian)
+        raise OverflowError("the squared norm of a row of J overflows")
+    return squares
+
+
 def _fisher(jacobian: np.ndarray, f: np.ndarray) -> np.ndarray:
     """The trace of the Fisher information, sum_i norm(grad f_i)^2 / f_i."""
     first_bad("f", f, lambda values: values < 0, "is negative ({value}), no probability")
-    squares = np.einsum("...ij,...ij->...i", jacobian, jacobian)
+    squares = _squares(jacobian)
     f = np.broadcast_to(f, squares.shape)
     first_bad("f", f, lambda values: (values == 0) & (squares > 0), "is 0, but its gradient is not")
     return np.divide(squares, f, out=np.zeros_like(squares), where=f > 0).sum(axis=-1)
@@ -393,6 +406,7 @@ def _fisher(jacobian: np.ndarray, f: np.ndarray) -> np.ndarray:
 
 def _fisher_of_logits(jacobian: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """The same, sum_i p_i norm(grad log p_i)^2, of softmax: grad log p_i is grad z_i less the mean of these."""
+    require_finite("J", jacobian)
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     p /= p.sum(axis=-1, keepdims=True)
     p = np.broadcast_to(p, jacobian.shape[:-1])

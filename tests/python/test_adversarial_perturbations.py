@@ -329,7 +329,7 @@ def test_vat_loss_is_a_divergence(pair, shift):
     a, b = pair
     loss, grad = vat_loss(a, b, return_grad=True)
     assert loss >= 0 and np.isfinite(grad).all() and abs(grad.sum()) < 1e-12
-    assert vat_loss(a, a) == 0
+    assert vat_loss(a, a) < 1e-320  # what is left of classes that underflow
     np.testing.assert_allclose(vat_loss(a, b + shift), loss, rtol=1e-6, atol=1e-8)
 
 

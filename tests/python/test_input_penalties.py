@@ -130,6 +130,11 @@ def test_regularizer_bad_values(J, sigma, options, message):
         noise_regularizer(J, sigma, **options)
 
 
+def test_regularizer_overflow():
+    with pytest.raises(OverflowError, match="a row of J overflows"):
+        noise_regularizer([[1e200]], 1.0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
