@@ -165,7 +165,7 @@ def jacobian_penalty_hutchinson(n: int, outputs: int, inputs: int, count: int) -
 
 @recent
 def laplacian_penalty(n: int, inputs: int) -> Workload:
-    """Of sum cosh(w . x), exactly, from gradients and from Hessians."""
+    """Of sum cosh(w . x), from gradients along eight random signs, and from Hessians: means are compared."""
     rng = np.random.default_rng([n, inputs])
     W, x = rng.normal(size=(8, inputs)) / np.sqrt(inputs), rng.normal(size=(n, inputs))
 
@@ -176,17 +176,18 @@ def laplacian_penalty(n: int, inputs: int) -> Workload:
         return 0.005 * np.trace(np.einsum("nk,ki,kj->nij", np.cosh(x @ W.T), W, W, optimize=True), axis1=1, axis2=2)
 
     sides = {
-        "kexue": Side(lambda: kx.laplacian_penalty(gradient, 0.1, x=x, n_samples=None)),
-        "all Hessians": Side(hessians),
+        "kexue": Side(lambda: kx.laplacian_penalty(gradient, 0.1, x=x, n_samples=8, rng=0), comparable=np.mean),
+        "all Hessians": Side(hessians, comparable=np.mean),
     }
     torch: Any = installed("torch")
     if torch is not None:
         weights, points = torch.from_numpy(W), torch.from_numpy(x)
         hessian = torch.func.vmap(torch.func.jacrev(torch.func.grad(lambda row: torch.cosh(weights @ row).sum())))
         sides["torch"] = Side(
-            lambda: 0.005 * hessian(points).diagonal(dim1=1, dim2=2).sum(dim=1), comparable=lambda value: value.numpy()
+            lambda: 0.005 * hessian(points).diagonal(dim1=1, dim2=2).sum(dim=1),
+            comparable=lambda value: value.numpy().mean(),
         )
-    return Workload(f"laplacian_penalty, {n} of {inputs}", sides, rtol=1e-7, absent=_absent())
+    return Workload(f"laplacian_penalty, {n} of {inputs}", sides, rtol=0.1, absent=_absent())
 
 
 @recent

@@ -193,7 +193,8 @@ def mlp_gradient_penalties(
     if norm not in ("spectral", "frobenius"):
         raise KexueValueError(f'norm must be "spectral" or "frobenius", got {norm!r}')
     samples = as_array("x", x)
-    dtype = result_dtype(samples, *_listed(weights), *_listed(biases), None if callable(f_grad) else f_grad)
+    weights, biases = _listed("weights", weights), None if biases is None else _listed("biases", biases)
+    dtype = result_dtype(samples, *weights, *(biases or []), None if callable(f_grad) else f_grad)
     samples = as_real("x", samples, dtype=np.float64)
     if samples.ndim == 0 or samples.shape[-1] == 0:
         raise KexueValueError(f"x must have shape (d,) or (..., d), but its shape is {samples.shape}")
@@ -266,11 +267,18 @@ def _backward(
 # ---- arguments ----
 
 
-def _listed(value: Any) -> list[Any]:
-    return [] if value is None else list(value)
+def _listed(name: str, value: Any) -> list[Any]:
+    try:
+        return list(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a sequence of arrays, one for each layer, not {type(value).__name__}"
+        ) from None
 
 
-def _parameters(weights: Any, biases: Any, d: int) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+def _parameters(
+    weights: list[Any], biases: list[Any] | None, d: int
+) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
     matrices: list[np.ndarray] = []
     for t, value in enumerate(weights):
         W = as_real(f"weights[{t}]", value, ndim=2, dtype=np.float64)
@@ -283,7 +291,7 @@ def _parameters(weights: Any, biases: Any, d: int) -> tuple[list[np.ndarray], li
         matrices.append(W)
     if not matrices:
         raise KexueValueError("weights is empty: there must be a layer")
-    given = [None] * len(matrices) if biases is None else list(biases)
+    given = [None] * len(matrices) if biases is None else biases
     if len(given) != len(matrices):
         raise KexueValueError(f"biases must have an entry for each layer, {len(matrices)}, but it has {len(given)}")
     vectors: list[np.ndarray | None] = []
@@ -394,13 +402,23 @@ def _jacobian_norms(
             jacobians[block, t] = _norms(jacobian, norm)
             product = (W @ jacobian.reshape(len(jacobian), -1)).reshape(len(W), *jacobian.shape[1:])
             products[block, t] = _norms(product, norm)
-            # Where the product of two layers is 0 but for its rounding, everything behind it is.
-            noise = 2 * max(product.shape[0], W.shape[1]) * np.finfo(np.float64).eps
-            is_noise = products[block, t] <= noise * weight_norms[t] * jacobians[block, t]
-            products[block, t][is_noise] = 0.0
+            is_noise = _is_rounding(W, jacobian, products[block, t], weight_norms[t] * jacobians[block, t])
             if is_noise.any():
+                products[block, t][is_noise] = 0.0
                 product[:, is_noise] = 0.0
     return jacobians, products
+
+
+def _is_rounding(W: np.ndarray, jacobian: np.ndarray, product_norms: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """Where W J is 0 but for its rounding, as where weights of two layers cancel: everything behind it is."""
+    noise = 2 * max(W.shape) * np.finfo(np.float64).eps
+    result = product_norms <= noise * bound
+    if result.any():
+        # Entries may be small because those of W are 0 where those of J are great, and right nevertheless.
+        suspects = np.abs(jacobian[:, result])
+        sizes = (np.abs(W) @ suspects.reshape(len(suspects), -1)).reshape(len(W), *suspects.shape[1:])
+        result[result] = product_norms[result] <= noise * _norms(sizes, "frobenius")
+    return result
 
 
 def _ratios(

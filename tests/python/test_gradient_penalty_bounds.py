@@ -244,6 +244,14 @@ def test_weights_that_cancel_but_for_rounding(norm, rng):
         assert found.lhs == 0 and found.lhs_tight == 0 and found.rhs > 0
 
 
+def test_small_products_that_are_right():
+    # The second layer looks only at the unit that hardly depends on x: nothing cancels.
+    found = mlp_gradient_penalties([[[1.0], [1e-20]], [[0.0, 1.0]]], None, "identity", [[2.0], [-1.0]], [1.0])
+    np.testing.assert_allclose(found.per_layer.weight_lhs, [[4e-40, 4e-40], [1e-40, 1e-40]], rtol=1e-13)
+    np.testing.assert_allclose(found.per_layer.weight_lhs_tight[:, 1], [4, 1], rtol=1e-13)
+    np.testing.assert_array_equal(found.per_layer.weight_rhs, [[4, 4], [1, 1]])
+
+
 def test_norms_neither_overflow_nor_underflow():
     weights = [[[1e-200, 2e-200]], [[1e200], [0.0]], [[1.0, 0.0]]]
     found = mlp_gradient_penalties(weights, None, "identity", [3, 1], [1e-100])
@@ -325,6 +333,8 @@ def test_bad_values(name, value, message):
         ("activation", np.tanh, "activation must be a name, a pair"),
         ("activation", ["tanh", np.tanh], r"activation\[1\] must be a name or a pair"),
         ("x", ["a"], "x must hold real numbers"),
+        ("weights", 1.0, "weights must be a sequence of arrays"),
+        ("biases", 1.0, "biases must be a sequence of arrays"),
         ("f_grad", lambda h: h + 0j, r"f_grad\(output\) must hold real numbers"),
     ],
 )
