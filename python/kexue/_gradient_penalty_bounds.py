@@ -403,14 +403,12 @@ def _jacobian_norms(
             product = (W @ jacobian.reshape(len(jacobian), -1)).reshape(len(W), *jacobian.shape[1:])
             products[block, t] = _norms(product, norm)
             is_noise = _is_rounding(W, jacobian, products[block, t], weight_norms[t] * jacobians[block, t])
-            if is_noise.any():
-                products[block, t][is_noise] = 0.0
-                product[:, is_noise] = 0.0
+            products[block, t][is_noise] = 0.0
     return jacobians, products
 
 
 def _is_rounding(W: np.ndarray, jacobian: np.ndarray, product_norms: np.ndarray, bound: np.ndarray) -> np.ndarray:
-    """Where W J is 0 but for its rounding, as where weights of two layers cancel: everything behind it is."""
+    """Where W J is 0 but for its rounding, as where weights of two layers cancel."""
     noise = 2 * max(W.shape) * np.finfo(np.float64).eps
     result = product_norms <= noise * bound
     if result.any():

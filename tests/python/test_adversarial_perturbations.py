@@ -59,7 +59,7 @@ def test_fgm_of_nothing():
     np.testing.assert_array_equal(fgm_perturbation([1.0, 2.0], 0.0), [0, 0])
 
 
-@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-30, 1e30, 1e200, 1e307])
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-159, 1e-30, 1e30, 1e200, 1e307])
 def test_fgm_neither_overflows_nor_underflows(scale):
     g = np.array([[3.0, -4.0], [0.3, 0.4]])
     expected = [[0.6, -0.8], [0.6, 0.8]]
@@ -289,6 +289,29 @@ def test_vat_loss_against_mpmath(scale, change, rng):
         expected, slopes = exact(a, b)
         assert expected < 1e-280 or abs(loss / expected - 1) < 1e-12
         assert all(abs(v) < 1e-280 or abs(u / v - 1) < 1e-12 for u, v in zip(grad, slopes, strict=True))
+
+
+@pytest.mark.parametrize("change", [1e-10, 1e-3, 1.0, 30.0])
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
+def test_vat_loss_beside_impossible_classes(scale, change, rng):
+    a = scale * rng.normal(size=(30, 6))
+    b = a + change * rng.normal(size=(30, 6))
+    expected, slopes = vat_loss(a, b, return_grad=True)
+    never = np.full((30, 1), -np.inf)
+    found, grad = vat_loss(np.hstack([a, never]), np.hstack([b, never]), return_grad=True)
+    np.testing.assert_allclose(found, expected, rtol=2e-12)
+    np.testing.assert_allclose(grad[:, :-1], slopes, rtol=1e-11)
+    assert (grad[:, -1] == 0).all()
+
+
+def test_rows_of_a_batch_keep_their_digits(rng):
+    a = rng.normal(size=(40, 7))
+    b = a + np.logspace(-12, 2, 40)[:, None] * rng.normal(size=(40, 7))
+    loss, grad = vat_loss(a, b, return_grad=True)
+    for row in range(40):
+        one, slope = vat_loss(a[row], b[row], return_grad=True)
+        np.testing.assert_allclose(loss[row], one, rtol=1e-12)
+        np.testing.assert_allclose(grad[row], slope, rtol=1e-11)
 
 
 def test_vat_loss_of_nearly_equal_probabilities(rng):

@@ -209,6 +209,13 @@ def test_slopes_of_activations(activation):
     np.testing.assert_allclose(np.sqrt(run(z)[1].gx_sq), np.abs(slope[:, 0]), rtol=1e-7, atol=2e-9)
 
 
+def test_slopes_that_are_small_keep_their_digits():
+    z = np.array([[-300.0], [-20.0], [15.0], [300.0]])
+    for activation, slope in (("tanh", np.cosh(z) ** -2), ("sigmoid", 0.25 * np.cosh(z / 2) ** -2)):
+        found = mlp_gradient_penalties([[[1.0]]], [[0.0]], activation, z, [1.0])
+        np.testing.assert_allclose(np.sqrt(found.gx_sq), slope[:, 0], rtol=1e-13, atol=1e-160)
+
+
 def test_pairs_and_lists_of_activations(rng):
     weights, biases = network(rng, (3, 4, 2))
     x, f_grad = rng.normal(size=(5, 3)), rng.normal(size=2)
@@ -229,8 +236,8 @@ def test_dead_units_and_zero_weights_give_zero():
     assert found.lhs[0] > 0
     for name in SIDES:
         assert getattr(found, name)[1] == 0
-    at_kink = mlp_gradient_penalties([[[1.0]]], None, "relu", [0.0], [1.0])
-    assert at_kink.rhs == 0 and at_kink.lhs == 0
+    at_kink = mlp_gradient_penalties([[[1.0]]], [[0.0]], "relu", [0.0], [1.0])
+    assert at_kink.rhs == 0 and at_kink.gx_sq == 0
     zero = mlp_gradient_penalties([np.ones((3, 2)), np.zeros((1, 3))], [np.ones(3), [0.5]], "tanh", x, [1.0])
     assert (zero.lhs == 0).all() and (zero.lhs_tight == 0).all() and (zero.rhs > 0).all() and (zero.gx_sq == 0).all()
 
