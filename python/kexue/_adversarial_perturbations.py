@@ -535,8 +535,7 @@ def _logit_gradient(found: _Divergence, b: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         q = np.exp(b - b.max(axis=-1, keepdims=True))
     q /= q.sum(axis=-1, keepdims=True)
-    # The logarithm itself has lost digits where the distributions are far apart.
-    is_near = found.has_ratio & (np.abs(found.log_ratio) <= 1) & (found.loss[..., None] <= 1)
+    is_near = found.has_ratio & (np.abs(found.log_ratio) <= 1)
     return np.where(is_near, found.p * np.expm1(np.where(is_near, found.log_ratio, 0.0)), q - found.p)
 
 
