@@ -41,6 +41,7 @@ import workloads_independence
 import workloads_initialization
 import workloads_layer_norm
 import workloads_losses
+import workloads_penalties
 import workloads_projection
 from workloads import Workload, machine, pinned_threads
 
@@ -529,6 +530,34 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         (partial(workloads_gradients.cell, name, batch, 128, "float32"), {"torch": Goal()})
         for name in ("simple_rnn", "lstm", "gru")
         for batch in (1, 32)
+    ),
+    *(
+        (
+            partial(workloads_penalties.mlp_gradient_penalties, n, sizes),
+            {"NumPy": Goal(), "torch vmap": Goal(), "torch loop": Goal()},
+        )
+        for n, sizes in ((1000, (6, 6, 6, 6)), (256, (32, 64, 64, 10)), (32, (256, 64, 64, 1)))
+    ),
+    (
+        partial(workloads_penalties.jacobian_penalty_hutchinson, 64, 500, 256, 8),
+        {"the Jacobian": Goal(), "torch": Goal(), "torch's Jacobian": Goal()},
+    ),
+    (partial(workloads_penalties.laplacian_penalty, 256, 64), {"all Hessians": Goal(), "torch": Goal()}),
+    *(
+        (partial(workloads_penalties.noise_regularizer, 256, 100, 64, loss), {"NumPy": Goal(), "torch": Goal()})
+        for loss in ("squared_error", "kl")
+    ),
+    *(
+        (partial(workloads_penalties.fgm_perturbation, 4096, 768, dtype), {"NumPy": Goal(), "torch": Goal()})
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (partial(workloads_penalties.vat_perturbation, 256, 128, 20, count), {"NumPy": Goal(), "torch": Goal()})
+        for count in (1, 3)
+    ),
+    *(
+        (partial(workloads_penalties.vat_loss, 1024, 1000, dtype), {"NumPy": Goal(), "torch": Goal()})
+        for dtype in ("float64", "float32")
     ),
     *(
         (partial(workloads_gradients.step_jacobians, name, 256, 32), {"torch": Goal()})

@@ -175,13 +175,18 @@ from kexue.gradients import fisher_diagonal as fisher_diagonal
 from kexue.gradients import gn_input_gradient as gn_input_gradient
 from kexue.gradients import gradient_normalize as gradient_normalize
 from kexue.gradients import gradient_penalty as gradient_penalty
+from kexue.gradients import GradientPenalties as GradientPenalties
+from kexue.gradients import LayerPenalties as LayerPenalties
+from kexue.gradients import fgm_perturbation as fgm_perturbation
 from kexue.gradients import gru as gru
 from kexue.gradients import gru_cell as gru_cell
 from kexue.gradients import gru_jacobian as gru_jacobian
 from kexue.gradients import gru_vjp as gru_vjp
 from kexue.gradients import gru_weights_from_torch as gru_weights_from_torch
+from kexue.gradients import jacobian_penalty_hutchinson as jacobian_penalty_hutchinson
 from kexue.gradients import jacobian_product_log_norms as jacobian_product_log_norms
 from kexue.gradients import jacobian_product_log_singular_values as jacobian_product_log_singular_values
+from kexue.gradients import laplacian_penalty as laplacian_penalty
 from kexue.gradients import lstm as lstm
 from kexue.gradients import lstm_cell as lstm_cell
 from kexue.gradients import lstm_jacobian as lstm_jacobian
@@ -189,6 +194,8 @@ from kexue.gradients import lstm_path_derivative as lstm_path_derivative
 from kexue.gradients import lstm_vjp as lstm_vjp
 from kexue.gradients import lstm_weights_from_torch as lstm_weights_from_torch
 from kexue.gradients import lyapunov_exponents as lyapunov_exponents
+from kexue.gradients import mlp_gradient_penalties as mlp_gradient_penalties
+from kexue.gradients import noise_regularizer as noise_regularizer
 from kexue.gradients import rnn_gradient_recursion as rnn_gradient_recursion
 from kexue.gradients import rnn_jacobian as rnn_jacobian
 from kexue.gradients import rnn_jacobian_bound as rnn_jacobian_bound
@@ -199,6 +206,8 @@ from kexue.gradients import simple_rnn_weights_from_torch as simple_rnn_weights_
 from kexue.gradients import smoothness_step_size as smoothness_step_size
 from kexue.gradients import spectral_norm as spectral_norm
 from kexue.gradients import update_dropout as update_dropout
+from kexue.gradients import vat_loss as vat_loss
+from kexue.gradients import vat_perturbation as vat_perturbation
 from kexue.independence import HSICBlockResult as HSICBlockResult
 from kexue.independence import HSICFeaturesResult as HSICFeaturesResult
 from kexue.independence import HSICSums as HSICSums
