@@ -155,8 +155,13 @@ from kexue.gaussians import gaussian_kl_grad as gaussian_kl_grad
 from kexue.gaussians import gaussian_ot_map as gaussian_ot_map
 from kexue.gaussians import gaussian_w2 as gaussian_w2
 from kexue.gaussians import gaussian_w2_grad as gaussian_w2_grad
+from kexue.gradients import BoltzmannStep as BoltzmannStep
+from kexue.gradients import GaussianMixtureProposal as GaussianMixtureProposal
 from kexue.gradients import TANH_JACOBIAN_ARGUMENT as TANH_JACOBIAN_ARGUMENT
 from kexue.gradients import TANH_JACOBIAN_BOUND as TANH_JACOBIAN_BOUND
+from kexue.gradients import ball_step_length as ball_step_length
+from kexue.gradients import boltzmann_step as boltzmann_step
+from kexue.gradients import gaussian_mixture_proposal as gaussian_mixture_proposal
 from kexue.gradients import gru as gru
 from kexue.gradients import gru_cell as gru_cell
 from kexue.gradients import gru_jacobian as gru_jacobian
@@ -171,6 +176,11 @@ from kexue.gradients import lstm_path_derivative as lstm_path_derivative
 from kexue.gradients import lstm_vjp as lstm_vjp
 from kexue.gradients import lstm_weights_from_torch as lstm_weights_from_torch
 from kexue.gradients import lyapunov_exponents as lyapunov_exponents
+from kexue.gradients import mgs_step as mgs_step
+from kexue.gradients import mgs_weights as mgs_weights
+from kexue.gradients import minimize as minimize
+from kexue.gradients import optimal_baseline as optimal_baseline
+from kexue.gradients import policy_gradient as policy_gradient
 from kexue.gradients import rnn_gradient_recursion as rnn_gradient_recursion
 from kexue.gradients import rnn_jacobian as rnn_jacobian
 from kexue.gradients import rnn_jacobian_bound as rnn_jacobian_bound
@@ -178,6 +188,9 @@ from kexue.gradients import simple_rnn as simple_rnn
 from kexue.gradients import simple_rnn_cell as simple_rnn_cell
 from kexue.gradients import simple_rnn_vjp as simple_rnn_vjp
 from kexue.gradients import simple_rnn_weights_from_torch as simple_rnn_weights_from_torch
+from kexue.gradients import smoothed_argmax_gradient as smoothed_argmax_gradient
+from kexue.gradients import softmax_policy_gradient as softmax_policy_gradient
+from kexue.gradients import zeroth_order_gradient as zeroth_order_gradient
 from kexue.independence import HSICBlockResult as HSICBlockResult
 from kexue.independence import HSICFeaturesResult as HSICFeaturesResult
 from kexue.independence import HSICSums as HSICSums
