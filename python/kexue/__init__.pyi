@@ -155,10 +155,10 @@ from kexue.gaussians import gaussian_kl_grad as gaussian_kl_grad
 from kexue.gaussians import gaussian_ot_map as gaussian_ot_map
 from kexue.gaussians import gaussian_w2 as gaussian_w2
 from kexue.gaussians import gaussian_w2_grad as gaussian_w2_grad
-from kexue.gradients import BoltzmannStep as BoltzmannStep
-from kexue.gradients import GaussianMixtureProposal as GaussianMixtureProposal
 from kexue.gradients import TANH_JACOBIAN_ARGUMENT as TANH_JACOBIAN_ARGUMENT
 from kexue.gradients import TANH_JACOBIAN_BOUND as TANH_JACOBIAN_BOUND
+from kexue.gradients import BoltzmannStep as BoltzmannStep
+from kexue.gradients import GaussianMixtureProposal as GaussianMixtureProposal
 from kexue.gradients import ball_step_length as ball_step_length
 from kexue.gradients import boltzmann_step as boltzmann_step
 from kexue.gradients import gaussian_mixture_proposal as gaussian_mixture_proposal

@@ -51,7 +51,7 @@ def minimize(
     "mgs" draws steps from a mixture of two Gaussians, around 0 and around the step that looks good, and takes the mean
     of exp(-loss / temperature) times a Gaussian of the samples' spread, as `mgs_step` does. The spread follows the
     weighted samples' covariance, its size grows when a step succeeds and shrinks when it does not. "zeroth-order" takes
-    steps of that size along `zeroth_order_gradient`'s antithetic estimate. Both keep the best point that they have seen.
+    steps of that size along `zeroth_order_gradient`'s antithetic estimate. Both keep the best point that they see.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def minimize(
         Further arguments of `fun` and `jac`.
     method : {"mgs", "zeroth-order"}
     jac : callable, optional
-        For "mgs": ``jac(x, *args)`` returns a gradient, shape (d,), against which one of the Gaussians is moved: that of
-        `fun`, or of a surrogate that is easier to come by. Without, that is the step before.
+        For "mgs": ``jac(x, *args)`` returns a gradient, shape (d,), against which one of the Gaussians is moved: that
+        of `fun`, or of a surrogate that is easier to come by. Without, it is moved along the step before.
     bounds : sequence of (low, high), or scipy.optimize.Bounds, optional
         None or an infinity for no bound. Points are moved into them, the first one too.
     callback : callable, optional
@@ -97,9 +97,10 @@ def minimize(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        ``x`` (of the dtype of `x0`), ``fun``, ``nit``, ``nfev``, ``njev``, ``success``, ``status``, ``message``, ``radius``
-        (the last), and with `history` ``history``, shape (nit + 1, 2): values used and the least so far. ``status`` is 0
-        for convergence, 1 for `max_nfev`, 2 for `max_iter`, 3 if `fun` was finite nowhere, 99 if the callback stopped.
+        ``x`` (of the dtype of `x0`), ``fun``, ``nit``, ``nfev``, ``njev``, ``success``, ``status``, ``message``,
+        ``radius`` (the last), and with `history` ``history``, shape (nit + 1, 2): values used and the least so far.
+        ``status`` is 0 for convergence, 1 for `max_nfev`, 2 for `max_iter`, 3 if `fun` was finite nowhere, 99 if the
+        callback stopped.
 
     Raises
     ------
@@ -115,9 +116,9 @@ def minimize(
 
     Notes
     -----
-    An iteration takes n + 1 values of `fun` and O(n d^2 + d^3) operations, O(n d) for more than 100 parameters, of which
-    the covariance is kept diagonal, and for "zeroth-order". A search that is local: of several minima it finds a near
-    one. The same result whether vectorized or not, as far as `fun` returns the same.
+    An iteration takes n + 1 values of `fun` and O(n d^2 + d^3) operations, O(n d) for more than 100 parameters, of
+    which the covariance is kept diagonal, and for "zeroth-order". A search that is local: of several minima it finds a
+    near one. The same result whether vectorized or not, as far as `fun` returns the same.
 
     References
     ----------

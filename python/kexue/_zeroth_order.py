@@ -85,10 +85,10 @@ def zeroth_order_gradient(
 
     Notes
     -----
-    K d operations besides those of `f`, and memory for some arrays like `x` and 2 MB. The same numbers whether vectorized
-    or not, as far as `f` returns the same. Of a quadratic function with gradient g, one antithetic Gaussian direction has
-    a total variance of (d + 1) |g|^2, one of signs (d - 1) |g|^2. Curvature adds to that of the other modes; that of
-    "baseline" is close to "forward", and needs no value at x, which may be noisy itself.
+    K d operations besides those of `f`, and memory for some arrays like `x` and 2 MB. The same numbers whether
+    vectorized or not, as far as `f` returns the same. Of a quadratic function with gradient g, one antithetic Gaussian
+    direction has a total variance of (d + 1) |g|^2, one of signs (d - 1) |g|^2. Curvature adds to that of the other
+    modes; that of "baseline" is close to "forward", and needs no value at x, which may be noisy itself.
 
     References
     ----------
@@ -105,7 +105,7 @@ def zeroth_order_gradient(
     ...     f, [0.0, 1.0], epsilon=0.01, n_samples=2000, rng=0, return_std=True
     ... )
     >>> bool((abs(gradient - [1, 2]) < 5 * std).all()), std.round(2)
-    (True, array([0.06, 0.07]))
+    (True, array([0.05, 0.06]))
     """
     if not callable(f):
         raise TypeError(f"f must be callable, not {type(f).__name__}")
