@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +19,7 @@ __all__ = ["ball_step_length"]
 # (against mpmath at 60 digits, every ratio of order to kappa). Below it the recurrence starts so many orders higher.
 _FAR = 32
 _TERMS = 12
+_FEW = 8  # entries that are computed one by one
 _BLOCK = 1 << 13  # entries at once: half a dozen arrays of them stay in the cache
 
 
@@ -52,7 +55,7 @@ def ball_step_length(d: ArrayLike, kappa: ArrayLike) -> np.ndarray | np.generic:
 
     Notes
     -----
-    Constant time for each entry whatever its size, about 0.2 us. The relative error is below 2e-15 in float64. Debye's
+    Constant time for each entry whatever its size, about 0.2 us, a call 30 us. The relative error is below 2e-15 in float64. Debye's
     expansion, in powers of 1 / hypot(d/2, kappa), serves where that is long; elsewhere the recurrence
     r_v = 1 / (2 (v + 1) / kappa + r_{v+1}), of which all terms are positive, is run down to v = d/2 from an order where
     it does. So nothing cancels, in coth(kappa) - 1 / kappa of one dimension neither.
@@ -84,43 +87,56 @@ def ball_step_length(d: ArrayLike, kappa: ArrayLike) -> np.ndarray | np.generic:
 
 
 def _ratio(orders: np.ndarray, kappas: np.ndarray) -> np.ndarray:
+    if len(kappas) <= _FEW:
+        return np.array([_single(*pair) for pair in zip(orders.tolist(), kappas.tolist(), strict=True)])
     result = np.ones(len(kappas))
     near = np.hypot(orders, kappas) < _FAR
     far = ~near & np.isfinite(kappas)
     if far.any():
         order, kappa = orders[far], kappas[far]
-        reach = np.hypot(order, kappa)
-        result[far] = kappa / (order + reach) + kappa / reach * _debye(order, reach)
+        result[far] = _expanded(order, kappa, np.hypot(order, kappa))
     if near.any():
         order, kappa = orders[near], kappas[near]
-        square = kappa * kappa
-        # The ratio over kappa, which neither underflows nor overflows.
-        start = order + _FAR
-        reach = np.hypot(start, kappa)
-        ratio = 1 / (start + reach) + _debye(start, reach) / reach
-        for above in range(_FAR, 0, -1):
-            ratio = 1 / (2 * (order + above) + square * ratio)
-        result[near] = kappa * ratio
+        result[near] = _recurred(order, kappa, np.hypot(order + _FAR, kappa))
     return np.minimum(result, 1)
 
 
-def _debye(order: np.ndarray, reach: np.ndarray) -> np.ndarray:
+def _single(order: float, kappa: float) -> float:
+    reach = math.hypot(order, kappa)
+    if reach < _FAR:
+        return _recurred(order, kappa, math.hypot(order + _FAR, kappa))
+    return min(1.0, _expanded(order, kappa, reach)) if kappa < math.inf else 1.0
+
+
+def _expanded(order: Any, kappa: Any, reach: Any) -> Any:
+    return kappa / (order + reach) + kappa / reach * _debye(order, reach)
+
+
+def _recurred(order: Any, kappa: Any, reach: Any) -> Any:
+    # The ratio over kappa, which neither underflows nor overflows.
+    ratio = 1 / (order + _FAR + reach) + _debye(order + _FAR, reach) / reach
+    square = kappa * kappa
+    for above in range(_FAR, 0, -1):
+        ratio = 1 / (2 * (order + above) + square * ratio)
+    return kappa * ratio
+
+
+def _debye(order: Any, reach: Any) -> Any:
     """What is missing from kappa / (order + reach), over kappa / reach: sum_k p_k((order / reach)^2) / reach^k."""
-    share = np.square(order / reach)
-    total = np.zeros(len(order))
-    for polynomial in reversed(_polynomials()):
-        value = np.full(len(order), polynomial[-1])
-        for coefficient in polynomial[-2::-1]:
-            value *= share
-            value += coefficient
-        total += value
-        total /= reach
+    share = order / reach
+    share = share * share
+    total = 0.0
+    for polynomial in _polynomials():  # the last comes first
+        value = polynomial[0]
+        for coefficient in polynomial[1:]:
+            value = value * share + coefficient
+        total = (total + value) / reach
     return total
 
 
 @cache
 def _polynomials() -> list[list[float]]:
-    """p_1, p_2, ..., lowest power first.
+    """The last p_k first, and its highest power.
 
     y = kappa I'/I solves kappa y' + y^2 = w^2 with w^2 = order^2 + kappa^2. Put y = w + (1 - T) sum_k p_k(T) w^(1-k)
     with T = order^2 / w^2, for which kappa dw/dkappa = w (1 - T) and kappa dT/dkappa = -2 T (1 - T), and compare powers
@@ -136,7 +152,7 @@ def _polynomials() -> list[list[float]]:
                 for other, factor in enumerate(found[m - i]):
                     products[power + other] += coefficient * factor
         found.append([(a - b) / 2 for a, b in zip(slope, _times_one_minus(products), strict=True)])
-    return [[float(coefficient) for coefficient in polynomial] for polynomial in found]
+    return [[float(coefficient) for coefficient in reversed(polynomial)] for polynomial in reversed(found)]
 
 
 def _times_one_minus(polynomial: list[Fraction]) -> list[Fraction]:

@@ -261,8 +261,8 @@ def boltzmann_step(
     """The mean of all steps from a point, weighted by exp(-loss / alpha), from those that a sampler draws.
 
     A step that needs no derivative of the loss. For small `alpha` it is the best of the sampled steps, for large ones
-    the mean of everything. Of a quadratic loss with gradient g and positive definite Hessian H the mean is Newton's step
-    -H^-1 g at any temperature, and the covariance alpha H^-1.
+    the mean of everything. Of a quadratic loss with gradient g and positive definite Hessian H the mean is Newton's
+    step -H^-1 g at any temperature, and the covariance alpha H^-1.
 
     Parameters
     ----------
