@@ -22,7 +22,7 @@ ACCURACY = 2e-15  # what the docstring says
 def by_mpmath(d, kappa):
     with mpmath.workdps(50):
         order, argument = mpmath.mpf(int(d)) / 2, mpmath.mpf(float(kappa))
-        return mpmath.besseli(order + 1, argument, maxterms=10**7) / mpmath.besseli(order, argument, maxterms=10**7)
+        return mpmath.besseli(order + 1, argument) / mpmath.besseli(order, argument)
 
 
 def error(d, kappa):
@@ -45,8 +45,18 @@ def test_every_dimension_to_1000():
 
 def test_extremes():
     rng = np.random.default_rng(1)
-    dimensions = np.floor(10 ** rng.uniform(0, 6, 200)).astype(int)
-    assert max(map(error, dimensions, 10 ** rng.uniform(-300, 12, 200))) < ACCURACY
+    high = np.floor(10 ** rng.uniform(0, 6, 200)).astype(int)
+    assert max(map(error, high, 10 ** rng.uniform(-300, 3.3, 200))) < ACCURACY
+    low = np.floor(10 ** rng.uniform(0, 2, 50)).astype(int)
+    assert max(map(error, low, 10 ** rng.uniform(6, 12, 50))) < ACCURACY
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(1, 10**7), st.floats(1e-150, 1e15))
+def test_recurrence(d, kappa):
+    """r_v (2 (v + 1) / kappa + r_{v+1}) = 1, where mpmath takes too long as well."""
+    ratio, following = ball_step_length([d, d + 2], kappa)
+    np.testing.assert_allclose(ratio * ((d + 2) / kappa + following), 1, rtol=3 * ACCURACY)
 
 
 @pytest.mark.parametrize("d", [1, 2, 40, 60, 63, 64, 65])
