@@ -47,7 +47,7 @@ def policy_gradient(
     gradient : ndarray, shape (..., d)
         float32 if all floating-point arguments are, else float64.
     std : ndarray, shape (..., d)
-        With `return_std`: the standard deviation of the n terms over sqrt(n).
+        With `return_std`: the standard deviation of the n terms over sqrt(n), and what they share by the baseline.
 
     Raises
     ------
@@ -86,6 +86,7 @@ def policy_gradient(
     scores, gains, shape = _scores(logp_grad, rewards)
     count = shape[-1]
     dtype = result_dtype(logp_grad, rewards, None if isinstance(baseline, str) else baseline)
+    sizes: np.ndarray | None = None
     if baseline is None:
         advantage = gains
     elif isinstance(baseline, str):
@@ -111,7 +112,13 @@ def policy_gradient(
         raise KexueValueError("return_std needs two samples at least, but logp_grad has only one")
     terms = advantage[..., None] * scores
     terms -= gradient[..., None, :]
-    std = np.sqrt(np.square(terms).sum(axis=-2) / (count * (count - 1)))
+    variance = np.square(terms).sum(axis=-2) / (count * (count - 1))
+    if sizes is not None:
+        # Each reward is in the baselines of the others, so two terms have a covariance of this square.
+        total = sizes.sum(axis=-1)[..., None]
+        shared = ((advantage * sizes)[..., None, :] @ scores)[..., 0, :]
+        variance += np.square(np.divide(shared, total, out=shared, where=total > 0) / (count - 1))
+    std = np.sqrt(variance)
     return gradient.astype(dtype), std.astype(dtype)
 
 

@@ -67,7 +67,7 @@ def zeroth_order_gradient(
     gradient : ndarray, of the shape of `x`
         float32 if `x` is, else float64.
     std : ndarray, of the shape of `x`
-        With `return_std`: the standard deviation of the K terms over sqrt(K).
+        With `return_std`: the standard deviation of the K terms over sqrt(K), and what they share by the baseline.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def zeroth_order_gradient(
         changes = values - mean_of_others(values, squares)
         end = generator.bit_generator.state
         generator.bit_generator.state = state
-    total, shifted = np.zeros(size), np.zeros(size)
+    total, shifted, shared = np.zeros(size), np.zeros(size), np.zeros(size)
     origin: np.ndarray | None = None
     for part, u in _directions(generator, count, size, block, noise, point.dtype):
         offsets = step * u.reshape(-1, *point.shape)
@@ -164,6 +164,8 @@ def zeroth_order_gradient(
             if origin is None:  # squares of deviations from the first block's mean: from 0 they might cancel
                 origin = terms.mean(axis=0)
             shifted += np.square(terms - origin).sum(axis=0)
+            if mode == "baseline":
+                shared += squares[part] @ terms
     if mode == "baseline":
         generator.bit_generator.state = end
     mean = total / count
@@ -172,6 +174,9 @@ def zeroth_order_gradient(
         return gradient
     assert origin is not None
     variance = np.maximum(shifted / count - np.square(mean - origin), 0) / (count - 1)
+    if mode == "baseline" and squares.any():
+        # Each value is in the baselines of the others, so two terms have a covariance of this square.
+        variance += np.square(shared / squares.sum() / (count - 1))
     return gradient, (np.sqrt(variance) / float(step)).reshape(point.shape).astype(point.dtype)
 
 

@@ -73,9 +73,10 @@ class TestPolicyGradient:
         assert (abs(estimates.mean(axis=0) - GRADIENT) < FALSE_ALARM * errors).all()
         assert abs(GRADIENT).max() / 4 > 2 * FALSE_ALARM * errors.max()
 
-    def test_the_standard_error(self):
-        y = np.random.default_rng(8).choice(4, size=(20_000, 50), p=P)
-        estimates, std = policy_gradient(SCORES[y], REWARDS[y], 0.3, return_std=True)
+    @pytest.mark.parametrize("baseline", [None, "mean", "optimal", 0.3])
+    def test_the_standard_error(self, baseline):
+        y = np.random.default_rng(8).choice(4, size=(20_000, 15), p=P)
+        estimates, std = policy_gradient(SCORES[y], REWARDS[y], baseline, return_std=True)
         np.testing.assert_allclose(np.square(std).mean(axis=0), estimates.var(axis=0), rtol=0.06)  # 6 sqrt(2 / 20000)
 
     def test_baselines_lower_the_variance(self):

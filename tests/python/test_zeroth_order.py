@@ -107,10 +107,10 @@ class TestEveryEstimator:
 
     def test_the_standard_error(self, mode, noise):
         rng = np.random.default_rng(2)
-        options = {"epsilon": 0.5, "n_samples": 30, "mode": mode, "noise": noise, "vectorized": True, "rng": rng}
-        every = [zeroth_order_gradient(quadratic, X, return_std=True, **options) for _ in range(4000)]
+        options = {"epsilon": 0.5, "n_samples": 20, "mode": mode, "noise": noise, "vectorized": True, "rng": rng}
+        every = [zeroth_order_gradient(quadratic, X, return_std=True, **options) for _ in range(5000)]
         gradients, errors = np.array(every).transpose(1, 0, 2)
-        # Fourth moments of products of normals are large: six deviations of a ratio of variances of 4000.
+        # Fourth moments of products of normals are large: six deviations of a ratio of variances of 5000.
         np.testing.assert_allclose(np.square(errors).mean(axis=0), gradients.var(axis=0), rtol=0.2)
 
 
