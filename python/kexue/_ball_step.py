@@ -55,8 +55,8 @@ def ball_step_length(d: ArrayLike, kappa: ArrayLike) -> np.ndarray | np.generic:
 
     Notes
     -----
-    Constant time for each entry whatever its size, about 0.2 us, a call 0.1 ms. The relative error is below 2e-15 in float64. Debye's
-    expansion, in powers of 1 / hypot(d/2, kappa), serves where that is long; elsewhere the recurrence
+    Constant time for each entry whatever its size, about 0.2 us, a call 0.1 ms. The relative error is below 2e-15 in
+    float64. Debye's expansion, in powers of 1 / hypot(d/2, kappa), serves where that is long; elsewhere the recurrence
     r_v = 1 / (2 (v + 1) / kappa + r_{v+1}), of which all terms are positive, is run down to v = d/2 from an order where
     it does. So nothing cancels, in coth(kappa) - 1 / kappa of one dimension neither.
 
