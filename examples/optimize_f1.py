@@ -7,9 +7,9 @@ to follow. So one usually minimises the logistic loss, and takes it on trust tha
 regression is only where `kexue.minimize` begins, which needs values alone.
 
 Every digit of scikit-learn's in turn is told from the nine others, by 16 features (the means of squares of 2 x 2
-pixels): too few for some digits, which a logistic regression then hardly ever guesses. 1000 examples are learned from, 797 are held
-out, and three random splits are averaged. The fair comparison is a logistic regression whose threshold is moved
-to where F1 is greatest; minimising F1 may change the weights, too.
+pixels): too few for some digits, which a logistic regression then hardly ever guesses. 1000 examples are learned from,
+797 are held out, and three random splits are averaged. The fair comparison is a logistic regression whose threshold is
+moved to where F1 is greatest; minimising F1 may change the weights, too.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ def maximize_f1(X: np.ndarray, labels: np.ndarray, start: np.ndarray, seed: int)
 
 
 def measure(digit: int) -> np.ndarray:
-    """F1 where it was learned and where it was not (columns): at 0.5, at the best threshold, of the slopes that maximise it."""
+    """F1 where it was learned and where it was not: at 0.5, at the best threshold, of the slopes that maximise it."""
     images, digits = features()
     total = np.zeros((3, 2))
     for split in range(SPLITS):
         order = np.random.default_rng(split).permutation(len(digits))
-        images, digits = images[order], digits[order]
-        mean, deviation = images[:EXAMPLES].mean(axis=0), images[:EXAMPLES].std(axis=0) + 1e-9
-        X, labels = np.hstack([(images - mean) / deviation, np.ones((len(images), 1))]), digits == digit
+        pixels, labels = images[order], digits[order] == digit
+        mean, deviation = pixels[:EXAMPLES].mean(axis=0), pixels[:EXAMPLES].std(axis=0) + 1e-9
+        X = np.hstack([(pixels - mean) / deviation, np.ones((len(pixels), 1))])
         learned, held_out = slice(EXAMPLES), slice(EXAMPLES, None)
         logistic = logistic_regression(X[learned], labels[learned])
         moved = logistic.copy()

@@ -364,16 +364,17 @@ class TestCallback:
         assert minimize(sphere, [1.0, 1.0], callback=callback, rng=0).fun < 1e-12
 
 
+@pytest.fixture(scope="module")
+def example():
+    path = Path(__file__).parents[2] / "examples" / "optimize_f1.py"
+    spec = importlib.util.spec_from_file_location("optimize_f1", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class TestF1:
     """F1 of a linear classifier has no gradient, and scikit-learn's digits come with it."""
-
-    @pytest.fixture(scope="class")
-    def example(self):
-        path = Path(__file__).parents[2] / "examples" / "optimize_f1.py"
-        spec = importlib.util.spec_from_file_location("optimize_f1", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
 
     @pytest.mark.parametrize(("digit", "learned", "new"), [(8, 0.2, 0.1), (1, 0.05, 0.02)])
     def test_is_better_than_that_of_a_logistic_regression(self, example, digit, learned, new):

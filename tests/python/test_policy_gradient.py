@@ -312,3 +312,20 @@ class TestSmoothedArgmax:
     def test_bad_arguments(self, options, error, message):
         with pytest.raises(error, match=message):
             smoothed_argmax_gradient(LOGITS, REWARDS, **options)
+
+
+def test_layouts(any_layout, plain, untouched, dtype, rng):
+    scores, rewards = (
+        any_layout(rng.normal(size=(5, 7)).astype(dtype)),
+        any_layout(rng.normal(size=(5, 7)).astype(dtype)),
+    )
+    if not rewards.size:
+        assert softmax_policy_gradient(scores, rewards).shape == rewards.shape
+        return
+    with untouched(scores, rewards):
+        gradient, optimal = softmax_policy_gradient(scores, rewards), policy_gradient(scores[:, :, None], rewards, 0.5)
+        probit = smoothed_argmax_gradient(scores, rewards, noise="gaussian")
+    np.testing.assert_array_equal(gradient, softmax_policy_gradient(plain(scores), plain(rewards)))
+    np.testing.assert_array_equal(probit, smoothed_argmax_gradient(plain(scores), plain(rewards), noise="gaussian"))
+    expected = policy_gradient(plain(scores)[:, :, None], plain(rewards), 0.5)
+    np.testing.assert_allclose(optimal, expected, rtol=1e-6 if dtype == np.float32 else 1e-14)
