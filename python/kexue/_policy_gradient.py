@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from kexue._arrays import as_real, check_axis, check_broadcast, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
+from kexue._ufuncs import softmax
 
 __all__ = ["optimal_baseline", "policy_gradient", "smoothed_argmax_gradient", "softmax_policy_gradient"]
 
@@ -95,6 +96,7 @@ def policy_gradient(
         if count < 2:
             raise KexueValueError(f'baseline="{baseline}" is that of the other samples, but logp_grad has only one')
         sizes = np.ones(shape) if baseline == "mean" else _square_norms(scores)
+        _require_finite_scores(scores, sizes)
         advantage = gains - mean_of_others(np.broadcast_to(gains, shape), sizes)
     else:
         given = as_real("baseline", baseline, dtype=np.float64)
@@ -105,7 +107,9 @@ def policy_gradient(
             )
         advantage = gains - given
     advantage = np.broadcast_to(advantage, shape)
-    gradient = (advantage[..., None, :] @ scores)[..., 0, :] / count
+    with np.errstate(invalid="ignore"):
+        gradient = (advantage[..., None, :] @ scores)[..., 0, :] / count
+    _require_finite_scores(scores, gradient)
     if not return_std:
         return gradient.astype(dtype)
     if count < 2:
@@ -172,6 +176,7 @@ def optimal_baseline(
     """
     scores, gains, shape = _scores(logp_grad, rewards)
     sizes = _square_norms(scores)
+    _require_finite_scores(scores, sizes)
     if weights is not None:
         shares = as_real("weights", weights, dtype=np.float64)
         require_finite("weights", shares)
@@ -208,9 +213,14 @@ def _scores(logp_grad: ArrayLike, rewards: ArrayLike) -> tuple[np.ndarray, np.nd
         raise KexueValueError(
             f"rewards has shape {gains.shape}, but logp_grad {scores.shape}: (..., n) and (..., n, d)"
         )
-    require_finite("logp_grad", scores)
     require_finite("rewards", gains)
     return scores, gains, shape
+
+
+def _require_finite_scores(scores: np.ndarray, result: np.ndarray) -> None:
+    # A product with NaN or infinity is neither finite, so the scores, which are many, need no pass of their own.
+    if not np.isfinite(result).all():
+        require_finite("logp_grad", scores)
 
 
 def _square_norms(scores: np.ndarray) -> np.ndarray:
@@ -365,15 +375,20 @@ def _through_argmax(
     values, gains = (np.moveaxis(np.broadcast_to(array, shape), place, -1) for array in (values, gains))
     batch = values.shape[:-1]
     values, gains = values.reshape(-1, shape[place]), gains.reshape(-1, shape[place])
-    top = values.max(axis=1, keepdims=True)
+    best = values.argmax(axis=1)[:, None]
+    top = np.take_along_axis(values, best, axis=1)
     if np.isneginf(top).any():
         row = np.unravel_index(int(np.isneginf(top[:, 0]).argmax()), batch)
         where = f" in row {', '.join(map(str, row))}" if row else ""
         raise KexueValueError(f"logits{where} are all -inf: there is nothing to choose")
-    origin = np.take_along_axis(gains, values.argmax(axis=1)[:, None], axis=1)
+    origin = np.take_along_axis(gains, best, axis=1)
     with np.errstate(over="ignore", under="ignore"):
-        gradient, value = function((values - top) / scale, gains - origin)
-        gradient /= scale
+        shifted = values - top
+        if scale != 1:
+            shifted /= scale
+        gradient, value = function(shifted, gains - origin)
+        if scale != 1:
+            gradient /= scale
     dtype = result_dtype(logits, rewards)
     gradient = np.moveaxis(gradient.reshape(*batch, shape[place]), -1, place).astype(dtype)
     if not return_value:
@@ -382,10 +397,11 @@ def _through_argmax(
 
 
 def _softmax_gradient(logits: np.ndarray, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    p = np.exp(logits)
-    p /= p.sum(axis=1, keepdims=True)
+    p = softmax(logits, axis=1)
     value = np.einsum("ij,ij->i", p, rewards)
-    return p * (rewards - value[:, None]), value
+    rewards -= value[:, None]
+    rewards *= p
+    return rewards, value
 
 
 # Beyond so many standard deviations from where two logits tie at the top nothing is left, and of pairs that are

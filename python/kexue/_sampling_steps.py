@@ -190,7 +190,6 @@ def mgs_step(
     steps = as_real("deltas", deltas)
     if steps.ndim < 2:
         raise KexueValueError(f"deltas must have at least 2 dimensions (n, d), but its shape is {steps.shape}")
-    require_finite("deltas", steps)
     weights, ess = mgs_weights(as_float64("loss_deltas", loss_deltas), log_q, alpha, return_ess=True)
     check_broadcast(**{"deltas (..., n)": steps.shape[:-1], "the weights": weights.shape})
     if steps.shape[-2] != weights.shape[-1]:
@@ -198,7 +197,10 @@ def mgs_step(
             f"deltas has {steps.shape[-2]} steps (shape {steps.shape}), but {weights.shape[-1]} losses"
         )
     dtype = result_dtype(deltas, loss_deltas, log_q)
-    step = (weights[..., None, :] @ steps.astype(np.float64, copy=False))[..., 0, :].astype(dtype)
+    with np.errstate(invalid="ignore"):
+        step = (weights[..., None, :] @ steps.astype(np.float64, copy=False))[..., 0, :].astype(dtype)
+    if not np.isfinite(step).all():  # as it is with any step that is not, of whatever weight
+        require_finite("deltas", steps)
     return (step, ess.astype(dtype)[()]) if return_ess else step
 
 

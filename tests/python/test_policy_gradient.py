@@ -329,3 +329,15 @@ def test_layouts(any_layout, plain, untouched, dtype, rng):
     np.testing.assert_allclose(gradient, softmax_policy_gradient(scores, rewards), rtol=rtol)
     np.testing.assert_allclose(probit, smoothed_argmax_gradient(scores, rewards, noise="gaussian"), rtol=rtol)
     np.testing.assert_allclose(optimal, policy_gradient(scores[:, :, None], rewards, 0.5), rtol=rtol)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("baseline", [None, "mean", "optimal"])
+@pytest.mark.parametrize("reward", [0.0, 1.0])
+def test_no_score_that_is_not_finite_is_missed(bad, baseline, reward):
+    scores = np.ones((3, 2))
+    scores[1, 0] = bad
+    with pytest.raises(KexueValueError, match=r"logp_grad\[1, 0\]"):
+        policy_gradient(scores, [reward, reward, reward], baseline)
+    with pytest.raises(KexueValueError, match=r"logp_grad\[1, 0\]"):
+        optimal_baseline(scores, [reward, reward, reward])

@@ -125,6 +125,9 @@ class TestWeights:
             mgs_step([1.0], [1.0], [0.0], 1.0)
         with pytest.raises(KexueValueError, match=r"deltas\[0, 0\] is nan"):
             mgs_step([[math.nan]], [1.0], [0.0], 1.0)
+        for bad in (math.nan, math.inf):
+            with pytest.raises(KexueValueError, match=r"deltas\[1, 0\]"):
+                mgs_step([[1.0], [bad]], [1.0, math.inf], [0.0, 0.0], 1.0)  # of weight 0
         with pytest.raises(KexueValueError, match="deltas has 1 steps"):
             mgs_step([[1.0]], [1.0, 2.0], [0.0, 0.0], 1.0)
 
