@@ -16,6 +16,7 @@ from kexue._ufuncs import softmax
 __all__ = ["optimal_baseline", "policy_gradient", "smoothed_argmax_gradient", "softmax_policy_gradient"]
 
 _ENTRIES = 1 << 18  # of logits times nodes at once: 2 MB an array
+_ROWS = 1 << 13  # entries of whole rows at once: some arrays of them stay in the cache
 
 
 # ---- from samples ----
@@ -382,15 +383,15 @@ def _through_argmax(
         where = f" in row {', '.join(map(str, row))}" if row else ""
         raise KexueValueError(f"logits{where} are all -inf: there is nothing to choose")
     origin = np.take_along_axis(gains, best, axis=1)
-    with np.errstate(over="ignore", under="ignore"):
-        shifted = values - top
-        if scale != 1:
-            shifted /= scale
-        gradient, value = function(shifted, gains - origin)
-        if scale != 1:
-            gradient /= scale
     dtype = result_dtype(logits, rewards)
-    gradient = np.moveaxis(gradient.reshape(*batch, shape[place]), -1, place).astype(dtype)
+    gradient, value = np.empty(values.shape, dtype), np.empty(len(values))
+    group = max(1, _ROWS // shape[place])
+    with np.errstate(over="ignore", under="ignore"):
+        for start in range(0, len(values), group):
+            part = slice(start, start + group)
+            slopes, value[part] = function((values[part] - top[part]) / scale, gains[part] - origin[part])
+            np.divide(slopes, scale, out=gradient[part], casting="same_kind")
+    gradient = np.moveaxis(gradient.reshape(*batch, shape[place]), -1, place)
     if not return_value:
         return gradient
     return gradient, (value + origin[:, 0]).reshape(batch).astype(dtype)[()]
