@@ -22,7 +22,7 @@ __all__ = ["minimize"]
 
 _FULL = 100  # parameters up to which the covariance of steps is kept whole; beyond, its diagonal
 _ESS_SHARE = 0.3  # of the steps that count, where the temperature is chosen
-_GROWTH = 2.0  # of the radius after a success; after a failure it shrinks by the root
+_FACTOR = 2.0  # by which the radius grows after a success and shrinks after a failure
 _CALLBACK_STOP = 99  # SciPy's
 
 
@@ -357,12 +357,12 @@ class _BoltzmannSteps:
             deltas = np.concatenate([deltas, mean[None]])
         best = search.take(points, losses)
         if best is None:
-            self.radius /= math.sqrt(_GROWTH)
+            self.radius /= _FACTOR
             self.drift /= 2
         else:
             # Where the last step went is worth a look, by half of it; of the covariance that is now.
             self.drift = self._whitened(deltas[best] / (2 * self.radius))
-            self.radius *= _GROWTH
+            self.radius *= _FACTOR
         length = np.linalg.norm(self.drift)
         if length > 2 * math.sqrt(size):
             self.drift *= 2 * math.sqrt(size) / length
@@ -444,9 +444,9 @@ class _GradientSteps:
                 end, _, loss = search.values(step[None])
                 points, losses = np.concatenate([points, end]), np.concatenate([losses, loss])
         if search.take(points, losses) is None:
-            self.radius /= math.sqrt(_GROWTH)
+            self.radius /= _FACTOR
         else:
-            self.radius *= _GROWTH
+            self.radius *= _FACTOR
 
 
 def _temperature_of(losses: np.ndarray, wanted: float) -> float:
