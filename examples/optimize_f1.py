@@ -51,9 +51,15 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def maximize_f1(X: np.ndarray, labels: np.ndarray, start: np.ndarray, seed: int) -> np.ndarray:
-    """Slopes are as good as their multiples, so steps are a tenth of the first slopes' length."""
-    radius = 0.1 * np.linalg.norm(start) / np.sqrt(len(start))
-    found = kx.minimize(lambda slopes: -f1(slopes @ X.T, labels), start, radius=radius, vectorized=True, rng=seed)
+    """Multiples of slopes are as good as they are: first steps are a tenth of their length. Jumps want many samples."""
+    found = kx.minimize(
+        lambda slopes: -f1(slopes @ X.T, labels),
+        start,
+        radius=0.1 * np.linalg.norm(start) / np.sqrt(len(start)),
+        n_samples=50,
+        vectorized=True,
+        rng=seed,
+    )
     return found.x
 
 
