@@ -54,10 +54,10 @@ def bench_policy_gradient(measure, size, function, side):
 
 @sides("kexue", "SciPy", "torch")
 def bench_softmax_policy_gradient(measure, side):
-    measure(workloads.argmax_gradient("softmax", 256, 1000), side)
+    measure(workloads.argmax_gradient("softmax_policy_gradient", 256, 1000), side)
 
 
 @sides("kexue", "NumPy")
 @pytest.mark.parametrize("size", [(100, 10), (3, 1000)], ids=str)
 def bench_smoothed_argmax_gradient(measure, size, side):
-    measure(workloads.argmax_gradient("gaussian", *size), side)
+    measure(workloads.argmax_gradient("smoothed_argmax_gradient", *size), side)

@@ -530,8 +530,8 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         for name in ("mgs_step", "boltzmann_step")
     ),
     (partial(workloads_optimization.policy_gradient, "policy_gradient", 1000, 1000), {"NumPy": Goal()}),
-    (partial(workloads_optimization.argmax_gradient, "softmax", 256, 1000), {"SciPy": Goal(), "torch": Goal()}),
-    (partial(workloads_optimization.argmax_gradient, "gaussian", 100, 10), {"NumPy": Goal()}),
+    (partial(workloads_optimization.argmax_gradient, "softmax_policy_gradient", 256, 1000), {"SciPy": Goal(), "torch": Goal()}),
+    (partial(workloads_optimization.argmax_gradient, "smoothed_argmax_gradient", 100, 10), {"NumPy": Goal()}),
     *(
         (
             partial(workloads_attention.linear_attention, 12, 4096, m, 64, dtype, False),

@@ -193,8 +193,8 @@ def policy_gradient(function: str, n: int, d: int) -> Workload:
 
 
 @recent
-def argmax_gradient(noise: str, rows: int, n: int) -> Workload:
-    """Of a softmax policy, or of an argmax with Gaussian noise."""
+def argmax_gradient(function: str, rows: int, n: int) -> Workload:
+    """Of a softmax policy, or of an argmax smoothed by Gaussian noise."""
     rng = np.random.default_rng(0)
     logits, rewards = rng.normal(size=(rows, n)), rng.normal(size=(rows, n))
 
@@ -214,7 +214,7 @@ def argmax_gradient(noise: str, rows: int, n: int) -> Workload:
         return result
 
     absent: dict[str, str] = {}
-    if noise == "softmax":
+    if function == "softmax_policy_gradient":
         sides = {"kexue": Side(lambda: kx.softmax_policy_gradient(logits, rewards)), "SciPy": Side(softmax)}
         torch: Any = installed("torch")
         if torch is None:
@@ -225,5 +225,4 @@ def argmax_gradient(noise: str, rows: int, n: int) -> Workload:
     else:
         call = partial(kx.smoothed_argmax_gradient, logits, rewards, noise="gaussian")
         sides = {"kexue": Side(call), "NumPy": Side(probit)}
-    name = "softmax_policy_gradient" if noise == "softmax" else "smoothed_argmax_gradient"
-    return Workload(f"{name}, {rows} x {n}", sides, rtol=1e-8, atol=1e-12, absent=absent)
+    return Workload(f"{function}, {rows} x {n}", sides, rtol=1e-8, atol=1e-12, absent=absent)
