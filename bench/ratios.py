@@ -530,7 +530,10 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         for name in ("mgs_step", "boltzmann_step")
     ),
     (partial(workloads_optimization.policy_gradient, "policy_gradient", 1000, 1000), {"NumPy": Goal()}),
-    (partial(workloads_optimization.argmax_gradient, "softmax_policy_gradient", 256, 1000), {"SciPy": Goal(), "torch": Goal()}),
+    (
+        partial(workloads_optimization.argmax_gradient, "softmax_policy_gradient", 256, 1000),
+        {"SciPy": Goal(), "torch": Goal()},
+    ),
     (partial(workloads_optimization.argmax_gradient, "smoothed_argmax_gradient", 100, 10), {"NumPy": Goal()}),
     *(
         (
