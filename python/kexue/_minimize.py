@@ -452,7 +452,8 @@ class _GradientSteps:
 def _temperature_of(losses: np.ndarray, wanted: float) -> float:
     """At which so many of the finite losses count, by bisection; inf if all are the same."""
     finite = losses[np.isfinite(losses)]
-    gaps = finite - finite.min()
+    with np.errstate(over="ignore"):
+        gaps = finite - finite.min()
     spread = float(gaps.max())
     if not 0 < spread < math.inf:
         return math.inf if spread == 0 else 0.0
@@ -461,7 +462,8 @@ def _temperature_of(losses: np.ndarray, wanted: float) -> float:
     low, high = 1e-4, 1e2
     for _ in range(14):
         middle = math.sqrt(low * high)
-        weights = np.exp(gaps / -middle)
+        with np.errstate(under="ignore"):
+            weights = np.exp(gaps / -middle)
         total = weights.sum()
         if total * total < wanted * (weights @ weights):
             low = middle

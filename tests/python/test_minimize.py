@@ -271,6 +271,12 @@ class TestFailures:
         assert np.isfinite(found.x).all() and found.fun < -1e6
 
     @METHODS
+    def test_values_of_any_magnitude(self, method):
+        """Their differences overflow."""
+        found = minimize(lambda x: 1.7e308 * math.sin(x[0]), [0.1], method=method, max_nfev=500, rng=0)
+        assert found.fun < -1.6e308
+
+    @METHODS
     def test_a_constant(self, method):
         found = minimize(lambda x: 3.0, [1.0, 2.0], method=method, rng=0)
         assert found.success and found.x.tolist() == [1, 2] and found.fun == 3
