@@ -100,15 +100,15 @@ def mgs_weights(
 
 def boltzmann_weights(losses: np.ndarray, log_q: np.ndarray, alpha: float) -> np.ndarray:
     """The weights in float64; NaN in rows without a finite loss."""
-    values = losses.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        values = losses.astype(np.float64) / 2  # the difference of two finite losses may overflow
         values -= values.min(axis=-1, keepdims=True)
         if alpha == 0:
             logs = np.where(values > 0, -np.inf, values)  # a NaN stays one
         elif alpha == math.inf:
             logs = np.where(np.isfinite(losses), 0.0, np.where(np.isnan(values), np.nan, -np.inf))
         else:
-            logs = -(values / alpha)
+            logs = values / alpha * -2
         logs = logs - log_q
         logs -= logs.max(axis=-1, keepdims=True)
         np.exp(logs, out=logs)

@@ -73,6 +73,10 @@ class TestWeights:
         _, ess = mgs_weights(losses, log_q, 2.0, return_ess=True)
         np.testing.assert_allclose(ess, effective_sample_size(-losses / 2 - log_q), rtol=1e-12)
 
+    def test_a_difference_that_overflows(self):
+        share = 1 / (1 + math.exp(-2))
+        np.testing.assert_allclose(mgs_weights([1e308, -1e308], [0.0, 0.0], 1e308), [1 - share, share], rtol=1e-14)
+
     def test_limits_of_the_temperature(self):
         log_q = np.array([0.0, -1.0, 2.0, 0.5])
         np.testing.assert_array_equal(mgs_weights([3.0, 1.0, 2.0, 9.0], log_q, 0), [0, 1, 0, 0])
