@@ -16,7 +16,7 @@ from kexue._ufuncs import softmax
 __all__ = ["optimal_baseline", "policy_gradient", "smoothed_argmax_gradient", "softmax_policy_gradient"]
 
 _ENTRIES = 1 << 18  # of logits times nodes at once: 2 MB an array
-_ROWS = 1 << 13  # entries of whole rows at once: some arrays of them stay in the cache
+_ROWS = 1 << 15  # entries of whole rows at once: some arrays of them stay in the cache
 
 
 # ---- from samples ----
@@ -389,8 +389,13 @@ def _through_argmax(
     with np.errstate(over="ignore", under="ignore"):
         for start in range(0, len(values), group):
             part = slice(start, start + group)
-            slopes, value[part] = function((values[part] - top[part]) / scale, gains[part] - origin[part])
-            np.divide(slopes, scale, out=gradient[part], casting="same_kind")
+            shifted = values[part] - top[part]
+            if scale != 1:
+                shifted /= scale
+            slopes, value[part] = function(shifted, gains[part] - origin[part])
+            if scale != 1:
+                slopes /= scale
+            gradient[part] = slopes
     gradient = np.moveaxis(gradient.reshape(*batch, shape[place]), -1, place)
     if not return_value:
         return gradient
