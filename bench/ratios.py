@@ -42,6 +42,7 @@ import workloads_initialization
 import workloads_layer_norm
 import workloads_losses
 import workloads_penalties
+import workloads_optimization
 import workloads_projection
 from workloads import Workload, machine, pinned_threads
 
@@ -567,6 +568,32 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         (partial(workloads_gradients.log_norms, 1000, 64, stabilization), {"NumPy": Goal()})
         for stabilization in ("qr", "none")
     ),
+    (partial(workloads_optimization.zeroth_order_gradient, 1000, 1000, False), {"a loop": Goal()}),
+    (partial(workloads_optimization.zeroth_order_gradient, 1000, 1000, True), {"NumPy at once": Goal()}),
+    *(
+        (
+            partial(workloads_optimization.minimize, function, d, 2000),
+            {"SciPy's Nelder-Mead": Goal(), "SciPy's differential_evolution": Goal(), "kexue, zeroth-order": Goal()},
+        )
+        for function, d in (("sphere", 10), ("Rosenbrock", 5), ("steps", 5))
+    ),
+    *(
+        (
+            partial(workloads_optimization.ball_step_length, 100_000, kappas),
+            {"SciPy's ive": Goal(), "mpmath": Goal()},
+        )
+        for kappas in ("small", "large")
+    ),
+    *(
+        (partial(workloads_optimization.mgs, name, 1000, 1000), {"NumPy and SciPy": Goal()})
+        for name in ("mgs_step", "boltzmann_step")
+    ),
+    (partial(workloads_optimization.policy_gradient, "policy_gradient", 1000, 1000), {"NumPy": Goal()}),
+    (
+        partial(workloads_optimization.argmax_gradient, "softmax_policy_gradient", 256, 1000),
+        {"SciPy": Goal(), "torch": Goal()},
+    ),
+    (partial(workloads_optimization.argmax_gradient, "smoothed_argmax_gradient", 100, 10), {"NumPy": Goal()}),
     *(
         (
             partial(workloads_child_tuning.by_chance, "childtuning_gradient", n, dtype, p),

@@ -178,6 +178,11 @@ from kexue.gradients import gradient_penalty as gradient_penalty
 from kexue.gradients import GradientPenalties as GradientPenalties
 from kexue.gradients import LayerPenalties as LayerPenalties
 from kexue.gradients import fgm_perturbation as fgm_perturbation
+from kexue.gradients import BoltzmannStep as BoltzmannStep
+from kexue.gradients import GaussianMixtureProposal as GaussianMixtureProposal
+from kexue.gradients import ball_step_length as ball_step_length
+from kexue.gradients import boltzmann_step as boltzmann_step
+from kexue.gradients import gaussian_mixture_proposal as gaussian_mixture_proposal
 from kexue.gradients import gru as gru
 from kexue.gradients import gru_cell as gru_cell
 from kexue.gradients import gru_jacobian as gru_jacobian
@@ -196,6 +201,11 @@ from kexue.gradients import lstm_weights_from_torch as lstm_weights_from_torch
 from kexue.gradients import lyapunov_exponents as lyapunov_exponents
 from kexue.gradients import mlp_gradient_penalties as mlp_gradient_penalties
 from kexue.gradients import noise_regularizer as noise_regularizer
+from kexue.gradients import mgs_step as mgs_step
+from kexue.gradients import mgs_weights as mgs_weights
+from kexue.gradients import minimize as minimize
+from kexue.gradients import optimal_baseline as optimal_baseline
+from kexue.gradients import policy_gradient as policy_gradient
 from kexue.gradients import rnn_gradient_recursion as rnn_gradient_recursion
 from kexue.gradients import rnn_jacobian as rnn_jacobian
 from kexue.gradients import rnn_jacobian_bound as rnn_jacobian_bound
@@ -208,6 +218,9 @@ from kexue.gradients import spectral_norm as spectral_norm
 from kexue.gradients import update_dropout as update_dropout
 from kexue.gradients import vat_loss as vat_loss
 from kexue.gradients import vat_perturbation as vat_perturbation
+from kexue.gradients import smoothed_argmax_gradient as smoothed_argmax_gradient
+from kexue.gradients import softmax_policy_gradient as softmax_policy_gradient
+from kexue.gradients import zeroth_order_gradient as zeroth_order_gradient
 from kexue.independence import HSICBlockResult as HSICBlockResult
 from kexue.independence import HSICFeaturesResult as HSICFeaturesResult
 from kexue.independence import HSICSums as HSICSums

@@ -1,5 +1,6 @@
 """Gradients: clipped, normalised, penalised, estimated without derivatives; recurrent networks."""
 
+from kexue._ball_step import ball_step_length
 from kexue._child_tuning import (
     ChildTuningAdamW,
     childtuning_gradient,
@@ -42,6 +43,8 @@ from kexue._jacobian_products import (
     lyapunov_exponents,
     rnn_gradient_recursion,
 )
+from kexue._minimize import minimize
+from kexue._policy_gradient import optimal_baseline, policy_gradient, smoothed_argmax_gradient, softmax_policy_gradient
 from kexue._recurrent_cells import (
     TANH_JACOBIAN_ARGUMENT,
     TANH_JACOBIAN_BOUND,
@@ -65,9 +68,20 @@ from kexue._recurrent_sequences import (
     simple_rnn_vjp,
     simple_rnn_weights_from_torch,
 )
+from kexue._sampling_steps import (
+    BoltzmannStep,
+    GaussianMixtureProposal,
+    boltzmann_step,
+    gaussian_mixture_proposal,
+    mgs_step,
+    mgs_weights,
+)
+from kexue._zeroth_order import zeroth_order_gradient
 
 __all__ = [
+    "BoltzmannStep",
     "ChildTuningAdamW",
+    "GaussianMixtureProposal",
     "GradientPenalties",
     "Gradients",
     "Jacobians",
@@ -77,6 +91,8 @@ __all__ = [
     "TANH_JACOBIAN_BOUND",
     "_adversarial_perturbations",
     "and",
+    "ball_step_length",
+    "boltzmann_step",
     "childtuning_gradient",
     "childtuning_mask",
     "clip_by_norm",
@@ -86,6 +102,7 @@ __all__ = [
     "fgm_perturbation",
     "fisher_diagonal",
     "from",
+    "gaussian_mixture_proposal",
     "gn_input_gradient",
     "gradient_normalize",
     "gradient_penalty",
@@ -107,12 +124,17 @@ __all__ = [
     "lstm_vjp",
     "lstm_weights_from_torch",
     "lyapunov_exponents",
+    "mgs_step",
+    "mgs_weights",
+    "minimize",
     "mlp_gradient_penalties",
     "networks",
     "noise_regularizer",
     "of",
+    "optimal_baseline",
     "penalties",
     "perturbations",
+    "policy_gradient",
     "recurrent",
     "rnn_gradient_recursion",
     "rnn_jacobian",
@@ -121,7 +143,9 @@ __all__ = [
     "simple_rnn_cell",
     "simple_rnn_vjp",
     "simple_rnn_weights_from_torch",
+    "smoothed_argmax_gradient",
     "smoothness_step_size",
+    "softmax_policy_gradient",
     "spectral_norm",
     "steps",
     "the",
@@ -129,4 +153,5 @@ __all__ = [
     "update_dropout",
     "vat_loss",
     "vat_perturbation",
+    "zeroth_order_gradient",
 ]
