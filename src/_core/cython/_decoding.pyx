@@ -13,6 +13,7 @@ from kexue.core cimport (
     kx_prefix_tree_child,
     kx_prefix_tree_fill,
     kx_prefix_tree_is_end,
+    kx_prefix_tree_lcs_gains,
     kx_prefix_tree_mask_f32,
     kx_prefix_tree_mask_f64,
     kx_prefix_tree_sort,
@@ -119,6 +120,33 @@ cdef class Tree:
         else:
             kept = kx_prefix_tree_mask_f64(&self.tree, node, end_token, <double *>cnp.PyArray_DATA(row), vocabulary)
         return kept
+
+    def gains(self, int64_t node, cnp.ndarray prefix, cnp.ndarray query, int64_t stop_token):
+        """By how much the common subsequence with a query can grow through each child of a node.
+
+        Parameters
+        ----------
+        node, stop_token : int
+            -1 for no stop token.
+        prefix, query : ndarray of int64
+            Contiguous.
+
+        Returns
+        -------
+        ndarray of int64, shape (children,)
+        """
+        cdef kx_ctx_t ctx
+        fill_context(&ctx, 1)
+        cdef int64_t n = cnp.PyArray_SIZE(prefix), m = cnp.PyArray_SIZE(query)
+        cdef cnp.ndarray result = np.empty(self.tree.children[node + 1] - self.tree.children[node], dtype=np.int64)
+        cdef const int64_t *from_prefix = <const int64_t *>cnp.PyArray_DATA(prefix)
+        cdef const int64_t *from_query = <const int64_t *>cnp.PyArray_DATA(query)
+        cdef int64_t *to_result = <int64_t *>cnp.PyArray_DATA(result)
+        cdef kx_status_t outcome
+        with nogil:
+            outcome = kx_prefix_tree_lcs_gains(&ctx, &self.tree, node, from_prefix, n, from_query, m, stop_token, to_result)
+        raise_for_status(outcome)
+        return result
 
 
 def longest_common_subsequence(cnp.ndarray a, cnp.ndarray b):

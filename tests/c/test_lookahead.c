@@ -1,0 +1,138 @@
+/* Look-ahead beside the definition: every sequence below a node, and the dynamic program cell by cell. */
+#include "kexue/kexue.h"
+
+#include "check.h"
+
+enum { MOST = 300, LONGEST = 300 };
+
+static int64_t common(const int64_t *a, int64_t n, const int64_t *b, int64_t m) {
+    static int64_t row[LONGEST + 1];
+    memset(row, 0, sizeof row);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t diagonal = 0;
+        for (int64_t j = 0; j < m; j++) {
+            const int64_t above = row[j + 1], left = row[j];
+            row[j + 1] = a[i] == b[j] ? diagonal + 1 : above > left ? above : left;
+            diagonal = above;
+        }
+    }
+    return row[m];
+}
+
+typedef struct tree {
+    kx_prefix_tree_t tree;
+    int64_t *tokens, *starts;
+    uint32_t *order, *end_nodes, *children;
+    int64_t *shared;
+    void *node_tokens;
+    uint64_t *ends;
+} tree_t;
+
+static tree_t build(const int64_t *tokens, const int64_t *starts, int64_t count, int token_bytes) {
+    tree_t t = {.order = malloc((size_t)count * 4 + 4), .end_nodes = malloc((size_t)count * 4 + 4), .shared = malloc((size_t)count * 8 + 8)};
+    int64_t nodes, deepest;
+    CHECK(kx_prefix_tree_sort(NULL, tokens, 8, starts, count, t.order, t.shared, &nodes, &deepest) == KX_OK, "sort");
+    t.node_tokens = malloc((size_t)nodes * 8), t.children = malloc((size_t)(nodes + 1) * 4), t.ends = malloc((size_t)(nodes + 63) / 64 * 8);
+    CHECK(kx_prefix_tree_fill(NULL, tokens, 8, starts, count, t.order, t.shared, nodes, deepest, t.node_tokens, token_bytes, t.children, t.ends,
+                              t.end_nodes) == KX_OK, "fill");
+    t.tree = (kx_prefix_tree_t){t.node_tokens, token_bytes, nodes, t.children, t.ends};
+    return t;
+}
+
+static void destroy(tree_t *t) {
+    free(t->order), free(t->end_nodes), free(t->shared), free(t->node_tokens), free(t->children), free(t->ends);
+}
+
+static void test_definition(int64_t count, int64_t longest, int64_t m, int64_t kinds, int token_bytes) {
+    static int64_t tokens[MOST * LONGEST], starts[MOST + 1], query[LONGEST], gains[MOST];
+    starts[0] = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t length = (int64_t)(check_random() % (uint64_t)(longest + 1));
+        for (int64_t j = 0; j < length; j++) tokens[starts[i] + j] = (int64_t)(check_random() % (uint64_t)kinds);
+        starts[i + 1] = starts[i] + length;
+    }
+    for (int64_t j = 0; j < m; j++) query[j] = (int64_t)(check_random() % (uint64_t)kinds);
+    tree_t t = build(tokens, starts, count, token_bytes);
+    for (int round = 0; round < 8; round++) {
+        /* the node of a random prefix of a random sequence */
+        const int64_t some = (int64_t)(check_random() % (uint64_t)count), whole = starts[some + 1] - starts[some];
+        const int64_t n = round == 0 ? 0 : (int64_t)(check_random() % (uint64_t)(whole + 1));
+        const int64_t *prefix = tokens + starts[some], node = kx_prefix_tree_walk(&t.tree, 0, prefix, n);
+        const int64_t stop = round % 2 ? (int64_t)(check_random() % (uint64_t)kinds) : -1;
+        memset(gains, 0xff, sizeof gains);
+        CHECK(kx_prefix_tree_lcs_gains(NULL, &t.tree, node, prefix, n, query, m, stop, gains) == KX_OK, "gains");
+        const int64_t now = common(prefix, n, query, m), first = t.children[node], children = t.children[node + 1] - first;
+        for (int64_t c = 0; c < children; c++) {
+            const int64_t token = token_bytes == 8 ? ((int64_t *)t.node_tokens)[first + c] : ((int32_t *)t.node_tokens)[first + c];
+            int64_t best = 0;
+            for (int64_t i = 0; i < count; i++) {
+                const int64_t *sequence = tokens + starts[i];
+                int64_t length = starts[i + 1] - starts[i];
+                if (length <= n || memcmp(sequence, prefix, (size_t)n * sizeof *prefix) != 0 || sequence[n] != token) continue;
+                for (int64_t j = n; j < length; j++)
+                    if (sequence[j] == stop) length = j + 1;
+                const int64_t gain = common(sequence, length, query, m) - now;
+                if (gain > best) best = gain;
+            }
+            CHECK(gains[c] == best, "child %d of a prefix of %d: %d, want %d", (int)c, (int)n, (int)gains[c], (int)best);
+        }
+        CHECK(children == MOST || gains[children] == -1, "nothing behind the children is written");
+    }
+    destroy(&t);
+}
+
+static int cancel(void *state) {
+    (*(int *)state)++;
+    return 1;
+}
+static void *refuse(void *state, size_t bytes) {
+    (void)state, (void)bytes;
+    return NULL;
+}
+static void leave(void *state, void *block) { (void)state, (void)block; }
+
+/* A prefix and a query long enough for more than the 50 ms after which one is asked. */
+static void test_context(void) {
+    enum { BITS = 18, M = 4000 };
+    const int64_t nodes = ((int64_t)2 << BITS) - 1;
+    int32_t *tokens = malloc((size_t)nodes * sizeof *tokens);
+    uint32_t *children = malloc((size_t)(nodes + 1) * sizeof *children);
+    uint64_t *ends = calloc((size_t)(nodes + 63) / 64, sizeof *ends);
+    int64_t *query = malloc(M * sizeof *query), gains[2];
+    for (int64_t v = 0; v < nodes; v++) tokens[v] = (int32_t)(v + 1) % 2, children[v] = (uint32_t)(2 * v + 1 < nodes ? 2 * v + 1 : nodes);
+    children[nodes] = (uint32_t)nodes, tokens[0] = -1;
+    for (int64_t j = 0; j < M; j++) query[j] = j < M - 4 ? 2 + j : j % 2;
+    const kx_prefix_tree_t tree = {tokens, 4, nodes, children, ends};
+    int cancelled = 0;
+    kx_ctx_t ctx;
+    kx_ctx_init(&ctx);
+    CHECK(kx_prefix_tree_lcs_gains(&ctx, &tree, 0, NULL, 0, query, M, -1, gains) == KX_OK && gains[0] == 4 && gains[1] == 4, "gains");
+    int64_t *prefix = calloc(1 << 21, sizeof *prefix);
+    ctx.cancel = cancel, ctx.cancel_state = &cancelled;
+    CHECK(kx_prefix_tree_lcs_gains(&ctx, &tree, 0, prefix, 1 << 21, query, M, -1, gains) == KX_E_CANCELLED && cancelled == 1,
+          "cancelled: asked %d times", cancelled);
+    kx_ctx_init(&ctx);
+    ctx.allocator.allocate = refuse, ctx.allocator.release = leave;
+    CHECK(kx_prefix_tree_lcs_gains(&ctx, &tree, 0, NULL, 0, query, M, -1, gains) == KX_E_MEMORY, "no memory");
+    gains[0] = gains[1] = 7;
+    CHECK(kx_prefix_tree_lcs_gains(NULL, &tree, 0, NULL, 0, query, 0, -1, gains) == KX_OK && !gains[0] && !gains[1], "no query");
+    CHECK(kx_prefix_tree_lcs_gains(NULL, &tree, nodes - 1, NULL, 0, query, M, -1, gains) == KX_OK && !gains[0], "a leaf");
+    CHECK(kx_prefix_tree_lcs_gains(NULL, &tree, nodes, NULL, 0, query, M, -1, gains) == KX_E_ARGUMENT, "no node");
+    CHECK(kx_prefix_tree_lcs_gains(NULL, &tree, -1, NULL, 0, query, M, -1, gains) == KX_E_ARGUMENT, "no node");
+    CHECK(kx_prefix_tree_lcs_gains(NULL, &tree, 0, NULL, -1, query, M, -1, gains) == KX_E_ARGUMENT, "a negative size");
+    CHECK(kx_prefix_tree_lcs_gains(NULL, &tree, 0, NULL, 0, query, -1, -1, gains) == KX_E_ARGUMENT, "a negative size");
+    free(tokens), free(children), free(ends), free(query), free(prefix);
+}
+
+int main(void) {
+    const int64_t lengths[] = {1, 2, 12, 63, 64, 65, 128, 200};
+    for (int i = 0; i < 8; i++)
+        for (int bytes = 4; bytes <= 8; bytes += 4)
+            for (int64_t kinds = 2; kinds <= 50; kinds += 16) {
+                test_definition(MOST - 1, 12, lengths[i], kinds, bytes);
+                test_definition(20, 150, lengths[i], kinds, bytes);
+                test_definition(1, 5, lengths[i], kinds, bytes);
+            }
+    test_context();
+    return check_report();
+}
