@@ -99,10 +99,15 @@ _NAMES = {
         "weighted_metric",
     ),
     "decoding": (
+        "BeamHypothesis",
+        "PrefixAllowedTokens",
         "PrefixTree",
+        "PrefixTreeLogitsProcessor",
+        "constrained_beam_search",
         "edit_distance",
         "lcs_f1",
         "longest_common_subsequence",
+        "lookahead_boost",
     ),
     "density": (
         "LogDensityEstimate",

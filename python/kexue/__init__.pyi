@@ -101,10 +101,15 @@ from kexue.classification import samples_contrast as samples_contrast
 from kexue.classification import softmax_closed_form as softmax_closed_form
 from kexue.classification import topk_entropy as topk_entropy
 from kexue.classification import weighted_metric as weighted_metric
+from kexue.decoding import BeamHypothesis as BeamHypothesis
+from kexue.decoding import PrefixAllowedTokens as PrefixAllowedTokens
 from kexue.decoding import PrefixTree as PrefixTree
+from kexue.decoding import PrefixTreeLogitsProcessor as PrefixTreeLogitsProcessor
+from kexue.decoding import constrained_beam_search as constrained_beam_search
 from kexue.decoding import edit_distance as edit_distance
 from kexue.decoding import lcs_f1 as lcs_f1
 from kexue.decoding import longest_common_subsequence as longest_common_subsequence
+from kexue.decoding import lookahead_boost as lookahead_boost
 from kexue.density import LogDensityEstimate as LogDensityEstimate
 from kexue.density import effective_sample_size as effective_sample_size
 from kexue.density import elbo as elbo

@@ -1,11 +1,18 @@
 """Decoding: prefix trees, searches along them, alignments of sequences, arithmetic expressions."""
 
 from kexue._alignment import edit_distance, lcs_f1, longest_common_subsequence
+from kexue._beam_search import BeamHypothesis, constrained_beam_search, lookahead_boost
+from kexue._hugging_face import PrefixAllowedTokens, PrefixTreeLogitsProcessor
 from kexue._prefix_tree import PrefixTree
 
 __all__ = [
+    "BeamHypothesis",
+    "PrefixAllowedTokens",
     "PrefixTree",
+    "PrefixTreeLogitsProcessor",
+    "constrained_beam_search",
     "edit_distance",
     "lcs_f1",
     "longest_common_subsequence",
+    "lookahead_boost",
 ]
