@@ -207,7 +207,7 @@ def constrained_beam_search(
     step : callable
         ``step(prefixes)`` takes the live hypotheses, int64 of shape (beams, length), and returns log-probabilities of
         the next token, shape (beams, vocabulary), of any floating-point dtype. Only those of tokens that may follow are
-        looked at: they are at most +inf (not included), and not NaN.
+        looked at: they are below +inf, and not NaN.
     tree : PrefixTree or None
         None: any token may follow.
     end_token : int or str
