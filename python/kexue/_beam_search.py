@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal, NamedTuple, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kexue import _decoding
 from kexue._arrays import check_integer
 from kexue._errors import KexueValueError
 from kexue._prefix_tree import PrefixTree, _tokens
 
 __all__ = ["BeamHypothesis", "constrained_beam_search", "lookahead_boost"]
 
-_NOTHING = np.empty(0, dtype=np.int64)
 _OVER = -1  # the node of a hypothesis that took the end token where a stored sequence ends
 
 
@@ -77,43 +77,19 @@ class _LookAhead:
         return self.tree.gains(node, np.ascontiguousarray(prefix), self.query, stop_token)
 
 
-def _normalized(values: np.ndarray, beams: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Log-probabilities that sum to 1 in each beam; uniform where all are impossible.
-
-    The first counts.sum() values are those of the beams in turn, the others anybody's.
-    """
-    own = np.flatnonzero(counts)
-    starts = (np.cumsum(counts) - counts)[own]
-    inside = int(counts.sum())
-    rest, whose = values[inside:], beams[inside:]
-    largest = np.full(len(counts), -np.inf)
-    if len(own):
-        largest[own] = np.maximum.reduceat(values[:inside], starts)
-    largest[whose] = np.maximum(largest[whose], rest)
-    impossible = np.isneginf(largest)
-    largest[impossible] = 0.0
-    powers = np.exp(values - largest[beams])
-    powers[impossible[beams]] = 1.0
-    sums = np.zeros(len(counts))
-    if len(own):
-        sums[own] = np.add.reduceat(powers[:inside], starts)
-    sums[whose] += powers[inside:]
-    values = values - largest[beams]
-    values[impossible[beams]] = 0.0
-    return values - np.log(sums)[beams]
-
-
-def _best(scores: np.ndarray, beams: np.ndarray, tokens: np.ndarray, count: int) -> np.ndarray:
-    """The places of the highest scores, in order; of equal ones the lowest beam, the lowest token."""
+def _best(
+    scores: np.ndarray, beams: np.ndarray, tokens: np.ndarray, count: int, eligible: np.ndarray | None = None
+) -> np.ndarray:
+    """The places of the highest eligible scores, in order; of equal ones the lowest beam, the lowest token."""
+    if eligible is not None:
+        places = eligible.nonzero()[0]
+        return places[_best(scores[places], beams[places], tokens[places], count)]
     if len(scores) > count:
         least = np.partition(scores, len(scores) - count)[len(scores) - count]
-        above, equal = np.flatnonzero(scores > least), np.flatnonzero(scores == least)
-        if len(above) + len(equal) > count:
-            equal = equal[np.lexsort((tokens[equal], beams[equal]))[: count - len(above)]]
-        chosen = np.concatenate([above, equal])
+        chosen = (scores >= least).nonzero()[0]
     else:
         chosen = np.arange(len(scores))
-    return chosen[np.lexsort((tokens[chosen], beams[chosen], -scores[chosen]))]
+    return chosen[np.lexsort((tokens[chosen], beams[chosen], -scores[chosen]))][:count]
 
 
 def _checked_rows(result: Any, rows: int) -> np.ndarray:
@@ -145,32 +121,18 @@ def _picked(rows: np.ndarray, beams: np.ndarray, tokens: np.ndarray) -> np.ndarr
     return values
 
 
-class _Allowed:
-    """What may follow each live hypothesis: tokens of its node's children, beam by beam, then the ends of some."""
+class _Allowed(NamedTuple):
+    """What may follow each live hypothesis: tokens, beam by beam, and then the ends of some."""
 
-    def __init__(self, tree: PrefixTree | None, end_token: int) -> None:
-        self.tree, self.end_token = tree, end_token
+    counts: np.ndarray  # of tokens of each beam, the end that is not stored apart
+    beams: np.ndarray
+    tokens: np.ndarray
+    nodes: np.ndarray
 
-    def prepare(self, nodes: np.ndarray, vocabulary: int) -> None:
-        every = np.arange(len(nodes))
-        if self.tree is None:
-            self.counts = np.full(len(nodes), vocabulary)
-            self.beams, self.tokens = every.repeat(vocabulary), np.tile(np.arange(vocabulary), len(nodes))
-            self.nodes = np.zeros(len(self.tokens), dtype=np.int64)
-            return
-        arrays = self.tree._tree
-        begins = arrays.children[nodes].astype(np.int64)
-        self.counts = arrays.children[nodes + 1].astype(np.int64) - begins
-        self.beams = every.repeat(self.counts)
-        self.nodes = np.arange(len(self.beams)) + (begins - np.cumsum(self.counts) + self.counts).repeat(self.counts)
-        self.tokens = arrays.tokens[self.nodes].astype(np.int64)
-        over = (arrays.ends[nodes // 64] >> (nodes % 64).astype(np.uint64) & np.uint64(1)).astype(bool)
-        if over.any():
-            over[self.beams[self.tokens == self.end_token]] = False
-            ends = np.flatnonzero(over)
-            self.beams = np.concatenate([self.beams, ends])
-            self.tokens = np.concatenate([self.tokens, np.full(len(ends), self.end_token)])
-            self.nodes = np.concatenate([self.nodes, np.full(len(ends), _OVER)])
+    @classmethod
+    def everything(cls, beams: int, vocabulary: int) -> Self:
+        whose, tokens = np.arange(beams).repeat(vocabulary), np.tile(np.arange(vocabulary), beams)
+        return cls(np.full(beams, vocabulary), whose, tokens, np.zeros(len(tokens), dtype=np.int64))
 
 
 def _longest(tree: PrefixTree, node: int) -> int:
@@ -325,23 +287,21 @@ def constrained_beam_search(
     def score_of(log_probability: float, length: int) -> float:
         return log_probability / length**length_penalty if length_penalty else log_probability
 
-    allowed = _Allowed(tree, end)
     prefixes, nodes = start.reshape(1, -1), np.array([node])
     scores, ends = np.zeros(1), np.array([first_ends])
     field_starts = np.array([_field_start(start, end)])
     parents, width = np.zeros(1, dtype=np.int64), beam_size
     kept: list[tuple[float, float, np.ndarray]] = []  # best first: score, log-probability, tokens
     while len(prefixes) and prefixes.shape[1] < longest:
-        if tree is not None:
-            allowed.prepare(nodes, 0)
-        if skip_forced and tree is not None and len(allowed.tokens) == len(nodes):
+        allowed = None if tree is None else _Allowed(*tree._tree.expand(nodes, end))
+        if skip_forced and allowed is not None and len(allowed.tokens) == len(nodes):
             values = np.zeros(len(nodes))
         else:
             # the caller may keep what it gets
             result = step(prefixes.copy(), parents.copy()) if with_parents else step(prefixes.copy())
             rows, parents = _checked_rows(result, len(prefixes)), np.arange(len(prefixes))
-            if tree is None:
-                allowed.prepare(nodes, rows.shape[1])
+            if allowed is None:
+                allowed = _Allowed.everything(*rows.shape)
             values = _picked(rows, allowed.beams, allowed.tokens)
             if ahead is not None:
                 choices = np.bincount(allowed.beams, minlength=len(nodes))
@@ -353,34 +313,28 @@ def constrained_beam_search(
                         gains = ahead.gains(nodes[beam], prefixes[beam], -1)
                     values[firsts[beam] : firsts[beam] + len(gains)] /= gains + 1.0
             if renormalize:
-                values = _normalized(values, allowed.beams, allowed.counts)
+                _decoding.normalize(values, allowed.beams, len(nodes))
         values += scores[allowed.beams]
-        length = prefixes.shape[1] + 1 - len(start)
         new_ends = ends[allowed.beams] + (allowed.tokens == end)
         over = (allowed.nodes == _OVER) | (new_ends >= min_ends)
         possible = values > -np.inf
         if finished == "drop":
-            candidates = np.flatnonzero(possible)
-            best = candidates[_best(values[candidates], allowed.beams[candidates], allowed.tokens[candidates], width)]
+            best = _best(values, allowed.beams, allowed.tokens, width, possible)
             if len(best) and over[best[0]]:
                 kept = [(values[best[0]], values[best[0]], _extended(prefixes, allowed, best[:1])[0])]
                 break
             best = best[~over[best]]
             width = len(best)
         else:
-            done = np.flatnonzero(over & possible)
-            if len(done):
-                done = done[_best(values[done], allowed.beams[done], allowed.tokens[done], beam_size)]
+            length = prefixes.shape[1] + 1 - len(start)
+            if over.any():
+                done = _best(values, allowed.beams, allowed.tokens, beam_size, possible & over)
                 for value, tokens in zip(values[done].tolist(), _extended(prefixes, allowed, done), strict=True):
                     kept.append((score_of(value, length), value, tokens))
                 kept.sort(key=lambda item: -item[0])
                 del kept[beam_size:]
-                candidates = np.flatnonzero(possible & ~over)
-            else:
-                candidates = np.flatnonzero(possible)
-            best = candidates[
-                _best(values[candidates], allowed.beams[candidates], allowed.tokens[candidates], beam_size)
-            ]
+                possible &= ~over
+            best = _best(values, allowed.beams, allowed.tokens, beam_size, possible)
             if len(best) and len(kept) == beam_size:
                 # The length at which the same log-probability, not positive, is worth most.
                 at = longest - len(start) if length_penalty > 0 else length + 1
@@ -398,7 +352,8 @@ def _field_start(tokens: np.ndarray, end_token: int) -> int:
 
 
 def _extended(prefixes: np.ndarray, allowed: _Allowed, chosen: np.ndarray) -> np.ndarray:
-    return np.column_stack([prefixes[allowed.beams[chosen]], allowed.tokens[chosen]])
+    tokens = allowed.tokens[chosen].reshape(-1, 1)
+    return np.concatenate([prefixes[allowed.beams[chosen]], tokens], axis=1)
 
 
 def _hypothesis(tree: PrefixTree | None, score: float, log_probability: float, tokens: np.ndarray) -> BeamHypothesis:
@@ -506,5 +461,6 @@ def lookahead_boost(
         raise KexueValueError(f"log_probs[{tokens[bad]}] is {values[bad]}")
     values /= gains + 1.0
     result = np.full(len(array), -np.inf, dtype=np.float32 if array.dtype == np.float32 else np.float64)
-    result[tokens] = _normalized(values, np.zeros(len(values), dtype=np.int64), np.array([len(values)]))
+    _decoding.normalize(values, np.zeros(len(values), dtype=np.int64), 1)
+    result[tokens] = values
     return result

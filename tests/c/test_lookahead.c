@@ -19,29 +19,52 @@ static int64_t common(const int64_t *a, int64_t n, const int64_t *b, int64_t m) 
     return row[m];
 }
 
-typedef struct tree {
-    kx_prefix_tree_t tree;
-    int64_t *tokens, *starts;
-    uint32_t *order, *end_nodes, *children;
-    int64_t *shared;
-    void *node_tokens;
-    uint64_t *ends;
-} tree_t;
+static const int64_t *texts, *text_starts;
 
-static tree_t build(const int64_t *tokens, const int64_t *starts, int64_t count, int token_bytes) {
-    tree_t t = {.order = malloc((size_t)count * 4 + 4), .end_nodes = malloc((size_t)count * 4 + 4), .shared = malloc((size_t)count * 8 + 8)};
-    int64_t nodes, deepest;
-    CHECK(kx_prefix_tree_sort(NULL, tokens, 8, starts, count, t.order, t.shared, &nodes, &deepest) == KX_OK, "sort");
-    t.node_tokens = malloc((size_t)nodes * 8), t.children = malloc((size_t)(nodes + 1) * 4), t.ends = malloc((size_t)(nodes + 63) / 64 * 8);
-    CHECK(kx_prefix_tree_fill(NULL, tokens, 8, starts, count, t.order, t.shared, nodes, deepest, t.node_tokens, token_bytes, t.children, t.ends,
-                              t.end_nodes) == KX_OK, "fill");
-    t.tree = (kx_prefix_tree_t){t.node_tokens, token_bytes, nodes, t.children, t.ends};
-    return t;
+static int in_order(const void *a, const void *b) {
+    const int64_t i = *(const int64_t *)a, j = *(const int64_t *)b;
+    for (int64_t k = 0;; k++) {
+        const int i_over = text_starts[i] + k == text_starts[i + 1], j_over = text_starts[j] + k == text_starts[j + 1];
+        if (i_over || j_over) return j_over - i_over;
+        const int64_t x = texts[text_starts[i] + k], y = texts[text_starts[j] + k];
+        if (x != y) return x < y ? -1 : 1;
+    }
 }
 
-static void destroy(tree_t *t) {
-    free(t->order), free(t->end_nodes), free(t->shared), free(t->node_tokens), free(t->children), free(t->ends);
+/* Level by level: the sequences of each node are contiguous in their order. */
+static kx_prefix_tree_t build(const int64_t *tokens, const int64_t *starts, int64_t count, int token_bytes) {
+    const size_t most = (size_t)starts[count] + 1;
+    int64_t *order = malloc((size_t)count * sizeof *order), *first = malloc(most * sizeof *first), *end = malloc(most * sizeof *end);
+    int64_t *depth = malloc(most * sizeof *depth), nodes = 1;
+    void *node_tokens = malloc(most * 8);
+    uint32_t *children = malloc((most + 1) * sizeof *children);
+    uint64_t *ends = calloc(most / 64 + 1, sizeof *ends);
+    for (int64_t i = 0; i < count; i++) order[i] = i;
+    texts = tokens, text_starts = starts;
+    qsort(order, (size_t)count, sizeof *order, in_order);
+    first[0] = 0, end[0] = count, depth[0] = 0;
+    for (int64_t v = 0; v < nodes; v++) {
+        children[v] = (uint32_t)nodes;
+        for (int64_t i = first[v]; i < end[v]; i++) {
+            if (starts[order[i]] + depth[v] == starts[order[i] + 1]) {
+                ends[v / 64] |= (uint64_t)1 << v % 64;
+                continue;
+            }
+            const int64_t token = tokens[starts[order[i]] + depth[v]];
+            if (children[v] == nodes || tokens[starts[order[i - 1]] + depth[v]] != token) {
+                if (token_bytes == 8) ((int64_t *)node_tokens)[nodes] = token;
+                else ((int32_t *)node_tokens)[nodes] = (int32_t)token;
+                first[nodes] = i, depth[nodes++] = depth[v] + 1;
+            }
+            end[nodes - 1] = i + 1;
+        }
+    }
+    children[nodes] = (uint32_t)nodes;
+    free(order), free(first), free(end), free(depth);
+    return (kx_prefix_tree_t){.tokens = node_tokens, .token_bytes = token_bytes, .nodes = nodes, .children = children, .ends = ends};
 }
+
+static void destroy(const kx_prefix_tree_t *tree) { free((void *)tree->tokens), free((void *)tree->children), free((void *)tree->ends); }
 
 static void test_definition(int64_t count, int64_t longest, int64_t m, int64_t kinds, int token_bytes) {
     static int64_t tokens[MOST * LONGEST], starts[MOST + 1], query[LONGEST], gains[MOST];
@@ -52,18 +75,18 @@ static void test_definition(int64_t count, int64_t longest, int64_t m, int64_t k
         starts[i + 1] = starts[i] + length;
     }
     for (int64_t j = 0; j < m; j++) query[j] = (int64_t)(check_random() % (uint64_t)kinds);
-    tree_t t = build(tokens, starts, count, token_bytes);
+    const kx_prefix_tree_t t = build(tokens, starts, count, token_bytes);
     for (int round = 0; round < 8; round++) {
         /* the node of a random prefix of a random sequence */
         const int64_t some = (int64_t)(check_random() % (uint64_t)count), whole = starts[some + 1] - starts[some];
         const int64_t n = round == 0 ? 0 : (int64_t)(check_random() % (uint64_t)(whole + 1));
-        const int64_t *prefix = tokens + starts[some], node = kx_prefix_tree_walk(&t.tree, 0, prefix, n);
+        const int64_t *prefix = tokens + starts[some], node = kx_prefix_tree_walk(&t, 0, prefix, n);
         const int64_t stop = round % 2 ? (int64_t)(check_random() % (uint64_t)kinds) : -1;
         memset(gains, 0xff, sizeof gains);
-        CHECK(kx_prefix_tree_lcs_gains(NULL, &t.tree, node, prefix, n, query, m, stop, gains) == KX_OK, "gains");
+        CHECK(kx_prefix_tree_lcs_gains(NULL, &t, node, prefix, n, query, m, stop, gains) == KX_OK, "gains");
         const int64_t now = common(prefix, n, query, m), first = t.children[node], children = t.children[node + 1] - first;
         for (int64_t c = 0; c < children; c++) {
-            const int64_t token = token_bytes == 8 ? ((int64_t *)t.node_tokens)[first + c] : ((int32_t *)t.node_tokens)[first + c];
+            const int64_t token = token_bytes == 8 ? ((const int64_t *)t.tokens)[first + c] : ((const int32_t *)t.tokens)[first + c];
             int64_t best = 0;
             for (int64_t i = 0; i < count; i++) {
                 const int64_t *sequence = tokens + starts[i];
@@ -102,7 +125,7 @@ static void test_context(void) {
     for (int64_t v = 0; v < nodes; v++) tokens[v] = (int32_t)(v + 1) % 2, children[v] = (uint32_t)(2 * v + 1 < nodes ? 2 * v + 1 : nodes);
     children[nodes] = (uint32_t)nodes, tokens[0] = -1;
     for (int64_t j = 0; j < M; j++) query[j] = j < M - 4 ? 2 + j : j % 2;
-    const kx_prefix_tree_t tree = {tokens, 4, nodes, children, ends};
+    const kx_prefix_tree_t tree = {.tokens = tokens, .token_bytes = 4, .nodes = nodes, .children = children, .ends = ends};
     int cancelled = 0;
     kx_ctx_t ctx;
     kx_ctx_init(&ctx);
