@@ -16,7 +16,7 @@ VOCABULARY, LENGTH, END, BEAMS = 50_000, 20, 0, 4
 
 @lru_cache(maxsize=1)
 def _stored(wide: int) -> np.ndarray:
-    """All sequences of one of `wide` first tokens, one continuation of each for a while, and then two at every token."""
+    """Sequences of `wide` first tokens: one continuation of each for a while, and then two at every token."""
     rng = np.random.default_rng(0)
     doublings = round(math.log2(1_000_000 / wide))
     tokens = rng.integers(1, VOCABULARY - 1, (LENGTH, wide << doublings), dtype=np.int32)
