@@ -357,13 +357,13 @@ def _extended(prefixes: np.ndarray, allowed: _Allowed, chosen: np.ndarray) -> np
 
 
 def _hypothesis(tree: PrefixTree | None, score: float, log_probability: float, tokens: np.ndarray) -> BeamHypothesis:
-    """Without an end token that is not stored."""
+    """Without an end token that is not stored; tokens are a row of a larger array."""
     place = None if tree is None else tree.get(tokens)
     if tree is not None and place is None:
         shorter = tree.get(tokens[:-1])
         if shorter is not None:
-            tokens, place = tokens[:-1].copy(), shorter
-    return BeamHypothesis(tokens, float(score), float(log_probability), place)
+            tokens, place = tokens[:-1], shorter
+    return BeamHypothesis(tokens.copy(), float(score), float(log_probability), place)
 
 
 def lookahead_boost(

@@ -34,8 +34,8 @@ static int in_order(const void *a, const void *b) {
 /* Level by level: the sequences of each node are contiguous in their order. */
 static kx_prefix_tree_t build(const int64_t *tokens, const int64_t *starts, int64_t count, int token_bytes) {
     const size_t most = (size_t)starts[count] + 1;
-    int64_t *order = malloc((size_t)count * sizeof *order), *first = malloc(most * sizeof *first), *end = malloc(most * sizeof *end);
-    int64_t *depth = malloc(most * sizeof *depth), nodes = 1;
+    int64_t *order = malloc((size_t)count * sizeof *order), *first = malloc(most * sizeof *first);
+    int64_t *end = malloc(most * sizeof *end), *depth = malloc(most * sizeof *depth), nodes = 1;
     void *node_tokens = malloc(most * 8);
     uint32_t *children = malloc((most + 1) * sizeof *children);
     uint64_t *ends = calloc(most / 64 + 1, sizeof *ends);
@@ -61,10 +61,13 @@ static kx_prefix_tree_t build(const int64_t *tokens, const int64_t *starts, int6
     }
     children[nodes] = (uint32_t)nodes;
     free(order), free(first), free(end), free(depth);
-    return (kx_prefix_tree_t){.tokens = node_tokens, .token_bytes = token_bytes, .nodes = nodes, .children = children, .ends = ends};
+    return (kx_prefix_tree_t){
+        .tokens = node_tokens, .token_bytes = token_bytes, .nodes = nodes, .children = children, .ends = ends};
 }
 
-static void destroy(const kx_prefix_tree_t *tree) { free((void *)tree->tokens), free((void *)tree->children), free((void *)tree->ends); }
+static void destroy(const kx_prefix_tree_t *tree) {
+    free((void *)tree->tokens), free((void *)tree->children), free((void *)tree->ends);
+}
 
 static void test_definition(int64_t count, int64_t longest, int64_t m, int64_t kinds, int token_bytes) {
     static int64_t tokens[MOST * LONGEST], starts[MOST + 1], query[LONGEST], gains[MOST];
@@ -86,7 +89,8 @@ static void test_definition(int64_t count, int64_t longest, int64_t m, int64_t k
         CHECK(kx_prefix_tree_lcs_gains(NULL, &t, node, prefix, n, query, m, stop, gains) == KX_OK, "gains");
         const int64_t now = common(prefix, n, query, m), first = t.children[node], children = t.children[node + 1] - first;
         for (int64_t c = 0; c < children; c++) {
-            const int64_t token = token_bytes == 8 ? ((const int64_t *)t.tokens)[first + c] : ((const int32_t *)t.tokens)[first + c];
+            const int64_t child = first + c;
+            const int64_t token = token_bytes == 8 ? ((const int64_t *)t.tokens)[child] : ((const int32_t *)t.tokens)[child];
             int64_t best = 0;
             for (int64_t i = 0; i < count; i++) {
                 const int64_t *sequence = tokens + starts[i];
@@ -122,14 +126,18 @@ static void test_context(void) {
     uint32_t *children = malloc((size_t)(nodes + 1) * sizeof *children);
     uint64_t *ends = calloc((size_t)(nodes + 63) / 64, sizeof *ends);
     int64_t *query = malloc(M * sizeof *query), gains[2];
-    for (int64_t v = 0; v < nodes; v++) tokens[v] = (int32_t)(v + 1) % 2, children[v] = (uint32_t)(2 * v + 1 < nodes ? 2 * v + 1 : nodes);
+    for (int64_t v = 0; v < nodes; v++) {
+        tokens[v] = (int32_t)(v + 1) % 2;
+        children[v] = (uint32_t)(2 * v + 1 < nodes ? 2 * v + 1 : nodes);
+    }
     children[nodes] = (uint32_t)nodes, tokens[0] = -1;
     for (int64_t j = 0; j < M; j++) query[j] = j < M - 4 ? 2 + j : j % 2;
     const kx_prefix_tree_t tree = {.tokens = tokens, .token_bytes = 4, .nodes = nodes, .children = children, .ends = ends};
     int cancelled = 0;
     kx_ctx_t ctx;
     kx_ctx_init(&ctx);
-    CHECK(kx_prefix_tree_lcs_gains(&ctx, &tree, 0, NULL, 0, query, M, -1, gains) == KX_OK && gains[0] == 4 && gains[1] == 4, "gains");
+    CHECK(kx_prefix_tree_lcs_gains(&ctx, &tree, 0, NULL, 0, query, M, -1, gains) == KX_OK, "a long query");
+    CHECK(gains[0] == 4 && gains[1] == 4, "gains of a long query");
     int64_t *prefix = calloc(1 << 21, sizeof *prefix);
     ctx.cancel = cancel, ctx.cancel_state = &cancelled;
     CHECK(kx_prefix_tree_lcs_gains(&ctx, &tree, 0, prefix, 1 << 21, query, M, -1, gains) == KX_E_CANCELLED && cancelled == 1,

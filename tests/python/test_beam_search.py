@@ -356,6 +356,20 @@ def test_an_end_token_that_is_stored_and_ends():
     assert (two.tokens.tolist(), two.place) == ([1, END, 2], 1)
 
 
+def test_tiny_probabilities_raise_no_flags():
+    tree = PrefixTree([[1], [2], [3]])
+    with np.errstate(all="raise"):
+        found = constrained_beam_search(constant_step([0.0, 0.0, -800.0, -np.inf]), tree, end_token=0)
+    assert plain(found) == [([1], 0.0), ([2], -800.0)]
+
+
+def test_hypotheses_own_their_tokens():
+    first, second = constrained_beam_search(constant_step(np.zeros(5)), PrefixTree([[1, 2], [1, 3]]), end_token=0)
+    first.tokens.fill(4)
+    assert second.tokens.tolist() == [1, 3]
+    assert first.tokens.base is None
+
+
 def test_many_children():
     tree = PrefixTree(np.stack([np.arange(100_000), np.arange(100_000)[::-1] + 1], axis=1))
     row = np.random.default_rng(0).normal(size=100_001)

@@ -221,7 +221,9 @@ def normalize(cnp.ndarray values, cnp.ndarray whose, int64_t groups):
             largest[group[i]] = value[i]
     for i in range(n):
         value[i] = 0.0 if largest[group[i]] == -INFINITY else value[i] - largest[group[i]]
-    cdef cnp.ndarray powers = np.exp(values)
+    cdef cnp.ndarray powers
+    with np.errstate(under="ignore"):
+        powers = np.exp(values)
     cdef const double *power = <const double *>cnp.PyArray_DATA(powers)
     for i in range(n):
         total[group[i]] += power[i]
