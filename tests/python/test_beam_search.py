@@ -172,6 +172,15 @@ class TestRules:
         assert constrained_beam_search(step, deep, end_token=END, beam_size=1)[0].tokens.tolist() == [1]
         assert calls == [1, 1]
 
+    def test_keep_waits_for_what_a_length_may_be_worth(self):
+        """0.7 at once, or 0.3 over 20 tokens: no better at the second token, but at the last."""
+        tree = PrefixTree([[], [2] * 19])
+        step = constant_step(np.log([0.7, 1, 0.3]))
+        (short,) = constrained_beam_search(step, tree, end_token=END, beam_size=1)
+        (long,) = constrained_beam_search(step, tree, end_token=END, beam_size=1, length_penalty=1.0)
+        assert (len(short.tokens), len(long.tokens)) == (0, 19)
+        assert long.score == pytest.approx(math.log(0.3) / 20)
+
     def test_drop_narrows_the_beam(self):
         calls = []
 
@@ -192,6 +201,8 @@ def test_ties_go_to_the_lowest_beam_and_token():
     found = constrained_beam_search(constant_step(np.zeros(VOCABULARY)), tree, end_token=1, beam_size=3)
     assert plain(found)[0] == ([5], pytest.approx(math.log(1 / 3)))
     assert [h.tokens.tolist() for h in found[1:]] == [[4, 3], [2, 3]]
+    found = constrained_beam_search(constant_step(np.zeros(6)), PrefixTree([[1, 5], [2, 3]]), end_token=0)
+    assert [h.tokens.tolist() for h in found] == [[1, 5], [2, 3]]
     # Many equal ones: the virtual end is sorted by its token too.
     wide = PrefixTree([[], *([token] for token in range(2, 1000))])
     found = constrained_beam_search(constant_step(np.zeros(1000)), wide, end_token=1, beam_size=5, finished="drop")
@@ -273,8 +284,8 @@ def test_forced_tokens_need_no_call():
 def test_parents(skip_forced):
     """A cache that follows the parents holds what the prefixes say."""
     cache = [()]
-    rng = np.random.default_rng(0)
-    tree = PrefixTree(rng.integers(1, 4, (60, 8)))
+    # Every other token is forced.
+    tree = PrefixTree([[a, 4, b, 5, c, 6] for a, b, c in itertools.product((1, 2, 3), repeat=3)])
 
     def step(prefixes, parents):
         nonlocal cache
@@ -285,6 +296,29 @@ def test_parents(skip_forced):
 
     found = constrained_beam_search(step, tree, end_token=END, with_parents=True, skip_forced=skip_forced)
     assert plain(found) == plain(constrained_beam_search(random_step(1), tree, end_token=END))
+
+
+class TestPrefixesWithEnds:
+    tree = PrefixTree([[1, END, 2, END, 4], [1, END, 3, END, 4]])
+
+    def test_ends_of_the_prefix_count(self):
+        found = constrained_beam_search(
+            constant_step(np.zeros(5)), self.tree, end_token=END, prefix=[1, END], min_ends=2
+        )
+        assert [(h.tokens.tolist(), h.place) for h in found] == [([1, END, 2, END], None), ([1, END, 3, END], None)]
+
+    @pytest.mark.parametrize("prefix", [[], [1, END]])
+    def test_lookahead_in_a_field(self, prefix):
+        """The query has the second field first: nothing can be gained behind what the first field has matched."""
+        options = {"end_token": END, "prefix": prefix, "min_ends": 3, "lookahead": [2, 1], "lookahead_from": 1}
+        step = constant_step(np.log([0.2] * 5))
+        scores = {
+            scope: [h.score for h in constrained_beam_search(step, self.tree, lookahead_scope=scope, **options)]
+            for scope in ("sequence", "field")
+        }
+        np.testing.assert_allclose(scores["sequence"], np.log([0.5, 0.5]))
+        powers = np.array([0.2**0.5, 0.2])
+        np.testing.assert_allclose(scores["field"], np.log(powers / powers.sum()))
 
 
 def test_what_step_gets_is_its_own():

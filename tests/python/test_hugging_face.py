@@ -90,6 +90,7 @@ def test_read_only_scores(rng):
     scores = rng.normal(size=(1, 10))
     scores.flags.writeable = False
     assert np.isfinite(PrefixTreeLogitsProcessor(TREE, END)([[9]], scores)).sum() == 3
+    assert np.isfinite(scores).all()
 
 
 def test_other_devices(rng):
@@ -126,6 +127,12 @@ def test_both_agree(stored, decoded):
     masked = PrefixTreeLogitsProcessor(tree, END)([[9, *decoded]], np.zeros((1, 6)))
     assert sorted(allowed) == np.flatnonzero(np.isfinite(masked[0])).tolist()
     assert allowed  # transformers refuses an empty list
+
+
+def test_an_empty_tree():
+    tree = PrefixTree([])
+    assert PrefixAllowedTokens(tree, END)(0, [9]) == [END]
+    assert np.isfinite(PrefixTreeLogitsProcessor(tree, END)([[9]], np.zeros((1, 3)))).tolist() == [[True, False, False]]
 
 
 def test_greedy_decoding_writes_stored_sequences(rng):

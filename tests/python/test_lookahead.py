@@ -111,6 +111,8 @@ def test_only_what_may_follow():
     np.testing.assert_allclose(np.exp(lookahead_boost(row, [], tree, [1, 3])), [0, 1, 0, 0])
     np.testing.assert_allclose(np.exp(lookahead_boost(row, [1], tree, [], end_token=0)), np.array([1, 0, 3, 4]) / 8)
     np.testing.assert_allclose(np.exp(lookahead_boost(row, [1, 3], tree, [1, 3], end_token=0)), [1, 0, 0, 0])
+    stored_end = PrefixTree([[1], [1, 0, 2]])
+    np.testing.assert_allclose(np.exp(lookahead_boost(row, [1], stored_end, [], end_token=0)), [1, 0, 0, 0])
     impossible = np.full(4, -np.inf)
     np.testing.assert_allclose(np.exp(lookahead_boost(impossible, [1], tree, [3])), [0, 0, 0.5, 0.5])
 
