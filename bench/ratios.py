@@ -29,6 +29,7 @@ import workloads
 import workloads_activations
 import workloads_attention
 import workloads_child_tuning
+import workloads_beam_search
 import workloads_classification
 import workloads_clipping
 import workloads_density
@@ -358,6 +359,17 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         (partial(workloads_attention.talking_heads_attention_vjp, 12, n, 64, dtype), {"torch": Goal()})
         for n in (512, 1024)
         for dtype in ("float64", "float32")
+    ),
+    *(
+        (
+            partial(workloads_beam_search.constrained_beam_search, wide),
+            {"NumPy and dicts, masks": Goal(required=10), "NumPy and dicts": Goal()},
+        )
+        for wide in (2, 1000, 30_000)
+    ),
+    (
+        partial(workloads_beam_search.lookahead_boost, 10_000),
+        {"Python": Goal(required=80), "kexue's own, one by one": Goal()},
     ),
     *(
         (

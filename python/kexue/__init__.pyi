@@ -101,8 +101,12 @@ from kexue.classification import samples_contrast as samples_contrast
 from kexue.classification import softmax_closed_form as softmax_closed_form
 from kexue.classification import topk_entropy as topk_entropy
 from kexue.classification import weighted_metric as weighted_metric
+from kexue.decoding import BeamHypothesis as BeamHypothesis
+from kexue.decoding import PrefixAllowedTokens as PrefixAllowedTokens
 from kexue.decoding import PrefixTree as PrefixTree
 from kexue.decoding import answers_match as answers_match
+from kexue.decoding import PrefixTreeLogitsProcessor as PrefixTreeLogitsProcessor
+from kexue.decoding import constrained_beam_search as constrained_beam_search
 from kexue.decoding import edit_distance as edit_distance
 from kexue.decoding import evaluate_expression as evaluate_expression
 from kexue.decoding import format_answer as format_answer
@@ -111,6 +115,7 @@ from kexue.decoding import longest_common_subsequence as longest_common_subseque
 from kexue.decoding import normalize_equation as normalize_equation
 from kexue.decoding import normalize_question as normalize_question
 from kexue.decoding import strip_redundant_parentheses as strip_redundant_parentheses
+from kexue.decoding import lookahead_boost as lookahead_boost
 from kexue.density import LogDensityEstimate as LogDensityEstimate
 from kexue.density import effective_sample_size as effective_sample_size
 from kexue.density import elbo as elbo

@@ -2,7 +2,8 @@
 kexue._prefix_tree and kexue._alignment.
 """
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.math cimport INFINITY, log
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from kexue._context cimport fill_context, is_narrow, raise_for_status
 from kexue.core cimport (
@@ -13,6 +14,7 @@ from kexue.core cimport (
     kx_prefix_tree_child,
     kx_prefix_tree_fill,
     kx_prefix_tree_is_end,
+    kx_prefix_tree_lcs_gains,
     kx_prefix_tree_mask_f32,
     kx_prefix_tree_mask_f64,
     kx_prefix_tree_sort,
@@ -119,6 +121,116 @@ cdef class Tree:
         else:
             kept = kx_prefix_tree_mask_f64(&self.tree, node, end_token, <double *>cnp.PyArray_DATA(row), vocabulary)
         return kept
+
+    def gains(self, int64_t node, cnp.ndarray prefix, cnp.ndarray query, int64_t stop_token):
+        """By how much the common subsequence with a query can grow through each child of a node.
+
+        Parameters
+        ----------
+        node, stop_token : int
+            -1 for no stop token.
+        prefix, query : ndarray of int64
+            Contiguous.
+
+        Returns
+        -------
+        ndarray of int64, shape (children,)
+        """
+        cdef kx_ctx_t ctx
+        fill_context(&ctx, 1)
+        cdef int64_t n = cnp.PyArray_SIZE(prefix), m = cnp.PyArray_SIZE(query)
+        cdef cnp.ndarray result = np.empty(self.tree.children[node + 1] - self.tree.children[node], dtype=np.int64)
+        cdef const int64_t *from_prefix = <const int64_t *>cnp.PyArray_DATA(prefix)
+        cdef const int64_t *from_query = <const int64_t *>cnp.PyArray_DATA(query)
+        cdef int64_t *to_result = <int64_t *>cnp.PyArray_DATA(result)
+        cdef kx_status_t outcome
+        with nogil:
+            outcome = kx_prefix_tree_lcs_gains(&ctx, &self.tree, node, from_prefix, n, from_query, m, stop_token, to_result)
+        raise_for_status(outcome)
+        return result
+
+    def expand(self, cnp.ndarray nodes, int64_t end_token):
+        """What may follow nodes: tokens of the children of each in turn, then the end token for those at which a sequence ends
+        and no child has it.
+
+        Parameters
+        ----------
+        nodes : ndarray of int64
+            Contiguous.
+        end_token : int
+
+        Returns
+        -------
+        counts : ndarray of int64, shape (nodes,)
+            The children of each.
+        whose, tokens, children : ndarray of int64
+            For each token its place in `nodes`, and the node that it leads to: -1 for the ends.
+        """
+        cdef int64_t count = cnp.PyArray_SIZE(nodes), total = 0, i, first, child, ends = 0
+        cdef const int64_t *each = <const int64_t *>cnp.PyArray_DATA(nodes)
+        cdef cnp.ndarray counts = np.empty(count, dtype=np.int64)
+        cdef int64_t *to_counts = <int64_t *>cnp.PyArray_DATA(counts)
+        for i in range(count):
+            to_counts[i] = <int64_t>self.tree.children[each[i] + 1] - self.tree.children[each[i]]
+            total += to_counts[i]
+            ends += ends_here(&self.tree, each[i], end_token)
+        cdef cnp.ndarray whose = np.empty(total + ends, dtype=np.int64), tokens = np.empty(total + ends, dtype=np.int64)
+        cdef cnp.ndarray children = np.empty(total + ends, dtype=np.int64)
+        cdef int64_t *to_whose = <int64_t *>cnp.PyArray_DATA(whose)
+        cdef int64_t *to_tokens = <int64_t *>cnp.PyArray_DATA(tokens)
+        cdef int64_t *to_children = <int64_t *>cnp.PyArray_DATA(children)
+        cdef int64_t at = 0, last = total
+        for i in range(count):
+            first = self.tree.children[each[i]]
+            for child in range(first, first + to_counts[i]):
+                to_whose[at], to_children[at] = i, child
+                if self.tree.token_bytes == 8:
+                    to_tokens[at] = (<const int64_t *>self.tree.tokens)[child]
+                else:
+                    to_tokens[at] = (<const int32_t *>self.tree.tokens)[child]
+                at += 1
+            if ends_here(&self.tree, each[i], end_token):
+                to_whose[last], to_tokens[last], to_children[last] = i, end_token, -1
+                last += 1
+        return counts, whose, tokens, children
+
+
+cdef bint ends_here(const kx_prefix_tree_t *tree, int64_t node, int64_t end_token) noexcept:
+    return kx_prefix_tree_is_end(tree, node) and kx_prefix_tree_child(tree, node, end_token) == KX_PREFIX_TREE_NONE
+
+
+def normalize(cnp.ndarray values, cnp.ndarray whose, int64_t groups):
+    """Makes log-probabilities, in place, sum to 1 in each group; uniform where all are impossible.
+
+    Parameters
+    ----------
+    values : ndarray of float64
+    whose : ndarray of int64
+        The group of each. Both contiguous.
+    groups : int
+        None of them empty.
+    """
+    cdef int64_t n = cnp.PyArray_SIZE(values), i
+    cdef double *value = <double *>cnp.PyArray_DATA(values)
+    cdef const int64_t *group = <const int64_t *>cnp.PyArray_DATA(whose)
+    cdef cnp.ndarray largest_of = np.full(groups, -np.inf), sums = np.zeros(groups)
+    cdef double *largest = <double *>cnp.PyArray_DATA(largest_of)
+    cdef double *total = <double *>cnp.PyArray_DATA(sums)
+    for i in range(n):
+        if value[i] > largest[group[i]]:
+            largest[group[i]] = value[i]
+    for i in range(n):
+        value[i] = 0.0 if largest[group[i]] == -INFINITY else value[i] - largest[group[i]]
+    cdef cnp.ndarray powers
+    with np.errstate(under="ignore"):
+        powers = np.exp(values)
+    cdef const double *power = <const double *>cnp.PyArray_DATA(powers)
+    for i in range(n):
+        total[group[i]] += power[i]
+    for i in range(groups):
+        total[i] = log(total[i])
+    for i in range(n):
+        value[i] -= total[group[i]]
 
 
 def longest_common_subsequence(cnp.ndarray a, cnp.ndarray b):

@@ -1357,6 +1357,11 @@ cdef extern from "kexue/kx_prefix_tree.h" nogil:
     int64_t kx_prefix_tree_mask_f64(
         const kx_prefix_tree_t *tree, int64_t node, int64_t end_token, double *row, int64_t vocabulary)
 
+cdef extern from "kexue/kx_lookahead.h" nogil:
+    kx_status_t kx_prefix_tree_lcs_gains(
+        const kx_ctx_t *ctx, const kx_prefix_tree_t *tree, int64_t node, const int64_t *prefix, int64_t n, const int64_t *query, int64_t m,
+        int64_t stop_token, int64_t *gains)
+
 cdef extern from "kexue/kx_alignment.h" nogil:
     kx_status_t kx_longest_common_subsequence(
         const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int64_t *length)

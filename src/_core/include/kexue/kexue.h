@@ -19,6 +19,7 @@
 #include "kx_independence_matrices.h"
 #include "kx_layer_norm.h"
 #include "kx_linear_attention.h"
+#include "kx_lookahead.h"
 #include "kx_losses.h"
 #include "kx_losses_combinatorial.h"
 #include "kx_losses_contrastive.h"
