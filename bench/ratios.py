@@ -28,8 +28,8 @@ import numpy as np
 import workloads
 import workloads_activations
 import workloads_attention
-import workloads_child_tuning
 import workloads_beam_search
+import workloads_child_tuning
 import workloads_classification
 import workloads_clipping
 import workloads_density
@@ -42,8 +42,8 @@ import workloads_independence
 import workloads_initialization
 import workloads_layer_norm
 import workloads_losses
-import workloads_penalties
 import workloads_optimization
+import workloads_penalties
 import workloads_projection
 from workloads import Workload, machine, pinned_threads
 
