@@ -1,4 +1,4 @@
-"""Prefix trees against sets of prefixes: what follows, what ends, places, masks; all kinds of input; files, damaged ones too."""
+"""Prefix trees against sets of prefixes: what follows, what ends, places, masks; input of all kinds; damaged files."""
 
 import _thread
 import copy
@@ -310,7 +310,7 @@ class Index:
         (np.array([[1, 2], [3, -4]]), KexueValueError, r"sequences\[1\]\[1\] is -4, and tokens are not negative"),
         (np.array([[2**63]], dtype=np.uint64), KexueValueError, r"sequences\[0\]\[0\] is 9223372036854775808, beyond"),
         (np.zeros((2, 2)), TypeError, "sequences must hold integers, but its dtype is float64"),
-        (np.zeros(3, dtype=int), TypeError, r"sequences\[0\] must be a sequence of tokens"),
+        (np.zeros(3, dtype=int), KexueValueError, r"sequences\[0\] must be a sequence of tokens, .*shape is \(\)"),
         ("abc", TypeError, "sequences must be a list of sequences of tokens, not str"),
         (b"abc", TypeError, "sequences must be a list of sequences of tokens, not bytes"),
         ({"abc": 1}, TypeError, "sequences must be a list of sequences of tokens, not dict"),
