@@ -559,6 +559,7 @@ def use(tree):
         row[:] = 0
 
 
+@pytest.mark.timeout(3600)
 def test_damaged_files(tmp_path, rng):
     """Cut off, bits turned, bytes replaced: ValueError, or a tree that can be used."""
     path = tmp_path / "tree.npz"
