@@ -314,11 +314,13 @@ class PrefixTree:
         >>> import numpy as np, kexue
         >>> logits = np.zeros((2, 5), dtype=np.float32)
         >>> tree = kexue.PrefixTree([[1, 2], [1, 3, 4]])
-        >>> tree.mask([1], logits[0]), tree.mask([[1, 3], []], logits).tolist()
-        (2, [1, 1])
+        >>> tree.mask([[1], []], logits).tolist()
+        [2, 1]
         >>> logits
-        array([[-inf, -inf, -inf, -inf,   0.],
+        array([[-inf, -inf,   0.,   0., -inf],
                [-inf,   0., -inf, -inf, -inf]], dtype=float32)
+        >>> tree.mask([1, 3], np.zeros(5))
+        1
         """
         if not isinstance(logits, np.ndarray) or logits.ndim not in (1, 2) or logits.dtype not in _REALS:
             raise KexueValueError(
