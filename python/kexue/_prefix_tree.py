@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self, SupportsIndex, overload
+from typing import Any, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -272,16 +272,6 @@ class PrefixTree:
             begin, end = self._tree.children_of(node)
             tokens = self._tree.tokens[begin:end].tolist()
             stack.extend((begin + k, [*sequence, tokens[k]]) for k in reversed(range(end - begin)))
-
-    @overload
-    def mask(
-        self, prefix: Sequence[int] | str, logits: np.ndarray, *, end_token: SupportsIndex | None = None
-    ) -> int: ...
-
-    @overload
-    def mask(
-        self, prefix: Sequence[Sequence[int] | str], logits: np.ndarray, *, end_token: SupportsIndex | None = None
-    ) -> np.ndarray: ...
 
     def mask(self, prefix: Any, logits: np.ndarray, *, end_token: SupportsIndex | None = None) -> int | np.ndarray:
         """Make -infinity, in place, the logits of all tokens that must not follow a prefix.

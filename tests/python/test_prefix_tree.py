@@ -146,6 +146,17 @@ def test_strings(texts):
     assert [tuple(key) for key in tree.keys("a")] == sorted({tuple(s) for s in sequences if s[:1] == [97]})
 
 
+def test_strings_of_other_kinds():
+    class Text(str):
+        pass
+
+    wanted = PrefixTree(["ab", "b"])
+    for tree in (PrefixTree(np.array(["ab", "b"])), PrefixTree([Text("ab"), np.str_("b")]), PrefixTree([b"ab", b"b"])):
+        assert equal(tree, wanted)
+        assert tree.get(np.str_("b")) == tree.get(Text("b")) == tree.get(b"b") == 1
+    assert kexue.edit_distance(np.str_("kitten"), Text("sitting")) == 3
+
+
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", ">i4", ">u8"])
 def test_arrays_of_two_dimensions(dtype, rng):
     rows = rng.integers(0, 4, (50, 6)).astype(dtype)

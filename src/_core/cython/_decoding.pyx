@@ -4,6 +4,7 @@ work of kexue._prefix_tree and kexue._alignment.
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 
 from kexue._context cimport fill_context, is_narrow, raise_for_status
@@ -41,7 +42,8 @@ cdef extern from "Python.h":
 ctypedef kx_status_t (*aligner)(const kx_ctx_t *, const uint32_t *, int64_t, const uint32_t *, int64_t, int64_t *) noexcept nogil
 
 cdef enum:
-    SHORT_TEXT = 128  # characters that are put on the stack
+    SHORT_TEXT = 512  # characters that are put on the stack
+    MOST_EXPECTED = 1 << 22  # sequences that there is room for from the beginning: what an iterator says may be anything
     POLL = 1 << 14  # sequences, or tokens of one, between two looks at Ctrl-C
 
 
@@ -152,7 +154,7 @@ cdef class Flattener:
         if isinstance(sequence, (list, tuple)):
             self.add_items(sequence, index)
         elif isinstance(sequence, str):
-            self.add_text(sequence)
+            self.add_text(<str>sequence)  # or a subclass: np.str_
         elif hasattr(sequence, "__array__"):
             self.add_array(as_tokens(f"sequences[{index}]", sequence), index)
         elif isinstance(sequence, (Mapping, Set)) or not isinstance(sequence, Iterable):
@@ -184,7 +186,7 @@ def flatten(object sequences, object as_tokens):
     tokens : ndarray of int32, or int64 if one needs it, shape (total,)
     starts : ndarray of int64, shape (sequences + 1,)
     """
-    cdef Flattener to = Flattener(operator.length_hint(sequences))
+    cdef Flattener to = Flattener(min(operator.length_hint(sequences), MOST_EXPECTED))
     for sequence in sequences:
         to.add(sequence, as_tokens)
     return to.tokens[:to.total], to.starts[:to.count + 1]
@@ -318,30 +320,51 @@ cdef class Tree:
         return kept
 
 
+cdef int64_t align_texts(aligner method, str a, str b) except -1:
+    cdef kx_ctx_t ctx
+    cdef int64_t answer = 0, n = len(a), m = len(b)
+    cdef uint32_t[SHORT_TEXT] place
+    cdef uint32_t *codes = place
+    cdef kx_status_t outcome
+    fill_context(&ctx, 1)
+    if n + m > SHORT_TEXT:
+        codes = <uint32_t *>PyMem_RawMalloc((n + m) * sizeof(uint32_t))
+        if codes == NULL:
+            raise MemoryError
+    try:
+        PyUnicode_AsUCS4(a, codes, n, 0)
+        PyUnicode_AsUCS4(b, codes + n, m, 0)
+        if n * m <= SHORT_TEXT * SHORT_TEXT:
+            # The interpreter's lock is kept: to give it away would take longer.
+            outcome = method(&ctx, codes, n, codes + n, m, &answer)
+        else:
+            with nogil:
+                outcome = method(&ctx, codes, n, codes + n, m, &answer)
+    finally:
+        if codes != place:
+            PyMem_RawFree(codes)
+    if outcome != 0:
+        raise_for_status(outcome)
+    return answer
+
+
 cdef int64_t align(aligner method, object a, object b, object as_codes) except -1:
     cdef kx_ctx_t ctx
     cdef int64_t answer = 0
-    cdef uint32_t[SHORT_TEXT] short_a, short_b
     cdef cnp.ndarray codes_a, codes_b
     cdef int64_t n, m
     cdef const uint32_t *left
     cdef const uint32_t *right
     cdef kx_status_t outcome
+    if isinstance(a, str) and isinstance(b, str):
+        return align_texts(method, <str>a, <str>b)
     fill_context(&ctx, 1)
-    if isinstance(a, str) and isinstance(b, str) and len(<str>a) <= SHORT_TEXT and len(<str>b) <= SHORT_TEXT:
-        # The interpreter's lock is kept: to give it away would take longer.
-        n, m = len(<str>a), len(<str>b)
-        PyUnicode_AsUCS4(a, short_a, SHORT_TEXT, 0)
-        PyUnicode_AsUCS4(b, short_b, SHORT_TEXT, 0)
-        outcome = method(&ctx, short_a, n, short_b, m, &answer)
-    else:
-        codes_a, codes_b = as_codes(a, b)
-        n, m = cnp.PyArray_DIM(codes_a, 0), cnp.PyArray_DIM(codes_b, 0)
-        left, right = <const uint32_t *>cnp.PyArray_DATA(codes_a), <const uint32_t *>cnp.PyArray_DATA(codes_b)
-        with nogil:
-            outcome = method(&ctx, left, n, right, m, &answer)
-    if outcome != 0:
-        raise_for_status(outcome)
+    codes_a, codes_b = as_codes(a, b)
+    n, m = cnp.PyArray_DIM(codes_a, 0), cnp.PyArray_DIM(codes_b, 0)
+    left, right = <const uint32_t *>cnp.PyArray_DATA(codes_a), <const uint32_t *>cnp.PyArray_DATA(codes_b)
+    with nogil:
+        outcome = method(&ctx, left, n, right, m, &answer)
+    raise_for_status(outcome)
     return answer
 
 

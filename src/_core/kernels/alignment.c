@@ -16,15 +16,16 @@ enum {
     SHORT = 64,    /* rows of a word */
     SHORT_SLOTS = 2 * SHORT,
     POLL_COLUMNS = 1 << 12,
-    UNPOLLED = 1 << 16 /* columns of a word that take less than a millisecond */
+    UNPOLLED = 1 << 16 /* words of columns that take less than a millisecond: not worth a task */
 };
 
 /* Kinds of the tokens of a strip: where each is has `words` words of places, kind 0 is of tokens that are not there. */
 typedef struct kx_strip {
     int64_t words;
     uint64_t *places;
-    uint32_t direct[DIRECT], *keys, *kinds; /* an open hash of the other tokens: kind 0 is an empty slot */
+    uint32_t direct[DIRECT], *keys, *kinds; /* an open hash of the other tokens, if there are: kind 0 is an empty slot */
     uint64_t mask;
+    int has_others;
 } kx_strip_t;
 
 typedef struct kx_alignment {
@@ -51,7 +52,7 @@ static inline uint64_t slot_of(const kx_strip_t *strip, uint32_t token) {
 }
 
 static inline const uint64_t *places_of(const kx_strip_t *strip, uint32_t token) {
-    const uint32_t kind = token < DIRECT ? strip->direct[token] : strip->kinds[slot_of(strip, token)];
+    const uint32_t kind = token < DIRECT ? strip->direct[token] : strip->has_others ? strip->kinds[slot_of(strip, token)] : 0;
     return strip->places + (int64_t)kind * strip->words;
 }
 
@@ -81,7 +82,7 @@ static kx_status_t subsequence_of_strip(kx_task_t *task, const kx_alignment_t *p
     const int64_t words = strip->words;
     memset(state, 0xff, sizeof state);
     for (int64_t j = 0; j < p->columns; j += COLUMNS) {
-        if (j % POLL_COLUMNS == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
+        if (task && j % POLL_COLUMNS == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
         const uint64_t *match[COLUMNS];
         uint64_t carries[COLUMNS];
         for (int c = 0; c < COLUMNS; c++) { /* past the text a token that is not in the pattern: its column changes nothing */
@@ -109,7 +110,7 @@ static kx_status_t distance_of_strip(kx_task_t *task, const kx_alignment_t *p, c
     int64_t below = rows, unused = 0;
     int count = COLUMNS;
     for (int64_t j = 0; j < p->columns; j += count) {
-        if (j % POLL_COLUMNS == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
+        if (task && j % POLL_COLUMNS == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
         count = p->columns - j < COLUMNS ? 1 : COLUMNS;
         const uint64_t *match[COLUMNS];
         kx_steps_t in[COLUMNS];
@@ -137,7 +138,9 @@ static kx_status_t distance_of_strip(kx_task_t *task, const kx_alignment_t *p, c
 static int64_t number_kinds(kx_strip_t *strip, const uint32_t *rows, int64_t count) {
     int64_t kinds = 1;
     memset(strip->direct, 0, sizeof strip->direct);
-    memset(strip->kinds, 0, (size_t)(strip->mask + 1) * sizeof *strip->kinds);
+    strip->has_others = 0;
+    for (int64_t i = 0; i < count; i++) strip->has_others |= rows[i] >= DIRECT;
+    if (strip->has_others) memset(strip->kinds, 0, (size_t)(strip->mask + 1) * sizeof *strip->kinds);
     for (int64_t i = 0; i < count; i++) {
         uint32_t *kind = &strip->direct[rows[i] % DIRECT];
         if (rows[i] >= DIRECT) {
@@ -149,6 +152,7 @@ static int64_t number_kinds(kx_strip_t *strip, const uint32_t *rows, int64_t cou
     return kinds;
 }
 
+/* task: NULL for one that is soon done. */
 static kx_status_t align_strips(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
     kx_alignment_t *p = arg;
     (void)unused_begin, (void)unused_end;
@@ -253,7 +257,8 @@ static kx_status_t align(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, cons
         *result += align_short(&p);
         return KX_OK;
     }
-    const kx_status_t status = kx_parallel_for(ctx, 1, 1, align_strips, &p);
+    const int is_soon_done = p.columns <= UNPOLLED / ((p.rows + 63) / 64);
+    const kx_status_t status = is_soon_done ? align_strips(NULL, &p, 0, 1) : kx_parallel_for(ctx, 1, 1, align_strips, &p);
     *result += p.result;
     return status;
 }
