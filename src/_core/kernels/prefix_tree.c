@@ -216,8 +216,40 @@ static inline int64_t rank_of(const uint64_t *ends, const uint32_t *ranks, int64
     return (int64_t)ranks[node / 64] + ones_of(ends[node / 64] & (((uint64_t)1 << node % 64) - 1));
 }
 
-/* A node's first child is the next node of the level below: what belongs to nodes before has been written. Nodes and ranks are
-   below 2^32, as sort_sequences saw to: no sum wraps around. */
+/* A node's first child is the next node of the level below: what belongs to nodes before has been written. Returns 0 when the
+   task is to stop. */
+static KX_ALWAYS_INLINE int write_nodes(kx_task_t *task, const kx_tree_job_t *job, int token_bytes, int tree_token_bytes) {
+    uint32_t *cursors = job->cursors, *children = job->children;
+    const uint32_t *order = job->order;
+    const int64_t *starts = job->starts, *shared = job->shared, count = job->count;
+    const void *tokens = job->tokens;
+    void *tree_tokens = job->tree_tokens;
+    int64_t written = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (i % POLL == POLL - 1 && kx_task_should_stop(task)) return 0;
+#if defined(__GNUC__)
+        if (i + AHEAD < count) {
+            const char *next = (const char *)tokens + starts[order[i + AHEAD]] * token_bytes;
+            __builtin_prefetch(next), __builtin_prefetch(next + 64);
+        }
+#endif
+        const int64_t sequence = order[i], from = starts[sequence], length = starts[sequence + 1] - from;
+        for (int64_t level = shared[i]; level < length; level++) {
+            if (++written % POLL == 0 && kx_task_should_stop(task)) return 0;
+            const uint32_t node = cursors[level + 1]++;
+            const int64_t token = token_at(tokens, token_bytes, from + level);
+            if (tree_token_bytes == 8) ((int64_t *)tree_tokens)[node] = token;
+            else ((int32_t *)tree_tokens)[node] = (int32_t)token;
+            children[node] = cursors[level + 2];
+        }
+        const uint32_t node = length ? cursors[length] - 1 : 0;
+        job->end_nodes[i] = node;
+        job->ends[node / 64] |= (uint64_t)1 << node % 64;
+    }
+    return 1;
+}
+
+/* Nodes and ranks are below 2^32, as sort_sequences saw to: no sum wraps around. */
 static kx_status_t fill(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
     const kx_tree_job_t *job = arg;
     (void)unused_begin, (void)unused_end;
@@ -240,28 +272,10 @@ static kx_status_t fill(kx_task_t *task, void *arg, int64_t unused_begin, int64_
     else ((int32_t *)job->tree_tokens)[0] = -1;
     cursors[0] = 0;
     job->children[0] = 1;
-    int64_t written = 0;
-    for (int64_t i = 0; i < job->count; i++) {
-        if (i % POLL == POLL - 1 && kx_task_should_stop(task)) return KX_E_CANCELLED;
-#if defined(__GNUC__)
-        if (i + AHEAD < job->count) {
-            const char *next = (const char *)job->tokens + job->starts[job->order[i + AHEAD]] * job->token_bytes;
-            __builtin_prefetch(next), __builtin_prefetch(next + 64);
-        }
-#endif
-        const int64_t sequence = job->order[i], from = job->starts[sequence], length = job->starts[sequence + 1] - from;
-        for (int64_t level = job->shared[i]; level < length; level++) {
-            if (++written % POLL == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
-            const uint32_t node = cursors[level + 1]++;
-            const int64_t token = token_at(job->tokens, job->token_bytes, from + level);
-            if (job->tree_token_bytes == 8) ((int64_t *)job->tree_tokens)[node] = token;
-            else ((int32_t *)job->tree_tokens)[node] = (int32_t)token;
-            job->children[node] = cursors[level + 2];
-        }
-        const uint32_t node = length ? cursors[length] - 1 : 0;
-        job->end_nodes[i] = node;
-        job->ends[node / 64] |= (uint64_t)1 << node % 64;
-    }
+    const int is_wide = job->token_bytes == 8, is_tree_wide = job->tree_token_bytes == 8;
+    const int is_done = is_wide ? (is_tree_wide ? write_nodes(task, job, 8, 8) : write_nodes(task, job, 8, 4))
+                                : (is_tree_wide ? write_nodes(task, job, 4, 8) : write_nodes(task, job, 4, 4));
+    if (!is_done) return KX_E_CANCELLED;
     job->children[job->sizes.nodes] = (uint32_t)job->sizes.nodes;
     uint32_t rank = 0;
     for (int64_t w = 0; w < words; w++) job->ranks[w] = rank, rank += (uint32_t)ones_of(job->ends[w]);
