@@ -32,6 +32,7 @@ import workloads_beam_search
 import workloads_child_tuning
 import workloads_classification
 import workloads_clipping
+import workloads_decoding
 import workloads_density
 import workloads_entropy
 import workloads_expressions
@@ -524,6 +525,22 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         {"NumPy": Goal(), "a loop": Goal()},
     ),
     (partial(workloads_classification.next_sentence, "samples_contrast", 10**6), {"NumPy": Goal()}),
+    (partial(workloads_decoding.prefix_tree, 1_000_000, "array"), {"dict of dicts": Goal(required=30)}),
+    (partial(workloads_decoding.prefix_tree, 1_000_000, "lists"), {"dict of dicts": Goal(required=10)}),
+    (partial(workloads_decoding.mask, 3), {"dicts and NumPy": Goal(), "the write alone": Goal()}),
+    *(
+        (
+            partial(workloads_decoding.alignment, function, length),
+            {"rapidfuzz": Goal(required), "Python": Goal(100 if length == 1000 else None)},
+        )
+        for function, length, required in (
+            ("longest_common_subsequence", 10, 0.5),
+            ("longest_common_subsequence", 1000, 1),
+            ("lcs_f1", 1000, None),
+            ("edit_distance", 10, 0.5),
+            ("edit_distance", 1000, None),
+        )
+    ),
     *(
         (
             partial(workloads_gradients.sequence, name, batch, steps, n, dtype),

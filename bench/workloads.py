@@ -111,7 +111,7 @@ def machine() -> dict[str, Any]:
         "huge_pages": os.environ.get("NUMPY_MADVISE_HUGEPAGE", "1") != "0",
         "platform": sys.platform,
         **{name: version(name) for name in ("POT", "gensim", "scikit-learn")},
-        **{name: version(name) for name in ("torch", "openTSNE", "hyppo") if find_spec(name) is not None},
+        **{name: version(name) for name in ("torch", "openTSNE", "hyppo", "rapidfuzz") if find_spec(name) is not None},
         **({"faiss": version("faiss-cpu")} if find_spec("faiss") is not None else {}),
     }
 

@@ -15,9 +15,7 @@ __all__ = ["edit_distance", "lcs_f1", "longest_common_subsequence"]
 
 def _codes(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
     """Both sequences by numbers of 32 bits, equal where their items are."""
-    if isinstance(a, str) and isinstance(b, str):
-        return tuple(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32) for text in (a, b))
-    left, right = (_tokens(name, value) for name, value in (("a", a), ("b", b)))
+    left, right = _tokens("a", a), _tokens("b", b)
     if left.dtype == right.dtype == np.int32:
         return left.view(np.uint32), right.view(np.uint32)
     codes = np.unique(np.concatenate([left, right]), return_inverse=True)[1].astype(np.uint32)
@@ -30,6 +28,7 @@ def longest_common_subsequence(a: Sequence[int] | str, b: Sequence[int] | str) -
     Parameters
     ----------
     a, b : sequence of int or str
+        A string stands for the code points of its characters, also beside a sequence of integers.
 
     Returns
     -------
@@ -46,7 +45,8 @@ def longest_common_subsequence(a: Sequence[int] | str, b: Sequence[int] | str) -
 
     Notes
     -----
-    O(len(a) len(b) / 64) time: 64 cells of the dynamic program in a word.
+    O(len(a) len(b) / 64) time, 64 cells of the dynamic program in a word, and O(len(a) + len(b)) memory. Equal
+    beginnings and ends take no time.
 
     References
     ----------
@@ -58,7 +58,7 @@ def longest_common_subsequence(a: Sequence[int] | str, b: Sequence[int] | str) -
     >>> kexue.longest_common_subsequence("主讲课程", "XXX主要讲什么课程")
     4
     """
-    return _decoding.longest_common_subsequence(*_codes(a, b))
+    return _decoding.longest_common_subsequence(a, b, _codes)
 
 
 def lcs_f1(a: Sequence[int] | str, b: Sequence[int] | str) -> float:
@@ -71,6 +71,15 @@ def lcs_f1(a: Sequence[int] | str, b: Sequence[int] | str) -> float:
     Returns
     -------
     float
+
+    Raises
+    ------
+    KexueValueError, TypeError
+        If a sequence does not hold integers that are not negative.
+
+    References
+    ----------
+    C.-Y. Lin, "ROUGE: A package for automatic evaluation of summaries", Text Summarization Branches Out (2004), 74-81.
 
     Examples
     --------
@@ -95,7 +104,7 @@ def edit_distance(a: Sequence[int] | str, b: Sequence[int] | str) -> int:
 
     Notes
     -----
-    O(len(a) len(b) / 64) time.
+    O(len(a) len(b) / 64) time and O(len(a) + len(b)) memory.
 
     References
     ----------
@@ -108,4 +117,4 @@ def edit_distance(a: Sequence[int] | str, b: Sequence[int] | str) -> int:
     >>> kexue.edit_distance("kitten", "sitting")
     3
     """
-    return _decoding.edit_distance(*_codes(a, b))
+    return _decoding.edit_distance(a, b, _codes)

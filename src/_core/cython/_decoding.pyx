@@ -1,9 +1,12 @@
-"""Prefix trees and alignments: the calls into the C core. Checking and shaping of arguments is the work of
-kexue._prefix_tree and kexue._alignment.
+"""Prefix trees and alignments: the calls into the C core, and tokens out of lists. Checking and shaping of other arguments is the
+work of kexue._prefix_tree and kexue._alignment.
 """
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.long cimport PyLong_AsLongLongAndOverflow
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport INFINITY, log
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 
 from kexue._context cimport fill_context, is_narrow, raise_for_status
 from kexue.core cimport (
@@ -11,21 +14,184 @@ from kexue.core cimport (
     kx_ctx_t,
     kx_edit_distance,
     kx_longest_common_subsequence,
+    kx_prefix_tree_check,
     kx_prefix_tree_child,
     kx_prefix_tree_fill,
     kx_prefix_tree_is_end,
     kx_prefix_tree_lcs_gains,
     kx_prefix_tree_mask_f32,
     kx_prefix_tree_mask_f64,
+    kx_prefix_tree_rank,
+    kx_prefix_tree_sizes_t,
     kx_prefix_tree_sort,
     kx_prefix_tree_t,
-    kx_prefix_tree_walk,
     kx_status_t,
 )
 
+import operator
+from collections.abc import Iterable, Mapping, Set
+
 import numpy as np
 
+from kexue._errors import KexueValueError
+
 cnp.import_array()
+
+
+cdef extern from "Python.h":
+    uint32_t *PyUnicode_AsUCS4(object text, uint32_t *buffer, Py_ssize_t length, int copy_null) except NULL
+
+ctypedef kx_status_t (*aligner)(const kx_ctx_t *, const uint32_t *, int64_t, const uint32_t *, int64_t, int64_t *) noexcept nogil
+
+cdef enum:
+    SHORT_TEXT = 512  # characters that are put on the stack
+    MOST_EXPECTED = 1 << 22  # sequences that there is room for from the beginning: what an iterator says may be anything
+    POLL = 1 << 14  # sequences, or tokens of one, between two looks at Ctrl-C
+
+
+cdef int64_t token_of(object item, int *overflow) except? -1:
+    """An integer; overflow: +-1 for one beyond int64. TypeError for what is none."""
+    cdef object number = item
+    overflow[0] = 0
+    if type(item) is not int:
+        if isinstance(item, bool):
+            raise TypeError("bool")
+        number = operator.index(item)
+    return PyLong_AsLongLongAndOverflow(number, overflow)
+
+
+cdef class Flattener:
+    """Tokens of sequences one after another, 32 bits each until one does not fit.
+
+    `tokens` are the first `total` of an array, which grows; `starts` too.
+    """
+
+    cdef cnp.ndarray tokens, starts
+    cdef int32_t *narrow
+    cdef int64_t *wide
+    cdef int64_t *bounds
+    cdef int64_t total, capacity, count, most
+
+    def __cinit__(self, int64_t expected):
+        self.capacity, self.most = 64, max(expected, 15) + 1
+        self.tokens = np.empty(self.capacity, dtype=np.int32)
+        self.starts = np.zeros(self.most, dtype=np.int64)
+        self.total = self.count = 0
+        self.point()
+
+    cdef void point(self) noexcept:
+        cdef bint is_wide = cnp.PyArray_ITEMSIZE(self.tokens) == 8
+        self.wide = <int64_t *>cnp.PyArray_DATA(self.tokens) if is_wide else NULL
+        self.narrow = NULL if is_wide else <int32_t *>cnp.PyArray_DATA(self.tokens)
+        self.bounds = <int64_t *>cnp.PyArray_DATA(self.starts)
+
+    cdef int reserve(self, int64_t more) except -1:
+        if self.capacity - self.total >= more:
+            return 0
+        self.capacity = max(self.total + more, self.capacity + self.capacity // 2)
+        self.tokens.resize(self.capacity, refcheck=False)
+        self.point()
+        return 0
+
+    cdef int widen(self) except -1:
+        self.tokens = self.tokens.astype(np.int64)
+        self.point()
+        return 0
+
+    cdef inline int push(self, int64_t token) except -1:
+        """There is room for it, and it is not negative."""
+        if token > INT32_MAX and self.wide == NULL:
+            self.widen()
+        if self.wide != NULL:
+            self.wide[self.total] = token
+        else:
+            self.narrow[self.total] = <int32_t>token
+        self.total += 1
+        return 0
+
+    cdef int add_items(self, object items, int64_t index) except -1:
+        """Those of a list or tuple. Its items run Python's code where they are no plain integers: it may change meanwhile."""
+        cdef int64_t token, first = self.total
+        cdef int overflow
+        cdef object item
+        self.reserve(len(items))
+        for item in items:
+            try:
+                token = token_of(item, &overflow)
+            except TypeError:
+                raise TypeError(
+                    f"sequences[{index}][{self.total - first}] must be an integer, not {type(item).__name__}") from None
+            if overflow > 0:
+                raise KexueValueError(f"sequences[{index}][{self.total - first}] is {item}, beyond int64")
+            if overflow < 0 or token < 0:
+                raise KexueValueError(f"sequences[{index}][{self.total - first}] is {item}, and tokens are not negative")
+            self.reserve(1)
+            self.push(token)
+            if (self.total - first) % POLL == 0:
+                PyErr_CheckSignals()
+        return 0
+
+    cdef int add_text(self, str text) except -1:
+        cdef Py_UCS4 character
+        self.reserve(len(text))
+        for character in text:
+            self.push(character)
+        return 0
+
+    cdef int add_array(self, cnp.ndarray array, int64_t index) except -1:
+        """Of int32 or int64, contiguous and aligned."""
+        cdef int64_t i, token, length = cnp.PyArray_DIM(array, 0)
+        cdef bint is_wide = cnp.PyArray_ITEMSIZE(array) == 8
+        cdef void *data = cnp.PyArray_DATA(array)
+        self.reserve(length)
+        for i in range(length):
+            token = (<int64_t *>data)[i] if is_wide else (<int32_t *>data)[i]
+            if token < 0:
+                raise KexueValueError(f"sequences[{index}][{i}] is {token}, and tokens are not negative")
+            self.push(token)
+        return 0
+
+    cdef int add(self, object sequence, object as_tokens) except -1:
+        cdef int64_t index = self.count
+        if isinstance(sequence, (list, tuple)):
+            self.add_items(sequence, index)
+        elif isinstance(sequence, str):
+            self.add_text(<str>sequence)  # or a subclass: np.str_
+        elif hasattr(sequence, "__array__"):
+            self.add_array(as_tokens(f"sequences[{index}]", sequence), index)
+        elif isinstance(sequence, (Mapping, Set)) or not isinstance(sequence, Iterable):
+            raise TypeError(f"sequences[{index}] must be a sequence of tokens, not {type(sequence).__name__}")
+        else:
+            self.add_items(list(sequence), index)
+        self.count += 1
+        if self.count == self.most:
+            self.most += self.most // 2
+            self.starts.resize(self.most, refcheck=False)
+            self.point()
+        self.bounds[self.count] = self.total
+        if self.count % POLL == 0:
+            PyErr_CheckSignals()
+        return 0
+
+
+def flatten(object sequences, object as_tokens):
+    """All tokens of an iterable of sequences one after another, and where each sequence begins.
+
+    Parameters
+    ----------
+    sequences : iterable of sequences of int or str
+    as_tokens : callable
+        Makes of a name and an array one of int32 or int64, contiguous and aligned, none negative.
+
+    Returns
+    -------
+    tokens : ndarray of int32, or int64 if one needs it, shape (total,)
+    starts : ndarray of int64, shape (sequences + 1,)
+    """
+    cdef Flattener to = Flattener(min(operator.length_hint(sequences), MOST_EXPECTED))
+    for sequence in sequences:
+        to.add(sequence, as_tokens)
+    return to.tokens[:to.total], to.starts[:to.count + 1]
 
 
 def build(cnp.ndarray tokens, cnp.ndarray starts):
@@ -34,20 +200,22 @@ def build(cnp.ndarray tokens, cnp.ndarray starts):
     Parameters
     ----------
     tokens : ndarray of int32 or int64
-        Contiguous, none negative.
+        Contiguous and aligned, none negative.
     starts : ndarray of int64, shape (sequences + 1,)
-        Contiguous, ascending, within `tokens`.
+        Contiguous and aligned, ascending, within `tokens`.
 
     Returns
     -------
-    tokens : ndarray of the tokens' dtype, shape (nodes,)
+    tokens : ndarray of int32, or int64 if one needs it, shape (nodes,)
     children : ndarray of uint32, shape (nodes + 1,)
     ends : ndarray of uint64, shape (ceil(nodes / 64),)
-    end_nodes : ndarray of uint32, shape (sequences,)
+    ranks : ndarray of uint32, shape (ceil(nodes / 64),)
+    places : ndarray of uint32, shape (different sequences,)
     """
     cdef kx_ctx_t ctx
     fill_context(&ctx, 1)
-    cdef int64_t count = cnp.PyArray_DIM(starts, 0) - 1, nodes = 0, deepest = 0
+    cdef int64_t count = cnp.PyArray_DIM(starts, 0) - 1
+    cdef kx_prefix_tree_sizes_t sizes
     cdef int token_bytes = cnp.PyArray_ITEMSIZE(tokens)
     cdef cnp.ndarray order = np.empty(count, dtype=np.uint32), shared = np.empty(count, dtype=np.int64)
     cdef const void *from_tokens = cnp.PyArray_DATA(tokens)
@@ -56,54 +224,85 @@ def build(cnp.ndarray tokens, cnp.ndarray starts):
     cdef int64_t *to_shared = <int64_t *>cnp.PyArray_DATA(shared)
     cdef kx_status_t outcome
     with nogil:
-        outcome = kx_prefix_tree_sort(&ctx, from_tokens, token_bytes, from_starts, count, to_order, to_shared, &nodes, &deepest)
+        outcome = kx_prefix_tree_sort(&ctx, from_tokens, token_bytes, from_starts, count, to_order, to_shared, &sizes)
     raise_for_status(outcome)
-    cdef cnp.ndarray tree_tokens = np.empty(nodes, dtype=tokens.dtype), children = np.empty(nodes + 1, dtype=np.uint32)
-    cdef cnp.ndarray ends = np.empty((nodes + 63) // 64, dtype=np.uint64), end_nodes = np.empty(count, dtype=np.uint32)
+    cdef int tree_token_bytes = 8 if sizes.largest > INT32_MAX else 4
+    cdef cnp.ndarray tree_tokens = np.empty(sizes.nodes, dtype=np.int64 if tree_token_bytes == 8 else np.int32)
+    cdef cnp.ndarray children = np.empty(sizes.nodes + 1, dtype=np.uint32), places = np.empty(sizes.sequences, dtype=np.uint32)
+    cdef cnp.ndarray ends = np.empty((sizes.nodes + 63) // 64, dtype=np.uint64)
+    cdef cnp.ndarray ranks = np.empty((sizes.nodes + 63) // 64, dtype=np.uint32)
     cdef void *to_tokens = cnp.PyArray_DATA(tree_tokens)
     cdef uint32_t *to_children = <uint32_t *>cnp.PyArray_DATA(children)
     cdef uint64_t *to_ends = <uint64_t *>cnp.PyArray_DATA(ends)
-    cdef uint32_t *to_end_nodes = <uint32_t *>cnp.PyArray_DATA(end_nodes)
+    cdef uint32_t *to_ranks = <uint32_t *>cnp.PyArray_DATA(ranks)
+    cdef uint32_t *to_places = <uint32_t *>cnp.PyArray_DATA(places)
     with nogil:
         outcome = kx_prefix_tree_fill(
-            &ctx, from_tokens, token_bytes, from_starts, count, to_order, to_shared, nodes, deepest, to_tokens, token_bytes, to_children,
-            to_ends, to_end_nodes)
+            &ctx, from_tokens, token_bytes, from_starts, count, to_order, to_shared, &sizes, to_tokens, tree_token_bytes,
+            to_children, to_ends, to_ranks, to_places)
     raise_for_status(outcome)
-    return tree_tokens, children, ends, end_nodes
+    return tree_tokens, children, ends, ranks, places
 
 
 cdef class Tree:
-    """The nodes of a tree whose arrays have been checked.
+    """The nodes of a tree.
 
     Parameters
     ----------
-    tokens, children, ends : ndarray
-        As `build` gives them, contiguous; they are kept, and not copied.
+    tokens, children, ends, ranks : ndarray
+        As `build` gives them, contiguous and aligned; they are kept, and not copied.
     """
 
     cdef kx_prefix_tree_t tree
-    cdef readonly cnp.ndarray tokens, children, ends
+    cdef readonly cnp.ndarray tokens, children, ends, ranks
 
-    def __init__(self, cnp.ndarray tokens, cnp.ndarray children, cnp.ndarray ends):
-        self.tokens, self.children, self.ends = tokens, children, ends
+    def __cinit__(self, cnp.ndarray tokens, cnp.ndarray children, cnp.ndarray ends, cnp.ndarray ranks):
+        self.tokens, self.children, self.ends, self.ranks = tokens, children, ends, ranks
         self.tree.tokens = cnp.PyArray_DATA(tokens)
         self.tree.token_bytes = cnp.PyArray_ITEMSIZE(tokens)
         self.tree.nodes = cnp.PyArray_DIM(tokens, 0)
         self.tree.children = <const uint32_t *>cnp.PyArray_DATA(children)
         self.tree.ends = <const uint64_t *>cnp.PyArray_DATA(ends)
+        self.tree.ranks = <const uint32_t *>cnp.PyArray_DATA(ranks)
+
+    def check(self):
+        """Whether the arrays are those of a tree: before anything else, where they come from outside."""
+        cdef kx_ctx_t ctx
+        fill_context(&ctx, 1)
+        cdef kx_status_t outcome
+        with nogil:
+            outcome = kx_prefix_tree_check(&ctx, &self.tree)
+        raise_for_status(outcome)
 
     def walk(self, object prefix, int64_t node=0):
-        """The node that a list of tokens leads to, or -1."""
-        cdef object token
-        for token in prefix:
-            if node == KX_PREFIX_TREE_NONE:
-                return node
-            node = kx_prefix_tree_child(&self.tree, node, token)
+        """The node that a list of tokens, or a string, leads to, or -1."""
+        cdef object item
+        cdef Py_UCS4 character
+        cdef int64_t token
+        cdef int overflow
+        if isinstance(prefix, str):
+            for character in <str>prefix:
+                if node == KX_PREFIX_TREE_NONE:
+                    break
+                node = kx_prefix_tree_child(&self.tree, node, character)
+            return node
+        for item in prefix:
+            token = token_of(item, &overflow)
+            if node != KX_PREFIX_TREE_NONE:
+                node = KX_PREFIX_TREE_NONE if overflow else kx_prefix_tree_child(&self.tree, node, token)
         return node
+
+    def children_of(self, int64_t node):
+        """The first of them, and the one past the last."""
+        return self.tree.children[node], self.tree.children[node + 1]
 
     def is_end(self, int64_t node):
         """Whether a sequence ends at a node."""
         return bool(kx_prefix_tree_is_end(&self.tree, node))
+
+    def rank(self, int64_t node):
+        """How many sequences end before the one that ends at a node, or -1."""
+        return kx_prefix_tree_rank(&self.tree, node)
 
     def mask(self, int64_t node, int64_t end_token, cnp.ndarray row):
         """Makes what may not follow a node -infinity; returns how many stay.
@@ -233,29 +432,59 @@ def normalize(cnp.ndarray values, cnp.ndarray whose, int64_t groups):
         value[i] -= total[group[i]]
 
 
-def longest_common_subsequence(cnp.ndarray a, cnp.ndarray b):
-    """The length; a, b : contiguous ndarrays of uint32."""
+cdef int64_t align_texts(aligner method, str a, str b) except -1:
     cdef kx_ctx_t ctx
-    fill_context(&ctx, 1)
-    cdef int64_t length = 0, n = cnp.PyArray_SIZE(a), m = cnp.PyArray_SIZE(b)
-    cdef const uint32_t *left = <const uint32_t *>cnp.PyArray_DATA(a)
-    cdef const uint32_t *right = <const uint32_t *>cnp.PyArray_DATA(b)
+    cdef int64_t answer = 0, n = len(a), m = len(b)
+    cdef uint32_t[SHORT_TEXT] place
+    cdef uint32_t *codes = place
     cdef kx_status_t outcome
-    with nogil:
-        outcome = kx_longest_common_subsequence(&ctx, left, n, right, m, &length)
-    raise_for_status(outcome)
-    return length
+    fill_context(&ctx, 1)
+    if n + m > SHORT_TEXT:
+        codes = <uint32_t *>PyMem_RawMalloc((n + m) * sizeof(uint32_t))
+        if codes == NULL:
+            raise MemoryError
+    try:
+        PyUnicode_AsUCS4(a, codes, n, 0)
+        PyUnicode_AsUCS4(b, codes + n, m, 0)
+        if n * m <= SHORT_TEXT * SHORT_TEXT:
+            # The interpreter's lock is kept: to give it away would take longer.
+            outcome = method(&ctx, codes, n, codes + n, m, &answer)
+        else:
+            with nogil:
+                outcome = method(&ctx, codes, n, codes + n, m, &answer)
+    finally:
+        if codes != place:
+            PyMem_RawFree(codes)
+    if outcome != 0:
+        raise_for_status(outcome)
+    return answer
 
 
-def edit_distance(cnp.ndarray a, cnp.ndarray b):
-    """The distance; a, b : contiguous ndarrays of uint32."""
+cdef int64_t align(aligner method, object a, object b, object as_codes) except -1:
     cdef kx_ctx_t ctx
-    fill_context(&ctx, 1)
-    cdef int64_t distance = 0, n = cnp.PyArray_SIZE(a), m = cnp.PyArray_SIZE(b)
-    cdef const uint32_t *left = <const uint32_t *>cnp.PyArray_DATA(a)
-    cdef const uint32_t *right = <const uint32_t *>cnp.PyArray_DATA(b)
+    cdef int64_t answer = 0
+    cdef cnp.ndarray codes_a, codes_b
+    cdef int64_t n, m
+    cdef const uint32_t *left
+    cdef const uint32_t *right
     cdef kx_status_t outcome
+    if isinstance(a, str) and isinstance(b, str):
+        return align_texts(method, <str>a, <str>b)
+    fill_context(&ctx, 1)
+    codes_a, codes_b = as_codes(a, b)
+    n, m = cnp.PyArray_DIM(codes_a, 0), cnp.PyArray_DIM(codes_b, 0)
+    left, right = <const uint32_t *>cnp.PyArray_DATA(codes_a), <const uint32_t *>cnp.PyArray_DATA(codes_b)
     with nogil:
-        outcome = kx_edit_distance(&ctx, left, n, right, m, &distance)
+        outcome = method(&ctx, left, n, right, m, &answer)
     raise_for_status(outcome)
-    return distance
+    return answer
+
+
+def longest_common_subsequence(object a, object b, object as_codes):
+    """The length. as_codes : callable that makes of two sequences contiguous, aligned arrays of uint32."""
+    return align(kx_longest_common_subsequence, a, b, as_codes)
+
+
+def edit_distance(object a, object b, object as_codes):
+    """The distance. as_codes : callable that makes of two sequences contiguous, aligned arrays of uint32."""
+    return align(kx_edit_distance, a, b, as_codes)

@@ -1,32 +1,60 @@
-/* Longest common subsequences and edit distances: bits of a word are cells of a column of the dynamic program. */
+/* Longest common subsequences and edit distances: bits of a word are cells of a column of the dynamic program. The rows of long
+   patterns come in strips, whose tables stay in the cache and do not grow with the pattern. */
 #include "kexue/kx_alignment.h"
 
+#include "isa/kernel.h"
+
+#ifdef KX_DISPATCH_PASS /* integers one after another: nothing that wider vectors would do better */
 #include <string.h>
 
 #include "runtime/memory.h"
 
-enum { COLUMNS = 4 /* of the text at once, their carries in registers: 1000 and 1000 letters 13.4 us, 1 column 19.0 */, POLL_WORDS = 1 << 16, DIRECT = 256 /* tokens below have a place of their own */ };
+enum {
+    COLUMNS = 4,   /* of the text at once, their carries in registers: 1000 and 1000 letters 13.4 us, 1 column 19.0 */
+    PAIR = 2,      /* the same of the distance, which needs more registers: 32.5 us, 4 columns 36.3 */
+    STRIP = 32,    /* words of a strip */
+    DIRECT = 256,  /* tokens below have a place of their own */
+    SHORT = 64,    /* rows of a word */
+    SHORT_SLOTS = 2 * SHORT,
+    POLL_COLUMNS = 1 << 12,
+    UNPOLLED = 1 << 16 /* words of columns that take less than a millisecond: not worth a task */
+};
 
-/* Where each token of the pattern is: `words` words for each of its kinds, the first of them for tokens that it has not. */
-typedef struct kx_pattern {
-    const uint32_t *text;
-    int64_t length, words, text_length;
+/* Kinds of the tokens of a strip: where each is has `words` words of places, kind 0 is of tokens that are not there. */
+typedef struct kx_strip {
+    int64_t words;
     uint64_t *places;
-    uint32_t direct[DIRECT], *keys, *kinds; /* an open hash of the other tokens: kind 0 is an empty slot */
+    uint32_t direct[DIRECT], *keys, *kinds; /* an open hash of the other tokens, if there are: kind 0 is an empty slot */
     uint64_t mask;
-    uint64_t *state; /* 2 words words */
-    int64_t result;
-} kx_pattern_t;
+    int has_others;
+} kx_strip_t;
 
-static inline uint64_t slot_of(const kx_pattern_t *p, uint32_t token) {
-    uint64_t slot = (token * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & p->mask;
-    while (p->kinds[slot] && p->keys[slot] != token) slot = (slot + 1) & p->mask;
+typedef struct kx_alignment {
+    const kx_ctx_t *ctx;
+    const uint32_t *pattern, *text;
+    int64_t rows, columns;
+    int is_distance;
+    int64_t result;
+} kx_alignment_t;
+
+/* Below a strip a column is one more, or one less, than the column before it. */
+typedef struct kx_steps {
+    uint64_t more, less;
+} kx_steps_t;
+
+enum { MORE = 1, LESS = 2 }; /* of kx_steps_t in a byte; MORE alone is a carry of the common subsequence */
+
+static inline uint64_t hash_of(uint32_t token) { return (token * UINT64_C(0x9e3779b97f4a7c15)) >> 32; }
+
+static inline uint64_t slot_of(const kx_strip_t *strip, uint32_t token) {
+    uint64_t slot = hash_of(token) & strip->mask;
+    while (strip->kinds[slot] && strip->keys[slot] != token) slot = (slot + 1) & strip->mask;
     return slot;
 }
 
-static inline const uint64_t *places_of(const kx_pattern_t *p, uint32_t token) {
-    const uint32_t kind = token < DIRECT ? p->direct[token] : p->kinds[slot_of(p, token)];
-    return p->places + (int64_t)kind * p->words;
+static inline const uint64_t *places_of(const kx_strip_t *strip, uint32_t token) {
+    const uint32_t kind = token < DIRECT ? strip->direct[token] : strip->has_others ? strip->kinds[slot_of(strip, token)] : 0;
+    return strip->places + (int64_t)kind * strip->words;
 }
 
 /* One word of a column of the longest common subsequence: zeros of a state are where it grows. */
@@ -36,36 +64,8 @@ static inline uint64_t grow(uint64_t state, uint64_t match, uint64_t *carry) {
     return whole | (state - both);
 }
 
-static kx_status_t run_subsequence(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
-    kx_pattern_t *p = arg;
-    (void)unused_begin, (void)unused_end;
-    const int64_t words = p->words, until_poll = POLL_WORDS / (COLUMNS * words) + 1;
-    uint64_t *state = p->state;
-    memset(state, 0xff, (size_t)words * sizeof *state);
-    for (int64_t j = 0, pass = 1; j < p->text_length; j += COLUMNS, pass++) {
-        if (pass % until_poll == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
-        const uint64_t *match[COLUMNS];
-        uint64_t carries[COLUMNS] = {0};
-        /* past the text a token that the pattern has not: its column changes nothing */
-        for (int c = 0; c < COLUMNS; c++) match[c] = j + c < p->text_length ? places_of(p, p->text[j + c]) : p->places;
-        for (int64_t w = 0; w < words; w++) {
-            uint64_t s = state[w];
-            for (int c = 0; c < COLUMNS; c++) s = grow(s, match[c][w], &carries[c]);
-            state[w] = s;
-        }
-    }
-    int64_t length = 0;
-    for (int64_t i = 0; i < p->length; i++) length += !(state[i / 64] >> i % 64 & 1);
-    p->result = length;
-    return KX_OK;
-}
-
-/* Columns of the edit distance: bits say where it is one more, or one less, than in the row above; `in` and `out` the same along
-   the row above a word and in its last row. */
-typedef struct kx_steps {
-    uint64_t more, less;
-} kx_steps_t;
-
+/* One word of a column of the edit distance: bits say where it is one more, or one less, than in the row above; `in` the same along
+   the row above the word, and then along its last row. */
 static inline kx_steps_t step_along(kx_steps_t column, uint64_t match, kx_steps_t *in, uint64_t last, int64_t *distance) {
     const uint64_t equal = match | in->less, either = match | column.less;
     const uint64_t diagonal = (((equal & column.more) + column.more) ^ column.more) | equal;
@@ -76,85 +76,199 @@ static inline kx_steps_t step_along(kx_steps_t column, uint64_t match, kx_steps_
     return (kx_steps_t){less_above | ~(either | more_above), more_above & either};
 }
 
-static kx_status_t run_distance(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
-    kx_pattern_t *p = arg;
-    (void)unused_begin, (void)unused_end;
-    const int64_t words = p->words, until_poll = POLL_WORDS / (COLUMNS * words) + 1;
-    uint64_t *more = p->state, *less = p->state + words;
-    memset(more, 0xff, (size_t)words * sizeof *more);
-    memset(less, 0, (size_t)words * sizeof *less);
-    const uint64_t last = (uint64_t)1 << (p->length - 1) % 64;
-    int64_t distance = p->length, unused = 0;
-    for (int64_t j = 0, pass = 1; j < p->text_length; pass++) {
-        if (pass % until_poll == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
-        const int count = p->text_length - j < COLUMNS ? 1 : COLUMNS;
+/* borders: of each column, what goes into the strip, and then what leaves it; NULL for a strip that is the only one. */
+static kx_status_t subsequence_of_strip(kx_task_t *task, const kx_alignment_t *p, const kx_strip_t *strip, int64_t rows, uint8_t *borders,
+                                        int64_t *length) {
+    uint64_t state[STRIP];
+    const int64_t words = strip->words;
+    memset(state, 0xff, sizeof state);
+    for (int64_t j = 0; j < p->columns; j += COLUMNS) {
+        if (task && j % POLL_COLUMNS == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
         const uint64_t *match[COLUMNS];
-        kx_steps_t in[COLUMNS]; /* above the pattern the distance grows by 1 */
-        for (int c = 0; c < count; c++) match[c] = places_of(p, p->text[j + c]), in[c] = (kx_steps_t){1, 0};
-        for (int64_t w = 0; w < words - 1 && count == COLUMNS; w++) {
-            kx_steps_t column = {more[w], less[w]};
-            for (int c = 0; c < COLUMNS; c++) column = step_along(column, match[c][w], &in[c], 0, &unused);
-            more[w] = column.more, less[w] = column.less;
+        uint64_t carries[COLUMNS];
+        for (int c = 0; c < COLUMNS; c++) { /* past the text a token that is not in the pattern: its column changes nothing */
+            match[c] = j + c < p->columns ? places_of(strip, p->text[j + c]) : strip->places;
+            carries[c] = borders ? borders[j + c] : 0;
         }
-        for (int64_t w = count == COLUMNS ? words - 1 : 0; w < words; w++) {
-            kx_steps_t column = {more[w], less[w]};
-            for (int c = 0; c < count; c++) column = step_along(column, match[c][w], &in[c], w == words - 1 ? last : 0, &distance);
-            more[w] = column.more, less[w] = column.less;
+        for (int64_t w = 0; w < words; w++) {
+            uint64_t s = state[w];
+            for (int c = 0; c < COLUMNS; c++) s = grow(s, match[c][w], &carries[c]);
+            state[w] = s;
         }
-        j += count;
+        for (int c = 0; c < COLUMNS && borders; c++) borders[j + c] = (uint8_t)carries[c];
     }
-    p->result = distance;
+    for (int64_t i = 0; i < rows; i++) *length += !(state[i / 64] >> i % 64 & 1);
     return KX_OK;
 }
 
-static kx_status_t align(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, kx_body_fn run, int64_t *result) {
+static kx_status_t distance_of_strip(kx_task_t *task, const kx_alignment_t *p, const kx_strip_t *strip, int64_t rows, uint8_t *borders,
+                                     int64_t *distance) {
+    uint64_t more[STRIP], less[STRIP];
+    const int64_t words = strip->words;
+    memset(more, 0xff, sizeof more);
+    memset(less, 0, sizeof less);
+    const uint64_t last = (uint64_t)1 << (rows - 1) % 64;
+    int64_t below = rows, unused = 0;
+    int count = PAIR;
+    for (int64_t j = 0; j < p->columns; j += count) {
+        if (task && j % POLL_COLUMNS == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
+        count = p->columns - j < PAIR ? 1 : PAIR;
+        const uint64_t *match[PAIR];
+        kx_steps_t in[PAIR];
+        for (int c = 0; c < count; c++) {
+            const unsigned border = borders ? borders[j + c] : MORE; /* above the pattern the distance grows by 1 */
+            match[c] = places_of(strip, p->text[j + c]), in[c] = (kx_steps_t){border & MORE, border / LESS};
+        }
+        for (int64_t w = 0; w < words - 1 && count == PAIR; w++) {
+            kx_steps_t column = {more[w], less[w]};
+            for (int c = 0; c < PAIR; c++) column = step_along(column, match[c][w], &in[c], 0, &unused);
+            more[w] = column.more, less[w] = column.less;
+        }
+        for (int64_t w = count == PAIR ? words - 1 : 0; w < words; w++) {
+            kx_steps_t column = {more[w], less[w]};
+            for (int c = 0; c < count; c++) column = step_along(column, match[c][w], &in[c], w == words - 1 ? last : 0, &below);
+            more[w] = column.more, less[w] = column.less;
+        }
+        for (int c = 0; c < count && borders; c++) borders[j + c] = (uint8_t)(in[c].more | in[c].less * LESS);
+    }
+    *distance = below;
+    return KX_OK;
+}
+
+/* The kinds of rows; returns how many there are, those that are not there included. */
+static int64_t number_kinds(kx_strip_t *strip, const uint32_t *rows, int64_t count) {
+    int64_t kinds = 1;
+    memset(strip->direct, 0, sizeof strip->direct);
+    strip->has_others = 0;
+    for (int64_t i = 0; i < count; i++) strip->has_others |= rows[i] >= DIRECT;
+    if (strip->has_others) memset(strip->kinds, 0, (size_t)(strip->mask + 1) * sizeof *strip->kinds);
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t *kind = &strip->direct[rows[i] % DIRECT];
+        if (rows[i] >= DIRECT) {
+            const uint64_t slot = slot_of(strip, rows[i]);
+            strip->keys[slot] = rows[i], kind = &strip->kinds[slot];
+        }
+        if (!*kind) *kind = (uint32_t)kinds++;
+    }
+    return kinds;
+}
+
+/* task: NULL for one that is soon done. */
+static kx_status_t align_strips(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
+    kx_alignment_t *p = arg;
+    (void)unused_begin, (void)unused_end;
+    const int64_t most = STRIP * 64, rows_of_strip = p->rows < most ? p->rows : most;
+    int64_t slots = SHORT_SLOTS, capacity = 0;
+    while (slots < 2 * rows_of_strip) slots *= 2;
+    kx_layout_t layout = {0, 0};
+    const size_t keys = kx_layout_add(&layout, slots, sizeof(uint32_t)), kinds = kx_layout_add(&layout, slots, sizeof(uint32_t));
+    const size_t steps = kx_layout_add(&layout, p->rows > most ? p->columns : 0, 1), past = kx_layout_add(&layout, COLUMNS, 1);
+    if (layout.overflow) return KX_E_OVERFLOW;
+    char *memory = kx_allocate(p->ctx, layout.bytes);
+    if (!memory) return KX_E_MEMORY;
+    kx_strip_t strip = {.keys = (void *)(memory + keys), .kinds = (void *)(memory + kinds), .mask = (uint64_t)slots - 1};
+    uint8_t *borders = p->rows > most ? (void *)(memory + steps) : NULL;
+    if (borders) memset(borders, p->is_distance ? MORE : 0, past + COLUMNS - steps);
+    kx_status_t status = KX_OK;
+    for (int64_t first = 0; first < p->rows && status == KX_OK; first += most) {
+        const int64_t rows = p->rows - first < most ? p->rows - first : most;
+        strip.words = (rows + 63) / 64;
+        const int64_t size = number_kinds(&strip, p->pattern + first, rows) * strip.words;
+        if (size > capacity) {
+            kx_release(p->ctx, strip.places);
+            strip.places = kx_allocate(p->ctx, (size_t)size * sizeof *strip.places);
+            capacity = size;
+        }
+        if (!strip.places) {
+            status = KX_E_MEMORY;
+            break;
+        }
+        memset(strip.places, 0, (size_t)size * sizeof *strip.places);
+        for (int64_t i = 0; i < rows; i++) ((uint64_t *)places_of(&strip, p->pattern[first + i]))[i / 64] |= (uint64_t)1 << i % 64;
+        if (p->is_distance) status = distance_of_strip(task, p, &strip, rows, borders, &p->result);
+        else status = subsequence_of_strip(task, p, &strip, rows, borders, &p->result);
+    }
+    /* the last strip counted from its own first row: in the column before the text, the rows above it are what is missing */
+    if (p->is_distance) p->result += (p->rows - 1) / most * most;
+    kx_release(p->ctx, strip.places);
+    kx_release(p->ctx, memory);
+    return status;
+}
+
+/* A pattern of one word, and all that it needs on the stack. */
+static int64_t align_short(const kx_alignment_t *p) {
+    uint8_t direct[DIRECT] = {0}, kinds[SHORT_SLOTS] = {0};
+    uint32_t keys[SHORT_SLOTS];
+    uint64_t places[SHORT + 1];
+    int size = 1, others = 0;
+    places[0] = 0;
+    for (int64_t i = 0; i < p->rows; i++) {
+        const uint32_t token = p->pattern[i];
+        uint8_t *kind = &direct[token % DIRECT];
+        if (token >= DIRECT) {
+            uint64_t slot = hash_of(token) % SHORT_SLOTS;
+            while (kinds[slot] && keys[slot] != token) slot = (slot + 1) % SHORT_SLOTS;
+            keys[slot] = token, kind = &kinds[slot], others = 1;
+        }
+        if (!*kind) places[size] = 0, *kind = (uint8_t)size++;
+        places[*kind] |= (uint64_t)1 << i;
+    }
+    uint64_t state = UINT64_MAX;
+    kx_steps_t column = {UINT64_MAX, 0};
+    int64_t distance = p->rows;
+    for (int64_t j = 0; j < p->columns; j++) {
+        const uint32_t token = p->text[j];
+        uint64_t match = 0;
+        if (token < DIRECT) match = places[direct[token]];
+        else if (others) {
+            uint64_t slot = hash_of(token) % SHORT_SLOTS;
+            while (kinds[slot] && keys[slot] != token) slot = (slot + 1) % SHORT_SLOTS;
+            match = places[kinds[slot]];
+        }
+        if (p->is_distance) {
+            kx_steps_t in = {1, 0};
+            column = step_along(column, match, &in, (uint64_t)1 << (p->rows - 1), &distance);
+        } else {
+            const uint64_t both = state & match;
+            state = (state + both) | (state - both);
+        }
+    }
+    if (p->is_distance) return distance;
+    int64_t length = 0;
+    for (uint64_t grown = ~state; grown; grown &= grown - 1) length++;
+    return length;
+}
+
+static kx_status_t align(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int is_distance, int64_t *result) {
     if (n < 0 || m < 0 || !result) return KX_E_ARGUMENT;
-    if (n > m) return align(ctx, b, m, a, n, run, result);
-    if (n == 0) {
-        *result = run == run_distance ? m : 0;
+    /* equal ends belong to an alignment that is best */
+    int64_t same = 0;
+    while (n && m && a[0] == b[0]) a++, b++, n--, m--, same++;
+    while (n && m && a[n - 1] == b[m - 1]) n--, m--, same++;
+    if (is_distance) same = 0;
+    *result = same;
+    if (n == 0 || m == 0) {
+        if (is_distance) *result = n + m;
         return KX_OK;
     }
-    if (n >= (int64_t)UINT32_MAX || m > INT64_MAX / 8) return KX_E_OVERFLOW;
-    kx_pattern_t p = {.text = b, .text_length = m, .length = n, .words = (n + 63) / 64};
-    int64_t slots = 4, others = 0, kinds = 1;
-    uint32_t direct[DIRECT] = {0};
-    for (int64_t i = 0; i < n; i++)
-        if (a[i] >= DIRECT) others++;
-        else if (!direct[a[i]]) direct[a[i]] = (uint32_t)kinds++;
-    while (slots < 2 * others) slots *= 2;
-    kx_layout_t layout = {0, 0};
-    const size_t keys = kx_layout_add(&layout, slots, sizeof(uint32_t)), kind = kx_layout_add(&layout, slots, sizeof(uint32_t));
-    const size_t state = kx_layout_add(&layout, 2 * p.words, sizeof(uint64_t));
-    if (layout.overflow) return KX_E_OVERFLOW;
-    char *memory = kx_allocate(ctx, layout.bytes);
-    if (!memory) return KX_E_MEMORY;
-    memcpy(p.direct, direct, sizeof direct);
-    p.keys = (void *)(memory + keys), p.kinds = (void *)(memory + kind), p.state = (void *)(memory + state), p.mask = (uint64_t)slots - 1;
-    memset(p.kinds, 0, (size_t)slots * sizeof *p.kinds);
-    for (int64_t i = 0; i < n && others; i++) {
-        if (a[i] < DIRECT) continue;
-        const uint64_t slot = slot_of(&p, a[i]);
-        if (!p.kinds[slot]) p.keys[slot] = a[i], p.kinds[slot] = (uint32_t)kinds++;
+    const int is_first = n <= m;
+    kx_alignment_t p = {.ctx = ctx, .pattern = is_first ? a : b, .text = is_first ? b : a, .rows = is_first ? n : m,
+                        .columns = is_first ? m : n, .is_distance = is_distance};
+    if (p.rows <= SHORT && p.columns <= UNPOLLED) {
+        *result += align_short(&p);
+        return KX_OK;
     }
-    kx_layout_t table = {0, 0};
-    kx_layout_add(&table, kinds * p.words, sizeof(uint64_t));
-    p.places = table.overflow ? NULL : kx_allocate(ctx, table.bytes);
-    kx_status_t status = table.overflow ? KX_E_OVERFLOW : p.places ? KX_OK : KX_E_MEMORY;
-    if (status == KX_OK) {
-        memset(p.places, 0, table.bytes);
-        for (int64_t i = 0; i < n; i++) ((uint64_t *)places_of(&p, a[i]))[i / 64] |= (uint64_t)1 << i % 64;
-        status = kx_parallel_for(ctx, 1, 1, run, &p);
-        kx_release(ctx, p.places);
-    }
-    kx_release(ctx, memory);
-    *result = p.result;
+    const int is_soon_done = p.columns <= UNPOLLED / ((p.rows + 63) / 64);
+    const kx_status_t status = is_soon_done ? align_strips(NULL, &p, 0, 1) : kx_parallel_for(ctx, 1, 1, align_strips, &p);
+    *result += p.result;
     return status;
 }
 
 kx_status_t kx_longest_common_subsequence(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int64_t *length) {
-    return align(ctx, a, n, b, m, run_subsequence, length);
+    return align(ctx, a, n, b, m, 0, length);
 }
 
 kx_status_t kx_edit_distance(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int64_t *distance) {
-    return align(ctx, a, n, b, m, run_distance, distance);
+    return align(ctx, a, n, b, m, 1, distance);
 }
+#endif

@@ -1,6 +1,9 @@
 /* Prefix trees: sequences are sorted by packed words of their tokens, the nodes of all levels are then written in one pass. */
 #include "kexue/kx_prefix_tree.h"
 
+#include "isa/kernel.h"
+
+#ifdef KX_DISPATCH_PASS /* scattered reads and writes: nothing that wider vectors would do better */
 #include <math.h>
 #include <string.h>
 
@@ -28,12 +31,12 @@ typedef struct kx_tree_job {
     int bits, per_word; /* of a token and one more value, the end; tokens of a word */
     kx_tree_item_t *items, *spare;
     uint32_t *bounds, *next_bounds; /* of groups that are equal so far: pairs of first and end */
-    int64_t nodes, deepest;
+    kx_prefix_tree_sizes_t sizes;
     void *tree_tokens;
     int tree_token_bytes;
-    uint32_t *children, *end_nodes;
+    uint32_t *children, *ranks, *places;
     uint64_t *ends;
-    uint32_t *cursors;
+    uint32_t *cursors, *end_nodes; /* the next node of each level; where each sequence ends, in their order */
 } kx_tree_job_t;
 
 static inline int64_t token_at(const void *tokens, int bytes, int64_t i) {
@@ -79,18 +82,22 @@ static int sort_items(kx_task_t *task, kx_tree_item_t *items, kx_tree_item_t *sp
     const int digits = (key_bits + DIGIT - 1) / DIGIT;
     uint32_t counts[DIGITS][SIZE];
     memset(counts, 0, sizeof counts);
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        if (i % POLL == POLL - 1 && kx_task_should_stop(task)) return 0;
         for (int d = 0; d < digits; d++) counts[d][items[i].key >> d * DIGIT & (SIZE - 1)]++;
+    }
     kx_tree_item_t *from = items, *to = spare;
     for (int d = 0; d < digits; d++) {
-        if (kx_task_should_stop(task)) return 0;
         uint32_t *starts = counts[d], start = 0;
         if (starts[from[0].key >> d * DIGIT & (SIZE - 1)] == (uint32_t)n) continue;
         for (int i = 0; i < SIZE; i++) {
             const uint32_t size = starts[i];
             starts[i] = start, start += size;
         }
-        for (int64_t i = 0; i < n; i++) to[starts[from[i].key >> d * DIGIT & (SIZE - 1)]++] = from[i];
+        for (int64_t i = 0; i < n; i++) {
+            if (i % POLL == POLL - 1 && kx_task_should_stop(task)) return 0;
+            to[starts[from[i].key >> d * DIGIT & (SIZE - 1)]++] = from[i];
+        }
         kx_tree_item_t *other = from;
         from = to, to = other;
     }
@@ -127,6 +134,7 @@ static int64_t refine(kx_task_t *task, kx_tree_job_t *job, int64_t first, int64_
                 groups++;
             } else { /* equal to their ends */
                 const uint32_t sequence = items[begin].place;
+                job->sizes.sequences -= i - begin - 1;
                 for (int64_t k = begin + 1; k < i; k++) job->shared[first + k] = job->starts[sequence + 1] - job->starts[sequence];
             }
         }
@@ -138,31 +146,31 @@ static int64_t refine(kx_task_t *task, kx_tree_job_t *job, int64_t first, int64_
 static kx_status_t sort_sequences(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
     kx_tree_job_t *job = arg;
     (void)unused_begin, (void)unused_end;
-    const int64_t count = job->count;
-    int64_t largest = -1;
-    job->deepest = 0;
+    const int64_t count = job->count, begin = count ? job->starts[0] : 0, end = count ? job->starts[count] : 0;
+    kx_prefix_tree_sizes_t *sizes = &job->sizes;
+    *sizes = (kx_prefix_tree_sizes_t){.sequences = count, .largest = -1};
+    if (begin < 0) return KX_E_ARGUMENT;
     for (int64_t i = 0; i < count; i++) {
+        if (job->starts[i + 1] < job->starts[i]) return KX_E_ARGUMENT;
         const int64_t length = job->starts[i + 1] - job->starts[i];
-        if (length < 0) return KX_E_ARGUMENT;
-        if (length > job->deepest) job->deepest = length;
+        if (length > sizes->deepest) sizes->deepest = length;
+        job->order[i] = (uint32_t)i, job->shared[i] = 0;
     }
-    const int64_t total = count ? job->starts[count] : 0;
-    for (int64_t i = count ? job->starts[0] : 0; i < total; i++) {
+    for (int64_t i = begin; i < end; i++) {
         if (i % POLL == POLL - 1 && kx_task_should_stop(task)) return KX_E_CANCELLED;
         const int64_t token = token_at(job->tokens, job->token_bytes, i);
         if (token < 0) return KX_E_ARGUMENT;
-        if (token > largest) largest = token;
+        if (token > sizes->largest) sizes->largest = token;
     }
     job->bits = 1;
-    while (job->bits < 64 && ((uint64_t)largest + 1) >> job->bits) job->bits++;
+    while (job->bits < 64 && ((uint64_t)sizes->largest + 1) >> job->bits) job->bits++;
     job->per_word = 64 / job->bits;
-    for (int64_t i = 0; i < count; i++) job->order[i] = (uint32_t)i, job->shared[i] = 0;
     int64_t groups = count > 1;
     job->bounds[0] = 0, job->bounds[1] = (uint32_t)count;
     for (int64_t depth = 0; groups; depth += job->per_word) {
         int64_t next = 0;
         for (int64_t g = 0; g < groups; g++) {
-            if (kx_task_should_stop(task)) return KX_E_CANCELLED;
+            if (g % SHORT == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED; /* a longer group asks by itself */
             next = refine(task, job, job->bounds[2 * g], job->bounds[2 * g + 1], depth, next);
             if (next < 0) return KX_E_CANCELLED;
         }
@@ -170,16 +178,13 @@ static kx_status_t sort_sequences(kx_task_t *task, void *arg, int64_t unused_beg
         job->bounds = job->next_bounds, job->next_bounds = bounds;
         groups = next;
     }
-    job->nodes = 1;
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t sequence = job->order[i];
-        job->nodes += job->starts[sequence + 1] - job->starts[sequence] - job->shared[i];
-    }
-    return job->nodes < (int64_t)UINT32_MAX ? KX_OK : KX_E_OVERFLOW;
+    sizes->nodes = 1 + end - begin;
+    for (int64_t i = 0; i < count; i++) sizes->nodes -= job->shared[i];
+    return sizes->nodes < (int64_t)UINT32_MAX ? KX_OK : KX_E_OVERFLOW;
 }
 
 kx_status_t kx_prefix_tree_sort(const kx_ctx_t *ctx, const void *tokens, int token_bytes, const int64_t *starts, int64_t count,
-                                uint32_t *order, int64_t *shared, int64_t *nodes, int64_t *deepest) {
+                                uint32_t *order, int64_t *shared, kx_prefix_tree_sizes_t *sizes) {
     if (count < 0 || (token_bytes != 4 && token_bytes != 8) || (count > 0 && !starts)) return KX_E_ARGUMENT;
     if (count >= (int64_t)UINT32_MAX) return KX_E_OVERFLOW;
     kx_layout_t layout = {0, 0};
@@ -193,71 +198,145 @@ kx_status_t kx_prefix_tree_sort(const kx_ctx_t *ctx, const void *tokens, int tok
                          .bounds = (void *)(memory + bounds), .next_bounds = (void *)(memory + next)};
     const kx_status_t status = kx_parallel_for(ctx, 1, 1, sort_sequences, &job);
     kx_release(ctx, memory);
-    *nodes = job.nodes, *deepest = job.deepest;
+    *sizes = job.sizes;
     return status;
 }
 
-/* A node's first child is the next node of the level below: what belongs to nodes before has been written. */
+#if defined(__GNUC__)
+static inline int ones_of(uint64_t word) { return __builtin_popcountll(word); }
+#else
+static inline int ones_of(uint64_t word) {
+    word -= word >> 1 & UINT64_C(0x5555555555555555);
+    word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
+    return (int)(((word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f)) * UINT64_C(0x0101010101010101) >> 56);
+}
+#endif
+
+static inline int64_t rank_of(const uint64_t *ends, const uint32_t *ranks, int64_t node) {
+    return (int64_t)ranks[node / 64] + ones_of(ends[node / 64] & (((uint64_t)1 << node % 64) - 1));
+}
+
+/* A node's first child is the next node of the level below: what belongs to nodes before has been written. Returns 0 when the
+   task is to stop. */
+static KX_ALWAYS_INLINE int write_nodes(kx_task_t *task, const kx_tree_job_t *job, int token_bytes, int tree_token_bytes) {
+    uint32_t *cursors = job->cursors, *children = job->children;
+    const uint32_t *order = job->order;
+    const int64_t *starts = job->starts, *shared = job->shared, count = job->count;
+    const void *tokens = job->tokens;
+    void *tree_tokens = job->tree_tokens;
+    int64_t written = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (i % POLL == POLL - 1 && kx_task_should_stop(task)) return 0;
+#if defined(__GNUC__)
+        if (i + AHEAD < count) {
+            const char *next = (const char *)tokens + starts[order[i + AHEAD]] * token_bytes;
+            __builtin_prefetch(next), __builtin_prefetch(next + 64);
+        }
+#endif
+        const int64_t sequence = order[i], from = starts[sequence], length = starts[sequence + 1] - from;
+        for (int64_t level = shared[i]; level < length; level++) {
+            if (++written % POLL == 0 && kx_task_should_stop(task)) return 0;
+            const uint32_t node = cursors[level + 1]++;
+            const int64_t token = token_at(tokens, token_bytes, from + level);
+            if (tree_token_bytes == 8) ((int64_t *)tree_tokens)[node] = token;
+            else ((int32_t *)tree_tokens)[node] = (int32_t)token;
+            children[node] = cursors[level + 2];
+        }
+        const uint32_t node = length ? cursors[length] - 1 : 0;
+        job->end_nodes[i] = node;
+        job->ends[node / 64] |= (uint64_t)1 << node % 64;
+    }
+    return 1;
+}
+
+/* Nodes and ranks are below 2^32, as sort_sequences saw to: no sum wraps around. */
 static kx_status_t fill(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
     const kx_tree_job_t *job = arg;
     (void)unused_begin, (void)unused_end;
-    uint32_t *cursors = job->cursors; /* the next node of each level */
-    memset(cursors, 0, (size_t)(job->deepest + 2) * sizeof *cursors);
+    uint32_t *cursors = job->cursors;
+    const int64_t words = (job->sizes.nodes + 63) / 64, deepest = job->sizes.deepest;
+    memset(cursors, 0, (size_t)(deepest + 2) * sizeof *cursors);
     for (int64_t i = 0; i < job->count; i++) {
+        if (i % POLL == POLL - 1 && kx_task_should_stop(task)) return KX_E_CANCELLED;
         const int64_t sequence = job->order[i], length = job->starts[sequence + 1] - job->starts[sequence];
         if (job->shared[i] < length) cursors[job->shared[i] + 1]++, cursors[length + 1]--;
     }
     /* how many nodes begin at each level, less those that end above it: sums give the sizes of levels, sums of these where they begin */
     uint32_t size = 0, begin = 1;
-    for (int64_t level = 1; level <= job->deepest + 1; level++) {
+    for (int64_t level = 1; level <= deepest + 1; level++) {
         size += cursors[level];
-        cursors[level] = begin, begin += level <= job->deepest ? size : 0;
+        cursors[level] = begin, begin += level <= deepest ? size : 0;
     }
-    memset(job->ends, 0, (size_t)((job->nodes + 63) / 64) * sizeof *job->ends);
+    memset(job->ends, 0, (size_t)words * sizeof *job->ends);
     if (job->tree_token_bytes == 8) ((int64_t *)job->tree_tokens)[0] = -1;
     else ((int32_t *)job->tree_tokens)[0] = -1;
     cursors[0] = 0;
     job->children[0] = 1;
+    const int is_wide = job->token_bytes == 8, is_tree_wide = job->tree_token_bytes == 8;
+    const int is_done = is_wide ? (is_tree_wide ? write_nodes(task, job, 8, 8) : write_nodes(task, job, 8, 4))
+                                : (is_tree_wide ? write_nodes(task, job, 4, 8) : write_nodes(task, job, 4, 4));
+    if (!is_done) return KX_E_CANCELLED;
+    job->children[job->sizes.nodes] = (uint32_t)job->sizes.nodes;
+    uint32_t rank = 0;
+    for (int64_t w = 0; w < words; w++) job->ranks[w] = rank, rank += (uint32_t)ones_of(job->ends[w]);
+    /* of equal sequences the last remains: they are in the order given */
     for (int64_t i = 0; i < job->count; i++) {
         if (i % POLL == POLL - 1 && kx_task_should_stop(task)) return KX_E_CANCELLED;
-#if defined(__GNUC__)
-        if (i + AHEAD < job->count) {
-            const char *next = (const char *)job->tokens + job->starts[job->order[i + AHEAD]] * job->token_bytes;
-            __builtin_prefetch(next), __builtin_prefetch(next + 64);
-        }
-#endif
-        const int64_t sequence = job->order[i], from = job->starts[sequence], length = job->starts[sequence + 1] - from;
-        for (int64_t level = job->shared[i]; level < length; level++) {
-            const uint32_t node = cursors[level + 1]++;
-            const int64_t token = token_at(job->tokens, job->token_bytes, from + level);
-            if (job->tree_token_bytes == 8) ((int64_t *)job->tree_tokens)[node] = token;
-            else ((int32_t *)job->tree_tokens)[node] = (int32_t)token;
-            job->children[node] = cursors[level + 2];
-        }
-        const uint32_t node = length ? cursors[length] - 1 : 0;
-        job->end_nodes[sequence] = node;
-        job->ends[node / 64] |= (uint64_t)1 << node % 64;
+        job->places[rank_of(job->ends, job->ranks, job->end_nodes[i])] = job->order[i];
     }
-    job->children[job->nodes] = (uint32_t)job->nodes;
     return KX_OK;
 }
 
 kx_status_t kx_prefix_tree_fill(const kx_ctx_t *ctx, const void *tokens, int token_bytes, const int64_t *starts, int64_t count,
-                                const uint32_t *order, const int64_t *shared, int64_t nodes, int64_t deepest, void *tree_tokens,
-                                int tree_token_bytes, uint32_t *children, uint64_t *ends, uint32_t *end_nodes) {
-    if (count < 0 || nodes < 1 || deepest < 0 || (token_bytes != 4 && token_bytes != 8)) return KX_E_ARGUMENT;
-    if (tree_token_bytes != 4 && tree_token_bytes != 8) return KX_E_ARGUMENT;
+                                const uint32_t *order, const int64_t *shared, const kx_prefix_tree_sizes_t *sizes, void *tree_tokens,
+                                int tree_token_bytes, uint32_t *children, uint64_t *ends, uint32_t *ranks, uint32_t *places) {
+    if (count < 0 || !sizes || sizes->nodes < 1 || sizes->deepest < 0 || (token_bytes != 4 && token_bytes != 8)) return KX_E_ARGUMENT;
+    if (tree_token_bytes != 8 && (tree_token_bytes != 4 || sizes->largest > INT32_MAX)) return KX_E_ARGUMENT;
+    if (sizes->nodes >= (int64_t)UINT32_MAX || count >= (int64_t)UINT32_MAX) return KX_E_OVERFLOW;
     kx_layout_t layout = {0, 0};
-    kx_layout_add(&layout, deepest + 3, sizeof(uint32_t));
+    if (sizes->deepest >= sizes->nodes) return KX_E_ARGUMENT;
+    const size_t cursors = kx_layout_add(&layout, sizes->deepest + 3, sizeof(uint32_t));
+    const size_t end_nodes = kx_layout_add(&layout, count, sizeof(uint32_t));
     if (layout.overflow) return KX_E_OVERFLOW;
-    uint32_t *cursors = kx_allocate(ctx, layout.bytes);
-    if (!cursors) return KX_E_MEMORY;
+    char *memory = kx_allocate(ctx, layout.bytes);
+    if (!memory) return KX_E_MEMORY;
     kx_tree_job_t job = {.tokens = tokens, .token_bytes = token_bytes, .starts = starts, .count = count, .order = (uint32_t *)order,
-                         .shared = (int64_t *)shared, .nodes = nodes, .deepest = deepest, .tree_tokens = tree_tokens,
-                         .tree_token_bytes = tree_token_bytes, .children = children, .ends = ends, .end_nodes = end_nodes, .cursors = cursors};
+                         .shared = (int64_t *)shared, .sizes = *sizes, .tree_tokens = tree_tokens, .tree_token_bytes = tree_token_bytes,
+                         .children = children, .ends = ends, .ranks = ranks, .places = places,
+                         .cursors = (void *)(memory + cursors), .end_nodes = (void *)(memory + end_nodes)};
     const kx_status_t status = kx_parallel_for(ctx, 1, 1, fill, &job);
-    kx_release(ctx, cursors);
+    kx_release(ctx, memory);
     return status;
+}
+
+static kx_status_t check(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
+    const kx_prefix_tree_t *tree = arg;
+    (void)unused_begin, (void)unused_end;
+    const int64_t nodes = tree->nodes;
+    if (tree->children[0] != 1 || tree->children[nodes] != nodes || token_at(tree->tokens, tree->token_bytes, 0) != -1) return KX_E_ARGUMENT;
+    uint32_t rank = 0, child = 1;
+    for (int64_t node = 0; node < nodes; node++) {
+        if (node % POLL == POLL - 1 && kx_task_should_stop(task)) return KX_E_CANCELLED;
+        if (node % 64 == 0) {
+            if (tree->ranks[node / 64] != rank) return KX_E_ARGUMENT;
+            rank += (uint32_t)ones_of(tree->ends[node / 64]);
+        }
+        const uint32_t end = tree->children[node + 1];
+        /* children come after their parent, so that every walk goes down, and a leaf is the end of a sequence */
+        if (child <= node || end < child || end > nodes) return KX_E_ARGUMENT;
+        if (end == child && node && !kx_prefix_tree_is_end(tree, node)) return KX_E_ARGUMENT;
+        for (int64_t before = -1; child < end; child++) {
+            const int64_t token = token_at(tree->tokens, tree->token_bytes, child);
+            if (token <= before) return KX_E_ARGUMENT;
+            before = token;
+        }
+    }
+    return nodes % 64 == 0 || tree->ends[nodes / 64] >> nodes % 64 == 0 ? KX_OK : KX_E_ARGUMENT;
+}
+
+kx_status_t kx_prefix_tree_check(const kx_ctx_t *ctx, const kx_prefix_tree_t *tree) {
+    if (tree->nodes < 1 || tree->nodes >= (int64_t)UINT32_MAX || (tree->token_bytes != 4 && tree->token_bytes != 8)) return KX_E_ARGUMENT;
+    return kx_parallel_for(ctx, 1, 1, check, (void *)tree);
 }
 
 int64_t kx_prefix_tree_child(const kx_prefix_tree_t *tree, int64_t node, int64_t token) {
@@ -276,6 +355,10 @@ int64_t kx_prefix_tree_walk(const kx_prefix_tree_t *tree, int64_t node, const in
 }
 
 int kx_prefix_tree_is_end(const kx_prefix_tree_t *tree, int64_t node) { return tree->ends[node / 64] >> node % 64 & 1; }
+
+int64_t kx_prefix_tree_rank(const kx_prefix_tree_t *tree, int64_t node) {
+    return kx_prefix_tree_is_end(tree, node) ? rank_of(tree->ends, tree->ranks, node) : KX_PREFIX_TREE_NONE;
+}
 
 /* `filled` numbers of a row are done: the next to keep is `token`. */
 #define KX_DEFINE_MASK(suffix, real)                                                                                    \
@@ -300,3 +383,4 @@ int kx_prefix_tree_is_end(const kx_prefix_tree_t *tree, int64_t node) { return t
     }
 KX_DEFINE_MASK(f32, float)
 KX_DEFINE_MASK(f64, double)
+#endif

@@ -1339,19 +1339,28 @@ cdef extern from "kexue/kx_prefix_tree.h" nogil:
         int64_t nodes
         const uint32_t *children
         const uint64_t *ends
+        const uint32_t *ranks
+
+    ctypedef struct kx_prefix_tree_sizes_t:
+        int64_t nodes
+        int64_t sequences
+        int64_t deepest
+        int64_t largest
 
     int KX_PREFIX_TREE_NONE
 
     kx_status_t kx_prefix_tree_sort(
         const kx_ctx_t *ctx, const void *tokens, int token_bytes, const int64_t *starts, int64_t count, uint32_t *order,
-        int64_t *shared, int64_t *nodes, int64_t *deepest)
+        int64_t *shared, kx_prefix_tree_sizes_t *sizes)
     kx_status_t kx_prefix_tree_fill(
         const kx_ctx_t *ctx, const void *tokens, int token_bytes, const int64_t *starts, int64_t count, const uint32_t *order,
-        const int64_t *shared, int64_t nodes, int64_t deepest, void *tree_tokens, int tree_token_bytes, uint32_t *children,
-        uint64_t *ends, uint32_t *end_nodes)
+        const int64_t *shared, const kx_prefix_tree_sizes_t *sizes, void *tree_tokens, int tree_token_bytes, uint32_t *children,
+        uint64_t *ends, uint32_t *ranks, uint32_t *places)
+    kx_status_t kx_prefix_tree_check(const kx_ctx_t *ctx, const kx_prefix_tree_t *tree)
     int64_t kx_prefix_tree_child(const kx_prefix_tree_t *tree, int64_t node, int64_t token)
     int64_t kx_prefix_tree_walk(const kx_prefix_tree_t *tree, int64_t node, const int64_t *tokens, int64_t count)
     int kx_prefix_tree_is_end(const kx_prefix_tree_t *tree, int64_t node)
+    int64_t kx_prefix_tree_rank(const kx_prefix_tree_t *tree, int64_t node)
     int64_t kx_prefix_tree_mask_f32(
         const kx_prefix_tree_t *tree, int64_t node, int64_t end_token, float *row, int64_t vocabulary)
     int64_t kx_prefix_tree_mask_f64(
