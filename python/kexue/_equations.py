@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Integral, Rational, Real
 from typing import Literal
 
+from kexue._arrays import check_integer
 from kexue._errors import KexueValueError
 from kexue._expressions import MAX_DIGITS, check_length, evaluate_expression
 
@@ -52,8 +52,8 @@ _CHARACTERS = str.maketrans(
         "\u00a0": " ",
     }
 )
-# Blanks that do not keep two numbers apart.
-_BLANKS = re.compile(r"(?<![0-9.])[ \t\r\n]+|[ \t\r\n]+(?![0-9.])")
+# Blanks that do not keep two numbers apart: all that stand together.
+_BLANKS = re.compile(r"(?<![ \t\r\n])(?:(?<![0-9.])[ \t\r\n]++|[ \t\r\n]++(?![0-9.]))")
 _MIXED = re.compile(r"(?<![0-9.])([0-9]++)\(([0-9]++/[0-9]++)\)")
 _QUESTION_MIXED = re.compile(r"(?<![0-9.])([0-9]++)[(（]([0-9]++/[0-9]++)[)）]")
 _QUESTION_FRACTION = re.compile(r"[(（]([0-9]++/[0-9]++)[)）]")
@@ -189,13 +189,6 @@ def _rounded(value: Fraction, digits: int) -> Fraction:
     return Fraction(size if value > 0 else -size, scale)
 
 
-def _checked_digits(digits: int) -> int:
-    digits = operator.index(digits)
-    if not 0 <= digits <= MAX_DIGITS:
-        raise KexueValueError(f"digits must be from 0 to {MAX_DIGITS}, got {digits}")
-    return digits
-
-
 def answers_match(a: Number | str, b: Number | str, digits: int = 6, *, strict: bool = False) -> bool:
     """Whether two answers are equal after each is rounded to `digits` decimals.
 
@@ -219,7 +212,7 @@ def answers_match(a: Number | str, b: Number | str, digits: int = 6, *, strict: 
     KexueValueError
         If `digits` is out of range; with `strict`, whatever `evaluate_expression` says.
     TypeError
-        If `a` or `b` is neither a real number nor a str (booleans are not numbers here).
+        If `a` or `b` is neither a real number nor a str (booleans are not numbers here), or `digits` no integer.
 
     See Also
     --------
@@ -245,7 +238,7 @@ def answers_match(a: Number | str, b: Number | str, digits: int = 6, *, strict: 
     >>> kexue.answers_match("1/0", "1/0")
     False
     """
-    digits = _checked_digits(digits)
+    digits = check_integer("digits", digits, 0, MAX_DIGITS)
     try:
         x, y = _value("a", a), _value("b", b)
     except KexueValueError:
@@ -270,8 +263,8 @@ def _text(value: int) -> str:
     return sign + str(value) + "".join(reversed(parts))
 
 
-def _decimal(value: Fraction, digits: int | None, what: str) -> str:
-    """Without trailing zeros; with digits None as many decimals as the value has."""
+def _decimal(value: Fraction, digits: int | None, what: str, most: int = MAX_DIGITS) -> str:
+    """Without trailing zeros; with digits None as many decimals as the value has. At most `most` digits are read again."""
     if digits is None:
         rest, twos, fives = value.denominator, 0, 0
         twos = (rest & -rest).bit_length() - 1
@@ -284,6 +277,8 @@ def _decimal(value: Fraction, digits: int | None, what: str) -> str:
     scaled = _rounded(value, digits) * 10**digits
     sign, figures = ("-" if scaled < 0 else ""), _text(abs(scaled.numerator)).rjust(digits + 1, "0")
     whole, decimals = figures[: len(figures) - digits], figures[len(figures) - digits :].rstrip("0")
+    if len(whole) + len(decimals) > most:
+        raise KexueValueError(f"value has more than {most} digits as {what}")
     return f"{sign}{whole}.{decimals}" if decimals else sign + whole
 
 
@@ -314,10 +309,10 @@ def format_answer(
     Raises
     ------
     KexueValueError
-        If `value` is not finite or has more than 1000 digits, or a text without a value; if `kind` is none of these; if
-        an "integer" is not one; with ``digits=None`` if the decimals do not end.
+        If `value` is not finite or a text without a value; if it, or what would be written, has more than 1000 digits;
+        if `kind` is none of these; if an "integer" is not one; with ``digits=None`` if the decimals do not end.
     TypeError
-        If `value` is neither a real number nor a str.
+        If `value` is neither a real number nor a str, or `digits` no integer.
 
     See Also
     --------
@@ -340,7 +335,7 @@ def format_answer(
     if kind not in ("integer", "decimal", "fraction", "mixed", "percent"):
         raise KexueValueError(f'kind must be "integer", "decimal", "fraction", "mixed" or "percent", got {kind!r}')
     if digits is not None:
-        digits = _checked_digits(digits)
+        digits = check_integer("digits", digits, 0, MAX_DIGITS)
     number = _value("value", value)
     if not isinstance(number, Fraction):
         if number - number != 0:
@@ -351,7 +346,7 @@ def format_answer(
     if abs(number.numerator) >= 10**MAX_DIGITS or number.denominator >= 10**MAX_DIGITS:
         raise KexueValueError(f"value has more than {MAX_DIGITS} digits")
     if kind == "percent":
-        return _decimal(number * 100, digits, "a percentage") + "%"
+        return _decimal(number * 100, digits, "a percentage", MAX_DIGITS - 2) + "%"
     if kind == "decimal":
         return _decimal(number, digits, "a decimal")
     if kind == "integer":

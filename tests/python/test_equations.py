@@ -47,6 +47,7 @@ F = Fraction
         ("2·3⋅4", "2*3*4", F(24)),
         ("2 (1/2)", "(2+1/2)", F(5, 2)),
         ("1\u30002+\t3", "1 2+3", None),
+        ("1  2 +\r\n 3", "1  2+3", None),
         ("5%%", "(5/100)/100", F(1, 2000)),
         ("1+x", "1+x", None),
         ("", "", None),
@@ -94,7 +95,7 @@ def test_questions(question, normal):
 
 
 @pytest.mark.parametrize(
-    "text", ["9" * 65000, "1(" * 32000, "1(1" * 20000, "%" * 65000, "9." * 30000 + "%", "1 " * 32000, " " * 65000]
+    "text", ["9" * 65000, "1(" * 32000, "1(1" * 20000, "%" * 65000, "9." * 30000 + "%", "1 " * 32000, " " * 65000, "1" + " " * 65000 + "2"]
 )
 def test_normal_forms_take_linear_time(text):
     kexue.normalize_equation(text)
@@ -189,12 +190,14 @@ def test_answers_that_are_no_numbers(value):
 
 @pytest.mark.parametrize("digits", [-1, 1001])
 def test_digits_have_a_range(digits):
-    with pytest.raises(kexue.KexueValueError, match="digits must be from 0 to 1000"):
+    with pytest.raises(kexue.KexueValueError, match="digits must be at (least 0|most 1000)"):
         kexue.answers_match(1, 1, digits)
-    with pytest.raises(kexue.KexueValueError, match="digits must be from 0 to 1000"):
+    with pytest.raises(kexue.KexueValueError, match="digits must be at (least 0|most 1000)"):
         kexue.format_answer(1, "decimal", digits=digits)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="digits must be an integer"):
         kexue.answers_match(1, 1, digits=1.5)
+    with pytest.raises(TypeError, match="digits must be an integer"):
+        kexue.format_answer(1, "decimal", digits=True)
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e-5, 1e-5), st.integers(0, 8))
@@ -275,6 +278,9 @@ def test_texts(value, kind, digits, text):
         (math.inf, "percent", 6, "value is inf"),
         (10**1000, "integer", 6, "more than 1000 digits"),
         (F(1, 10**1000), "fraction", 6, "more than 1000 digits"),
+        (5e-324, "decimal", None, "more than 1000 digits as a decimal"),
+        (F(1, 3), "decimal", 1000, "more than 1000 digits as a decimal"),
+        (10**997, "percent", 6, "more than 998 digits as a percentage"),
         ("1/0", "fraction", 6, "division by zero"),
         (1, "int", 6, "kind must be"),
         (1, None, 6, "kind must be"),
@@ -295,6 +301,21 @@ def test_decimals_are_read_again(value, kind):
     text = kexue.format_answer(value, kind, digits=None)
     assert kexue.evaluate_expression(kexue.normalize_equation(text)) == F(value)
     assert "e" not in text.lower() and not text.startswith("-0") or "." in text
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (F(1, 2**999), "decimal"),
+        (10**1000 - 1, "decimal"),
+        (F(1, 2**999), "percent"),
+        (F(-(10**996) + 1, 10), "percent"),
+        (F(10**1000 - 1, 10**999 + 1), "mixed"),
+    ],
+)
+def test_the_longest_texts_are_read_again(value, kind):
+    text = kexue.format_answer(value, kind, digits=None)
+    assert kexue.evaluate_expression(kexue.normalize_equation(text)) == value
 
 
 @given(st.integers(), st.sampled_from(["integer", "decimal", "fraction", "mixed"]))
