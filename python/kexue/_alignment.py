@@ -87,8 +87,9 @@ def lcs_f1(a: Sequence[int] | str, b: Sequence[int] | str) -> float:
     >>> kexue.lcs_f1("abcd", "acd")
     0.8571428571428571
     """
+    common = longest_common_subsequence(a, b)
     total = len(a) + len(b)
-    return 2 * longest_common_subsequence(a, b) / total if total else 1.0
+    return 2 * common / total if total else 1.0
 
 
 def edit_distance(a: Sequence[int] | str, b: Sequence[int] | str) -> int:

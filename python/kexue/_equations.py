@@ -264,7 +264,7 @@ def _text(value: int) -> str:
 
 
 def _decimal(value: Fraction, digits: int | None, what: str, most: int = MAX_DIGITS) -> str:
-    """Without trailing zeros; with digits None as many decimals as the value has. At most `most` digits are read again."""
+    """Without trailing zeros; with digits None as many decimals as the value has. `most` digits can be read again."""
     if digits is None:
         rest, twos, fives = value.denominator, 0, 0
         twos = (rest & -rest).bit_length() - 1

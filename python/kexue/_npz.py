@@ -94,7 +94,7 @@ def load_npz(path: str | os.PathLike[str], *, mapped: Collection[str] = ()) -> d
             with zipfile.ZipFile(file) as archive:
                 for member in archive.infolist():
                     name = member.filename.removesuffix(".npy")
-                    arrays[name] = _read_member(path, archive, member, size, map_it=name in mapped)
+                    arrays[name] = _read_member(file, archive, member, size, map_it=name in mapped)
             return arrays
         except (
             zipfile.BadZipFile,
@@ -109,7 +109,7 @@ def load_npz(path: str | os.PathLike[str], *, mapped: Collection[str] = ()) -> d
 
 
 def _read_member(
-    path: str | os.PathLike[str],
+    file: BinaryIO,
     archive: zipfile.ZipFile,
     member: zipfile.ZipInfo,
     size: int,
@@ -145,7 +145,8 @@ def _read_member(
         if map_it and stored and count:
             begin = _data_offset(archive, member) + stream.tell()
             if begin % dtype.alignment == 0:
-                return np.memmap(path, dtype=dtype, mode="r", offset=begin, shape=shape, order=order)
+                # Of the file that is open: another may have its name by now.
+                return np.memmap(file, dtype=dtype, mode="r", offset=begin, shape=shape, order=order)
         array = np.empty(shape, dtype=dtype, order=order)
         buffer = memoryview(array.reshape(-1, order="A").view(np.uint8))
         filled = 0

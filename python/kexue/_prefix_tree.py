@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, SupportsIndex
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _decoding, _npz
-from kexue._arrays import check_integer
+from kexue._arrays import as_array, check_integer
 from kexue._errors import KexueValueError
 
 __all__ = ["PrefixTree"]
@@ -42,7 +43,14 @@ def _tokens(name: str, sequence: Any) -> np.ndarray:
     is that of all sequences."""
     if isinstance(sequence, str):
         return np.frombuffer(sequence.encode("utf-32-le", "surrogatepass"), dtype="<i4").astype(np.int32, copy=False)
-    array = np.asarray(sequence)
+    if isinstance(sequence, (bytes, bytearray)):
+        sequence = np.frombuffer(sequence, dtype=np.uint8)
+    elif isinstance(sequence, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill it or drop the masked entries first")
+    try:
+        array = np.asarray(sequence)
+    except ValueError as error:
+        raise KexueValueError(f"{name} must be a sequence of tokens: {error}") from None
     if array.ndim != (2 if name == "sequences" else 1):
         raise KexueValueError(f"{name} must be a sequence of tokens, but its shape is {array.shape}")
     if not array.size:
@@ -135,7 +143,7 @@ class PrefixTree:
         >>> kexue.PrefixTree.from_arrays([3, 1, 4, 2, 7], [0, 3, 5]).next_tokens([]).tolist()
         [2, 3]
         """
-        flat, bounds = _tokens("tokens", tokens), np.asarray(starts)
+        flat, bounds = _tokens("tokens", tokens), as_array("starts", starts)
         if bounds.ndim != 1 or not bounds.size:
             raise KexueValueError(f"starts must hold one number more than sequences, but its shape is {bounds.shape}")
         if bounds.dtype.kind not in "iu":
@@ -185,6 +193,8 @@ class PrefixTree:
         if isinstance(prefix, np.ndarray):
             prefix = prefix.tolist()
         try:
+            if isinstance(prefix, (dict, set, frozenset)):
+                raise TypeError
             return self._tree.walk(prefix)
         except TypeError:
             raise TypeError("prefix must be a sequence of integers, or a string") from None
@@ -255,16 +265,17 @@ class PrefixTree:
         ----------
         prefix : sequence of int or str
 
-        Yields
-        ------
-        list of int
+        Returns
+        -------
+        iterator of list of int
         """
-        items = prefix if isinstance(prefix, str) else list(prefix)
+        items = list(prefix) if isinstance(prefix, Iterator) else prefix
         node = self._walk(items)
-        if node < 0:
-            return
-        start = [ord(token) for token in items] if isinstance(items, str) else [int(token) for token in items]
-        stack = [(node, start)]
+        start = [ord(item) for item in items] if isinstance(items, str) else [operator.index(item) for item in items]
+        return self._below(node, start)
+
+    def _below(self, node: int, start: list[int]) -> Iterator[list[int]]:
+        stack = [(node, start)] if node >= 0 else []
         while stack:
             node, sequence = stack.pop()
             if self._tree.is_end(node):
@@ -405,5 +416,6 @@ class PrefixTree:
 
 def _restore(n_given: int, *arrays: np.ndarray) -> PrefixTree:
     tree = PrefixTree.__new__(PrefixTree)
-    tree._set(n_given, *arrays)
+    # A pickle may come from a machine of the other byte order, or with buffers that are not aligned.
+    tree._set(n_given, *(np.require(array, array.dtype.newbyteorder("="), ["C", "A"]) for array in arrays))
     return tree

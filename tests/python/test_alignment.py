@@ -114,6 +114,10 @@ def test_a_string_stands_for_its_code_points():
 # ---- input ----
 
 
+def test_bytes_are_integers():
+    assert both(b"kitten", bytearray(b"sitting")) == plain(b"kitten", b"sitting") == both("kitten", b"sitting")
+
+
 LAYOUTS = {
     "contiguous": lambda x: x,
     "every second": lambda x: np.repeat(x, 2)[::2],
@@ -140,6 +144,10 @@ def test_arrays(dtype, layout, rng, untouched):
         ([1.0], TypeError, "float64"),
         ([True], TypeError, "bool"),
         (["a"], TypeError, "<U1"),
+        ([[1], [2, 3]], KexueValueError, "sequence of tokens"),
+        (np.ma.masked_equal([1, 2], 2), TypeError, "masked array"),
+        (5, KexueValueError, r"shape is \(\)"),
+        (None, KexueValueError, r"shape is \(\)"),
     ],
 )
 def test_bad_sequences(function, bad, error, message):

@@ -95,7 +95,17 @@ def test_questions(question, normal):
 
 
 @pytest.mark.parametrize(
-    "text", ["9" * 65000, "1(" * 32000, "1(1" * 20000, "%" * 65000, "9." * 30000 + "%", "1 " * 32000, " " * 65000, "1" + " " * 65000 + "2"]
+    "text",
+    [
+        "9" * 65000,
+        "1(" * 32000,
+        "1(1" * 20000,
+        "%" * 65000,
+        "9." * 30000 + "%",
+        "1 " * 32000,
+        " " * 65000,
+        "1" + " " * 65000 + "2",
+    ],
 )
 def test_normal_forms_take_linear_time(text):
     kexue.normalize_equation(text)

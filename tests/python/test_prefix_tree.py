@@ -384,6 +384,9 @@ def test_a_list_that_changes_while_it_is_read():
         ([1, -2], [0, 2], KexueValueError, r"tokens\[1\] is -2, and tokens are not negative"),
         ([[1, 2]], [0, 2], KexueValueError, r"tokens must .*shape is \(1, 2\)"),
         ([1.5, 2], [0, 2], TypeError, "tokens must hold integers"),
+        ([[1], [2, 3]], [0, 2], KexueValueError, "tokens must be a sequence of tokens"),
+        ([1, 2], [[0], [1, 2]], KexueValueError, "starts is not an array of one shape"),
+        (np.ma.masked_less([1, 2], 2), [0, 2], TypeError, "tokens is a masked array"),
     ],
 )
 def test_bad_arrays(flat, starts, error, message):
@@ -392,11 +395,12 @@ def test_bad_arrays(flat, starts, error, message):
 
 
 @pytest.mark.parametrize(
-    "prefix", [[1.5], ["a"], [None], 3, None, [[1]], np.array([1.0]), np.array([[1]]), [True], [7, 1.5]]
+    "prefix", [[1.5], ["a"], [None], 3, None, [[1]], np.array([1.0]), np.array([[1]]), [True], [7, 1.5], {1}, {1: 2}]
 )
 def test_bad_prefixes(prefix):
     tree = PrefixTree([[1, 2]])
-    for call in (tree.next_tokens, tree.is_end, tree.get, tree.__contains__, lambda p: tree.mask(p, np.zeros(3))):
+    calls = (tree.next_tokens, tree.is_end, tree.get, tree.keys, tree.__contains__)
+    for call in (*calls, lambda p: tree.mask(p, np.zeros(3))):
         with pytest.raises(TypeError, match="prefix must be a sequence of integers, or a string"):
             call(prefix)
 
@@ -419,6 +423,23 @@ def test_pickling_and_copying(protocol, tmp_path):
             assert equal(other, tree)
             assert other.get(SENTENCES[0]) == 8
             assert not other.next_tokens("明").flags.writeable
+
+
+def test_pickles_of_another_machine():
+    tree = PrefixTree([[3, 1], [2, 2**40]])
+    restore, (n_given, *arrays) = tree.__reduce__()
+    swapped = [array.astype(array.dtype.newbyteorder()) for array in arrays]
+    shifted = []
+    for array in arrays:
+        buffer = np.empty(array.nbytes + 1, dtype=np.uint8)
+        shifted.append(buffer[1:].view(array.dtype))
+        shifted[-1][:] = array
+    assert not shifted[0].flags.aligned
+    for others in (swapped, shifted):
+        other = restore(n_given, *others)
+        assert equal(other, tree)
+        assert all(array.flags.aligned for array in other._arrays())
+        assert other.next_tokens([2]).tolist() == [2**40]
 
 
 def test_what_is_given_away_is_read_only():
@@ -481,6 +502,18 @@ def test_a_tree_in_use_outlives_its_file(tmp_path):
     assert equal(loaded, PrefixTree(SENTENCES))
     loaded.save(path)  # over the file it is mapped from
     assert equal(PrefixTree.load(path), loaded)
+
+
+def test_a_file_that_is_replaced_while_it_is_loaded(tmp_path, monkeypatch):
+    path, data_offset = tmp_path / "tree.npz", _npz._data_offset
+
+    def replacing(*arguments):
+        PrefixTree([[1], [2]]).save(path)
+        return data_offset(*arguments)
+
+    PrefixTree(SENTENCES).save(path)
+    monkeypatch.setattr(_npz, "_data_offset", replacing)
+    assert equal(PrefixTree.load(path), PrefixTree(SENTENCES))
 
 
 def saved(path, tree, **changes):
