@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, NamedTuple, Self, SupportsIndex
 
 import numpy as np
@@ -17,6 +18,9 @@ from kexue._prefix_tree import PrefixTree, _tokens
 
 __all__ = ["BeamHypothesis", "constrained_beam_search", "lookahead_boost"]
 
+# What rounding may add to a log-probability of 0, in 16 bits.
+_SLACK = 0.1
+_LARGEST_LOG = 600.0  # of a power of a length: a score has room beside it
 _OVER = -1  # the node of a hypothesis that took the end token where a stored sequence ends
 
 
@@ -54,7 +58,7 @@ class BeamHypothesis:
 def _check_end(name: str, token: SupportsIndex | str) -> int:
     if isinstance(token, str) and len(token) == 1:
         return ord(token)
-    return check_integer(name, token, 0)
+    return check_integer(name, token, 0, np.iinfo(np.int64).max)
 
 
 def _check_tree(tree: Any) -> PrefixTree:
@@ -94,6 +98,8 @@ def _best(
 
 def _checked_rows(result: Any, rows: int) -> np.ndarray:
     """What `step` returned, as an array with a row for each prefix."""
+    if isinstance(result, np.ma.MaskedArray):
+        raise TypeError("step must return an array without a mask: fill it with -inf")
     try:
         array = np.asarray(result)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -107,7 +113,7 @@ def _checked_rows(result: Any, rows: int) -> np.ndarray:
     return array
 
 
-def _picked(rows: np.ndarray, beams: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+def _picked(rows: np.ndarray, beams: np.ndarray, tokens: np.ndarray, are_normalized: bool) -> np.ndarray:
     """The log-probabilities of some tokens, in float64: the only ones that are looked at."""
     if len(tokens) and (largest := int(tokens.max())) >= rows.shape[1]:
         raise KexueValueError(
@@ -118,7 +124,15 @@ def _picked(rows: np.ndarray, beams: np.ndarray, tokens: np.ndarray) -> np.ndarr
     if not possible.all():
         bad = int(possible.argmin())
         raise KexueValueError(f"step returned {values[bad]} at [{beams[bad]}, {tokens[bad]}]")
-    return values
+    if not are_normalized:
+        return values
+    return _not_positive(values, lambda bad: f"step returned {values[bad]} at [{beams[bad]}, {tokens[bad]}]")
+
+
+def _not_positive(values: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
+    if len(values) and values.max() > _SLACK:
+        raise KexueValueError(f"{where(int(values.argmax()))}, but log-probabilities are not positive: normalise them")
+    return np.minimum(values, 0.0)
 
 
 class _Allowed(NamedTuple):
@@ -192,7 +206,7 @@ def constrained_beam_search(
         decoded tokens and the end token.
     renormalize : bool
         Whether log-probabilities are normalised over the tokens that may follow; uniform where all of them are
-        impossible. If not, they must not be positive, and impossible tokens are never taken.
+        impossible. If not, they must be normalised over the vocabulary, and impossible tokens are never taken.
     lookahead : sequence of int or str, optional
         A query, as for :func:`lookahead_boost`: tokens are preferred that lead to sequences that have much in common
         with it. Needs a tree, `renormalize`, and log-probabilities that are normalised over the vocabulary.
@@ -217,7 +231,8 @@ def constrained_beam_search(
     ------
     KexueValueError
         If the prefix is not of the tree, or has `min_ends` end tokens already; if what `step` returns has another
-        shape, or is NaN or +inf for a token that may follow; if an option is out of range.
+        shape, is NaN or +inf for a token that may follow, or is positive where log-probabilities must be normalised; if
+        an option is out of range.
     TypeError
         If `step` returns no floating-point numbers, or an argument has a wrong type.
 
@@ -264,6 +279,8 @@ def constrained_beam_search(
         raise KexueValueError("max_length must be given without a tree")
     if finished not in ("keep", "drop"):
         raise KexueValueError(f'finished must be "keep" or "drop", got {finished!r}')
+    if not isinstance(length_penalty, Real):
+        raise TypeError(f"length_penalty must be a real number, not {type(length_penalty).__name__}")
     if not math.isfinite(length_penalty):
         raise KexueValueError(f"length_penalty must be finite, got {length_penalty}")
     if length_penalty and finished == "drop":
@@ -283,6 +300,8 @@ def constrained_beam_search(
 
     longest = max_length if tree is None else len(start) + _longest(tree, node) + 1
     longest = longest if max_length is None else min(longest, max_length)
+    if abs(length_penalty) * math.log(max(longest - len(start), 1)) > _LARGEST_LOG:
+        raise KexueValueError(f"length_penalty is {length_penalty}: too large for {longest - len(start)} tokens")
 
     def score_of(log_probability: float, length: int) -> float:
         return log_probability / length**length_penalty if length_penalty else log_probability
@@ -302,7 +321,7 @@ def constrained_beam_search(
             rows, parents = _checked_rows(result, len(prefixes)), np.arange(len(prefixes))
             if allowed is None:
                 allowed = _Allowed.everything(*rows.shape)
-            values = _picked(rows, allowed.beams, allowed.tokens)
+            values = _picked(rows, allowed.beams, allowed.tokens, not renormalize or ahead is not None)
             if ahead is not None:
                 choices = np.bincount(allowed.beams, minlength=len(nodes))
                 firsts = np.cumsum(allowed.counts) - allowed.counts
@@ -404,7 +423,7 @@ def lookahead_boost(
     ------
     KexueValueError
         If the prefix is not of the tree, nothing may follow it, or `log_probs` has not one dimension, too few entries,
-        NaN or +inf.
+        NaN, +inf or what is positive.
 
     See Also
     --------
@@ -459,7 +478,7 @@ def lookahead_boost(
     if not (values < np.inf).all():
         bad = int((values < np.inf).argmin())
         raise KexueValueError(f"log_probs[{tokens[bad]}] is {values[bad]}")
-    values /= gains + 1.0
+    values = _not_positive(values, lambda bad: f"log_probs[{tokens[bad]}] is {values[bad]}") / (gains + 1.0)
     result = np.full(len(array), -np.inf, dtype=np.float32 if array.dtype == np.float32 else np.float64)
     _decoding.normalize(values, np.zeros(len(values), dtype=np.int64), 1)
     result[tokens] = values

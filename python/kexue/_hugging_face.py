@@ -16,7 +16,10 @@ __all__ = ["PrefixAllowedTokens", "PrefixTreeLogitsProcessor"]
 
 def _listed(ids: Any) -> list[Any]:
     """Of an array, a tensor on any device, or a sequence."""
-    return ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    try:
+        return list(ids.tolist() if hasattr(ids, "tolist") else ids)
+    except TypeError:
+        raise TypeError("input_ids must hold sequences of integers") from None
 
 
 class _Constraint:
@@ -26,14 +29,17 @@ class _Constraint:
         if not isinstance(tree, PrefixTree):
             raise TypeError(f"tree must be a kexue.PrefixTree, not {type(tree).__name__}")
         self.tree = tree
-        self.end_token = check_integer("end_token", end_token, 0)
+        self.end_token = check_integer("end_token", end_token, 0, np.iinfo(np.int64).max)
         self.prompt_length = check_integer("prompt_length", prompt_length, 0)
 
     def _node(self, ids: list[int]) -> int:
         """-1 behind the end of a sequence."""
         if len(ids) < self.prompt_length:
             raise KexueValueError(f"input_ids has {len(ids)} tokens, and prompt_length is {self.prompt_length}")
-        return self.tree._walk(ids[self.prompt_length :])
+        try:
+            return self.tree._walk(ids[self.prompt_length :])
+        except TypeError:
+            raise TypeError("input_ids must hold integers") from None
 
     def _tokens(self, node: int) -> np.ndarray:
         """What may follow, the end token where a sequence may end, and where nothing else follows."""
@@ -116,7 +122,9 @@ class PrefixTreeLogitsProcessor(_Constraint):
     Raises
     ------
     KexueValueError
-        If a number is out of range, or shapes do not agree.
+        If a number is out of range, shapes do not agree, or no column of `scores` is of a token that may follow.
+    TypeError
+        If `scores` has no floating-point numbers, or `input_ids` no integers.
 
     See Also
     --------
@@ -150,6 +158,9 @@ class PrefixTreeLogitsProcessor(_Constraint):
         array or tensor
             `scores` itself where that could be done in place.
         """
+        dtype = getattr(scores, "dtype", None)
+        if getattr(dtype, "kind", None) != "f" and "float" not in str(dtype):
+            raise TypeError("scores must be an array or a tensor of floating-point numbers")
         rows = [_listed(ids) for ids in input_ids]
         if scores.ndim != 2 or len(scores) != len(rows):
             raise KexueValueError(f"scores must have shape ({len(rows)}, vocabulary), got {tuple(scores.shape)}")
@@ -170,17 +181,24 @@ class PrefixTreeLogitsProcessor(_Constraint):
         for i, node in enumerate(nodes):
             tokens = self._tokens(node).astype(np.int64)
             tokens = tokens[tokens < vocabulary]
+            if not len(tokens):
+                raise self._out_of_reach(vocabulary)
             masked[i, tokens] = scores[i, tokens]
         return masked
 
     def _mask(self, row: np.ndarray, node: int) -> None:
         tree = self.tree._tree
         if node >= 0 and tree.children[node] < tree.children[node + 1]:
-            tree.mask(node, self.end_token, row)
+            if not tree.mask(node, self.end_token, row):
+                raise self._out_of_reach(len(row))
             return
         end = row[self.end_token]
         row.fill(-np.inf)
         row[self.end_token] = end
+
+    @staticmethod
+    def _out_of_reach(vocabulary: int) -> KexueValueError:
+        return KexueValueError(f"scores has {vocabulary} columns, and none of them is of a token that may follow")
 
 
 def _in_memory(scores: Any) -> np.ndarray | None:

@@ -397,6 +397,13 @@ def test_tiny_probabilities_raise_no_flags():
     assert plain(found) == [([1], 0.0), ([2], -800.0)]
 
 
+def test_large_penalties():
+    tree = PrefixTree([[1], [2, 2]])
+    for penalty in (-300.0, 300.0):
+        found = constrained_beam_search(constant_step(np.zeros(3)), tree, end_token=0, length_penalty=penalty)
+        assert all(math.isfinite(hypothesis.score) and hypothesis.score < 0 for hypothesis in found)
+
+
 def test_hypotheses_own_their_tokens():
     first, second = constrained_beam_search(constant_step(np.zeros(5)), PrefixTree([[1, 2], [1, 3]]), end_token=0)
     first.tokens.fill(4)
@@ -431,6 +438,14 @@ class TestErrors:
         with pytest.raises(kexue.KexueValueError, match=message):
             constrained_beam_search(lambda prefixes: result, self.tree, end_token=0)
 
+    @pytest.mark.parametrize("options", [{"renormalize": False}, {"lookahead": [2]}])
+    def test_what_is_not_normalized(self, options):
+        with pytest.raises(kexue.KexueValueError, match=r"step returned 2.0 at \[0, 3\], but log-probabilities are"):
+            constrained_beam_search(constant_step([0.0, 0, 0, 2]), self.tree, end_token=0, **options)
+        # rounding of 16 bits: a sum never grows
+        found = constrained_beam_search(constant_step([0.0, 0.01, 0.01, -1]), self.tree, end_token=0, **options)
+        assert found[0].score <= 0.0
+
     def test_numbers_that_are_not_looked_at(self):
         found = constrained_beam_search(constant_step([0.0, 0, 0, 0, np.nan, np.inf]), self.tree, end_token=0)
         assert len(found) == 2
@@ -453,9 +468,12 @@ class TestErrors:
             ({"beam_size": 0}, "beam_size must be at least 1"),
             ({"min_ends": 0}, "min_ends must be at least 1"),
             ({"end_token": -1}, "end_token must be at least 0"),
+            ({"end_token": 2**63}, "end_token must be at most"),
             ({"max_length": -1}, "max_length must be at least 0"),
             ({"finished": "both"}, "finished must be"),
             ({"length_penalty": math.nan}, "length_penalty must be finite"),
+            ({"length_penalty": 1e308}, r"length_penalty is 1e\+308: too large for 3 tokens"),
+            ({"length_penalty": -1e308}, r"length_penalty is -1e\+308: too large for 3 tokens"),
             ({"length_penalty": 1.0, "finished": "drop"}, "length_penalty must be 0"),
             ({"prefix": [2]}, "prefix is not one of the tree's"),
             ({"prefix": [-1]}, r"prefix\[0\] is -1"),
@@ -476,6 +494,10 @@ class TestErrors:
             constrained_beam_search(3, self.tree, end_token=0)
         with pytest.raises(TypeError, match="tree must be a kexue.PrefixTree"):
             constrained_beam_search(constant_step([0.0]), [[1]], end_token=0)
+        with pytest.raises(TypeError, match="length_penalty must be a real number"):
+            constrained_beam_search(constant_step([0.0]), self.tree, end_token=0, length_penalty="1")
+        with pytest.raises(TypeError, match="step must return an array without a mask"):
+            constrained_beam_search(lambda p: np.ma.masked_less(np.zeros((1, 4)), 1), self.tree, end_token=0)
         with pytest.raises(TypeError, match="end_token must be an integer"):
             constrained_beam_search(constant_step([0.0]), self.tree, end_token="ab")
         with pytest.raises(kexue.KexueValueError, match="max_length must be given without a tree"):

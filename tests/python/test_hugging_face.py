@@ -149,6 +149,13 @@ def test_tokens_beyond_the_vocabulary():
     assert np.flatnonzero(np.isfinite(masked[0])).tolist() == [1]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_no_token_in_the_vocabulary(dtype):
+    process = PrefixTreeLogitsProcessor(PrefixTree([[50]]), END)
+    with pytest.raises(kexue.KexueValueError, match="scores has 4 columns, and none of them"):
+        process([[9]], np.zeros((1, 4), dtype=dtype))
+
+
 @pytest.mark.parametrize("adapter", [PrefixAllowedTokens, PrefixTreeLogitsProcessor])
 def test_errors(adapter):
     with pytest.raises(TypeError, match="tree must be a kexue.PrefixTree"):
@@ -157,6 +164,20 @@ def test_errors(adapter):
         adapter(TREE, -1)
     with pytest.raises(kexue.KexueValueError, match="prompt_length must be at least 0"):
         adapter(TREE, END, -1)
+    with pytest.raises(kexue.KexueValueError, match="end_token must be at most"):
+        adapter(TREE, 2**63)
+
+
+def test_types():
+    process = PrefixTreeLogitsProcessor(TREE, END)
+    for scores in (np.zeros((1, 10), dtype=int), [[0.0] * 10], None):
+        with pytest.raises(TypeError, match="scores must be an array or a tensor of floating-point"):
+            process([[9]], scores)
+    for ids in ([[9, 3.0]], np.array([[9.0, 3.0]]), [9], [None]):
+        with pytest.raises(TypeError, match="input_ids must hold"):
+            process(ids, np.zeros((1, 10)))
+        with pytest.raises(TypeError, match="input_ids must hold"):
+            PrefixAllowedTokens(TREE, END)(0, ids[0])
 
 
 def test_shapes():

@@ -134,6 +134,8 @@ def test_dtypes(dtype):
         (([0.0, 0], [1], [1]), {}, "log_probs has 2 entries, but token 2 may follow prefix"),
         (([0.0, math.nan], [], [1]), {}, r"log_probs\[1\] is nan"),
         (([0.0, math.inf], [], [1]), {}, r"log_probs\[1\] is inf"),
+        (([0.0, 3.0], [], [1]), {}, r"log_probs\[1\] is 3.0, but log-probabilities are not positive"),
+        (([0.0, 0], [], [1]), {"stop_token": 2**63}, "stop_token must be at most"),
         (([[0.0, 0]], [], [1]), {}, r"log_probs must have 1 dimension.*\(1, 2\)"),
         (([0.0, 0], [], [-1]), {}, r"query\[0\] is -1"),
         (([0.0, 0], [], [1]), {"begin": 1}, "begin must be at most 0"),

@@ -55,13 +55,14 @@ static kx_status_t run(kx_task_t *task, void *arg, int64_t unused_begin, int64_t
     kx_lookahead_t *l = arg;
     (void)unused_begin, (void)unused_end;
     const kx_prefix_tree_t *tree = l->tree;
-    int64_t until_poll = POLL;
+    const int64_t between_polls = 1 + POLL / l->words; /* a node takes a time that grows with the query */
+    int64_t until_poll = between_polls;
     memset(l->states, 0xff, (size_t)l->words * sizeof *l->states);
     l->rows[0] = l->states, l->lengths[0] = 0;
     for (int64_t i = 0; i < l->prefix_length; i++) {
         if (--until_poll == 0) {
             if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-            until_poll = POLL;
+            until_poll = between_polls;
         }
         advance(l, l->states, l->prefix[i], l->states, &l->lengths[0]);
     }
@@ -76,7 +77,7 @@ static kx_status_t run(kx_task_t *task, void *arg, int64_t unused_begin, int64_t
             }
             if (--until_poll == 0) {
                 if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-                until_poll = POLL;
+                until_poll = between_polls;
             }
             const int64_t node = l->cursors[level]++, token = token_of(tree, node);
             int64_t length = l->lengths[level - 1];
