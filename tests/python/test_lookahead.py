@@ -156,13 +156,14 @@ def test_bad_types():
         lookahead_boost([0.0], [], [[0]], [0])
 
 
-def test_interrupt():
+@pytest.mark.parametrize(("kinds", "repeats"), [(1000, 200), (2, 8_000_000)], ids=["query", "long query"])
+def test_interrupt(kinds, repeats):
     """Seconds of work, if nobody stops it: the best sequences are far from the bound that cuts branches."""
-    program = """if True:
+    program = f"""if True:
         import os, signal, threading, time
         import numpy as np, kexue
-        tree = kexue.PrefixTree(np.random.default_rng(0).integers(0, 1000, (100_000, 20)))
-        query = np.repeat(np.arange(1000)[::-1], 200)
+        tree = kexue.PrefixTree(np.random.default_rng(0).integers(0, {kinds}, (100_000, 20)))
+        query = np.repeat(np.arange({kinds})[::-1], {repeats})
         kexue.lookahead_boost(np.zeros(1000), [], tree, [1])
         sent = []
         def interrupt():
