@@ -178,6 +178,9 @@ def _value(name: str, value: Number | str) -> Fraction | float:
             raise KexueValueError(
                 f"{name} has a decimal exponent of {value.adjusted()}; at most {2 * MAX_DIGITS} is taken"
             )
+        # Before a fraction of them is reduced, which would take minutes for a million.
+        if len(value.as_tuple().digits) > 2 * MAX_DIGITS:
+            raise KexueValueError(f"{name} has more than {2 * MAX_DIGITS} digits")
         return Fraction(value)
     return float(value)
 

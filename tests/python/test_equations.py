@@ -198,6 +198,15 @@ def test_answers_that_are_no_numbers(value):
         kexue.format_answer(value, "integer")
 
 
+def test_decimals_have_limits():
+    """Neither takes the time that a fraction of a million digits takes."""
+    for value, what in [("1e2001", "a has a decimal exponent of 2001"), ("0." + "1" * 10**6, "a has more than 2000")]:
+        assert not kexue.answers_match(Decimal(value), Decimal(value))
+        with pytest.raises(kexue.KexueValueError, match=what):
+            kexue.answers_match(Decimal(value), 1, strict=True)
+    assert kexue.answers_match(Decimal("0." + "1" * 2000), "1/9")
+
+
 @pytest.mark.parametrize("digits", [-1, 1001])
 def test_digits_have_a_range(digits):
     with pytest.raises(kexue.KexueValueError, match="digits must be at (least 0|most 1000)"):
