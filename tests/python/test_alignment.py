@@ -105,6 +105,14 @@ def test_sizes_of_strings(size):
     assert both(a[:size], "") == (0, size)
 
 
+@pytest.mark.parametrize("size", [64, 2048, 4096])
+def test_whole_words_and_strips(size):
+    """The last row of a pattern is the last of a word, or of a strip."""
+    pattern, other = np.arange(size), np.arange(size, 2 * size + 7)
+    assert both(pattern, other) == (0, size + 7)
+    assert both(pattern, np.append(other, [0])) == (1, size + 8)
+
+
 def test_a_string_stands_for_its_code_points():
     assert both("明a", [ord("明"), ord("a")]) == (2, 0)
     assert both([97, 2**40], "ab") == (1, 1)

@@ -145,7 +145,7 @@ def test_greedy_decoding_writes_stored_sequences(rng):
 
 
 def test_tokens_beyond_the_vocabulary():
-    masked = PrefixTreeLogitsProcessor(PrefixTree([[1], [50]]), END)([[9]], np.zeros((1, 4), dtype=np.float16))
+    masked = PrefixTreeLogitsProcessor(PrefixTree([[1], [4], [50]]), END)([[9]], np.zeros((1, 4), dtype=np.float16))
     assert np.flatnonzero(np.isfinite(masked[0])).tolist() == [1]
 
 
