@@ -28,7 +28,7 @@ def longest_common_subsequence(a: Sequence[int] | str, b: Sequence[int] | str) -
     Parameters
     ----------
     a, b : sequence of int or str
-        A string stands for the code points of its characters, also beside a sequence of integers.
+        A string stands for the code points of its characters, also beside a sequence of integers; bytes are integers.
 
     Returns
     -------

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kexue import _decoding
-from kexue._arrays import check_integer
+from kexue._arrays import as_array, check_integer
 from kexue._errors import KexueValueError
 from kexue._prefix_tree import PrefixTree, _tokens
 
@@ -333,7 +333,8 @@ def constrained_beam_search(
                     values[firsts[beam] : firsts[beam] + len(gains)] /= gains + 1.0
             if renormalize:
                 _decoding.normalize(values, allowed.beams, len(nodes))
-        values += scores[allowed.beams]
+        with np.errstate(over="ignore"):  # of the lowest numbers, which some write for -inf
+            values += scores[allowed.beams]
         new_ends = ends[allowed.beams] + (allowed.tokens == end)
         over = (allowed.nodes == _OVER) | (new_ends >= min_ends)
         possible = values > -np.inf
@@ -451,7 +452,7 @@ def lookahead_boost(
     >>> np.exp(boosted[[ord("要"), ord("讲")]]).round(6).tolist()
     [0.555772, 0.444228]
     """
-    array = np.asarray(log_probs)
+    array = as_array("log_probs", log_probs)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"log_probs must be real, but its dtype is {array.dtype}")
     if array.ndim != 1:

@@ -394,7 +394,10 @@ def test_tiny_probabilities_raise_no_flags():
     tree = PrefixTree([[1], [2], [3]])
     with np.errstate(all="raise"):
         found = constrained_beam_search(constant_step([0.0, 0.0, -800.0, -np.inf]), tree, end_token=0)
+        lowest = np.finfo(np.float64).min
+        none = constrained_beam_search(constant_step([lowest] * 4), tree, end_token=0, renormalize=False)
     assert plain(found) == [([1], 0.0), ([2], -800.0)]
+    assert none == []
 
 
 def test_large_penalties():

@@ -152,6 +152,10 @@ def test_bad_input(arguments, options, message):
 def test_bad_types():
     with pytest.raises(TypeError, match="log_probs must be real"):
         lookahead_boost([1j], [], PrefixTree([[0]]), [0])
+    with pytest.raises(TypeError, match="log_probs is a masked array"):
+        lookahead_boost(np.ma.masked_less([0.0], 1), [], PrefixTree([[0]]), [0])
+    with pytest.raises(kexue.KexueValueError, match="log_probs is not an array of one shape"):
+        lookahead_boost([[0.0], [0.0, 0.0]], [], PrefixTree([[0]]), [0])
     with pytest.raises(TypeError, match="tree must be a kexue.PrefixTree"):
         lookahead_boost([0.0], [], [[0]], [0])
 
