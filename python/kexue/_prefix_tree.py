@@ -263,15 +263,18 @@ class PrefixTree:
         node = self._walk(items)
         if node < 0:
             return
-        start = [ord(token) for token in items] if isinstance(items, str) else [int(token) for token in items]
-        stack = [(node, start)]
+        path = [ord(token) for token in items] if isinstance(items, str) else [int(token) for token in items]
+        # One path for all: copies of it along a long sequence would take the square of its length.
+        stack = [(node, len(path), -1)]
         while stack:
-            node, sequence = stack.pop()
+            node, depth, token = stack.pop()
+            if token >= 0:
+                path[depth - 1 :] = [token]
             if self._tree.is_end(node):
-                yield sequence
+                yield path.copy()
             begin, end = self._tree.children_of(node)
             tokens = self._tree.tokens[begin:end].tolist()
-            stack.extend((begin + k, [*sequence, tokens[k]]) for k in reversed(range(end - begin)))
+            stack.extend((begin + k, depth + 1, tokens[k]) for k in reversed(range(end - begin)))
 
     def mask(self, prefix: Any, logits: np.ndarray, *, end_token: SupportsIndex | None = None) -> int | np.ndarray:
         """Make -infinity, in place, the logits of all tokens that must not follow a prefix.

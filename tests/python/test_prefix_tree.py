@@ -561,6 +561,15 @@ def test_files_that_are_none(tmp_path):
             PrefixTree.load(tmp_path / "tree.npz")
 
 
+def test_keys_belong_to_whoever_gets_them():
+    tree = PrefixTree([[1], [1, 2], [1, 2, 3], [4]])
+    keys = []
+    for key in tree.keys():
+        keys.append(key.copy())
+        key.clear()
+    assert keys == [[1], [1, 2], [1, 2, 3], [4]]
+
+
 @pytest.mark.parametrize("mmap", [True, False])
 @pytest.mark.parametrize("text", [b"'shape': {", b"'shape': ]", b"'shape': \0", b"'shape', (", b"'shape': -"])
 def test_headers_that_python_cannot_read(text, mmap, tmp_path):
