@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real, check_broadcast, check_integer, result_dtype
+from kexue._arrays import as_real, check_broadcast, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, warn_convergence
-from kexue._gradient_arrays import matching_parts, parts_of, require_place
+from kexue._gradient_arrays import buffers_for, deliver, parts_of, places_of
 
 __all__ = [
     "SpectralNorm",
@@ -85,7 +84,7 @@ def gradient_normalize(
     >>> kexue.gradient_normalize(10.0, 5.0, "gran", eps=1)
     array(1.92307692)
     """
-    _check_mode(mode, eps)
+    eps = _check_mode(mode, eps)
     dtype = result_dtype(f, grad_norm)
     value = as_real("f", f, dtype=np.float64)
     norm = as_real("grad_norm", grad_norm, dtype=np.float64)
@@ -162,7 +161,7 @@ def gn_input_gradient(
     >>> round(float(np.linalg.norm(kexue.gn_input_gradient(10.0, [3.0, 4.0], mode="gran", eps=1)) * 26), 12)
     25.0
     """
-    _check_mode(mode, eps)
+    eps = _check_mode(mode, eps)
     dtype = result_dtype(f, g, Hg)
     value, gradient = as_real("f", f, dtype=np.float64), as_real("g", g, dtype=np.float64)
     if gradient.ndim == 0:
@@ -257,11 +256,12 @@ def gradient_penalty(
     >>> kexue.gradient_penalty([0.5, 1.0, 3.0], one_sided=True, return_grad=True)
     (array([0., 0., 4.]), array([0., 0., 4.]))
     """
-    if isinstance(target, (bool, np.bool_)) or not isinstance(target, Real):
-        raise TypeError(f"target must be a number, not {type(target).__name__}")
-    if not 0 <= target < math.inf:
-        raise KexueValueError(f"target must be finite and not negative, got {target}")
+    target = check_number("target", target)
     norm = as_real("grad_norm", grad_norm)
+    if not 0 <= target <= float(np.finfo(norm.dtype).max):
+        raise KexueValueError(f"target must be finite in {norm.dtype} and not negative, got {target}")
+    if not isinstance(one_sided, (bool, np.bool_)):
+        raise TypeError(f"one_sided must be a bool, not {type(one_sided).__name__}")
     first_bad("grad_norm", norm, lambda entries: entries < 0, "is a norm, but negative ({value})")
     excess = np.asarray(norm - norm.dtype.type(target))
     if one_sided:
@@ -312,8 +312,7 @@ def clip_weights(w: Any, c: float, *, out: Any = None) -> Any:
     >>> kexue.clip_weights([0.5, -0.003, -2.0], 0.01)
     array([ 0.01 , -0.003, -0.01 ])
     """
-    if isinstance(c, (bool, np.bool_)) or not isinstance(c, Real):
-        raise TypeError(f"c must be a number, not {type(c).__name__}")
+    c = check_number("c", c)
     if not c > 0:
         raise KexueValueError(f"c must be positive, got {c}")
     parts, listed = parts_of("w", w)
@@ -321,14 +320,13 @@ def clip_weights(w: Any, c: float, *, out: Any = None) -> Any:
     if out is None:
         places = [np.empty(array.shape, dtype=array.dtype) for array in arrays]
     else:
-        places = [
-            require_place(name, item, array.shape, array.dtype)
-            for (name, item), array in zip(matching_parts("out", out, "w", len(arrays), listed), arrays, strict=True)
-        ]
-    for array, place in zip(arrays, places, strict=True):
-        limit = array.dtype.type(min(float(c), float(np.finfo(array.dtype).max)))
+        places = places_of(out, "w", arrays, listed)
+    buffers = buffers_for(places, arrays)
+    for array, buffer in zip(arrays, buffers, strict=True):
         # An infinity is cut, too, unless c is one.
-        np.clip(array, -limit if c < math.inf else -np.inf, limit if c < math.inf else np.inf, out=place)
+        limit = array.dtype.type(min(c, float(np.finfo(array.dtype).max)) if c < math.inf else c)
+        np.clip(array, -limit, limit, out=buffer)
+    deliver(buffers, places)
     return places if listed else places[0]
 
 
@@ -472,9 +470,7 @@ def spectral_norm(
     max_iter = check_integer("max_iter", max_iter, 1)
     if tol is None:
         tol = _TOLERANCES[dtype]
-    elif isinstance(tol, (bool, np.bool_)) or not isinstance(tol, Real):
-        raise TypeError(f"tol must be a number, not {type(tol).__name__}")
-    elif not 0 < tol < 1:
+    elif not 0 < check_number("tol", tol) < 1:
         raise KexueValueError(f"tol must be between 0 and 1, got {tol}")
     generator = np.random.default_rng(rng)
     with np.errstate(over="ignore", under="ignore"):
@@ -620,13 +616,13 @@ def _orthogonalized(vectors: np.ndarray, basis: np.ndarray, scale: np.ndarray) -
 # ---- arguments and formulas ----
 
 
-def _check_mode(mode: Normalization, eps: float) -> None:
+def _check_mode(mode: Normalization, eps: float) -> float:
     if not isinstance(mode, str) or mode not in ("gn", "gran", "plain"):
         raise KexueValueError(f'mode must be "gn", "gran" or "plain", got {mode!r}')
-    if isinstance(eps, (bool, np.bool_)) or not isinstance(eps, Real):
-        raise TypeError(f"eps must be a number, not {type(eps).__name__}")
+    eps = check_number("eps", eps)
     if not 0 < eps < math.inf:
         raise KexueValueError(f"eps must be positive and finite, got {eps}")
+    return eps
 
 
 def _shares(value: np.ndarray, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

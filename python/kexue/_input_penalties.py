@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from kexue._arrays import as_array, as_real, check_integer, result_dtype
+from kexue._arrays import as_array, as_real, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 
 __all__ = ["jacobian_penalty_hutchinson", "laplacian_penalty", "noise_regularizer"]
@@ -84,7 +83,7 @@ def noise_regularizer(
     0.0025
     """
     jacobian = as_array("J", J)
-    level = _number("sigma", sigma)
+    level = check_number("sigma", sigma, finite=True)
     if level < 0:
         raise KexueValueError(f"sigma must be at least 0, got {level!r}")
     dtype = result_dtype(jacobian, None if isinstance(loss, str) else loss, f)
@@ -300,7 +299,7 @@ def laplacian_penalty(
     >>> round(float(kexue.laplacian_penalty(lambda x: 4 * x**3, 0.1, x=[1.0, 2.0], n_samples=None)), 9)
     0.3
     """
-    level = _number("sigma", sigma)
+    level = check_number("sigma", sigma, finite=True)
     if level < 0:
         raise KexueValueError(f"sigma must be at least 0, got {level!r}")
     factor = 0.5 * level * level
@@ -325,7 +324,7 @@ def laplacian_penalty(
     if step is None:
         h = np.cbrt(np.finfo(dtype).eps) * np.maximum(np.abs(inputs).max(axis=-1, keepdims=True, initial=0), 1)
     else:
-        h = _number("step", step)
+        h = check_number("step", step, finite=True)
         if h <= 0:
             raise KexueValueError(f"step must be positive, got {h!r}")
     h = np.asarray(h, dtype=dtype)
@@ -342,15 +341,6 @@ def laplacian_penalty(
 
 
 # ---- arguments ----
-
-
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    number = float(value)
-    if not math.isfinite(number):
-        raise KexueValueError(f"{name} must be finite, got {number!r}")
-    return number
 
 
 def _per_output(name: str, value: Any, jacobian: np.ndarray) -> np.ndarray:
