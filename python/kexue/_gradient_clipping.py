@@ -85,6 +85,8 @@ def clip_by_norm(
     ------
     KexueValueError
         If an entry is NaN or infinite and may not be, or an argument is out of range. `out` is untouched then.
+    TypeError
+        If an argument is of the wrong type.
 
     See Also
     --------
@@ -157,6 +159,8 @@ def clip_global_norm(
     ------
     KexueValueError
         If an entry is NaN or infinite and may not be, or an argument is out of range. `out` is untouched then.
+    TypeError
+        If an argument is of the wrong type.
 
     See Also
     --------

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kexue
+from kexue import _gradient_normalization
 
 MODES = ["gn", "gran", "plain"]
 
@@ -192,7 +193,8 @@ def test_clip_weights_in_place():
 
 # ---- spectral norms ----
 
-SHAPES = [(1, 1), (5, 1), (1, 5), (20, 300), (33, 33), (100, 40), (40, 100), (200, 200), (3, 50, 60), (2, 3, 40, 35)]
+SHAPES = [(1, 1), (5, 1), (1, 5), (20, 300), (33, 33), (100, 40), (40, 100), (200, 200)]
+SHAPES += [(100, 140), (140, 100), (3, 50, 60), (5, 50, 60), (2, 3, 60, 55), (2, 3, 40, 35)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -215,7 +217,7 @@ def test_spectral_norm_is_that_of_svd(shape, dtype, rng):
     assert (result.residual <= tol * sigma).all()
 
 
-@pytest.mark.parametrize("layout_shape", [(40, 50), (60, 35)], ids=str)
+@pytest.mark.parametrize("layout_shape", [(40, 50), (60, 35), (100, 110)], ids=str)
 def test_spectral_norm_layouts(layout_shape, any_layout, plain, untouched, dtype, rng):
     W = any_layout(rng.normal(size=layout_shape).astype(dtype))
     if W.size == 0:
@@ -229,30 +231,54 @@ def test_spectral_norm_layouts(layout_shape, any_layout, plain, untouched, dtype
 
 def test_spectral_norm_of_extremes(dtype):
     info = np.finfo(dtype)
-    for m, n in [(3, 2), (50, 60)]:
+    for m, n in [(3, 2), (50, 60), (100, 110)]:
         assert kexue.spectral_norm(np.zeros((m, n), dtype)).sigma == 0
-        for size in map(dtype.type, (info.tiny, 1e-30, info.max / 64)):
+        for size in map(dtype.type, (info.tiny, 1e-30, info.max / 128)):
             sigma = kexue.spectral_norm(np.full((m, n), size)).sigma
             np.testing.assert_allclose(sigma / size, np.sqrt(m * n), rtol=100 * info.eps)
         with pytest.raises(OverflowError, match="matrix 0 of W"):
             kexue.spectral_norm(np.full((m, n), info.max))
-    mixed = np.stack([np.zeros((40, 40)), np.eye(40) * 1e-200, np.eye(40)])
-    np.testing.assert_allclose(kexue.spectral_norm(mixed).sigma, [0, 1e-200, 1], rtol=1e-14)
+    for n in (3, 40, 100):
+        mixed = np.stack([np.zeros((n, n)), np.eye(n) * 1e-200, np.eye(n)])
+        result = kexue.spectral_norm(mixed)
+        np.testing.assert_allclose(result.sigma, [0, 1e-200, 1], rtol=1e-14)
+        for vectors in (result.u, result.v):
+            np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-14)
     assert kexue.spectral_norm(np.empty((0, 40, 40))).sigma.shape == (0,)
 
 
-@pytest.mark.parametrize("shape", [(60, 50), (50, 60)], ids=str)
+@pytest.mark.parametrize("shape", [(60, 50), (50, 60), (120, 110), (110, 120)], ids=str)
 def test_spectral_norm_of_a_small_gap(shape, rng):
-    U, V = (np.linalg.qr(rng.normal(size=(size, 50)))[0] for size in shape)
+    rank = min(shape)
+    U, V = (np.linalg.qr(rng.normal(size=(size, rank)))[0] for size in shape)
     for second in (1.0, 1 - 1e-12, 1 - 1e-6, 1 - 1e-3):
-        values = np.linspace(second, 0, 49)
+        values = np.linspace(second, 0, rank - 1)
         W = U * np.r_[1, values] @ V.T
         np.testing.assert_allclose(kexue.spectral_norm(W, rng=0).sigma, 1, rtol=1e-10)
+    for values in (np.ones(rank), np.r_[1, np.zeros(rank - 1)], np.r_[1, 1, np.zeros(rank - 2)]):
+        result = kexue.spectral_norm(U * values @ V.T, U[:, -1], rng=0)
+        np.testing.assert_allclose(result.sigma, 1, rtol=1e-13)
+        np.testing.assert_allclose(U * values @ V.T @ result.v, result.u, atol=1e-10)
+
+
+def test_spectral_norm_of_many_small_matrices(monkeypatch, rng):
+    monkeypatch.setattr(_gradient_normalization, "_WORK", 1 << 18)
+    for shape in [(40, 5, 6), (40, 6, 5)]:
+        W = rng.normal(size=shape)
+        np.testing.assert_allclose(kexue.spectral_norm(W).sigma, np.linalg.norm(W, 2, axis=(1, 2)), rtol=1e-14)
+
+
+def test_start_of_any_size_and_precision(rng):
+    W = rng.normal(size=(110, 100)).astype(np.float32)
+    for size in (1e300, 1e-300):
+        result = kexue.spectral_norm(W, np.full(110, size), n_iter=2)
+        np.testing.assert_array_equal(result.sigma, kexue.spectral_norm(W, np.ones(110), n_iter=2).sigma)
+        assert result.u.dtype == np.float32
 
 
 def test_a_start_among_other_vectors_does_no_harm():
-    W = np.diag(np.r_[1.0, 5.0, np.linspace(0, 1, 48)])
-    np.testing.assert_allclose(kexue.spectral_norm(W, np.eye(50)[0], rng=0).sigma, 5, rtol=1e-12)
+    W = np.diag(np.r_[1.0, 5.0, np.linspace(0, 1, 98)])
+    np.testing.assert_allclose(kexue.spectral_norm(W, np.eye(100)[0], rng=0).sigma, 5, rtol=1e-12)
 
 
 def test_warm_start_takes_fewer_steps(rng):
