@@ -184,22 +184,27 @@ def gn_input_gradient(
         unit = np.divide(unit, length, out=unit, where=length != 0)
         norm = largest * length
         if mode == "gn":
-            of_value, of_norm, inverse = _shares(value, norm)
-            first, second = of_norm * of_norm, -of_value * inverse
+            # 1 / s is the greater share by the greater of both, and f / s, where it is the lesser share, f times that.
+            of_value, of_norm = _shares(value, norm)
+            first, size = of_norm * of_norm, np.abs(value)
+            is_great, share = size >= norm, np.maximum(np.abs(of_value), of_norm)
+            numerators = (-np.where(is_great, of_value, value), np.where(is_great, 1, share), share)
+            denominators = (np.where(is_great, 1, norm), np.maximum(size, norm), norm)
         elif mode == "gran":
             factor = _gran_factor(norm, eps)
-            # u n = n^2 / (n^2 + eps), u' = (1 - 2 u n) / (n^2 + eps)
+            # u n = n^2 / (n^2 + eps), u' = (1 - 2 u n) / (n^2 + eps), where that divisor is n / u if n is great
+            is_small = norm < math.sqrt(eps)
             first = factor * norm
-            second = value * (1 - 2 * first) * np.where(norm < math.sqrt(eps), 1 / (norm * norm + eps), factor / norm)
+            numerators = (value, 1 - 2 * first, np.where(is_small, 1, factor))
+            denominators = (np.where(is_small, norm * norm + eps, norm), norm)
         else:
-            inverse = 1 / (norm + eps)
-            first, second = norm * inverse, -value * inverse * inverse
+            total = norm + eps
+            first = norm / total
+            numerators, denominators = (-value,), (total, total, norm)
         result = unit * first
         if curved is not None:
-            along = np.divide(
-                curved, norm, out=np.zeros(np.broadcast_shapes(curved.shape, norm.shape)), where=norm != 0
-            )
-            result = result + np.where(norm == 0, 0, second) * along
+            along = _scaled(curved, numerators, denominators)
+            result = result + (np.where(norm == 0, 0, along) if not norm.all() else along)
         shape = (*lead, gradient.shape[-1])
         return np.array(np.broadcast_to(result, shape), dtype=dtype)
 
@@ -647,8 +652,8 @@ def _check_mode(mode: Normalization, eps: float) -> float:
     return eps
 
 
-def _shares(value: np.ndarray, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """f / s, n / s and 1 / s for s = n + |f|, by the ratio of the smaller to the greater one: s itself may overflow."""
+def _shares(value: np.ndarray, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """f / s and n / s for s = n + |f|, by the ratio of the smaller to the greater one: s itself may overflow."""
     size = np.abs(value)
     greater = np.maximum(size, norm)
     with np.errstate(invalid="ignore"):
@@ -658,7 +663,22 @@ def _shares(value: np.ndarray, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray
     above = size >= norm
     of_value = np.where(greater == 0, 0, np.copysign(np.where(above, larger, smaller), value))
     of_norm = np.where(greater == 0, 0, np.where(above, smaller, larger))
-    return of_value, of_norm, np.where(greater == 0, 0, larger / np.where(greater == 0, 1, greater))
+    return of_value, of_norm
+
+
+def _scaled(
+    vectors: np.ndarray, numerators: tuple[np.ndarray, ...], denominators: tuple[np.ndarray, ...]
+) -> np.ndarray:
+    """Vectors times a fraction, with its exponents apart: only the result overflows or underflows."""
+    mantissa, exponent = np.frexp(numerators[0])
+    for numbers, sign in [(numerators[1:], 1), (denominators, -1)]:
+        for number in numbers:
+            part, power = np.frexp(number)
+            mantissa, shift = np.frexp(mantissa * part if sign > 0 else mantissa / part)
+            exponent = exponent + shift + sign * power
+    if np.abs(exponent).max(initial=0) < 1000:
+        return vectors * np.ldexp(mantissa, exponent)
+    return np.ldexp(vectors * mantissa, exponent)
 
 
 def _gran_factor(norm: np.ndarray, eps: float) -> np.ndarray:

@@ -159,6 +159,40 @@ def test_input_gradient_of_any_size(mode):
     assert kexue.gn_input_gradient(np.ones((4, 1)), np.ones((5, 3)), np.ones(3), mode=mode).shape == (4, 5, 3)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_input_gradient_of_numbers_of_all_sizes(mode, rng):
+    """Nothing but the result overflows or underflows, be the Hessian as it may."""
+    count = 4000
+    f, n = (rng.normal(size=count) * 10.0 ** rng.integers(-300, 300, size=count) for _ in range(2))
+    Hg = rng.normal(size=(count, 3)) * 10.0 ** rng.integers(-300, 300, size=(count, 1))
+    Hg[::7, 0] = 0
+    g, unit = n[:, None] * np.array([0.6, 0.0, -0.8]), np.array([0.6, 0.0, -0.8])
+    for eps in (1e-8, 1e5):
+        result = kexue.gn_input_gradient(f, g, Hg, mode, eps=eps)
+        value, norm, curved = (np.asarray(x, dtype=np.longdouble) for x in (f[:, None], np.abs(n)[:, None], Hg))
+        along = np.sign(n)[:, None] * unit
+        if mode == "gn":
+            total = norm + np.abs(value)
+            parts = along * (norm / total) ** 2, -value / total * curved / norm / total
+        elif mode == "gran":
+            total = norm**2 + np.longdouble(eps)
+            parts = along * norm**2 / total, value * (eps - norm**2) / total**2 * curved / norm
+        else:
+            total = norm + np.longdouble(eps)
+            parts = along * norm / total, -value / total**2 * curved / norm
+        expected = parts[0] + parts[1]
+        sizes = np.abs(parts[0]) + np.abs(parts[1])
+        fits = sizes < 1e308
+        assert fits.sum() > count
+        assert not np.isnan(result).any()
+        assert (np.abs(result - expected) <= 1e-14 * sizes + 1e-307)[fits].all()
+
+
+def test_input_gradient_at_infinite_values():
+    result = kexue.gn_input_gradient([np.inf, -np.inf, np.nan], [3.0, 4.0], [1.0, 0.0])
+    np.testing.assert_array_equal(result, [[0, 0], [0, 0], [np.nan, np.nan]])
+
+
 # ---- penalties and clipping ----
 
 
