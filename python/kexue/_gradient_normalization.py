@@ -560,14 +560,17 @@ def _decomposed(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     left, right = np.empty((count, m), stack.dtype), np.empty((count, n), stack.dtype)
     small = min(m, n)
     size = max(1, _WORK // (small * small * (max(m, n) + 8 * small) + (1 << 14)))
+    columns = max(1, _WORK // (small * small))
     for part in (slice(start, start + size) for start in range(0, count, size)):
         block = stack[part]
         transposed = block.swapaxes(1, 2)
-        if m <= n:
-            u = np.linalg.eigh(np.matmul(block, transposed))[1][:, :, -1]
-        else:
-            u = _unit(_times(block, np.linalg.eigh(np.matmul(transposed, block))[1][:, :, -1]))
-        sigma[part], left[part], right[part] = _power(block, u, 1)
+        wide = block if m <= n else transposed
+        gram = np.zeros((len(block), small, small), stack.dtype)
+        for first in range(0, max(m, n), columns):
+            some = wide[:, :, first : first + columns]
+            gram += np.matmul(some, some.swapaxes(1, 2))
+        u = np.linalg.eigh(gram)[1][:, :, -1]
+        sigma[part], left[part], right[part] = _power(block, u if m <= n else _unit(_times(block, u)), 1)
         residual[part] = _norms(_times(transposed, left[part]) - sigma[part, np.newaxis] * right[part])
     return sigma, left, right, residual
 

@@ -295,11 +295,18 @@ def test_spectral_norm_of_a_small_gap(shape, rng):
         np.testing.assert_allclose(U * values @ V.T @ result.v, result.u, atol=1e-10)
 
 
-def test_spectral_norm_of_many_small_matrices(monkeypatch, rng):
+def test_spectral_norm_of_many_matrices_and_of_wide_ones(monkeypatch, rng):
     monkeypatch.setattr(_gradient_normalization, "_WORK", 1 << 18)
-    for shape in [(40, 5, 6), (40, 6, 5)]:
+    for shape in [(40, 5, 6), (40, 6, 5), (48, 300), (300, 48)]:
         W = rng.normal(size=shape)
-        np.testing.assert_allclose(kexue.spectral_norm(W).sigma, np.linalg.norm(W, 2, axis=(1, 2)), rtol=1e-14)
+        np.testing.assert_allclose(kexue.spectral_norm(W).sigma, np.linalg.norm(W, 2, axis=(-2, -1)), rtol=1e-13)
+
+
+def test_what_is_left_scales_with_the_matrix(rng):
+    W = rng.normal(size=(120, 110))
+    result, scaled = (kexue.spectral_norm(matrix, tol=1e-3, rng=0) for matrix in (W, np.ldexp(W, 200)))
+    assert 1e-9 < result.residual / result.sigma < 1e-3
+    np.testing.assert_allclose(scaled.residual, np.ldexp(result.residual, 200), rtol=1e-6)
 
 
 def test_start_of_any_size_and_precision(rng):
