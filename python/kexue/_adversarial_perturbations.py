@@ -294,7 +294,7 @@ def vat_loss(
     >>> float(kexue.vat_loss([0.0, 0.0], [0.0, 2e-9]))
     5e-19
     """
-    if kind not in ("logits", "probabilities"):
+    if not isinstance(kind, str) or kind not in ("logits", "probabilities"):
         raise KexueValueError(f'kind must be "logits" or "probabilities", got {kind!r}')
     dtype = result_dtype(clean, perturbed)
     given = {"clean": as_real("clean", clean), "perturbed": as_real("perturbed", perturbed)}

@@ -298,6 +298,9 @@ def test_optimizer_drops_gradients_and_updates(rng):
     task = np.ones(1000)
     kexue.ChildTuningAdamW(task, lr=0.1, p=0.2, mode="D", mask=mask, weight_decay=0.5).step(g)
     np.testing.assert_allclose(task, 0.95 - 0.1 * mask * np.sign(g), atol=1e-6)  # what is dropped decays
+    whole = np.ones(1000)
+    kexue.ChildTuningAdamW(whole, lr=0.1, mode="D", mask=mask, weight_decay=0.5).step(g)  # p is 1
+    np.testing.assert_array_equal(whole, task)
 
 
 @pytest.mark.parametrize("target", ["gradient", "update"])
