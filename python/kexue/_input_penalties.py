@@ -340,9 +340,9 @@ def laplacian_penalty(
             raise KexueValueError(f"step must be positive, got {h!r}")
     with np.errstate(over="ignore"):
         h = np.asarray(h, dtype=dtype)
-    if step is not None:
-        what = f"({{value}}) stays as it is with step {step!r}"
-        first_bad("x", inputs, lambda entries: entries + h == entries, what)
+        if step is not None:
+            what = f"({{value}}) stays as it is with step {step!r}"
+            first_bad("x", inputs, lambda entries: entries + h == entries, what)
     count = _check_samples(n_samples, probes, return_std)
     sums = _Moments(inputs.shape[:-1])
     for eta in _probes(inputs.shape, count, probes, dtype, rng):

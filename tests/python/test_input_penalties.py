@@ -433,6 +433,11 @@ def test_steps_that_do_not_move():
         laplacian_penalty(lambda x: x, 1.0, x=np.full(2, 1e308), step=1.5e308, rng=0)
 
 
+def test_steps_are_as_long_as_they_turn_out():
+    """At 1e8 a step of 2e-8 is one of 1.49e-8, and the slope is right still."""
+    assert laplacian_penalty(lambda x: 2 * x, 1.0, x=np.full(2, 1e8), step=2e-8, rng=0) == 2
+
+
 def test_gradients_that_work_in_place():
     def gradient(x):
         x *= 2
