@@ -137,6 +137,13 @@ def test_what_is_kept_is_as_defined(p, size, dtype, workers, rng):
     np.testing.assert_array_equal(result, np.where(kept, g, 0) * dtype.type(1 / p))
 
 
+def test_digits_decide_one_after_another():
+    """A third digit is looked at once in 65536 times, and keeps 1 in 16 here."""
+    p, size = 0.5 + 2**-20, 1_000_000
+    result = kexue.childtuning_gradient(np.ones(size, np.float32), p, rng=4, rescale=False)
+    np.testing.assert_array_equal(result, kept_by(key_of(4), size, p))
+
+
 def test_beginning_and_parts_do_not_depend_on_the_rest(dtype, rng):
     g = rng.normal(size=200001).astype(dtype)
     whole = kexue.childtuning_gradient(g, 0.3, rng=3, workers=2)

@@ -56,7 +56,7 @@ def test_soft_clipping_is_the_best_step_of_a_smooth_function(rng):
 @MODES
 @pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e-30, 1, 1e30, 1e200, 1e307])
 def test_no_size_is_too_large_or_too_small(mode, scale, rng):
-    gradient = rng.normal(size=5000) * scale
+    gradient = rng.normal(size=5003) * scale
     for bound in (0.5 * scale, 70 * scale, 1e3 * min(scale, 1e300), 1.0):
         clipped, norm = kexue.clip_by_norm(gradient, bound, mode=mode, return_norm=True)
         exact = norm_of(gradient)
@@ -82,6 +82,9 @@ def test_numbers_of_all_sizes_together():
     gradients = [np.full(3000, 1e-300), np.full(5, 1e300), np.ones(4000), np.float32([1e-40, 3e38])]
     for chosen in ([0, 1, 2, 3], [0, 2, 3], [0, 3], [0]):
         parts = [gradients[i] for i in chosen]
+        assert kexue.clip_global_norm(parts, math.inf)[1] == pytest.approx(float(norm_of(*parts)), rel=1e-15)
+    for size in (1e100, 1e140, 1e-130):  # whose squares are ordinary, beside some that are not
+        parts = [np.full(3000, size), np.full(5, 1e150), np.full(4000, 1e-150)]
         assert kexue.clip_global_norm(parts, math.inf)[1] == pytest.approx(float(norm_of(*parts)), rel=1e-15)
     joined = np.concatenate(gradients)
     assert kexue.clip_by_norm(joined, 1, return_norm=True)[1] == pytest.approx(float(norm_of(joined)), rel=1e-15)
