@@ -123,13 +123,13 @@ def policy_gradient(
         raise KexueValueError("return_std needs two samples at least, but logp_grad has only one")
     terms = advantage[..., None] * scores
     terms -= gradient[..., None, :]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         variance = np.square(terms).sum(axis=-2) / (count * (count - 1))
-    if sizes is not None:
-        # Each reward is in the baselines of the others, so two terms have a covariance of this square.
-        total = sizes.sum(axis=-1)[..., None]
-        shared = ((advantage * sizes)[..., None, :] @ scores)[..., 0, :]
-        variance += np.square(np.divide(shared, total, out=shared, where=total > 0) / (count - 1))
+        if sizes is not None:
+            # Each reward is in the baselines of the others, so two terms have a covariance of this square.
+            total = sizes.sum(axis=-1)[..., None]
+            shared = ((advantage * sizes)[..., None, :] @ scores)[..., 0, :]
+            variance += np.square(np.divide(shared, total, out=shared, where=total > 0) / (count - 1))
     if not np.isfinite(variance).all():
         raise OverflowError("the squares of the standard error overflow: rewards or logp_grad are too large")
     std = np.sqrt(variance)
