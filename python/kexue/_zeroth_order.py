@@ -126,7 +126,10 @@ def zeroth_order_gradient(
     if not size:
         empty = np.zeros(point.shape, point.dtype)
         return (empty, empty.copy()) if return_std else empty
-    step = point.dtype.type(epsilon)
+    with np.errstate(over="ignore", under="ignore"):
+        step = point.dtype.type(epsilon)
+    if not np.isfinite(step):
+        raise KexueValueError(f"epsilon must be finite in {point.dtype}, as x is, got {epsilon}")
     if step == 0 or not (point + step != point).any():
         raise KexueValueError(f"epsilon is too small: no entry of x changes by {epsilon}")
 

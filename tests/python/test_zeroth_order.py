@@ -136,10 +136,11 @@ def test_f_may_write_into_what_it_gets(mode):
 @pytest.mark.parametrize("noise", NOISES)
 def test_f_may_draw_from_the_generator(noise):
     """With a baseline directions are drawn again, in several blocks here, of which each value must meet its own."""
-    generator, seen = np.random.default_rng(3), []
+    generator, seen, states = np.random.default_rng(3), [], []
 
     def f(points):
         generator.normal(size=5)
+        states.append(generator.bit_generator.state)
         seen.extend(zip(points.copy(), points[:, 0], strict=True))
         return points[:, 0]
 
@@ -149,6 +150,7 @@ def test_f_may_draw_from_the_generator(noise):
     scores /= 0.5
     expected = policy_gradient(scores, rewards, "optimal") / 0.5
     np.testing.assert_allclose(gradient, expected, atol=1e-12)
+    assert generator.bit_generator.state == states[-1]
 
 
 def test_values_whose_differences_overflow():
@@ -209,6 +211,7 @@ def test_no_parameters():
         ({"epsilon": 0}, KexueValueError, "epsilon must be positive"),
         ({"epsilon": math.inf}, KexueValueError, "epsilon must be positive"),
         ({"epsilon": 1e-30}, KexueValueError, "epsilon is too small"),
+        ({"epsilon": 1e39, "x": np.ones(2, np.float32)}, KexueValueError, "epsilon must be finite in float32"),
         ({"epsilon": "1"}, TypeError, "epsilon must be a real number"),
         ({"n_samples": 0}, KexueValueError, "n_samples must be at least 1"),
         ({"n_samples": 1, "mode": "baseline"}, KexueValueError, "n_samples must be at least 2"),
