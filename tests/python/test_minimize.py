@@ -75,6 +75,13 @@ class TestFinds:
             assert found.njev == (0 if jac is None else found.nit)
         assert values[False] < values[True] / 10
 
+    def test_estimates_before_count(self):
+        """In twenty dimensions ten pairs say little: without the memory of a few steps 2e-6 is left."""
+        scales = 10 ** np.linspace(0, 0.5, 20)
+        options = {"method": "zeroth-order", "max_nfev": 3000, "vectorized": True}
+        left = [minimize(lambda x: sphere(x * scales), np.ones(20), rng=seed, **options).fun for seed in range(9)]
+        assert np.median(left) < 1e-7
+
     @pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 1e-3}, {"mixing": 0}, {"mixing": 1}])
     def test_options_of_mgs(self, options):
         assert minimize(sphere, np.ones(3), rng=0, **options).fun < 1e-8
