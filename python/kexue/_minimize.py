@@ -139,7 +139,7 @@ def minimize(
     for name, value, optional in (("fun", fun, False), ("jac", jac, True), ("callback", callback, True)):
         if not callable(value) and not (optional and value is None):
             raise TypeError(f"{name} must be callable, not {type(value).__name__}")
-    if method not in ("mgs", "zeroth-order"):
+    if not isinstance(method, str) or method not in ("mgs", "zeroth-order"):
         raise KexueValueError(f'method must be "mgs" or "zeroth-order", got {method!r}')
     if jac is not None and method != "mgs":
         raise KexueValueError('jac is of use for method="mgs" only')

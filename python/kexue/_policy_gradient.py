@@ -381,7 +381,7 @@ def smoothed_argmax_gradient(
     >>> kexue.smoothed_argmax_gradient(s, r, noise="gaussian", scale=1.28).round(4)
     array([ 0.0441, -0.0928,  0.5047, -0.456 ])
     """
-    if noise not in ("gumbel", "gaussian"):
+    if not isinstance(noise, str) or noise not in ("gumbel", "gaussian"):
         raise KexueValueError(f'noise must be "gumbel" or "gaussian", got {noise!r}')
     if not isinstance(scale, Real) or isinstance(scale, (bool, np.bool_)):
         raise TypeError(f"scale must be a real number, not {type(scale).__name__}")

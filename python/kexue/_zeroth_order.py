@@ -117,9 +117,9 @@ def zeroth_order_gradient(
         raise TypeError(f"epsilon must be a real number, not {type(epsilon).__name__}")
     if not 0 < epsilon < math.inf:
         raise KexueValueError(f"epsilon must be positive and finite, got {epsilon}")
-    if mode not in ("antithetic", "forward", "baseline"):
+    if not isinstance(mode, str) or mode not in ("antithetic", "forward", "baseline"):
         raise KexueValueError(f'mode must be "antithetic", "forward" or "baseline", got {mode!r}')
-    if noise not in ("gaussian", "rademacher", "sphere"):
+    if not isinstance(noise, str) or noise not in ("gaussian", "rademacher", "sphere"):
         raise KexueValueError(f'noise must be "gaussian", "rademacher" or "sphere", got {noise!r}')
     count = check_integer("n_samples", n_samples, 2 if mode == "baseline" or return_std else 1)
     size = point.size

@@ -357,6 +357,7 @@ class TestFailures:
             ({"fun": 3}, TypeError, "fun must be callable"),
             ({"jac": 3}, TypeError, "jac must be callable"),
             ({"callback": 3}, TypeError, "callback must be callable"),
+            ({"method": np.array(["mgs", "mgs"])}, KexueValueError, "method must be"),
             ({"method": "bfgs"}, KexueValueError, "method must be"),
             ({"method": "zeroth-order", "jac": lambda x: x}, KexueValueError, "jac is of use"),
             ({"x0": [[1.0]]}, KexueValueError, "x0 must have one dimension"),

@@ -332,6 +332,7 @@ class TestSmoothedArgmax:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
+            ({"noise": np.array(["gumbel", "gumbel"])}, KexueValueError, "noise must be"),
             ({"noise": "cauchy"}, KexueValueError, "noise must be"),
             ({"scale": 0}, KexueValueError, "scale must be positive"),
             ({"scale": math.inf}, KexueValueError, "scale must be positive"),

@@ -218,6 +218,8 @@ def test_no_parameters():
         ({"n_samples": 1, "return_std": True}, KexueValueError, "n_samples must be at least 2"),
         ({"n_samples": 2.0}, TypeError, "n_samples must be an integer"),
         ({"mode": "backward"}, KexueValueError, "mode must be"),
+        ({"mode": np.array(["forward", "baseline"])}, KexueValueError, "mode must be"),
+        ({"noise": np.array(["sphere", "sphere"])}, KexueValueError, "noise must be"),
         ({"noise": "uniform"}, KexueValueError, "noise must be"),
         ({"f": 3}, TypeError, "f must be callable"),
         ({"x": [math.nan]}, KexueValueError, r"x\[0\] is nan"),
