@@ -126,12 +126,14 @@ static void check_failures(void) {
     CHECK(kx_row_norms_f64(&ctx, x, 1, MOST, MOST, &norm) == KX_E_MEMORY, "refused memory");
     const kx_clip_factor_t half = {0.5, 1};
     const int64_t huge = INT64_MAX / 2;
-    CHECK(kx_row_norms_f64(NULL, x, -1, 1, 1, &norm) == KX_E_ARGUMENT && kx_row_norms_f32(NULL, x32, 1, -1, 1, &norm) == KX_E_ARGUMENT, " ");
-    CHECK(kx_row_norms_f64(NULL, x, huge, 3, 0, &norm) == KX_E_OVERFLOW && kx_row_norms_f32(NULL, x32, 3, huge, 0, &norm) == KX_E_OVERFLOW, " ");
+    CHECK(kx_row_norms_f64(NULL, x, -1, 1, 1, &norm) == KX_E_ARGUMENT &&
+          kx_row_norms_f32(NULL, x32, 1, -1, 1, &norm) == KX_E_ARGUMENT, "a negative size");
+    CHECK(kx_row_norms_f64(NULL, x, huge, 3, 0, &norm) == KX_E_OVERFLOW &&
+          kx_row_norms_f32(NULL, x32, 3, huge, 0, &norm) == KX_E_OVERFLOW, "too many numbers");
     CHECK(kx_scale_rows_f64(NULL, x, -1, 1, 1, &half, out, 1) == KX_E_ARGUMENT &&
-          kx_scale_rows_f32(NULL, x32, 1, -1, 1, &half, out32, 1) == KX_E_ARGUMENT, " ");
+          kx_scale_rows_f32(NULL, x32, 1, -1, 1, &half, out32, 1) == KX_E_ARGUMENT, "a negative size");
     CHECK(kx_scale_rows_f64(NULL, x, 3, huge, 0, &half, out, 0) == KX_E_OVERFLOW &&
-          kx_scale_rows_f32(NULL, x32, huge, 3, 0, &half, out32, 0) == KX_E_OVERFLOW, " ");
+          kx_scale_rows_f32(NULL, x32, huge, 3, 0, &half, out32, 0) == KX_E_OVERFLOW, "too many numbers");
     kx_ctx_init(&ctx);
     ctx.cancel = cancel;
     /* The same row again and again, for seconds. */
