@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_array, as_contiguous, as_real, check_axis, check_integer, result_dtype
+from kexue._arrays import as_array, as_contiguous, as_real, check_axis, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
+from kexue._gradient_arrays import require_place
 
 __all__ = ["fgm_perturbation", "vat_loss", "vat_perturbation"]
 
@@ -99,7 +99,8 @@ def fgm_perturbation(
         raise KexueValueError(
             f"epsilon must be a number or broadcast to {wanted}, one for each sample, but its shape is {lengths.shape}"
         )
-    _check_out(out, gradient.shape, dtype)
+    if out is not None:
+        require_place("out", out, gradient.shape, dtype)
     result = _unit("g", gradient, axes, lengths)[0]
     if out is None:
         return result
@@ -193,10 +194,10 @@ def vat_perturbation(
     inputs = as_real("x", inputs, dtype=dtype)
     require_finite("x", inputs)
     axes = _sample_axes("x", axis, inputs.ndim)
-    step = _number("xi", (0.1 if dtype == np.float32 else 1e-3) if xi is None else xi)
+    step = check_number("xi", (0.1 if dtype == np.float32 else 1e-3) if xi is None else xi, finite=True)
     if step <= 0:
         raise KexueValueError(f"xi must be positive, got {xi!r}")
-    length = _number("epsilon", epsilon)
+    length = check_number("epsilon", epsilon, finite=True)
     count = check_integer("iterations", iterations, 0)
     if start is None:
         generator = np.random.default_rng(rng)
@@ -293,7 +294,7 @@ def vat_loss(
     >>> float(kexue.vat_loss([0.0, 0.0], [0.0, 2e-9]))
     5e-19
     """
-    if kind not in ("logits", "probabilities"):
+    if not isinstance(kind, str) or kind not in ("logits", "probabilities"):
         raise KexueValueError(f'kind must be "logits" or "probabilities", got {kind!r}')
     dtype = result_dtype(clean, perturbed)
     given = {"clean": as_real("clean", clean), "perturbed": as_real("perturbed", perturbed)}
@@ -411,15 +412,6 @@ def _ordinary_divergence(
 # ---- in common ----
 
 
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    number = float(value)
-    if not math.isfinite(number):
-        raise KexueValueError(f"{name} must be finite, got {number!r}")
-    return number
-
-
 def _sample_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
@@ -427,18 +419,6 @@ def _sample_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(axes)) < len(axes):
         raise KexueValueError(f"axis must not name an axis twice, got {axis!r}")
     return axes
-
-
-def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    if out is None:
-        return
-    if not isinstance(out, np.ndarray) or out.dtype != dtype:
-        found = f"one of {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise TypeError(f"out must be an array of dtype {dtype}, not {found}")
-    if out.shape != shape:
-        raise KexueValueError(f"out must have shape {shape}, as the result, but it has {out.shape}")
-    if not out.flags.writeable:
-        raise KexueValueError("out must be writable")
 
 
 def _unit(name: str, vectors: np.ndarray, axes: tuple[int, ...], length: Any = 1.0) -> tuple[np.ndarray, np.ndarray]:

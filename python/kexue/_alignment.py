@@ -12,12 +12,16 @@ from kexue._prefix_tree import _tokens
 
 __all__ = ["edit_distance", "lcs_f1", "longest_common_subsequence"]
 
+_LARGEST = np.iinfo(np.uint32).max
+
 
 def _codes(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
     """Both sequences by numbers of 32 bits, equal where their items are."""
     left, right = _tokens("a", a), _tokens("b", b)
     if left.dtype == right.dtype == np.int32:
         return left.view(np.uint32), right.view(np.uint32)
+    if max(left.max(initial=0), right.max(initial=0)) <= _LARGEST:
+        return left.astype(np.uint32, copy=False), right.astype(np.uint32, copy=False)
     codes = np.unique(np.concatenate([left, right]), return_inverse=True)[1].astype(np.uint32)
     return codes[: len(left)], codes[len(left) :]
 

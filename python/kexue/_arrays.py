@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,46 @@ def check_integer(name: str, value: Any, least: int, most: int | None = None) ->
     if most is not None and value > most:
         raise KexueValueError(f"{name} must be at most {most}, got {value}")
     return int(value)
+
+
+def check_number(name: str, value: Any, *, finite: bool = False) -> float:
+    """The number, if it is a real one that float64 can hold.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name for messages.
+    value : float
+        Python's or NumPy's, or an integer or fraction; no bool.
+    finite : bool
+        Whether NaN and infinity are refused.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError
+        If `value` is no real number.
+    KexueValueError
+        If it is not finite and must be, or an integer or a fraction beyond the range of float64.
+
+    Examples
+    --------
+    >>> from kexue._arrays import check_number
+    >>> check_number("eps", 1)
+    1.0
+    """
+    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise KexueValueError(f"{name} exceeds the range of float64") from None
+    if finite and not math.isfinite(number):
+        raise KexueValueError(f"{name} must be finite, got {number!r}")
+    return number
 
 
 def as_contiguous(array: np.ndarray) -> np.ndarray:

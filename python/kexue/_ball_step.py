@@ -19,6 +19,7 @@ __all__ = ["ball_step_length"]
 # (against mpmath at 60 digits, every ratio of order to kappa). Below it the recurrence starts so many orders higher.
 _FAR = 32
 _TERMS = 12
+_HUGE = 1e300
 _FEW = 8  # entries that are computed one by one
 _BLOCK = 1 << 13  # entries at once: half a dozen arrays of them stay in the cache
 
@@ -79,6 +80,10 @@ def ball_step_length(d: ArrayLike, kappa: ArrayLike) -> np.ndarray | np.generic:
     shape = check_broadcast(d=dimensions.shape, kappa=given.shape)
     orders = np.broadcast_to(dimensions, shape).ravel() / 2
     kappas = np.broadcast_to(given, shape).ravel().astype(np.float64)
+    huge = np.maximum(orders, kappas) > _HUGE
+    if huge.any():  # sums would overflow; to all digits it is a function of the quotient there
+        orders[huge] *= 2.0**-64
+        kappas[huge] *= 2.0**-64
     result = np.empty(len(kappas))
     for start in range(0, len(kappas), _BLOCK):
         part = slice(start, start + _BLOCK)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _child_tuning_core
-from kexue._arrays import as_array, as_contiguous, as_real, result_dtype
+from kexue._arrays import as_array, as_contiguous, as_real, check_number, result_dtype
+from kexue._context import count_workers
 from kexue._errors import KexueValueError, require_finite
-from kexue._gradient_arrays import matching_parts, parts_of, require_place
+from kexue._gradient_arrays import buffers_for, deliver, matching_parts, parts_of, places_of, require_place
 
 __all__ = [
     "ChildTuningAdamW",
@@ -283,9 +283,10 @@ def childtuning_gradient(
         for (name, item), array in zip(matching_parts("mask", mask, "g", len(arrays), listed), arrays, strict=True)
     ]
     scale = _check_scale(p, False if rescale is None else rescale, arrays)
-    for array, place, kept in zip(arrays, places, masks, strict=True):
-        with _Direct(array, place) as (source, target):
-            _child_tuning_core.keep(source, as_contiguous(kept), scale, target, workers)
+    buffers = buffers_for(places, arrays)
+    for array, buffer, kept in zip(arrays, buffers, masks, strict=True):
+        _child_tuning_core.keep(as_contiguous(array), as_contiguous(kept), scale, buffer, workers)
+    deliver(buffers, places)
     return places if listed else places[0]
 
 
@@ -442,10 +443,14 @@ class ChildTuningAdamW:
         workers: int | None = None,
     ) -> None:
         parts, self._listed = parts_of("params", params)
+        self.params: list[np.ndarray] = []
         for name, item in parts:
-            dtype = item.dtype if isinstance(item, np.ndarray) and item.dtype.kind == "f" else np.dtype(np.float64)
-            require_place(name, item, np.shape(item), as_real(name, np.empty(0, dtype=dtype)).dtype)
-        self.params: list[np.ndarray] = [item for _, item in parts]
+            wanted = result_dtype(item) if isinstance(item, np.ndarray) else np.dtype(np.float64)
+            require_place(name, item, getattr(item, "shape", ()), wanted)
+            for i, other in enumerate(self.params):
+                if item is other:
+                    raise KexueValueError(f"{name} is params[{i}]: a parameter must be listed once")
+            self.params.append(item)
         self.lr = _check_number("lr", lr, math.inf)
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise KexueValueError(f"betas must be two numbers, got {betas!r}")
@@ -464,6 +469,9 @@ class ChildTuningAdamW:
             self.mask = [
                 _check_mask(name, item, param.shape) for (name, item), param in zip(masks, self.params, strict=True)
             ]
+        _check_scale(self.p, mode == "F" if rescale is None else rescale, self.params)
+        if workers is not None:
+            count_workers(workers)
         self.rng = np.random.default_rng(rng)
         self.means = [np.zeros(param.shape, param.dtype) for param in self.params]
         self.squares = [np.zeros(param.shape, param.dtype) for param in self.params]
@@ -499,7 +507,7 @@ class ChildTuningAdamW:
         updates = []
         for gradient, mean, square in zip(gradients, self.means, self.squares, strict=True):
             mean *= first
-            work = gradient * (1 - first)
+            work = np.asarray(gradient * (1 - first))
             mean += work
             np.multiply(gradient, gradient, out=work)
             work *= 1 - second
@@ -529,11 +537,10 @@ class ChildTuningAdamW:
 
 
 def _check_share(p: float) -> float:
-    if isinstance(p, (bool, np.bool_)) or not isinstance(p, Real):
-        raise TypeError(f"p must be a number, not {type(p).__name__}")
+    p = check_number("p", p)
     if not 0 < p <= 1:
         raise KexueValueError(f"p must be greater than 0 and at most 1, got {p}")
-    return float(p)
+    return p
 
 
 def _check_mode(mode: Mode) -> Mode:
@@ -543,12 +550,11 @@ def _check_mode(mode: Mode) -> Mode:
 
 
 def _check_number(name: str, value: float, end: float) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    value = check_number(name, value)
     if not 0 <= value < end:
         limit = "be finite" if end == math.inf else f"be less than {end}"
         raise KexueValueError(f"{name} must not be negative and {limit}, got {value}")
-    return float(value)
+    return value
 
 
 def _check_mask(name: str, mask: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
@@ -576,31 +582,7 @@ def _sources(name: str, value: Any, out: Any) -> tuple[list[np.ndarray], list[np
     arrays = [as_real(part, item) for part, item in parts]
     if out is None:
         return arrays, [np.empty(array.shape, dtype=array.dtype) for array in arrays], listed
-    places = matching_parts("out", out, name, len(arrays), listed)
-    return (
-        arrays,
-        [require_place(part, item, x.shape, x.dtype) for (part, item), x in zip(places, arrays, strict=True)],
-        listed,
-    )
-
-
-class _Direct:
-    """What the core reads and writes for an array and a place of any strides and overlap."""
-
-    def __init__(self, array: np.ndarray, place: np.ndarray) -> None:
-        source = as_contiguous(array)
-        plain = place.flags.c_contiguous and place.flags.aligned
-        same = source is place or not np.may_share_memory(source, place)
-        same = same or source.ctypes.data == place.ctypes.data
-        self.source, self.place = source, place
-        self.target = place if plain and same else np.empty(place.shape, dtype=place.dtype)
-
-    def __enter__(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.source, self.target
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None and self.target is not self.place:
-            self.place[...] = self.target
+    return arrays, places_of(out, name, arrays, listed), listed
 
 
 def _drop(name: str, value: Any, p: float, rng: Any, rescale: bool, out: Any, workers: int | None) -> Any:
@@ -608,8 +590,9 @@ def _drop(name: str, value: Any, p: float, rng: Any, rescale: bool, out: Any, wo
     scale = _check_scale(p, rescale, arrays)
     key = np.random.default_rng(rng).integers(0, 2**64 - 1, size=2, dtype=np.uint64, endpoint=True)
     position = 0
-    for array, place in zip(arrays, places, strict=True):
-        with _Direct(array, place) as (source, target):
-            _child_tuning_core.drop(source, key, position, p, scale, target, workers)
+    buffers = buffers_for(places, arrays)
+    for array, buffer in zip(arrays, buffers, strict=True):
+        _child_tuning_core.drop(as_contiguous(array), key, position, p, scale, buffer, workers)
         position += array.size
+    deliver(buffers, places)
     return places if listed else places[0]

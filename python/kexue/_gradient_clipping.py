@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 from kexue import _gradient_clipping_core
 from kexue._arrays import as_contiguous, as_real, check_axis, check_broadcast
 from kexue._errors import KexueValueError, require_finite, require_nonnegative
+from kexue._gradient_arrays import buffers_for, deliver, places_of
 
 __all__ = ["clip_by_norm", "clip_global_norm", "descent_bound", "smoothness_step_size"]
 
@@ -85,6 +85,8 @@ def clip_by_norm(
     ------
     KexueValueError
         If an entry is NaN or infinite and may not be, or an argument is out of range. `out` is untouched then.
+    TypeError
+        If an argument is of the wrong type.
 
     See Also
     --------
@@ -113,9 +115,9 @@ def clip_by_norm(
     bound, is_soft, skips = _check_options(max_norm, mode, nonfinite)
     axes = _check_axes(axis, array.ndim)
     kept = tuple(a for a in range(array.ndim) if a not in axes)
-    target = np.empty_like(array) if out is None else _check_out("out", out, "gradient", array)
-    norms = _clip([array], [target], ["gradient"], kept, bound, is_soft, skips, False, workers)
-    return (target, norms.reshape([array.shape[a] for a in kept])) if return_norm else target
+    targets = [np.empty_like(array)] if out is None else places_of(out, "gradient", [array], False)
+    norms = _clip([array], targets, ["gradient"], kept, bound, is_soft, skips, False, workers)
+    return (targets[0], norms.reshape([array.shape[a] for a in kept])) if return_norm else targets[0]
 
 
 def clip_global_norm(
@@ -157,6 +159,8 @@ def clip_global_norm(
     ------
     KexueValueError
         If an entry is NaN or infinite and may not be, or an argument is out of range. `out` is untouched then.
+    TypeError
+        If an argument is of the wrong type.
 
     See Also
     --------
@@ -183,13 +187,8 @@ def clip_global_norm(
     if out is None:
         targets = [np.empty_like(array) for array in arrays]
     else:
-        if isinstance(out, np.ndarray):
-            raise TypeError("out must be a list of arrays, not one")
-        targets = list(out)
-        if len(targets) != len(arrays):
-            raise KexueValueError(f"out must hold {len(arrays)} arrays, as gradients does, but has {len(targets)}")
-        for i, array in enumerate(arrays):
-            _check_out(f"out[{i}]", targets[i], names[i], array)
+        is_list = isinstance(out, Iterable) and not isinstance(out, np.ndarray)
+        targets = places_of(list(out) if is_list else out, "gradients", arrays, True)
     norm = _clip(arrays, targets, names, (), bound, is_soft, skips, True, workers)
     return targets, float(norm[0])
 
@@ -219,15 +218,9 @@ def _clip(
     if is_global:
         factors = np.repeat(factors, len(every))
     places = [_ordered(*pair) for pair in zip(targets, orders, strict=True)]
-    is_apart = not _gradient_clipping_core.have_overlaps(targets, arrays)
-    outs = [
-        _rows_of(place, kept) if is_apart and place.flags.carray else np.empty_like(part)
-        for place, part in zip(places, parts, strict=True)
-    ]
-    _gradient_clipping_core.scale_rows(parts, factors, outs, workers)
-    for out, place in zip(outs, places, strict=True):
-        if not (is_apart and place.flags.carray):
-            place[...] = out.reshape(place.shape)
+    buffers = buffers_for(places, [_ordered(*pair) for pair in zip(arrays, orders, strict=True)])
+    _gradient_clipping_core.scale_rows(parts, factors, [_rows_of(buffer, kept) for buffer in buffers], workers)
+    deliver(buffers, places)
     with np.errstate(over="ignore", invalid="ignore"):
         return np.ldexp(np.sqrt(norms["square"]), norms["exponent"])
 
@@ -256,9 +249,9 @@ def _check_options(max_norm: Any, mode: Any, nonfinite: Any) -> tuple[float, boo
     bound = as_real("max_norm", max_norm, ndim=0, dtype=np.float64)
     if not bound >= 0:
         raise KexueValueError(f"max_norm must not be negative, got {bound}")
-    if mode not in ("hard", "soft"):
+    if not isinstance(mode, str) or mode not in ("hard", "soft"):
         raise KexueValueError(f'mode must be "hard" or "soft", got {mode!r}')
-    if nonfinite not in ("raise", "skip"):
+    if not isinstance(nonfinite, str) or nonfinite not in ("raise", "skip"):
         raise KexueValueError(f'nonfinite must be "raise" or "skip", got {nonfinite!r}')
     return float(bound), mode == "soft", nonfinite == "skip"
 
@@ -266,28 +259,15 @@ def _check_options(max_norm: Any, mode: Any, nonfinite: Any) -> tuple[float, boo
 def _check_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
-    if not isinstance(axis, Iterable):
-        axis = (operator.index(axis),) if hasattr(axis, "__index__") else (axis,)
-    axes = tuple(check_axis("gradient", a, ndim) for a in axis)
+    single = np.ndim(axis) == 0 if isinstance(axis, np.ndarray) else not isinstance(axis, Sequence)
+    axes = tuple(check_axis("gradient", a, ndim) for a in ((axis,) if single else axis))
     if len(set(axes)) != len(axes):
         raise KexueValueError(f"axis names one axis twice: {axes}")
     return axes
 
 
-def _check_out(name: str, out: Any, whose: str, array: np.ndarray) -> np.ndarray:
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"{name} must be an array, not {type(out).__name__}")
-    if out.shape != array.shape or out.dtype != array.dtype:
-        raise KexueValueError(
-            f"{name} must be like {whose}, {array.dtype} of shape {array.shape}, but is {out.dtype} of {out.shape}"
-        )
-    if not out.flags.writeable:
-        raise KexueValueError(f"{name} is read-only")
-    return out
-
-
 def _as_list(name: str, values: Any) -> tuple[list[np.ndarray], list[str]]:
-    if isinstance(values, np.ndarray) or not isinstance(values, Iterable):
+    if isinstance(values, (np.ndarray, Mapping, str, bytes)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of arrays, not {type(values).__name__}")
     values = list(values)
     names = [f"{name}[{i}]" for i in range(len(values))]

@@ -190,7 +190,7 @@ def mlp_gradient_penalties(
     >>> [round(float(side), 4) for side in (found.lhs, found.lhs_tight, found.rhs)]
     [4.5227, 4.8626, 6.7834]
     """
-    if norm not in ("spectral", "frobenius"):
+    if not isinstance(norm, str) or norm not in ("spectral", "frobenius"):
         raise KexueValueError(f'norm must be "spectral" or "frobenius", got {norm!r}')
     samples = as_array("x", x)
     weights, biases = _listed("weights", weights), None if biases is None else _listed("biases", biases)
@@ -247,7 +247,8 @@ def _forward(
         with np.errstate(over="ignore", invalid="ignore"):
             z = states[-1] @ W.T if b is None else states[-1] @ W.T + b
         require_finite(f"the argument of layer {t}'s activation", z)
-        states.append(_elementwise(f"the output of layer {t}", g(z), z.shape))
+        # A copy: a function may work in place.
+        states.append(_elementwise(f"the output of layer {t}", g(z.copy()), z.shape))
         slopes.append(_elementwise(f"the slope of layer {t}", g_grad(z), z.shape))
     return states, slopes
 

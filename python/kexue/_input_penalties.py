@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from kexue._arrays import as_array, as_real, check_integer, result_dtype
+from kexue._arrays import as_array, as_real, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 
 __all__ = ["jacobian_penalty_hutchinson", "laplacian_penalty", "noise_regularizer"]
@@ -57,7 +56,7 @@ def noise_regularizer(
     KexueValueError
         If an entry is not finite or negative where it must not, or shapes do not fit.
     OverflowError
-        If a squared norm overflows.
+        If a squared norm or the penalty overflows.
 
     See Also
     --------
@@ -84,7 +83,7 @@ def noise_regularizer(
     0.0025
     """
     jacobian = as_array("J", J)
-    level = _number("sigma", sigma)
+    level = check_number("sigma", sigma, finite=True)
     if level < 0:
         raise KexueValueError(f"sigma must be at least 0, got {level!r}")
     dtype = result_dtype(jacobian, None if isinstance(loss, str) else loss, f)
@@ -105,12 +104,14 @@ def noise_regularizer(
         if isinstance(loss, str):
             if loss != "squared_error":
                 raise KexueValueError(f'loss must be "squared_error", "kl" or weights of outputs, got {loss!r}')
-            total = 2 * squares.sum(axis=-1)
+            weights = np.float64(2)
         else:
             weights = _per_output("loss", loss, jacobian)
             require_nonnegative("loss", weights)
+        with np.errstate(over="ignore"):
             total = (weights * squares).sum(axis=-1)
-    return (0.5 * level * level * total).astype(dtype)[()]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _in_range(0.5 * level * (level * total), dtype)
 
 
 def jacobian_penalty_hutchinson(
@@ -160,6 +161,8 @@ def jacobian_penalty_hutchinson(
     ------
     KexueValueError
         If what `vjp` returns is not finite or has not the axes of samples, or an argument is out of range.
+    OverflowError
+        If a squared norm or the penalty overflows.
 
     See Also
     --------
@@ -205,7 +208,10 @@ def jacobian_penalty_hutchinson(
             raise KexueValueError(f"weights must broadcast to {shape}, but the shape is {values.shape}") from None
         require_finite("weights", values)
         require_nonnegative("weights", values)
-        root = np.sqrt(values).astype(kind)
+        with np.errstate(over="ignore"):
+            root = np.sqrt(values).astype(kind)
+        if not np.isfinite(root).all():
+            raise OverflowError(f"the square root of weights overflows in {kind}")
     count = _check_samples(n_samples, probes, return_std)
     found_dtype = kind
     batch = shape[:-1]
@@ -276,7 +282,10 @@ def laplacian_penalty(
     TypeError
         If `x` is missing, or given beside Hessians.
     KexueValueError
-        If an entry or what the gradient returns is not finite, or shapes do not fit.
+        If an entry or what the gradient returns is not finite, if shapes do not fit, or if an entry of `x` plus `step`
+        is that entry, or infinite.
+    OverflowError
+        If the penalty overflows.
 
     See Also
     --------
@@ -300,10 +309,9 @@ def laplacian_penalty(
     >>> round(float(kexue.laplacian_penalty(lambda x: 4 * x**3, 0.1, x=[1.0, 2.0], n_samples=None)), 9)
     0.3
     """
-    level = _number("sigma", sigma)
+    level = check_number("sigma", sigma, finite=True)
     if level < 0:
         raise KexueValueError(f"sigma must be at least 0, got {level!r}")
-    factor = 0.5 * level * level
     if not callable(derivative):
         if x is not None or return_std:
             raise TypeError("x and return_std are options for a gradient: of Hessians nothing is estimated")
@@ -313,7 +321,9 @@ def laplacian_penalty(
         if hessian.ndim < 2 or hessian.shape[-1] != hessian.shape[-2]:
             raise KexueValueError(f"derivative must have shape (..., d, d), but its shape is {hessian.shape}")
         require_finite("derivative", hessian)
-        return (factor * np.trace(hessian, axis1=-2, axis2=-1, dtype=np.float64)).astype(dtype)[()]
+        with np.errstate(over="ignore", invalid="ignore"):
+            trace = np.trace(hessian, axis1=-2, axis2=-1, dtype=np.float64)
+            return _in_range(0.5 * level * (level * trace), dtype)
     if x is None:
         raise TypeError("x is needed, where the gradient is to be taken")
     inputs = as_array("x", x)
@@ -325,32 +335,30 @@ def laplacian_penalty(
     if step is None:
         h = np.cbrt(np.finfo(dtype).eps) * np.maximum(np.abs(inputs).max(axis=-1, keepdims=True, initial=0), 1)
     else:
-        h = _number("step", step)
+        h = check_number("step", step, finite=True)
         if h <= 0:
             raise KexueValueError(f"step must be positive, got {h!r}")
-    h = np.asarray(h, dtype=dtype)
+    with np.errstate(over="ignore"):
+        h = np.asarray(h, dtype=dtype)
+        if step is not None:
+            what = f"({{value}}) stays as it is with step {step!r}"
+            first_bad("x", inputs, lambda entries: entries + h == entries, what)
     count = _check_samples(n_samples, probes, return_std)
     sums = _Moments(inputs.shape[:-1])
     for eta in _probes(inputs.shape, count, probes, dtype, rng):
-        above, below = inputs + h * eta, inputs - h * eta
+        with np.errstate(over="ignore"):
+            above, below = inputs + h * eta, inputs - h * eta
+            # By the distance of what was rounded: in each coordinate where it is not 0.
+            distance = above.astype(np.float64) - below
+        first_bad("x", distance, lambda entries: ~np.isfinite(entries), "is beyond the range, a step away")
         change = _gradient(derivative, above) - _gradient(derivative, below)
-        # By the distance of what was rounded: in each coordinate where it is not 0.
-        distance = above.astype(np.float64) - below
         slope = np.divide(change, distance, out=np.zeros_like(distance), where=distance != 0)
-        sums.add(factor * (slope * eta.astype(np.float64) ** 2).sum(axis=-1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums.add(0.5 * level * (level * (slope * eta.astype(np.float64) ** 2).sum(axis=-1)))
     return sums.result(dtype, is_sum=count is None, return_std=return_std)
 
 
 # ---- arguments ----
-
-
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    number = float(value)
-    if not math.isfinite(number):
-        raise KexueValueError(f"{name} must be finite, got {number!r}")
-    return number
 
 
 def _per_output(name: str, value: Any, jacobian: np.ndarray) -> np.ndarray:
@@ -369,7 +377,7 @@ def _per_output(name: str, value: Any, jacobian: np.ndarray) -> np.ndarray:
 
 
 def _check_samples(n_samples: Any, probes: Any, return_std: bool) -> int | None:
-    if probes not in ("rademacher", "gaussian"):
+    if not isinstance(probes, str) or probes not in ("rademacher", "gaussian"):
         raise KexueValueError(f'probes must be "rademacher" or "gaussian", got {probes!r}')
     return None if n_samples is None else check_integer("n_samples", n_samples, 2 if return_std else 1)
 
@@ -398,20 +406,24 @@ def _squares(jacobian: np.ndarray) -> np.ndarray:
 def _fisher(jacobian: np.ndarray, f: np.ndarray) -> np.ndarray:
     """The trace of the Fisher information, sum_i norm(grad f_i)^2 / f_i."""
     first_bad("f", f, lambda values: values < 0, "is negative ({value}), no probability")
+    first_bad("f", f, lambda values: values > 1 + 1e-4, "is above 1 ({value}), no probability")
     squares = _squares(jacobian)
     f = np.broadcast_to(f, squares.shape)
     first_bad("f", f, lambda values: (values == 0) & (squares > 0), "is 0, but its gradient is not")
-    return np.divide(squares, f, out=np.zeros_like(squares), where=f > 0).sum(axis=-1)
+    with np.errstate(over="ignore"):
+        return np.divide(squares, f, out=np.zeros_like(squares), where=f > 0).sum(axis=-1)
 
 
 def _fisher_of_logits(jacobian: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """The same, sum_i p_i norm(grad log p_i)^2, of softmax: grad log p_i is grad z_i less the mean of these."""
     require_finite("J", jacobian)
-    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    with np.errstate(over="ignore"):
+        p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     p /= p.sum(axis=-1, keepdims=True)
     p = np.broadcast_to(p, jacobian.shape[:-1])
-    centred = jacobian - np.einsum("...i,...ij->...j", p, jacobian)[..., None, :]
-    return np.einsum("...i,...ij,...ij->...", p, centred, centred)
+    with np.errstate(over="ignore", invalid="ignore"):
+        centred = jacobian - np.einsum("...i,...ij->...j", p, jacobian)[..., None, :]
+        return np.einsum("...i,...ij,...ij->...", p, centred, centred)
 
 
 def _probes(
@@ -431,6 +443,15 @@ def _probes(
             yield generator.integers(2, size=shape, dtype=np.int8).astype(dtype) * 2 - 1
 
 
+def _in_range(value: np.ndarray, dtype: np.dtype) -> Any:
+    """A result in its type, where it is finite."""
+    with np.errstate(over="ignore"):
+        result = np.asarray(value).astype(dtype, copy=False)
+    if not np.isfinite(result).all():
+        raise OverflowError(f"the penalty overflows in {dtype}")
+    return result[()]
+
+
 class _Moments:
     """Mean and variance of what comes one by one (Welford, 1962)."""
 
@@ -441,15 +462,17 @@ class _Moments:
 
     def add(self, value: np.ndarray) -> None:
         self.count += 1
-        change = value - self.mean
-        self.mean = self.mean + change / self.count
-        self.squares = self.squares + change * (value - self.mean)
+        with np.errstate(over="ignore", invalid="ignore"):
+            change = value - self.mean
+            self.mean = self.mean + change / self.count
+            self.squares = self.squares + change * (value - self.mean)
 
     def result(self, dtype: np.dtype, *, is_sum: bool, return_std: bool) -> Any:
         """The mean, or the sum, and the standard error of the mean."""
-        value = (self.mean * self.count if is_sum else self.mean).astype(dtype)[()]
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = _in_range(self.mean * self.count if is_sum else self.mean, dtype)
         if not return_std:
             return value
         if is_sum:
             return value, np.zeros_like(value)[()]
-        return value, np.sqrt(self.squares / (self.count * (self.count - 1))).astype(dtype)[()]
+        return value, _in_range(np.sqrt(self.squares / (self.count * (self.count - 1))), dtype)

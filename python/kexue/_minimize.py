@@ -59,7 +59,7 @@ def minimize(
         ``fun(x, *args)`` takes d parameters and returns a number. A point where it is NaN or infinite is never
         taken.
     x0 : array_like, shape (d,)
-        Where to begin. float32 stays float32.
+        Where to begin, of entries up to 1e150 (3e32 in float32). float32 stays float32.
     args : tuple
         Further arguments of `fun` and `jac`.
     method : {"mgs", "zeroth-order"}
@@ -139,7 +139,7 @@ def minimize(
     for name, value, optional in (("fun", fun, False), ("jac", jac, True), ("callback", callback, True)):
         if not callable(value) and not (optional and value is None):
             raise TypeError(f"{name} must be callable, not {type(value).__name__}")
-    if method not in ("mgs", "zeroth-order"):
+    if not isinstance(method, str) or method not in ("mgs", "zeroth-order"):
         raise KexueValueError(f'method must be "mgs" or "zeroth-order", got {method!r}')
     if jac is not None and method != "mgs":
         raise KexueValueError('jac is of use for method="mgs" only')
@@ -160,15 +160,16 @@ def minimize(
     function = (lambda x: fun(x, *extra)) if extra else fun
     slope = None if jac is None else (lambda x: jac(x, *extra))
     report = None if callback is None else _reporter(callback, OptimizeResult)
-    widths = _radius(radius, start, low, high)
+    # Beyond, squares of lengths, or points of a few thousand steps, would overflow.
+    largest = min(1e-4 * math.sqrt(float(np.finfo(np.float64).max)), 1e-6 * float(np.finfo(start.dtype).max))
+    first_bad("x0", start, lambda e: abs(e) > largest, f"is {{value}}, of more than {largest:.0e}")
+    widths = _radius(radius, start, low, high, largest)
 
-    search = _Search(function, np.clip(start, low, high).astype(start.dtype), low, high, vectorized, most_values)
+    search = _Search(function, start, low, high, vectorized, most_values)
     steps = _BoltzmannSteps if method == "mgs" else _GradientSteps
     stepper = steps(search, widths, np.random.default_rng(rng), count, alpha, float(mixing), slope)
     record = [(search.nfev, search.value)]
     iterations, status = 0, None
-    # Beyond, squares of lengths would overflow.
-    largest = 1e-4 * math.sqrt(float(np.finfo(start.dtype).max))
     while status is None:
         if search.nfev >= most_values:
             status = 1
@@ -245,17 +246,27 @@ def _bounds(bounds: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _radius(radius: ArrayLike | None, start: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _radius(
+    radius: ArrayLike | None, start: np.ndarray, low: np.ndarray, high: np.ndarray, largest: float
+) -> np.ndarray:
     if radius is not None:
         given = as_real("radius", radius, dtype=np.float64)
         if given.shape not in ((), start.shape):
             raise KexueValueError(f"radius must be a number or have the shape of x0, {start.shape}, got {given.shape}")
         first_bad("radius", given, lambda e: ~((e > 0) & np.isfinite(e)), "is {value}, not positive and finite")
+        first_bad("radius", given, lambda e: e > largest, f"is {{value}}, of more than {largest:.0e}")
         return np.broadcast_to(given, start.shape).copy()
-    widths = high - low
-    if np.isfinite(widths).all() and widths.any():
+    with np.errstate(over="ignore"):
+        widths = high - low
+    if (widths <= largest).all() and widths.any():
         return 0.2 * np.where(widths > 0, widths, widths[widths > 0].mean())
-    return np.full(start.shape, 0.3 * max(1.0, math.sqrt(float(np.square(start, dtype=np.float64).mean()))))
+    return np.full(start.shape, 0.3 * max(1.0, _root_mean_square(start)))
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    """Without underflow or overflow of squares, and positive if one of the values is."""
+    top = float(abs(values).max())
+    return top * math.sqrt(float(np.square(values / top, dtype=np.float64).mean())) if top > 0 else 0.0
 
 
 def _reporter(callback: Callable[..., Any], result: type) -> Callable[[np.ndarray, float], Any]:
@@ -266,6 +277,18 @@ def _reporter(callback: Callable[..., Any], result: type) -> Callable[[np.ndarra
     if names == {"intermediate_result"}:
         return lambda x, value: callback(intermediate_result=result(x=x, fun=value))
     return lambda x, value: callback(x)
+
+
+def _bounds_in(dtype: np.dtype, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rounded inwards; where there is no number between them, both to the nearest."""
+    with np.errstate(over="ignore", under="ignore"):
+        ends = low.astype(dtype), high.astype(dtype)
+    inner = (
+        np.where(ends[0] < low, np.nextafter(ends[0], np.inf, dtype=dtype), ends[0]),
+        np.where(ends[1] > high, np.nextafter(ends[1], -np.inf, dtype=dtype), ends[1]),
+    )
+    empty = inner[0] > inner[1]
+    return np.where(empty, ends[0], inner[0]), np.where(empty, ends[0], inner[1])
 
 
 # ---- the search ----
@@ -284,10 +307,10 @@ class _Search:
         most: int,
     ) -> None:
         self.function, self.vectorized = function, vectorized
-        self.low, self.high, self.most = low.astype(start.dtype), high.astype(start.dtype), most
-        self.x, self.value = start, math.inf
+        self.low, self.high, self.most = *_bounds_in(start.dtype, low, high), most
+        self.x, self.value = np.clip(start, self.low, self.high), math.inf
         self.nfev = 1
-        self.first = float(evaluate("fun", function, start[None].copy(), vectorized)[0])
+        self.first = float(evaluate("fun", function, self.x[None].copy(), vectorized)[0])
         if math.isfinite(self.first):
             self.value = self.first
 
@@ -327,9 +350,9 @@ class _BoltzmannSteps:
     ) -> None:
         self.search, self.generator, self.count = search, generator, count
         self.alpha, self.mixing, self.slope, self.slopes = alpha, mixing, slope, 0
-        self.radius = math.sqrt(float(np.square(widths).mean()))
+        self.radius = _root_mean_square(widths)
         self.whole = len(widths) <= _FULL
-        squares = np.square(widths / self.radius)
+        squares = np.square(np.maximum(widths / self.radius, 1e-7))  # as narrow as `_learn` lets one become
         self.covariance = np.diag(squares) if self.whole else squares
         self.factor = np.sqrt(self.covariance)
         self.drift = np.zeros(len(widths))
@@ -337,7 +360,11 @@ class _BoltzmannSteps:
     def step(self) -> None:
         search, size = self.search, len(self.drift)
         if self.slope is not None:
-            self.drift = -self.times(self._gradient(), transposed=True)
+            gradient = self._gradient()
+            top = abs(gradient).max()
+            if top > 0:
+                gradient = gradient / top
+            self.drift = -self.times(gradient, transposed=True)
             length = np.linalg.norm(self.drift)
             if length > 0:
                 self.drift *= math.sqrt(size) / length
@@ -419,7 +446,7 @@ class _GradientSteps:
         slope: None,
     ) -> None:
         self.search, self.generator, self.pairs, self.slopes = search, generator, max(1, count // 2), 0
-        self.radius = math.sqrt(float(np.square(widths).mean()))
+        self.radius = _root_mean_square(widths)
         self.scales = widths / self.radius
         self.slope = np.zeros(len(widths))
 

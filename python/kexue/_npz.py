@@ -125,7 +125,10 @@ def _read_member(
         read_header = (
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
-        shape, fortran_order, dtype = read_header(stream)
+        try:
+            shape, fortran_order, dtype = read_header(stream)
+        except Exception as error:  # whatever Python's tokenizer and parser make of a damaged literal
+            raise ValueError(f"the header of {member.filename} is damaged ({error})") from error
         if dtype.hasobject:
             raise ValueError(f"{member.filename} holds Python objects, which are not loaded")
         if dtype.itemsize == 0:

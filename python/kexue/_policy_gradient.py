@@ -56,6 +56,8 @@ def policy_gradient(
     KexueValueError
         If a number is not finite, a shape does not fit, there is no sample, or there is one where two are needed (for a
         baseline of the others, for the standard error), or `baseline` is another word.
+    OverflowError
+        If the gradient, or a square of which a baseline or the standard error is made, overflows.
     TypeError
         If an argument does not hold real numbers.
 
@@ -98,7 +100,8 @@ def policy_gradient(
             raise KexueValueError(f'baseline="{baseline}" is that of the other samples, but logp_grad has only one')
         sizes = np.ones(shape) if baseline == "mean" else _square_norms(scores)
         _require_finite_scores(scores, sizes)
-        advantage = gains - mean_of_others(np.broadcast_to(gains, shape), sizes)
+        with np.errstate(over="ignore", invalid="ignore"):
+            advantage = gains - mean_of_others(np.broadcast_to(gains, shape), sizes)
     else:
         given = as_real("baseline", baseline, dtype=np.float64)
         require_finite("baseline", given)
@@ -106,23 +109,29 @@ def policy_gradient(
             raise KexueValueError(
                 f"baseline has shape {given.shape}, which does not broadcast to that of rewards, {shape}"
             )
-        advantage = gains - given
+        with np.errstate(over="ignore"):
+            advantage = gains - given
     advantage = np.broadcast_to(advantage, shape)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         gradient = (advantage[..., None, :] @ scores)[..., 0, :] / count
     _require_finite_scores(scores, gradient)
+    if not np.isfinite(gradient).all():
+        raise OverflowError("the gradient overflows: rewards or logp_grad are too large")
     if not return_std:
         return gradient.astype(dtype)
     if count < 2:
         raise KexueValueError("return_std needs two samples at least, but logp_grad has only one")
     terms = advantage[..., None] * scores
     terms -= gradient[..., None, :]
-    variance = np.square(terms).sum(axis=-2) / (count * (count - 1))
-    if sizes is not None:
-        # Each reward is in the baselines of the others, so two terms have a covariance of this square.
-        total = sizes.sum(axis=-1)[..., None]
-        shared = ((advantage * sizes)[..., None, :] @ scores)[..., 0, :]
-        variance += np.square(np.divide(shared, total, out=shared, where=total > 0) / (count - 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        variance = np.square(terms).sum(axis=-2) / (count * (count - 1))
+        if sizes is not None:
+            # Each reward is in the baselines of the others, so two terms have a covariance of this square.
+            total = sizes.sum(axis=-1)[..., None]
+            shared = ((advantage * sizes)[..., None, :] @ scores)[..., 0, :]
+            variance += np.square(np.divide(shared, total, out=shared, where=total > 0) / (count - 1))
+    if not np.isfinite(variance).all():
+        raise OverflowError("the squares of the standard error overflow: rewards or logp_grad are too large")
     std = np.sqrt(variance)
     return gradient.astype(dtype), std.astype(dtype)
 
@@ -151,6 +160,8 @@ def optimal_baseline(
     ------
     KexueValueError
         If a number is not finite, a weight is negative, or a shape does not fit.
+    OverflowError
+        If a squared length of a score, or its product with a reward, overflows.
     TypeError
         If an argument does not hold real numbers.
 
@@ -186,7 +197,10 @@ def optimal_baseline(
             raise KexueValueError(f"weights has shape {shares.shape}, which does not broadcast to {shape} of logp_grad")
         sizes = sizes * shares
     total = sizes.sum(axis=-1)
-    baseline = np.divide((sizes * gains).sum(axis=-1), total, out=np.zeros_like(total), where=total > 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        baseline = np.divide((sizes * gains).sum(axis=-1), total, out=np.zeros_like(total), where=total > 0)
+    if not np.isfinite(baseline).all():
+        raise OverflowError("squared lengths of logp_grad, times rewards, overflow")
     return baseline.astype(result_dtype(logp_grad, rewards, weights))[()]
 
 
@@ -196,9 +210,19 @@ def mean_of_others(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     # Relative to some mean, so that a large constant in the values costs no digits.
     centre = values.mean(axis=-1, keepdims=True)
     offsets = (values - centre) * weights
-    total = weights.sum(axis=-1, keepdims=True) - weights
+    whole = weights.sum(axis=-1, keepdims=True)
+    total = whole - weights
     rest = offsets.sum(axis=-1, keepdims=True) - offsets
-    usable = total > 1e-12 * weights  # else the other weights are rounding errors of this one
+    top = weights.argmax(axis=-1)[..., None]
+    heavy = (np.take_along_axis(weights, top, axis=-1) > 0.5 * whole)[..., 0]
+    if heavy.any():
+        # An entry that outweighs the others leaves rounding errors of its own in their place, and a baseline that
+        # depends on its sample: a bias. So the others are summed by themselves.
+        others = np.arange(weights.shape[-1]) != top[heavy]
+        place = heavy[..., None] & (np.arange(weights.shape[-1]) == top)
+        total[place] = weights[heavy].sum(axis=-1, where=others)
+        rest[place] = offsets[heavy].sum(axis=-1, where=others)
+    usable = total > 0
     return np.where(usable, centre + np.divide(rest, total, out=np.zeros_like(rest), where=usable), 0)
 
 
@@ -258,6 +282,8 @@ def softmax_policy_gradient(
     ------
     KexueValueError
         If a logit is NaN or +inf, all of a row are -inf, a reward is not finite, or a shape does not fit.
+    OverflowError
+        If a difference of rewards overflows.
     TypeError
         If an argument does not hold real numbers.
 
@@ -327,6 +353,8 @@ def smoothed_argmax_gradient(
     KexueValueError
         If a logit is NaN or +inf, all of a row are -inf, a reward is not finite, `scale` is not positive and finite,
         `noise` is another, or a shape does not fit.
+    OverflowError
+        If a difference of rewards overflows.
     TypeError
         If an argument does not hold real numbers.
 
@@ -353,7 +381,7 @@ def smoothed_argmax_gradient(
     >>> kexue.smoothed_argmax_gradient(s, r, noise="gaussian", scale=1.28).round(4)
     array([ 0.0441, -0.0928,  0.5047, -0.456 ])
     """
-    if noise not in ("gumbel", "gaussian"):
+    if not isinstance(noise, str) or noise not in ("gumbel", "gaussian"):
         raise KexueValueError(f'noise must be "gumbel" or "gaussian", got {noise!r}')
     if not isinstance(scale, Real) or isinstance(scale, (bool, np.bool_)):
         raise TypeError(f"scale must be a real number, not {type(scale).__name__}")
@@ -386,7 +414,7 @@ def _through_argmax(
     dtype = result_dtype(logits, rewards)
     gradient, value = np.empty(values.shape, dtype), np.empty(len(values))
     group = max(1, _ROWS // shape[place])
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for start in range(0, len(values), group):
             part = slice(start, start + group)
             shifted = values[part] - top[part]
@@ -396,6 +424,8 @@ def _through_argmax(
             if scale != 1:
                 slopes /= scale
             gradient[part] = slopes
+    if not np.isfinite(value).all():
+        raise OverflowError("differences of rewards overflow")
     gradient = np.moveaxis(gradient.reshape(*batch, shape[place]), -1, place)
     if not return_value:
         return gradient

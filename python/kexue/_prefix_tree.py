@@ -271,18 +271,21 @@ class PrefixTree:
         """
         items = list(prefix) if isinstance(prefix, Iterator) else prefix
         node = self._walk(items)
-        start = [ord(item) for item in items] if isinstance(items, str) else [operator.index(item) for item in items]
-        return self._below(node, start)
+        path = [ord(item) for item in items] if isinstance(items, str) else [operator.index(item) for item in items]
+        return self._below(node, path)
 
-    def _below(self, node: int, start: list[int]) -> Iterator[list[int]]:
-        stack = [(node, start)] if node >= 0 else []
+    def _below(self, node: int, path: list[int]) -> Iterator[list[int]]:
+        # One path for all: copies of it along a long sequence would take the square of its length.
+        stack = [(node, len(path), -1)] if node >= 0 else []
         while stack:
-            node, sequence = stack.pop()
+            node, depth, token = stack.pop()
+            if token >= 0:
+                path[depth - 1 :] = [token]
             if self._tree.is_end(node):
-                yield sequence
+                yield path.copy()
             begin, end = self._tree.children_of(node)
             tokens = self._tree.tokens[begin:end].tolist()
-            stack.extend((begin + k, [*sequence, tokens[k]]) for k in reversed(range(end - begin)))
+            stack.extend((begin + k, depth + 1, tokens[k]) for k in reversed(range(end - begin)))
 
     def mask(self, prefix: Any, logits: np.ndarray, *, end_token: SupportsIndex | None = None) -> int | np.ndarray:
         """Make -infinity, in place, the logits of all tokens that must not follow a prefix.

@@ -486,6 +486,9 @@ def gaussian_mixture_proposal(mean: ArrayLike, std: float, *, mixing: float = 0.
             raise TypeError(f"{name} must be a real number, not {type(value).__name__}")
     if not 0 < std < math.inf:
         raise KexueValueError(f"std must be positive and finite, got {std}")
+    with np.errstate(over="ignore", under="ignore"):
+        if not 0 < centre.dtype.type(std) < math.inf:
+            raise KexueValueError(f"std must be positive and finite in {centre.dtype}, as mean is, got {std}")
     if not 0 <= mixing <= 1:
         raise KexueValueError(f"mixing must be from 0 to 1, got {mixing}")
     centre.flags.writeable = False

@@ -75,6 +75,8 @@ def zeroth_order_gradient(
         If `f` returns something else than a finite number, `x` is not finite, `epsilon` is not positive and finite or
         too small to change `x`, there are too few samples (2 for the baseline and the standard error), or an option is
         another.
+    OverflowError
+        If the gradient, or a square of which the standard error is made, overflows.
     TypeError
         If `f` is not callable or returns no real number, or another argument is no number.
 
@@ -115,16 +117,19 @@ def zeroth_order_gradient(
         raise TypeError(f"epsilon must be a real number, not {type(epsilon).__name__}")
     if not 0 < epsilon < math.inf:
         raise KexueValueError(f"epsilon must be positive and finite, got {epsilon}")
-    if mode not in ("antithetic", "forward", "baseline"):
+    if not isinstance(mode, str) or mode not in ("antithetic", "forward", "baseline"):
         raise KexueValueError(f'mode must be "antithetic", "forward" or "baseline", got {mode!r}')
-    if noise not in ("gaussian", "rademacher", "sphere"):
+    if not isinstance(noise, str) or noise not in ("gaussian", "rademacher", "sphere"):
         raise KexueValueError(f'noise must be "gaussian", "rademacher" or "sphere", got {noise!r}')
     count = check_integer("n_samples", n_samples, 2 if mode == "baseline" or return_std else 1)
     size = point.size
     if not size:
         empty = np.zeros(point.shape, point.dtype)
         return (empty, empty.copy()) if return_std else empty
-    step = point.dtype.type(epsilon)
+    with np.errstate(over="ignore", under="ignore"):
+        step = point.dtype.type(epsilon)
+    if not np.isfinite(step):
+        raise KexueValueError(f"epsilon must be finite in {point.dtype}, as x is, got {epsilon}")
     if step == 0 or not (point + step != point).any():
         raise KexueValueError(f"epsilon is too small: no entry of x changes by {epsilon}")
 
@@ -135,49 +140,66 @@ def zeroth_order_gradient(
             raise KexueValueError(f"f must return finite numbers, got {values[bad.argmax()]} near x")
         return values
 
-    centre = values_at(point[None])[0] if mode == "forward" else 0.0
+    centre = values_at(point[None].copy())[0] if mode == "forward" else 0.0  # f may write into what it gets
     generator = np.random.default_rng(rng)
     block = max(1, _ENTRIES // size)
+    parts = [slice(start, min(start + block, count)) for start in range(0, count, block)]
+
+    def draw(part: slice) -> np.ndarray:
+        return draw_directions(generator, part.stop - part.start, size, noise, point.dtype)
+
     if mode == "baseline":
-        # The baseline of each sample needs all values: directions are drawn a second time from the same state.
-        state = generator.bit_generator.state
+        # The baseline of each sample needs all values: directions are drawn a second time from the same states, of
+        # which there is one for each block, as f may draw from the generator, too.
+        states: list[Any] = []
         values, squares = np.empty(count), np.empty(count)
-        for part, u in _directions(generator, count, size, block, noise, point.dtype):
+        for part in parts:
+            states.append(generator.bit_generator.state)
+            u = draw(part)
             values[part] = values_at(point + step * u.reshape(-1, *point.shape))
             squares[part] = np.square(u, dtype=np.float64).sum(axis=1)
-        changes = values - mean_of_others(values, squares)
+        with np.errstate(over="ignore", invalid="ignore"):
+            changes = values - mean_of_others(values, squares)
         end = generator.bit_generator.state
-        generator.bit_generator.state = state
     total, shifted, shared = np.zeros(size), np.zeros(size), np.zeros(size)
     origin: np.ndarray | None = None
-    for part, u in _directions(generator, count, size, block, noise, point.dtype):
+    for i, part in enumerate(parts):
+        if mode == "baseline":
+            generator.bit_generator.state = states[i]
+        u = draw(part)
         offsets = step * u.reshape(-1, *point.shape)
         if mode == "antithetic":
-            change = (values_at(point + offsets) - values_at(point - offsets)) / 2
+            change = values_at(point + offsets) / 2 - values_at(point - offsets) / 2
         elif mode == "forward":
-            change = values_at(point + offsets) - centre
-        else:
-            change = changes[part]
-        total += change @ u.astype(np.float64, copy=False)
-        if return_std:
-            terms = change[:, None] * u
-            if origin is None:  # squares of deviations from the first block's mean: from 0 they might cancel
-                origin = terms.mean(axis=0)
-            shifted += np.square(terms - origin).sum(axis=0)
-            if mode == "baseline":
-                shared += squares[part] @ terms
+            change = values_at(point + offsets)
+        with np.errstate(over="ignore", invalid="ignore"):
+            change = changes[part] if mode == "baseline" else change - centre
+            total += change @ u.astype(np.float64, copy=False)
+            if return_std:
+                terms = change[:, None] * u
+                if origin is None:  # squares of deviations from the first block's mean: from 0 they might cancel
+                    origin = terms.mean(axis=0)
+                shifted += np.square(terms - origin).sum(axis=0)
+                if mode == "baseline":
+                    shared += squares[part] @ terms
     if mode == "baseline":
         generator.bit_generator.state = end
     mean = total / count
-    gradient = (mean / float(step)).reshape(point.shape).astype(point.dtype)
-    if not return_std:
-        return gradient
-    assert origin is not None
-    variance = np.maximum(shifted / count - np.square(mean - origin), 0) / (count - 1)
-    if mode == "baseline" and squares.any():
-        # Each value is in the baselines of the others, so two terms have a covariance of this square.
-        variance += np.square(shared / squares.sum() / (count - 1))
-    return gradient, (np.sqrt(variance) / float(step)).reshape(point.shape).astype(point.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gradient = (mean / float(step)).reshape(point.shape).astype(point.dtype)
+        if not np.isfinite(gradient).all():
+            raise OverflowError("the gradient overflows: values of f are too large, or epsilon is too small")
+        if not return_std:
+            return gradient
+        assert origin is not None
+        variance = np.maximum(shifted / count - np.square(mean - origin), 0) / (count - 1)
+        if mode == "baseline" and squares.any():
+            # Each value is in the baselines of the others, so two terms have a covariance of this square.
+            variance += np.square(shared / squares.sum() / (count - 1))
+        std = (np.sqrt(variance) / float(step)).reshape(point.shape).astype(point.dtype)
+    if not np.isfinite(std).all():
+        raise OverflowError("the standard error, or a square that it is made of, overflows: values of f are too large")
+    return gradient, std
 
 
 def draw_directions(generator: np.random.Generator, count: int, size: int, noise: Noise, dtype: np.dtype) -> np.ndarray:
@@ -189,11 +211,3 @@ def draw_directions(generator: np.random.Generator, count: int, size: int, noise
         lengths = np.linalg.norm(u, axis=1, keepdims=True)
         u *= math.sqrt(size) / np.where(lengths > 0, lengths, 1)
     return u
-
-
-def _directions(
-    generator: np.random.Generator, count: int, size: int, block: int, noise: Noise, dtype: np.dtype
-) -> Any:
-    for start in range(0, count, block):
-        part = slice(start, min(start + block, count))
-        yield part, draw_directions(generator, part.stop - start, size, noise, dtype)

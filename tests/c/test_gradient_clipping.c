@@ -83,6 +83,12 @@ static void check_ends(void) {
     const kx_clip_factor_t least = kx_clip_factor(huge, DBL_TRUE_MIN, 0);
     CHECK(least.first * 0x1p1000 * least.second == 0x1p-714, "%g %g", least.first, least.second);
     CHECK(kx_clip_factor(tiny, DBL_MAX, 1).first == 1, "a bound beyond any norm");
+    feclearexcept(FE_ALL_EXCEPT);
+    const kx_clip_factor_t nothing = kx_clip_factor(one, DBL_TRUE_MIN, 1);
+    CHECK(nothing.first * 0x1p1000 * nothing.second == 0x1p-74, "%g %g", nothing.first, nothing.second);
+    CHECK(kx_clip_factor((kx_scaled_norm_t){0x1p-80, -600}, 0x1p900, 1).first == 1, "a norm that is nothing beside its bound");
+    CHECK(kx_combine_norms((kx_scaled_norm_t[]){{1, 600}, {0x1p-80, 0}, {0x1p-80, -600}}, 3).square == 1, "norms far apart");
+    CHECK(!fetestexcept(FE_ALL_EXCEPT & ~FE_INEXACT), "flags");
     /* An infinity or NaN anywhere, small and big numbers in one row and across rows. */
     static const double specials[] = {(double)INFINITY, -(double)INFINITY, (double)NAN};
     for (int64_t place = 0; place < MOST; place += 9973) {
@@ -118,6 +124,16 @@ static void check_failures(void) {
     ctx.allocator = (kx_allocator_t){refuse, release, NULL};
     kx_scaled_norm_t norm;
     CHECK(kx_row_norms_f64(&ctx, x, 1, MOST, MOST, &norm) == KX_E_MEMORY, "refused memory");
+    const kx_clip_factor_t half = {0.5, 1};
+    const int64_t huge = INT64_MAX / 2;
+    CHECK(kx_row_norms_f64(NULL, x, -1, 1, 1, &norm) == KX_E_ARGUMENT &&
+          kx_row_norms_f32(NULL, x32, 1, -1, 1, &norm) == KX_E_ARGUMENT, "a negative size");
+    CHECK(kx_row_norms_f64(NULL, x, huge, 3, 0, &norm) == KX_E_OVERFLOW &&
+          kx_row_norms_f32(NULL, x32, 3, huge, 0, &norm) == KX_E_OVERFLOW, "too many numbers");
+    CHECK(kx_scale_rows_f64(NULL, x, -1, 1, 1, &half, out, 1) == KX_E_ARGUMENT &&
+          kx_scale_rows_f32(NULL, x32, 1, -1, 1, &half, out32, 1) == KX_E_ARGUMENT, "a negative size");
+    CHECK(kx_scale_rows_f64(NULL, x, 3, huge, 0, &half, out, 0) == KX_E_OVERFLOW &&
+          kx_scale_rows_f32(NULL, x32, huge, 3, 0, &half, out32, 0) == KX_E_OVERFLOW, "too many numbers");
     kx_ctx_init(&ctx);
     ctx.cancel = cancel;
     /* The same row again and again, for seconds. */

@@ -142,6 +142,14 @@ static void test_context(void) {
     ctx.cancel = cancel, ctx.cancel_state = &cancelled;
     CHECK(kx_prefix_tree_lcs_gains(&ctx, &tree, 0, prefix, 1 << 21, query, M, -1, gains) == KX_E_CANCELLED && cancelled == 1,
           "cancelled: asked %d times", cancelled);
+    /* few tokens, but each takes long */
+    enum { LONG_M = 1 << 21, FEW = 1 << 14 };
+    int64_t *long_query = malloc(LONG_M * sizeof *long_query);
+    for (int64_t j = 0; j < LONG_M; j++) long_query[j] = j % 2;
+    cancelled = 0, gains[0] = 7;
+    CHECK(kx_prefix_tree_lcs_gains(&ctx, &tree, nodes / 2 - 1, prefix, FEW - 8, long_query, LONG_M, -1, gains) ==
+          KX_E_CANCELLED && cancelled == 1 && gains[0] == 7, "cancelled in long rows, not behind them: asked %d times", cancelled);
+    free(long_query);
     kx_ctx_init(&ctx);
     ctx.allocator.allocate = refuse, ctx.allocator.release = leave;
     CHECK(kx_prefix_tree_lcs_gains(&ctx, &tree, 0, NULL, 0, query, M, -1, gains) == KX_E_MEMORY, "no memory");

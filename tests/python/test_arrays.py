@@ -1,9 +1,20 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import scipy.sparse
 
 import kexue
-from kexue._arrays import as_array, as_contiguous, as_csr, as_real, check_broadcast, result_dtype, sum_to
+from kexue._arrays import (
+    as_array,
+    as_contiguous,
+    as_csr,
+    as_real,
+    check_broadcast,
+    check_number,
+    result_dtype,
+    sum_to,
+)
 
 
 @pytest.mark.parametrize(
@@ -211,3 +222,19 @@ def test_a_broadcast_is_undone(shape, dtype, rng):
     assert sum_to(np.ones((0, 2)), (1, 2)).tolist() == [[0, 0]]
     # float32 would lose every 1 next to 2^24.
     assert sum_to(np.array([2.0**24, *[1.0] * 1000], dtype=np.float32), ()) == 2**24 + 1000
+
+
+def test_check_number():
+    for value in (2, 2.0, np.float32(2), np.int8(2), Fraction(4, 2)):
+        number = check_number("eps", value, finite=True)
+        assert number == 2
+        assert type(number) is float
+    assert check_number("eps", -np.inf) == -np.inf
+    for wrong in (True, np.True_, "1", None, 1j, [1.0], np.ones(1)):
+        with pytest.raises(TypeError, match="eps must be a number, not"):
+            check_number("eps", wrong)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(kexue.KexueValueError, match="eps must be finite, got"):
+            check_number("eps", wrong, finite=True)
+    with pytest.raises(kexue.KexueValueError, match="eps exceeds the range of float64"):
+        check_number("eps", 10**400)

@@ -103,6 +103,17 @@ def test_bounds_of_amos(d, kappa):
     assert ratio <= kappa / (v + 0.5 + math.hypot(kappa, v + 0.5)) * (1 + 1e-14)
 
 
+@pytest.mark.parametrize("scale", [1e300, 1e307, 1e308])
+def test_sums_that_overflow(scale):
+    with np.errstate(all="raise"):
+        for d, kappa in ((1.7, 1.7), (1.7, 1.0), (0.2, 1.7), (1.7, 0.001)):
+            expected = kappa / (d / 2 + math.hypot(d / 2, kappa))
+            dimensions = np.floor(np.full(9, d * scale))
+            np.testing.assert_allclose(ball_step_length(dimensions, kappa * scale), expected, rtol=ACCURACY)
+            np.testing.assert_allclose(ball_step_length(dimensions[0], kappa * scale), expected, rtol=ACCURACY)
+    assert ball_step_length(1e308, math.inf) == 1
+
+
 def test_limits():
     assert ball_step_length(5, 0.0) == 0
     assert ball_step_length(5, math.inf) == 1

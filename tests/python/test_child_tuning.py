@@ -1,6 +1,7 @@
 """Child-tuning: Fisher information, masks, gradients and updates of which a part is kept, and the optimiser."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -134,6 +135,13 @@ def test_what_is_kept_is_as_defined(p, size, dtype, workers, rng):
     kept = kept_by(key_of(7), size, p)
     assert result.dtype == dtype
     np.testing.assert_array_equal(result, np.where(kept, g, 0) * dtype.type(1 / p))
+
+
+def test_digits_decide_one_after_another():
+    """A third digit is looked at once in 65536 times, and keeps 1 in 16 here."""
+    p, size = 0.5 + 2**-20, 1_000_000
+    result = kexue.childtuning_gradient(np.ones(size, np.float32), p, rng=4, rescale=False)
+    np.testing.assert_array_equal(result, kept_by(key_of(4), size, p))
 
 
 def test_beginning_and_parts_do_not_depend_on_the_rest(dtype, rng):
@@ -297,6 +305,32 @@ def test_optimizer_drops_gradients_and_updates(rng):
     task = np.ones(1000)
     kexue.ChildTuningAdamW(task, lr=0.1, p=0.2, mode="D", mask=mask, weight_decay=0.5).step(g)
     np.testing.assert_allclose(task, 0.95 - 0.1 * mask * np.sign(g), atol=1e-6)  # what is dropped decays
+    whole = np.ones(1000)
+    kexue.ChildTuningAdamW(whole, lr=0.1, mode="D", mask=mask, weight_decay=0.5).step(g)  # p is 1
+    np.testing.assert_array_equal(whole, task)
+
+
+@pytest.mark.parametrize("target", ["gradient", "update"])
+def test_optimizer_of_a_number(target):
+    number, vector = np.array(2.0), np.array([2.0])
+    for param in (number, vector):
+        optimizer = kexue.ChildTuningAdamW(param, lr=0.1, p=0.5, rng=0, target=target)
+        for _ in range(20):
+            optimizer.step(2 * param)
+    assert number == vector[0] != 2
+
+
+def test_optimizer_goes_on_from_a_pickle(rng):
+    weights = [rng.normal(size=(3, 2)), rng.normal(size=4)]
+    optimizer = kexue.ChildTuningAdamW(weights, p=0.5, rng=3)
+    optimizer.step(weights)
+    copy = pickle.loads(pickle.dumps(optimizer))
+    for one in (optimizer, copy):
+        for _ in range(3):
+            one.step(one.params)
+    assert copy.n_steps == 4
+    for ours, theirs in zip(weights, copy.params, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_adam_moves_by_the_root_of_p():
@@ -357,6 +391,14 @@ ONE, TWO = np.ones(1), np.ones(2)
         (lambda: kexue.ChildTuningAdamW([1.0]), TypeError, "params must be an array of dtype float64"),
         (lambda: kexue.ChildTuningAdamW(np.ones(1, int)), TypeError, "params must be an array of dtype float64"),
         (lambda: kexue.ChildTuningAdamW(np.ones(1, np.float16)), TypeError, "params must be an array of dtype float32"),
+        (lambda: kexue.ChildTuningAdamW([[1.0], [1.0, 2.0]]), TypeError, "params must be an array"),
+        (lambda: kexue.ChildTuningAdamW([ONE, [1.0]]), TypeError, r"params\[1\] must be an array"),
+        (lambda: kexue.ChildTuningAdamW(np.ma.ones(1)), TypeError, "params must be an array.*not MaskedArray"),
+        (lambda: kexue.ChildTuningAdamW([ONE, TWO, ONE]), ValueError, r"params\[2\] is params\[0\]"),
+        (lambda: kexue.ChildTuningAdamW(ONE, rescale="no"), TypeError, "rescale must be a bool"),
+        (lambda: kexue.ChildTuningAdamW(ONE, workers=0), ValueError, "workers must be at least 1"),
+        (lambda: kexue.ChildTuningAdamW(np.float32([1]), p=1e-39), ValueError, "1/p exceeds the range of float32"),
+        (lambda: kexue.ChildTuningAdamW(ONE, lr=10**400), ValueError, "lr exceeds the range of float64"),
         (lambda: kexue.ChildTuningAdamW(ONE, lr=-1), ValueError, "lr must not be negative"),
         (lambda: kexue.ChildTuningAdamW(ONE, lr="1"), TypeError, "lr must be a number"),
         (lambda: kexue.ChildTuningAdamW(ONE, betas=0.9), ValueError, "betas must be two numbers"),
@@ -385,6 +427,30 @@ def test_nothing_is_written_before_all_is_checked():
     with pytest.raises(kexue.KexueValueError, match=r"out\[1\] is read-only"):
         kexue.childtuning_gradient(parts, 0.5, rng=0, out=places)
     np.testing.assert_array_equal(places[0], 1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda parts, out: kexue.update_dropout(parts, 0.5, 0, out=out),
+        lambda parts, out: kexue.childtuning_gradient(
+            parts, 0.5, mode="D", mask=[np.arange(9) % 2 == 0] * 2, rescale=True, out=out
+        ),
+        lambda parts, out: kexue.clip_weights(parts, 0.5, out=out),
+    ],
+    ids=["chance", "mask", "clip_weights"],
+)
+def test_arrays_of_lists_that_share_memory(call, rng):
+    """As if all had been read before any was written."""
+    parts = list(rng.normal(size=(2, 9)))
+    expected = call([part.copy() for part in parts], None)
+    call(parts, parts[::-1])
+    np.testing.assert_array_equal(parts[1], expected[0])
+    np.testing.assert_array_equal(parts[0], expected[1])
+    tied = rng.normal(size=9)
+    expected = call([tied.copy(), tied.copy()], None)[1]
+    call([tied, tied], [tied, tied])  # once, not twice
+    np.testing.assert_array_equal(tied, expected)
 
 
 def test_the_core_checks_too():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kexue
+from kexue import _gradient_normalization
 
 MODES = ["gn", "gran", "plain"]
 
@@ -158,6 +159,40 @@ def test_input_gradient_of_any_size(mode):
     assert kexue.gn_input_gradient(np.ones((4, 1)), np.ones((5, 3)), np.ones(3), mode=mode).shape == (4, 5, 3)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_input_gradient_of_numbers_of_all_sizes(mode, rng):
+    """Nothing but the result overflows or underflows, be the Hessian as it may."""
+    count = 4000
+    f, n = (rng.normal(size=count) * 10.0 ** rng.integers(-300, 300, size=count) for _ in range(2))
+    Hg = rng.normal(size=(count, 3)) * 10.0 ** rng.integers(-300, 300, size=(count, 1))
+    Hg[::7, 0] = 0
+    g, unit = n[:, None] * np.array([0.6, 0.0, -0.8]), np.array([0.6, 0.0, -0.8])
+    for eps in (1e-8, 1e5):
+        result = kexue.gn_input_gradient(f, g, Hg, mode, eps=eps)
+        value, norm, curved = (np.asarray(x, dtype=np.longdouble) for x in (f[:, None], np.abs(n)[:, None], Hg))
+        along = np.sign(n)[:, None] * unit
+        if mode == "gn":
+            total = norm + np.abs(value)
+            parts = along * (norm / total) ** 2, -value / total * curved / norm / total
+        elif mode == "gran":
+            total = norm**2 + np.longdouble(eps)
+            parts = along * norm**2 / total, value * (eps - norm**2) / total**2 * curved / norm
+        else:
+            total = norm + np.longdouble(eps)
+            parts = along * norm / total, -value / total**2 * curved / norm
+        expected = parts[0] + parts[1]
+        sizes = np.abs(parts[0]) + np.abs(parts[1])
+        fits = sizes < 1e308
+        assert fits.sum() > count
+        assert not np.isnan(result).any()
+        assert (np.abs(result - expected) <= 1e-14 * sizes + 1e-307)[fits].all()
+
+
+def test_input_gradient_at_infinite_values():
+    result = kexue.gn_input_gradient([np.inf, -np.inf, np.nan], [3.0, 4.0], [1.0, 0.0])
+    np.testing.assert_array_equal(result, [[0, 0], [0, 0], [np.nan, np.nan]])
+
+
 # ---- penalties and clipping ----
 
 
@@ -192,7 +227,8 @@ def test_clip_weights_in_place():
 
 # ---- spectral norms ----
 
-SHAPES = [(1, 1), (5, 1), (1, 5), (20, 300), (33, 33), (100, 40), (40, 100), (200, 200), (3, 50, 60), (2, 3, 40, 35)]
+SHAPES = [(1, 1), (5, 1), (1, 5), (20, 300), (33, 33), (100, 40), (40, 100), (200, 200)]
+SHAPES += [(100, 140), (140, 100), (3, 50, 60), (5, 50, 60), (2, 3, 60, 55), (2, 3, 40, 35)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -215,7 +251,7 @@ def test_spectral_norm_is_that_of_svd(shape, dtype, rng):
     assert (result.residual <= tol * sigma).all()
 
 
-@pytest.mark.parametrize("layout_shape", [(40, 50), (60, 35)], ids=str)
+@pytest.mark.parametrize("layout_shape", [(40, 50), (60, 35), (100, 110)], ids=str)
 def test_spectral_norm_layouts(layout_shape, any_layout, plain, untouched, dtype, rng):
     W = any_layout(rng.normal(size=layout_shape).astype(dtype))
     if W.size == 0:
@@ -229,30 +265,61 @@ def test_spectral_norm_layouts(layout_shape, any_layout, plain, untouched, dtype
 
 def test_spectral_norm_of_extremes(dtype):
     info = np.finfo(dtype)
-    for m, n in [(3, 2), (50, 60)]:
+    for m, n in [(3, 2), (50, 60), (100, 110)]:
         assert kexue.spectral_norm(np.zeros((m, n), dtype)).sigma == 0
-        for size in map(dtype.type, (info.tiny, 1e-30, info.max / 64)):
+        for size in map(dtype.type, (info.tiny, 1e-30, info.max / 128)):
             sigma = kexue.spectral_norm(np.full((m, n), size)).sigma
             np.testing.assert_allclose(sigma / size, np.sqrt(m * n), rtol=100 * info.eps)
         with pytest.raises(OverflowError, match="matrix 0 of W"):
             kexue.spectral_norm(np.full((m, n), info.max))
-    mixed = np.stack([np.zeros((40, 40)), np.eye(40) * 1e-200, np.eye(40)])
-    np.testing.assert_allclose(kexue.spectral_norm(mixed).sigma, [0, 1e-200, 1], rtol=1e-14)
+    for n in (3, 40, 100):
+        mixed = np.stack([np.zeros((n, n)), np.eye(n) * 1e-200, np.eye(n)])
+        result = kexue.spectral_norm(mixed)
+        np.testing.assert_allclose(result.sigma, [0, 1e-200, 1], rtol=1e-14)
+        for vectors in (result.u, result.v):
+            np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-14)
     assert kexue.spectral_norm(np.empty((0, 40, 40))).sigma.shape == (0,)
 
 
-@pytest.mark.parametrize("shape", [(60, 50), (50, 60)], ids=str)
+@pytest.mark.parametrize("shape", [(60, 50), (50, 60), (120, 110), (110, 120)], ids=str)
 def test_spectral_norm_of_a_small_gap(shape, rng):
-    U, V = (np.linalg.qr(rng.normal(size=(size, 50)))[0] for size in shape)
+    rank = min(shape)
+    U, V = (np.linalg.qr(rng.normal(size=(size, rank)))[0] for size in shape)
     for second in (1.0, 1 - 1e-12, 1 - 1e-6, 1 - 1e-3):
-        values = np.linspace(second, 0, 49)
+        values = np.linspace(second, 0, rank - 1)
         W = U * np.r_[1, values] @ V.T
         np.testing.assert_allclose(kexue.spectral_norm(W, rng=0).sigma, 1, rtol=1e-10)
+    for values in (np.ones(rank), np.r_[1, np.zeros(rank - 1)], np.r_[1, 1, np.zeros(rank - 2)]):
+        result = kexue.spectral_norm(U * values @ V.T, U[:, -1], rng=0)
+        np.testing.assert_allclose(result.sigma, 1, rtol=1e-13)
+        np.testing.assert_allclose(U * values @ V.T @ result.v, result.u, atol=1e-10)
+
+
+def test_spectral_norm_of_many_matrices_and_of_wide_ones(monkeypatch, rng):
+    monkeypatch.setattr(_gradient_normalization, "_WORK", 1 << 18)
+    for shape in [(40, 5, 6), (40, 6, 5), (48, 300), (300, 48)]:
+        W = rng.normal(size=shape)
+        np.testing.assert_allclose(kexue.spectral_norm(W).sigma, np.linalg.norm(W, 2, axis=(-2, -1)), rtol=1e-13)
+
+
+def test_what_is_left_scales_with_the_matrix(rng):
+    W = rng.normal(size=(120, 110))
+    result, scaled = (kexue.spectral_norm(matrix, tol=1e-3, rng=0) for matrix in (W, np.ldexp(W, 200)))
+    assert 1e-9 < result.residual / result.sigma < 1e-3
+    np.testing.assert_allclose(scaled.residual, np.ldexp(result.residual, 200), rtol=1e-6)
+
+
+def test_start_of_any_size_and_precision(rng):
+    W = rng.normal(size=(110, 100)).astype(np.float32)
+    for size in (1e300, 1e-300):
+        result = kexue.spectral_norm(W, np.full(110, size), n_iter=2)
+        np.testing.assert_array_equal(result.sigma, kexue.spectral_norm(W, np.ones(110), n_iter=2).sigma)
+        assert result.u.dtype == np.float32
 
 
 def test_a_start_among_other_vectors_does_no_harm():
-    W = np.diag(np.r_[1.0, 5.0, np.linspace(0, 1, 48)])
-    np.testing.assert_allclose(kexue.spectral_norm(W, np.eye(50)[0], rng=0).sigma, 5, rtol=1e-12)
+    W = np.diag(np.r_[1.0, 5.0, np.linspace(0, 1, 98)])
+    np.testing.assert_allclose(kexue.spectral_norm(W, np.eye(100)[0], rng=0).sigma, 5, rtol=1e-12)
 
 
 def test_warm_start_takes_fewer_steps(rng):
@@ -331,8 +398,11 @@ def test_spectral_norm_that_does_not_converge(rng):
         (lambda: kexue.gn_input_gradient(1, [1, 2], [1, 2, 3]), ValueError, "Hg must have as many components as g"),
         (lambda: kexue.gn_input_gradient([1, 2], np.ones((3, 2))), ValueError, "leading dimensions"),
         (lambda: kexue.gradient_penalty([-1.0]), ValueError, r"grad_norm\[0\] is a norm, but negative"),
-        (lambda: kexue.gradient_penalty(1, -1), ValueError, "target must be finite and not negative"),
+        (lambda: kexue.gradient_penalty(1, -1), ValueError, "target must be finite in float64 and not negative"),
         (lambda: kexue.gradient_penalty(1, "1"), TypeError, "target must be a number"),
+        (lambda: kexue.gradient_penalty(np.float32(1), 1e39), ValueError, "target must be finite in float32"),
+        (lambda: kexue.gradient_penalty(1, one_sided="no"), TypeError, "one_sided must be a bool"),
+        (lambda: kexue.clip_weights([1], 10**400), ValueError, "c exceeds the range of float64"),
         (lambda: kexue.clip_weights([1], 0), ValueError, "c must be positive"),
         (lambda: kexue.clip_weights([1], np.nan), ValueError, "c must be positive"),
         (lambda: kexue.clip_weights([1], None), TypeError, "c must be a number"),

@@ -374,3 +374,18 @@ def test_against_torch(rng):
             np.testing.assert_allclose(found.gx_sq[i], squares[0], rtol=1e-11)
             np.testing.assert_allclose(found.per_layer.weight_rhs[i], squares[1:4], rtol=1e-11)
             np.testing.assert_allclose(found.per_layer.bias_rhs[i], squares[4:], rtol=1e-11)
+
+
+def test_activations_that_work_in_place():
+    def double(z):
+        z *= 2
+        return z
+
+    def slope(z):
+        return np.where(z > 2.5, 1.0, 2.0)
+
+    x, weights = np.array([1.0, 2.0]), [np.eye(2), np.ones((2, 2))]
+    ours = kexue.mlp_gradient_penalties(weights, None, (double, slope), x, [1.0, 1.0])
+    other = kexue.mlp_gradient_penalties(weights, None, (lambda z: 2 * z, slope), x, [1.0, 1.0])
+    np.testing.assert_array_equal(ours.per_layer.weight_rhs, other.per_layer.weight_rhs)
+    np.testing.assert_array_equal(x, [1, 2])

@@ -392,3 +392,73 @@ def test_against_torch(rng):
     J = torch.autograd.functional.jacobian(model, x).numpy()
     found = jacobian_penalty_hutchinson(vjp, 5, n_samples=None)
     np.testing.assert_allclose(found, 2 * noise_regularizer(J, 1.0) / 2, rtol=1e-13)
+
+
+# ---- out of range ----
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: noise_regularizer(np.eye(2), 1e200),
+        lambda: noise_regularizer(np.full((2, 2), 1e30, np.float32), 1e3),
+        lambda: noise_regularizer(np.eye(2) * 1e100, 0.1, loss=[1e200, 1]),
+        lambda: noise_regularizer(np.eye(2) * 1e200, 0.1, loss="kl", f=[0.0, 0.0], from_logits=True),
+        lambda: noise_regularizer(np.eye(2), 0.1, loss="kl", f=[1e-320, 1.0]),
+        lambda: laplacian_penalty(np.eye(2) * 1e308, 10.0),
+        lambda: laplacian_penalty(lambda x: x, 1e200, x=np.ones(2), rng=0),
+        lambda: jacobian_penalty_hutchinson(lambda eta: eta, 3, weights=1e308, n_samples=None),
+        lambda: jacobian_penalty_hutchinson(lambda eta: eta * np.float32(1e30), 2, dtype=np.float32, rng=0),
+        lambda: jacobian_penalty_hutchinson(lambda eta: eta, 2, weights=1e100, dtype=np.float32, rng=0),
+    ],
+)
+def test_what_overflows_is_no_number(call):
+    with np.errstate(all="raise"), pytest.raises(OverflowError, match="overflows in float"):
+        call()
+
+
+def test_only_the_penalty_may_overflow():
+    assert noise_regularizer(np.zeros((2, 2)), 1e200) == 0
+    assert noise_regularizer(np.eye(2) * 1e-150, 1e160) == pytest.approx(2e20)
+    assert laplacian_penalty(np.zeros((2, 2)), 1e200) == 0
+    assert laplacian_penalty(lambda x: 0 * x, 1e200, x=np.ones(2), rng=0) == 0
+    assert noise_regularizer(np.eye(2), 1, loss="kl", f=[1e308, -1e308], from_logits=True) == 0
+
+
+def test_steps_that_do_not_move():
+    for x, step in [(np.ones(2), 1e-30), (np.ones(2, np.float32), 1e-50), (np.float64([0, 1e20]), 1.0)]:
+        with pytest.raises(kexue.KexueValueError, match="x.*stays as it is with step"):
+            laplacian_penalty(lambda x: x, 1.0, x=x, step=step, rng=0)
+    with pytest.raises(kexue.KexueValueError, match=r"x\[0\] is beyond the range, a step away"):
+        laplacian_penalty(lambda x: x, 1.0, x=np.full(2, 1e308), step=1.5e308, rng=0)
+
+
+def test_steps_are_as_long_as_they_turn_out():
+    """At 1e8 a step of 2e-8 is one of 1.49e-8, and the slope is right still."""
+    assert laplacian_penalty(lambda x: 2 * x, 1.0, x=np.full(2, 1e8), step=2e-8, rng=0) == 2
+
+
+def test_gradients_that_work_in_place():
+    def gradient(x):
+        x *= 2
+        return x
+
+    x = np.array([1.0, -3.0])
+    assert laplacian_penalty(gradient, 1.0, x=x, rng=0) == pytest.approx(2, rel=1e-9)
+    np.testing.assert_array_equal(x, [1, -3])
+    vjp = jacobian_penalty_hutchinson(lambda eta: np.multiply(eta, 3, out=eta), 2, n_samples=5, rng=0)
+    assert vjp == 18
+
+
+def test_probabilities_above_one():
+    with pytest.raises(kexue.KexueValueError, match=r"f\[0\] is above 1 \(5.0\), no probability"):
+        noise_regularizer(np.eye(2), 0.1, loss="kl", f=[5.0, 0.5])
+
+
+def test_names_that_are_arrays():
+    with pytest.raises(kexue.KexueValueError, match="probes must be"):
+        jacobian_penalty_hutchinson(lambda eta: eta, 2, probes=np.ones(2))
+    with pytest.raises(kexue.KexueValueError, match="norm must be"):
+        kexue.mlp_gradient_penalties([np.eye(2)], None, "tanh", [1, 1], [1, 1], norm=np.ones(2))
+    with pytest.raises(kexue.KexueValueError, match="kind must be"):
+        vat_loss([0.0, 1.0], [0.0, 1.0], kind=np.ones(2))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +75,45 @@ class TestFinds:
             assert found.njev == (0 if jac is None else found.nit)
         assert values[False] < values[True] / 10
 
+    def test_estimates_before_count(self):
+        """In twenty dimensions ten pairs say little: without the memory of a few steps 2e-6 is left."""
+        scales = 10 ** np.linspace(0, 0.5, 20)
+        options = {"method": "zeroth-order", "max_nfev": 3000, "vectorized": True}
+        left = [minimize(lambda x: sphere(x * scales), np.ones(20), rng=seed, **options).fun for seed in range(9)]
+        assert np.median(left) < 1e-7
+
     @pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 1e-3}, {"mixing": 0}, {"mixing": 1}])
     def test_options_of_mgs(self, options):
         assert minimize(sphere, np.ones(3), rng=0, **options).fun < 1e-8
+
+    @pytest.mark.parametrize("scale", [1e-300, 1e300])
+    def test_the_length_of_a_gradient_does_not_matter(self, scale):
+        runs = []
+        for factor in (1.0, scale):
+            returned = []
+
+            def jac(x, factor=factor, returned=returned):
+                returned.append((2 * factor * x, 2 * factor * x))
+                return returned[-1][0]
+
+            runs.append(minimize(sphere, np.ones(20), jac=jac, max_nfev=500, rng=0))
+            assert all((array == copy).all() for array, copy in returned)  # nothing is written into it
+        np.testing.assert_allclose(runs[0].x, runs[1].x, rtol=1e-6)
+
+    @METHODS
+    def test_radii_and_bounds_of_any_size(self, method):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for options in (
+                {"radius": [1.0, 1e-200]},
+                {"radius": [1e100, 1e100]},
+                {"bounds": [(-1e300, 1e300), (-1.7e308, 1.7e308)]},
+                {"bounds": [(0, 1), (0, 1e-170)]},
+            ):
+                found = minimize(lambda x: float(abs(x).max()), [1.0, 0.0], method=method, rng=0, **options)
+                assert found.success and found.fun < 1e-6
+            found = minimize(sphere, [1e-200, 1.0], method=method, radius=1e-300, rng=0)
+            assert (found.nit, found.radius) == (0, 1e-300)
 
     def test_a_radius_for_each(self):
         found = minimize(lambda x: sphere(x / [1.0, 1e6]), [1.0, 1e6], radius=[0.3, 3e5], rng=0)
@@ -206,6 +243,22 @@ class TestBounds:
         np.testing.assert_allclose(found.x, [0.5, -0.25, 0], atol=1e-5)
 
     @METHODS
+    def test_of_float32_are_kept(self, method):
+        """0.7 and 0.3 are no numbers of float32: those nearby are outside."""
+        seen = []
+
+        def f(x):
+            seen.append(x.astype(float))
+            return float(x[0] - x[1])
+
+        options = {"bounds": [(0.7, 1.0), (0.0, 0.3), (0.1, 0.1)], "max_nfev": 100, "rng": 0}
+        found = minimize(f, np.array([0.0, 0.5, 0.5], np.float32), method=method, **options)
+        seen = np.array(seen)
+        assert (seen[:, 0] >= 0.7).all() and (seen[:, 1] <= 0.3).all()
+        assert (seen[:, 2] == np.float32(0.1)).all()  # nothing is within: the nearest
+        assert found.x.dtype == np.float32 and abs(found.fun - 0.4) < 1e-6
+
+    @METHODS
     def test_a_fixed_parameter(self, method):
         found = minimize(
             lambda x: sphere(x - 1), [0.0, 0.0, 0.0], method=method, bounds=[(-3, 3), (0.5, 0.5), (-1, 4)], rng=0
@@ -304,11 +357,14 @@ class TestFailures:
             ({"fun": 3}, TypeError, "fun must be callable"),
             ({"jac": 3}, TypeError, "jac must be callable"),
             ({"callback": 3}, TypeError, "callback must be callable"),
+            ({"method": np.array(["mgs", "mgs"])}, KexueValueError, "method must be"),
             ({"method": "bfgs"}, KexueValueError, "method must be"),
             ({"method": "zeroth-order", "jac": lambda x: x}, KexueValueError, "jac is of use"),
             ({"x0": [[1.0]]}, KexueValueError, "x0 must have one dimension"),
             ({"x0": []}, KexueValueError, "x0 must have one dimension"),
             ({"x0": [math.nan]}, KexueValueError, r"x0\[0\] is nan"),
+            ({"x0": [1e300]}, KexueValueError, r"x0\[0\] is 1e\+300, of more than 1e\+150"),
+            ({"radius": 1e200}, KexueValueError, r"radius is 1e\+200, of more than 1e\+150"),
             ({"x0": ["a"]}, TypeError, "x0 must hold real numbers"),
             ({"n_samples": 1}, KexueValueError, "n_samples must be at least 2"),
             ({"max_nfev": 0}, KexueValueError, "max_nfev must be at least 1"),

@@ -4,7 +4,9 @@ Statistical tests allow six standard errors: with the few numbers that each comp
 stream fails one in 1e7.
 """
 
+import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -96,6 +98,15 @@ class TestPolicyGradient:
             expected += (rewards[i] - b) * scores[i] / 6
         np.testing.assert_allclose(policy_gradient(scores, rewards, baseline), expected, rtol=1e-13)
 
+    @pytest.mark.parametrize("large", [1e3, 1e7, 1e12])
+    @pytest.mark.parametrize("count", [2, 3])
+    def test_no_bias_of_an_optimal_baseline_where_one_score_outweighs_all(self, large, count):
+        """The mean over all batches: of a reward that is always the same the gradient is 0."""
+        scores, p = np.array([[large], [-1.0]]), np.array([1, large]) / (1 + large)
+        y = np.array(list(itertools.product(range(2), repeat=count)))
+        estimates = policy_gradient(scores[y], 3.0, "optimal")[:, 0]
+        assert abs(p[y].prod(axis=1) @ estimates) < 1e-14
+
     def test_one_score_that_is_not_zero(self):
         gradient = policy_gradient([[2.0], [0.0], [0.0]], [5.0, 7.0, 9.0], "optimal")
         np.testing.assert_array_equal(gradient, [10 / 3])  # the others weigh nothing: their baseline is 0
@@ -144,6 +155,19 @@ class TestPolicyGradient:
         with pytest.raises(KexueValueError, match=message):
             policy_gradient(*arguments)
 
+    @pytest.mark.parametrize("baseline", [None, "mean", "optimal", 1e308])
+    def test_overflow(self, baseline):
+        scores, rewards = [[2.0, 1.0], [2.0, 3.0], [2.0, -1.0]], [1.7e308, 1.6e308, -1.7e308]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(OverflowError, match="the gradient overflows"):
+                policy_gradient(scores, rewards, baseline)
+            if not isinstance(baseline, float):
+                with pytest.raises(OverflowError, match="squares of the standard error"):
+                    policy_gradient(scores, np.divide(rewards, 1e100), baseline, return_std=True)
+            with pytest.raises(OverflowError, match="squared lengths"):
+                optimal_baseline(scores, rewards)
+
     def test_bad_weights(self):
         with pytest.raises(KexueValueError, match=r"weights\[1\] is negative"):
             optimal_baseline([[1.0], [2.0]], [1.0, 2.0], [1.0, -1.0])
@@ -190,6 +214,11 @@ class TestSoftmaxPolicyGradient:
         gradient, value = softmax_policy_gradient([-np.inf, 3.0], [7.0, 4.0], return_value=True)
         np.testing.assert_array_equal(gradient, [0, 0])
         assert value == 4
+
+    def test_overflow(self):
+        for noise in ("gumbel", "gaussian"):
+            with pytest.raises(OverflowError, match="differences of rewards"):
+                smoothed_argmax_gradient([0.0, 1.0, -800.0], [1.7e308, -1.7e308, 1.0], noise=noise)
 
     def test_sums_to_zero_and_shapes(self):
         rng = np.random.default_rng(0)
@@ -303,6 +332,7 @@ class TestSmoothedArgmax:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
+            ({"noise": np.array(["gumbel", "gumbel"])}, KexueValueError, "noise must be"),
             ({"noise": "cauchy"}, KexueValueError, "noise must be"),
             ({"scale": 0}, KexueValueError, "scale must be positive"),
             ({"scale": math.inf}, KexueValueError, "scale must be positive"),

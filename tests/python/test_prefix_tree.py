@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -591,6 +592,26 @@ def test_files_that_are_none(tmp_path):
         (tmp_path / "tree.npz").write_bytes(content)
         with pytest.raises(ValueError, match="tree.npz"):
             PrefixTree.load(tmp_path / "tree.npz")
+
+
+def test_keys_belong_to_whoever_gets_them():
+    tree = PrefixTree([[1], [1, 2], [1, 2, 3], [4]])
+    keys = []
+    for key in tree.keys():
+        keys.append(key.copy())
+        key.clear()
+    assert keys == [[1], [1, 2], [1, 2, 3], [4]]
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize("text", [b"'shape': {", b"'shape': ]", b"'shape': \0", b"'shape', (", b"'shape': -"])
+def test_headers_that_python_cannot_read(text, mmap, tmp_path):
+    TREE.save(tmp_path / "good.npz")
+    with zipfile.ZipFile(tmp_path / "good.npz") as good, zipfile.ZipFile(tmp_path / "bad.npz", "w") as bad:
+        for name in good.namelist():
+            bad.writestr(name, good.read(name).replace(b"'shape': (", text))
+    with pytest.raises(ValueError, match="bad.npz"):
+        PrefixTree.load(tmp_path / "bad.npz", mmap=mmap)
 
 
 def use(tree):

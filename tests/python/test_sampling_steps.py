@@ -182,6 +182,8 @@ class TestProposal:
             ([1.0], 0, 0.5, KexueValueError, "std must be positive"),
             ([1.0], math.inf, 0.5, KexueValueError, "std must be positive"),
             ([1.0], "1", 0.5, TypeError, "std must be a real number"),
+            (np.ones(1, np.float32), 1e-60, 0.5, KexueValueError, "std must be positive and finite in float32"),
+            (np.ones(1, np.float32), 1e60, 0.5, KexueValueError, "std must be positive and finite in float32"),
             ([1.0], 1.0, 1.5, KexueValueError, "mixing must be from 0 to 1"),
             ([1.0], 1.0, None, TypeError, "mixing must be a real number"),
         ],

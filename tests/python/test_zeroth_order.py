@@ -5,11 +5,12 @@ stream fails one in 1e7.
 """
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 
-from kexue import KexueValueError, optimal_baseline, zeroth_order_gradient
+from kexue import KexueValueError, optimal_baseline, policy_gradient, zeroth_order_gradient
 
 A, B, X = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([1.0, -1.0]), np.array([0.3, 0.7])
 G = np.array([1.95, -0.15])  # B + A X
@@ -50,13 +51,6 @@ class TestEveryEstimator:
         expected = expected * math.exp(a @ x)
         assert (abs(gradient - expected) < FALSE_ALARM * std).all()
         assert (abs(expected - a * math.exp(a @ x)) > FALSE_ALARM * std).any()
-
-    def test_no_bias_from_two_samples(self, mode, noise):
-        """20,000 estimates of two samples each: a baseline with a sample's own value would halve them."""
-        rng = np.random.default_rng(1)
-        options = {"epsilon": 0.5, "n_samples": 2, "mode": mode, "noise": noise, "vectorized": True, "rng": rng}
-        every = np.array([zeroth_order_gradient(quadratic, X, **options) for _ in range(20_000)])
-        assert (abs(every.mean(axis=0) - G) < FALSE_ALARM * every.std(axis=0) / math.sqrt(len(every))).all()
 
     def test_the_same_vectorized_or_not(self, mode, noise):
         x = np.arange(6.0).reshape(2, 3)
@@ -114,6 +108,66 @@ class TestEveryEstimator:
         np.testing.assert_allclose(np.square(errors).mean(axis=0), gradients.var(axis=0), rtol=0.2)
 
 
+@pytest.mark.parametrize("noise", NOISES)
+def test_no_bias_of_a_baseline_from_two_samples(noise):
+    """4,000 estimates of two samples each: a baseline with a sample's own value would halve them."""
+    rng = np.random.default_rng(1)
+    options = {"epsilon": 0.5, "n_samples": 2, "mode": "baseline", "noise": noise, "vectorized": True, "rng": rng}
+    every = np.array([zeroth_order_gradient(quadratic, X, **options) for _ in range(4000)])
+    errors = every.std(axis=0) / math.sqrt(len(every))
+    assert (abs(every.mean(axis=0) - G) < FALSE_ALARM * errors).all()
+    assert G[0] / 2 > 2 * FALSE_ALARM * errors[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_f_may_write_into_what_it_gets(mode):
+    x = X.copy()
+
+    def f(point):
+        value = float(quadratic(point))
+        point[:] = 7
+        return value
+
+    gradient = estimate(f, x, mode=mode, n_samples=50)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(gradient, estimate(quadratic, X, mode=mode, n_samples=50))
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_f_may_draw_from_the_generator(noise):
+    """With a baseline directions are drawn again, in several blocks here, of which each value must meet its own."""
+    generator, seen, states = np.random.default_rng(3), [], []
+
+    def f(points):
+        generator.normal(size=5)
+        states.append(generator.bit_generator.state)
+        seen.extend(zip(points.copy(), points[:, 0], strict=True))
+        return points[:, 0]
+
+    options = {"mode": "baseline", "noise": noise, "n_samples": 7, "vectorized": True, "rng": generator}
+    gradient = estimate(f, np.zeros(100_000), **options)
+    scores, rewards = (np.array(part) for part in zip(*seen, strict=True))
+    scores /= 0.5
+    expected = policy_gradient(scores, rewards, "optimal") / 0.5
+    np.testing.assert_allclose(gradient, expected, atol=1e-12)
+    assert generator.bit_generator.state == states[-1]
+
+
+def test_values_whose_differences_overflow():
+    def f(x):
+        return 1.7e308 * np.sign(x[0])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gradient = zeroth_order_gradient(f, [0.0], epsilon=2.0, n_samples=1, rng=0)
+        assert 0 < gradient[0] < math.inf
+        for mode in MODES:
+            with pytest.raises(OverflowError, match="the gradient overflows"):
+                estimate(f, [0.0], mode=mode, n_samples=50)
+            with pytest.raises(OverflowError, match="the standard error"):
+                estimate(lambda x: f(x) / 1e100, [0.0], mode=mode, n_samples=50, return_std=True)
+
+
 @pytest.mark.parametrize(("noise", "variance"), [("gaussian", 11.475), ("rademacher", 3.825), ("sphere", 3.825)])
 def test_variance_on_a_quadratic(noise, variance):
     """(d + 1) |g|^2, and for directions of a fixed length |g|^2 in two dimensions."""
@@ -157,12 +211,15 @@ def test_no_parameters():
         ({"epsilon": 0}, KexueValueError, "epsilon must be positive"),
         ({"epsilon": math.inf}, KexueValueError, "epsilon must be positive"),
         ({"epsilon": 1e-30}, KexueValueError, "epsilon is too small"),
+        ({"epsilon": 1e39, "x": np.ones(2, np.float32)}, KexueValueError, "epsilon must be finite in float32"),
         ({"epsilon": "1"}, TypeError, "epsilon must be a real number"),
         ({"n_samples": 0}, KexueValueError, "n_samples must be at least 1"),
         ({"n_samples": 1, "mode": "baseline"}, KexueValueError, "n_samples must be at least 2"),
         ({"n_samples": 1, "return_std": True}, KexueValueError, "n_samples must be at least 2"),
         ({"n_samples": 2.0}, TypeError, "n_samples must be an integer"),
         ({"mode": "backward"}, KexueValueError, "mode must be"),
+        ({"mode": np.array(["forward", "baseline"])}, KexueValueError, "mode must be"),
+        ({"noise": np.array(["sphere", "sphere"])}, KexueValueError, "noise must be"),
         ({"noise": "uniform"}, KexueValueError, "noise must be"),
         ({"f": 3}, TypeError, "f must be callable"),
         ({"x": [math.nan]}, KexueValueError, r"x\[0\] is nan"),

@@ -136,6 +136,8 @@ cdef class Flattener:
         self.reserve(len(text))
         for character in text:
             self.push(character)
+            if self.total % POLL == 0:
+                PyErr_CheckSignals()
         return 0
 
     cdef int add_array(self, cnp.ndarray array, int64_t index) except -1:
@@ -149,6 +151,8 @@ cdef class Flattener:
             if token < 0:
                 raise KexueValueError(f"sequences[{index}][{i}] is {token}, and tokens are not negative")
             self.push(token)
+            if i % POLL == POLL - 1:
+                PyErr_CheckSignals()
         return 0
 
     cdef int add(self, object sequence, object as_tokens) except -1:

@@ -23,6 +23,8 @@ KX_DISPATCH(kx_scale_rows_f64, KX_SCALE_ROWS_PARAMETERS(double), KX_SCALE_ROWS_A
 #include <math.h>
 #include <string.h>
 
+#include "runtime/flags.h"
+
 /* Sums of squares of numbers times 2^600, as they are, and times 2^-600. */
 typedef struct kx_squares {
     double small, middle, big;
@@ -55,6 +57,7 @@ static inline kx_squares_t sum_squares(const kx_squares_t *parts, int64_t count)
 
 #ifdef KX_DISPATCH_PASS
 kx_scaled_norm_t kx_combine_norms(const kx_scaled_norm_t *norms, int64_t count) {
+    const int flags = kx_flags_begin();
     kx_squares_t total = {0, 0, 0}, lost = {0, 0, 0};
     for (int64_t i = 0; i < count; i++) {
         const int e = norms[i].exponent;
@@ -62,10 +65,12 @@ kx_scaled_norm_t kx_combine_norms(const kx_scaled_norm_t *norms, int64_t count) 
                       norms[i].square);
     }
     total = (kx_squares_t){total.small + lost.small, total.middle + lost.middle, total.big + lost.big};
-    return norm_of(&total);
+    const kx_scaled_norm_t norm = norm_of(&total);
+    kx_flags_end(flags, 0);
+    return norm;
 }
 
-kx_clip_factor_t kx_clip_factor(kx_scaled_norm_t norm, double max_norm, int is_soft) {
+static kx_clip_factor_t factor_of(kx_scaled_norm_t norm, double max_norm, int is_soft) {
     const kx_clip_factor_t whole = {1, 1};
     if (!(norm.square > 0) || !(max_norm < (double)INFINITY)) return whole;
     if (!(max_norm > 0)) return (kx_clip_factor_t){0, 1};
@@ -84,9 +89,15 @@ kx_clip_factor_t kx_clip_factor(kx_scaled_norm_t norm, double max_norm, int is_s
     const int exponent = of_bound - of_norm, first = exponent < -1000 ? -1000 : exponent;
     return (kx_clip_factor_t){ldexp(bound / divisor, first), ldexp(1, exponent - first)};
 }
+
+kx_clip_factor_t kx_clip_factor(kx_scaled_norm_t norm, double max_norm, int is_soft) {
+    const int flags = kx_flags_begin();
+    const kx_clip_factor_t factor = factor_of(norm, max_norm, is_soft);
+    kx_flags_end(flags, 0);
+    return factor;
+}
 #else
 #include "isa/simd.h"
-#include "runtime/flags.h"
 #include "runtime/memory.h"
 
 enum {
@@ -103,6 +114,10 @@ typedef struct kx_rows {
     kx_scaled_norm_t *norms;
 } kx_rows_t;
 
+static kx_status_t check_sizes(int64_t rows, int64_t columns) {
+    if (rows < 0 || columns < 0) return KX_E_ARGUMENT;
+    return columns && rows > INT64_MAX / columns ? KX_E_OVERFLOW : KX_OK;
+}
 static int64_t parts_of(int64_t columns) { return columns > PART ? (columns - 1) / PART + 1 : 1; }
 static int64_t grain_of(int64_t columns) { return columns < PART / 2 ? PART / (columns > 16 ? columns : 16) : 1; }
 
@@ -182,13 +197,15 @@ static kx_status_t KX_TYPED(sum_parts)(kx_task_t *task, void *arg, int64_t begin
 }
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_row_norms)) KX_ROW_NORMS_PARAMETERS(KX_REAL) {
+    kx_status_t status = check_sizes(rows, columns);
+    if (status != KX_OK) return status;
     const int flags = kx_flags_begin();
     kx_rows_t job = {.x = x, .rows = rows, .columns = columns, .stride = stride, .parts = parts_of(columns), .norms = norms};
-    if (job.parts > 1) {
+    if (job.parts > 1) { /* fewer bytes than numbers: no wrap-around */
         job.squares = kx_allocate(ctx, (size_t)(rows * job.parts) * sizeof *job.squares);
         if (!job.squares) return KX_E_MEMORY;
     }
-    const kx_status_t status = kx_parallel_for(ctx, rows * job.parts, grain_of(columns), KX_TYPED(sum_parts), &job);
+    status = kx_parallel_for(ctx, rows * job.parts, grain_of(columns), KX_TYPED(sum_parts), &job);
     for (int64_t row = 0; job.squares && row < rows && status == KX_OK; row++) {
         const kx_squares_t squares = sum_squares(job.squares + row * job.parts, job.parts);
         norms[row] = norm_of(&squares);
@@ -232,10 +249,12 @@ static kx_status_t KX_TYPED(scale_parts)(kx_task_t *task, void *arg, int64_t beg
 }
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_scale_rows)) KX_SCALE_ROWS_PARAMETERS(KX_REAL) {
+    kx_status_t status = check_sizes(rows, columns);
+    if (status != KX_OK) return status;
     const int flags = kx_flags_begin();
     kx_rows_t job = {.x = x, .rows = rows, .columns = columns, .stride = stride, .parts = parts_of(columns),
                      .factors = factors, .out = out, .out_stride = out_stride};
-    const kx_status_t status = kx_parallel_for(ctx, rows * job.parts, grain_of(columns), KX_TYPED(scale_parts), &job);
+    status = kx_parallel_for(ctx, rows * job.parts, grain_of(columns), KX_TYPED(scale_parts), &job);
     kx_flags_end(flags, 0);
     return status;
 }

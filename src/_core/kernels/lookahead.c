@@ -8,13 +8,13 @@
 
 #ifdef KX_DISPATCH_PASS /* one long chain of carries: no instruction set does it better */
 
-enum { POLL = 1 << 14 };
+enum { POLL = 1 << 14 }; /* words of rows between two questions */
 
 typedef struct kx_lookahead {
     const kx_prefix_tree_t *tree;
     int64_t node, depth, stop_token;
     const int64_t *prefix, *query;
-    int64_t prefix_length, query_length, words;
+    int64_t prefix_length, query_length, words, count; /* count: kinds of tokens of the query, those that it has not included */
     /* where the query has a token: `words` words for each kind of token; an open hash of kinds, 0 is an empty slot */
     int64_t *keys;
     uint32_t *kinds;
@@ -55,14 +55,22 @@ static kx_status_t run(kx_task_t *task, void *arg, int64_t unused_begin, int64_t
     kx_lookahead_t *l = arg;
     (void)unused_begin, (void)unused_end;
     const kx_prefix_tree_t *tree = l->tree;
-    const int64_t between_polls = 1 + POLL / l->words; /* a node takes a time that grows with the query */
-    int64_t until_poll = between_polls;
+    int64_t until_poll = POLL;
+    for (int64_t kind = 0; kind < l->count; kind++) {
+        if ((until_poll -= l->words) < 0) {
+            if (kx_task_should_stop(task)) return KX_E_CANCELLED;
+            until_poll = POLL;
+        }
+        memset(l->places + kind * l->words, 0, (size_t)l->words * sizeof *l->places);
+    }
+    for (int64_t i = 0; i < l->query_length; i++)
+        l->places[(int64_t)l->kinds[slot_of(l, l->query[i])] * l->words + i / 64] |= (uint64_t)1 << i % 64;
     memset(l->states, 0xff, (size_t)l->words * sizeof *l->states);
     l->rows[0] = l->states, l->lengths[0] = 0;
     for (int64_t i = 0; i < l->prefix_length; i++) {
-        if (--until_poll == 0) {
+        if ((until_poll -= l->words) < 0) {
             if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-            until_poll = between_polls;
+            until_poll = POLL;
         }
         advance(l, l->states, l->prefix[i], l->states, &l->lengths[0]);
     }
@@ -75,9 +83,9 @@ static kx_status_t run(kx_task_t *task, void *arg, int64_t unused_begin, int64_t
                 level--;
                 continue;
             }
-            if (--until_poll == 0) {
+            if ((until_poll -= l->words) < 0) {
                 if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-                until_poll = between_polls;
+                until_poll = POLL;
             }
             const int64_t node = l->cursors[level]++, token = token_of(tree, node);
             int64_t length = l->lengths[level - 1];
@@ -127,19 +135,16 @@ kx_status_t kx_prefix_tree_lcs_gains(const kx_ctx_t *ctx, const kx_prefix_tree_t
     l.lengths = (void *)(memory + lengths), l.cursors = (void *)(memory + cursors), l.stops = (void *)(memory + stops);
     l.states = (void *)(memory + states);
     memset(l.kinds, 0, (size_t)slots * sizeof *l.kinds);
-    int64_t count = 1;
+    l.count = 1;
     for (int64_t i = 0; i < m; i++) {
         const uint64_t slot = slot_of(&l, query[i]);
-        if (!l.kinds[slot]) l.keys[slot] = query[i], l.kinds[slot] = (uint32_t)count++;
+        if (!l.kinds[slot]) l.keys[slot] = query[i], l.kinds[slot] = (uint32_t)l.count++;
     }
     kx_layout_t table = {0, 0};
-    kx_layout_add(&table, count > fits ? -1 : count * l.words, sizeof *l.places);
+    kx_layout_add(&table, l.count > fits ? -1 : l.count * l.words, sizeof *l.places);
     l.places = table.overflow ? NULL : kx_allocate(ctx, table.bytes);
     kx_status_t status = table.overflow ? KX_E_OVERFLOW : l.places ? KX_OK : KX_E_MEMORY;
     if (status == KX_OK) {
-        memset(l.places, 0, table.bytes);
-        for (int64_t i = 0; i < m; i++)
-            l.places[(int64_t)l.kinds[slot_of(&l, query[i])] * l.words + i / 64] |= (uint64_t)1 << i % 64;
         status = kx_parallel_for(ctx, 1, 1, run, &l);
         kx_release(ctx, l.places);
     }
