@@ -96,11 +96,12 @@ def policy_gradient(
             raise KexueValueError(f'baseline must be "mean", "optimal", None or numbers, got {baseline!r}')
         if count < 2:
             raise KexueValueError(f'baseline="{baseline}" is that of the other samples, but logp_grad has only one')
-        gains = np.broadcast_to(gains, shape)
+        if gains.shape != shape:
+            gains = np.broadcast_to(gains, shape)
         if baseline == "mean":
             # What `mean_of_others` gives with equal weights, in fewer passes; the mean's own rounding is taken back.
-            offsets = gains - gains.mean(axis=-1, keepdims=True)
-            advantage = offsets * (count / (count - 1)) - offsets.sum(axis=-1, keepdims=True) / (count - 1)
+            offsets = gains - np.add.reduce(gains, axis=-1, keepdims=True) / count
+            advantage = offsets * (count / (count - 1)) - np.add.reduce(offsets, axis=-1, keepdims=True) / (count - 1)
         else:
             sizes = _square_norms(scores)
             _require_finite_scores(scores, sizes)
@@ -113,12 +114,13 @@ def policy_gradient(
                 f"baseline has shape {given.shape}, which does not broadcast to that of rewards, {shape}"
             )
         advantage = gains - given
-    advantage = np.broadcast_to(advantage, shape)
+    if advantage.shape != shape:
+        advantage = np.broadcast_to(advantage, shape)
     with np.errstate(invalid="ignore"):
         gradient = (advantage[..., None, :] @ scores)[..., 0, :] / count
     _require_finite_scores(scores, gradient)
     if not return_std:
-        return gradient.astype(dtype)
+        return gradient.astype(dtype, copy=False)
     if count < 2:
         raise KexueValueError("return_std needs two samples at least, but logp_grad has only one")
     terms = advantage[..., None] * scores
@@ -218,7 +220,7 @@ def _scores(logp_grad: ArrayLike, rewards: ArrayLike) -> tuple[np.ndarray, np.nd
     shape = scores.shape[:-1]
     if not shape[-1]:
         raise KexueValueError(f"logp_grad must have a sample at least, but its shape is {scores.shape}")
-    if check_broadcast(**{"rewards": gains.shape, "logp_grad (..., n)": shape}) != shape:
+    if gains.shape != shape and check_broadcast(**{"rewards": gains.shape, "logp_grad (..., n)": shape}) != shape:
         raise KexueValueError(
             f"rewards has shape {gains.shape}, but logp_grad {scores.shape}: (..., n) and (..., n, d)"
         )
