@@ -675,6 +675,12 @@ cdef extern from "kexue/kx_losses_contrastive.h" nogil:
     kx_status_t kx_losses_softmax_symmetric_kl_f32(
         const kx_ctx_t *ctx, const float *s, const float *t, int64_t count, int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride,
         float *loss, float *grad_s, float *grad_t, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_softmax_kl_f32(
+        const float *a, const float *b, int64_t count, int64_t n, ptrdiff_t a_stride, ptrdiff_t b_stride, double *scratch,
+        float *loss, float *grad, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_softmax_kl_f64(
+        const double *a, const double *b, int64_t count, int64_t n, ptrdiff_t a_stride, ptrdiff_t b_stride, double *scratch,
+        double *loss, double *grad, ptrdiff_t grad_stride)
     kx_status_t kx_losses_r_drop_f32(
         const kx_ctx_t *ctx, const float *s, const float *t, const int64_t *ids, const float *weights, int64_t count,
         int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride, double alpha, float *loss,
