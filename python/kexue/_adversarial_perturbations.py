@@ -210,12 +210,15 @@ def vat_perturbation(
         if is_zero.any():
             raise KexueValueError("start must not be 0 for a sample: it would have no direction")
     for _ in range(count):
-        gradient = as_real("grad(x)", grad(inputs + dtype.type(step) * direction), dtype=dtype)
+        point = dtype.type(step) * direction
+        point += inputs
+        gradient = as_real("grad(x)", grad(point), dtype=dtype)
         if gradient.shape != inputs.shape:
             raise KexueValueError(f"grad(x) must have the shape of x, {inputs.shape}, but it has {gradient.shape}")
         found, is_zero = _unit("grad(x)", gradient, axes)
-        direction = np.where(is_zero, direction, found)
-    return dtype.type(length) * direction
+        direction = np.where(is_zero, direction, found) if is_zero.any() else found
+    direction *= dtype.type(length)
+    return direction
 
 
 @overload
@@ -413,7 +416,8 @@ def _unit(name: str, vectors: np.ndarray, axes: tuple[int, ...], length: Any = 1
     samples, entries = math.prod(moved.shape[:kept]), math.prod(moved.shape[kept:])
     rows = moved.reshape(samples, entries)
     wanted = tuple(1 if i in axes else size for i, size in enumerate(vectors.shape))
-    lengths = np.broadcast_to(length, wanted).reshape(samples)  # axes of size 1 may stand anywhere
+    # Axes of size 1 may stand anywhere.
+    lengths = np.full(samples, length) if np.ndim(length) == 0 else np.broadcast_to(length, wanted).reshape(samples)
     result, is_zero = np.empty_like(rows, order="C"), np.zeros(samples, dtype=bool)
     size = max(1, _BLOCK // max(1, entries))
     least, most = _SAFE_FACTORS[vectors.dtype.itemsize]

@@ -36,11 +36,10 @@ static double total_of(const kx_lane_sum_t *sum) {
     return isfinite(total) ? total + kx_f64v_sum(sum->lost) : total;
 }
 
-/* The first `count` lanes of a number, then zeros. */
-static inline kx_f64v some_of(double value, int64_t count) {
-    double lanes[KX_F64_LANES];
-    for (int l = 0; l < KX_F64_LANES; l++) lanes[l] = l < count ? value : 0;
-    return kx_f64v_load(lanes);
+/* The first `count` lanes 1, the others 0. */
+static inline kx_f64v ones_of(int64_t count) {
+    static const double ones[] = {1, 1, 1, 1, 1, 1, 1, 1};
+    return kx_f64v_load_part(ones, count, 0);
 }
 #endif
 
@@ -92,7 +91,7 @@ static kx_excess_t KX_TYPED(add_excess)(const KX_REAL *a, const KX_REAL *b, int6
         for (int64_t k = begin; k < end; k += KX_F64_LANES) {
             const kx_f64v x = KX_TYPED(load)(a + k, n - k, 0), y = KX_TYPED(load)(b + k, n - k, 0);
             kx_f64v d = kx_f64v_sub(kx_f64v_sub(kx_f64v_sub(y, x), means), seconds);
-            if (n - k < KX_F64_LANES) d = kx_f64v_sub(kx_f64v_sub(kx_f64v_sub(y, x), some_of(mean, n - k)), some_of(second, n - k));
+            if (n - k < KX_F64_LANES) d = kx_f64v_mul(d, ones_of(n - k));
             lowest = kx_f64v_min(kx_f64v_sub(zero, d), lowest);
             kx_f64v power, r;
             const kx_f64v rest = kx_f64v_exp_parts(kx_f64v_clamp_magnitude(d, 746), &power, &r), s = kx_f64v_scale(one, power);
@@ -126,7 +125,7 @@ static double KX_TYPED(kl_of_row)(const KX_REAL *a, const KX_REAL *b, int64_t n,
         for (int64_t k = begin; k < end; k += KX_F64_LANES) {
             const kx_f64v x = KX_TYPED(load)(a + k, n - k, (KX_REAL)top), y = KX_TYPED(load)(b + k, n - k, (KX_REAL)top);
             kx_f64v weight = kx_f64v_exp_below(kx_f64v_sub(x, tops));
-            if (n - k < KX_F64_LANES) weight = kx_f64v_mul(weight, some_of(1, n - k));
+            if (n - k < KX_F64_LANES) weight = kx_f64v_mul(weight, ones_of(n - k));
             kx_f64v_store(e + k, weight);
             weights = kx_f64v_add(weights, weight);
             products = kx_f64v_fma(weight, kx_f64v_sub(y, x), products);
