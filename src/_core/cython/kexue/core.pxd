@@ -1040,6 +1040,8 @@ cdef extern from "kexue/kx_child_tuning.h" nogil:
         const kx_ctx_t *ctx, const uint8_t *mask, const float *x, int64_t n, double scale, float *out)
     kx_status_t kx_child_tuning_mask_f64(
         const kx_ctx_t *ctx, const uint8_t *mask, const double *x, int64_t n, double scale, double *out)
+    kx_status_t kx_child_tuning_add_squares_f32(const float *x, int64_t rows, int64_t n, ptrdiff_t stride, double *sums)
+    kx_status_t kx_child_tuning_add_squares_f64(const double *x, int64_t rows, int64_t n, ptrdiff_t stride, double *sums)
 
 cdef extern from "kexue/kx_random.h" nogil:
     void kx_philox_words(const uint64_t *key, uint64_t first_word, int64_t count, uint64_t *words)
