@@ -76,7 +76,8 @@ static void check_words(void) {
         for (int64_t rows = 64 * words - 1; rows <= 64 * words + 1; rows++)
             for (int t = 0; t < 3; t++) {
                 const int64_t columns = rows + (int64_t)(check_random() % 100);
-                uint32_t *a = random_tokens(rows, kinds[t], firsts[t], steps[t]), *b = random_tokens(columns, kinds[t], firsts[t], steps[t]);
+                uint32_t *a = random_tokens(rows, kinds[t], firsts[t], steps[t]);
+                uint32_t *b = random_tokens(columns, kinds[t], firsts[t], steps[t]);
                 for (int64_t j = 1; t == 2 && j + 5 < rows; j += 2) b[j + 4] = a[j]; /* half of them in common */
                 check_pair(NULL, a, rows, b, columns);
                 check_pair(NULL, b, columns, a, rows);

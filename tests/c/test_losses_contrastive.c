@@ -486,11 +486,12 @@ static void test_softmax_kl(int64_t rounds) {
         long double kl = kl_reference(a, b, n, want, &farthest);
         for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs(b[i] - a[i]));
         const long double slack = farthest > 0 ? 1 + (long double)largest / farthest : 1;
-        CHECK(fabsl((long double)loss - kl) <= 0x1p-45L * slack * kl, "n %d, spread %g, change %g: %g instead of %g", (int)n, spread, change,
-              loss, (double)kl);
+        CHECK(fabsl((long double)loss - kl) <= 0x1p-45L * slack * kl, "n %d, spread %g, change %g: %g instead of %g", (int)n,
+              spread, change, loss, (double)kl);
         long double worst = 0;
         for (int64_t i = 0; i < n; i++) worst = fmaxl(worst, fabsl((long double)grad[i] - want[i]));
-        CHECK(worst <= 0x1p-45L * slack * farthest, "n %d, spread %g, change %g: gradient off by %g", (int)n, spread, change, (double)worst);
+        CHECK(worst <= 0x1p-45L * slack * farthest, "n %d, spread %g, change %g: gradient off by %g", (int)n, spread, change,
+              (double)worst);
 
         for (int64_t i = 0; i < n; i++) a[i] = a32[i] = (float)a[i], b[i] = b32[i] = (float)b[i];
         float loss32;
@@ -505,13 +506,16 @@ static void test_softmax_kl(int64_t rounds) {
 static void test_softmax_kl_rows(void) {
     double scratch[2 * 3 + 32], loss[8], grad[8 * 4];
     const double infinity = infinite;
-    const double a[8 * 4] = {0, 1, 2, 9, 0, 1, 2, 9, 0, nan_value, 2, 9, 0, 1, infinity, 9, -infinity, 1, 2, 9, 0, 1, 2, 9, 0, 1, 701.5, 9, 3, 2, 1, 9};
-    const double b[8 * 4] = {0, 1, 2, 9, 5, 6, 7, 9, 0, 1, 2, 9, 0, 1, 2, 9, 0, 1, 2, 9, 0, 1, -infinity, 9, 0, 1, 2, 9, 1000, 2, 1, 9};
+    const double a[8 * 4] = {0, 1, 2, 9, 0, 1, 2, 9, 0, nan_value, 2, 9, 0, 1, infinity, 9,
+                             -infinity, 1, 2, 9, 0, 1, 2, 9, 0, 1, 701.5, 9, 3, 2, 1, 9};
+    const double b[8 * 4] = {0, 1, 2, 9, 5, 6, 7, 9, 0, 1, 2, 9, 0, 1, 2, 9,
+                             0, 1, 2, 9, 0, 1, -infinity, 9, 0, 1, 2, 9, 1000, 2, 1, 9};
     CHECK(kx_losses_softmax_kl_f64(a, b, 8, 3, 32, 32, scratch, loss, grad, 32) == KX_OK, "rows of 3, 4 apart");
     CHECK(loss[0] == 0 && loss[1] == 0, "%g and %g for equal softmaxes", loss[0], loss[1]);
     for (int r = 2; r < 7; r++) CHECK(isnan(loss[r]), "row %d: %g", r, loss[r]);
     CHECK(fabs(loss[7] - 333.4) < 0.1, "%g", loss[7]);
-    CHECK(kx_losses_softmax_kl_f64(a, b, 2, 3, 0, 32, scratch, loss, NULL, 0) == KX_OK && loss[0] == 0 && loss[1] == 0, "a repeated row");
+    CHECK(kx_losses_softmax_kl_f64(a, b, 2, 3, 0, 32, scratch, loss, NULL, 0) == KX_OK && loss[0] == 0 && loss[1] == 0,
+          "a repeated row");
     CHECK(kx_losses_softmax_kl_f64(a, b, -1, 3, 0, 0, scratch, loss, NULL, 0) == KX_E_ARGUMENT, "count");
     CHECK(kx_losses_softmax_kl_f64(a, b, 1, 0, 0, 0, scratch, loss, NULL, 0) == KX_E_ARGUMENT, "n");
     CHECK(kx_losses_softmax_kl_f32(NULL, NULL, 0, 3, 0, 0, NULL, NULL, NULL, 0) == KX_OK, "no rows");

@@ -50,11 +50,11 @@ def softmax_kl(cnp.ndarray a, cnp.ndarray b, cnp.ndarray scratch, cnp.ndarray lo
     cdef kx_status_t outcome
     with nogil:
         if narrow:
-            outcome = kx_losses_softmax_kl_f32(<const float *>a_data, <const float *>b_data, count, n, a_stride, b_stride, space,
-                                               <float *>loss_data, <float *>by_b, grad_stride)
+            outcome = kx_losses_softmax_kl_f32(<const float *>a_data, <const float *>b_data, count, n, a_stride, b_stride,
+                                               space, <float *>loss_data, <float *>by_b, grad_stride)
         else:
-            outcome = kx_losses_softmax_kl_f64(<const double *>a_data, <const double *>b_data, count, n, a_stride, b_stride, space,
-                                               <double *>loss_data, <double *>by_b, grad_stride)
+            outcome = kx_losses_softmax_kl_f64(<const double *>a_data, <const double *>b_data, count, n, a_stride, b_stride,
+                                               space, <double *>loss_data, <double *>by_b, grad_stride)
     raise_for_status(outcome)
 
 

@@ -80,8 +80,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(store)(KX_REAL *p, int64_t count, kx_f64v 
 }
 
 /* T and m; d is less than `mean` by `second`. */
-static kx_excess_t KX_TYPED(add_excess)(const KX_REAL *a, const KX_REAL *b, int64_t n, const double *e, double *growth, double weight,
-                                        double mean, double second) {
+static kx_excess_t KX_TYPED(add_excess)(const KX_REAL *a, const KX_REAL *b, int64_t n, const double *e, double *growth,
+                                        double weight, double mean, double second) {
     const kx_f64v zero = kx_f64v_set(0), one = kx_f64v_set(1), means = kx_f64v_set(mean), seconds = kx_f64v_set(second);
     kx_f64v lowest = zero; /* of minus d */
     kx_lane_sum_t sums[2] = {{zero, zero}, {zero, zero}};
@@ -159,7 +159,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_softmax_kl)) KX_KL_PARAMETERS(KX_REAL) 
     if (count < 0 || n < 1) return KX_E_ARGUMENT;
     const int flags = kx_flags_begin();
     for (int64_t r = 0; r < count; r++) {
-        const KX_REAL *row = (const void *)((const char *)a + r * a_stride), *other = (const void *)((const char *)b + r * b_stride);
+        const KX_REAL *row = (const void *)((const char *)a + r * a_stride);
+        const KX_REAL *other = (const void *)((const char *)b + r * b_stride);
         KX_REAL *to = grad ? (void *)((char *)grad + r * grad_stride) : NULL;
         loss[r] = (KX_REAL)KX_TYPED(kl_of_row)(row, other, n, scratch, scratch + n + 16, to);
     }
