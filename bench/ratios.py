@@ -535,9 +535,13 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
         )
         for function, length, required in (
             ("longest_common_subsequence", 10, 0.5),
+            ("longest_common_subsequence", 100, None),
+            ("longest_common_subsequence", 300, None),
             ("longest_common_subsequence", 1000, 1),
             ("lcs_f1", 1000, None),
             ("edit_distance", 10, 0.5),
+            ("edit_distance", 100, None),
+            ("edit_distance", 300, None),
             ("edit_distance", 1000, None),
         )
     ),

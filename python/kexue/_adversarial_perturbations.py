@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue._arrays import as_array, as_contiguous, as_real, check_axis, check_integer, check_number, result_dtype
+from kexue._contrastive_core import softmax_kl
 from kexue._errors import KexueValueError, first_bad, require_finite
 from kexue._gradient_arrays import require_place
 
@@ -210,12 +211,15 @@ def vat_perturbation(
         if is_zero.any():
             raise KexueValueError("start must not be 0 for a sample: it would have no direction")
     for _ in range(count):
-        gradient = as_real("grad(x)", grad(inputs + dtype.type(step) * direction), dtype=dtype)
+        point = dtype.type(step) * direction
+        point += inputs
+        gradient = as_real("grad(x)", grad(point), dtype=dtype)
         if gradient.shape != inputs.shape:
             raise KexueValueError(f"grad(x) must have the shape of x, {inputs.shape}, but it has {gradient.shape}")
         found, is_zero = _unit("grad(x)", gradient, axes)
-        direction = np.where(is_zero, direction, found)
-    return dtype.type(length) * direction
+        direction = np.where(is_zero, direction, found) if is_zero.any() else found
+    direction *= dtype.type(length)
+    return direction
 
 
 @overload
@@ -314,13 +318,10 @@ def vat_loss(
     loss = np.empty(rows, dtype=dtype)
     grad = np.empty((rows, n), dtype=dtype) if return_grad else None
     size = max(1, _BLOCK // n)
+    block = _of_logits if kind == "logits" else _of_probabilities
     for part in (slice(start, start + size) for start in range(0, rows, size)):
-        first, second = a[part].astype(np.float64, copy=False), b[part].astype(np.float64, copy=False)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            block = _of_logits if kind == "logits" else _of_probabilities
-            loss[part], found = block(first, second, return_grad, given)
-            if grad is not None:
-                grad[part] = found
+            block(a[part], b[part], loss[part], None if grad is None else grad[part], given)
     loss = loss.reshape(shape[:-1])[()]
     return loss if grad is None else (loss, np.moveaxis(grad.reshape(shape), -1, place))
 
@@ -329,17 +330,16 @@ def vat_loss(
 
 
 def _of_logits(
-    a: np.ndarray, b: np.ndarray, return_grad: bool, given: dict[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray | None]:
-    p = np.exp(a - a.max(axis=-1, keepdims=True))
-    p /= p.sum(axis=-1, keepdims=True)
-    loss, grad, is_done = _ordinary_divergence(p, b - a, return_grad)
-    if is_done.all():
-        return loss, grad
+    a: np.ndarray, b: np.ndarray, loss: np.ndarray, grad: np.ndarray | None, given: dict[str, np.ndarray]
+) -> None:
+    a, b = (as_contiguous(logits.astype(loss.dtype, copy=False)) for logits in (a, b))
+    softmax_kl(a, b, np.empty(2 * a.shape[1] + 32), loss, grad)
+    rest = np.isnan(loss)
+    if not rest.any():
+        return
     for name, array in given.items():
         first_bad(name, array, lambda entries: ~(entries < np.inf))
-    rest = ~is_done
-    first, second = a[rest], b[rest]
+    first, second = a[rest].astype(np.float64), b[rest].astype(np.float64)
     difference = second - first
     if (np.isinf(difference) & (first > -np.inf) & (second > -np.inf)).any():
         first, second = (logits - logits.max(axis=-1, keepdims=True) for logits in (first, second))
@@ -349,12 +349,12 @@ def _of_logits(
     loss[rest] = found.loss
     if grad is not None:
         grad[rest] = _logit_gradient(found, second)
-    return loss, grad
 
 
 def _of_probabilities(
-    a: np.ndarray, b: np.ndarray, return_grad: bool, given: dict[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray | None]:
+    a: np.ndarray, b: np.ndarray, loss: np.ndarray, grad: np.ndarray | None, given: dict[str, np.ndarray]
+) -> None:
+    a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
     for name, block in (("clean", a), ("perturbed", b)):
         if not (block.min() >= 0 and block.max() < np.inf):
             first_bad(
@@ -365,48 +365,15 @@ def _of_probabilities(
     relative = (b - a) / a
     difference = np.where(np.abs(relative) < 0.5, np.log1p(relative), second - first)
     found = _divergence(first, second, difference)
-    return found.loss, _probability_gradient(found, b) if return_grad else None
+    loss[:] = found.loss
+    if grad is not None:
+        grad[:] = _probability_gradient(found, b)
 
 
 def _require_a_class(a: np.ndarray, b: np.ndarray) -> None:
     for name, logits in (("clean", a), ("perturbed", b)):
         if not np.isfinite(logits.max(axis=-1)).all():
             raise KexueValueError(f"{name} has a distribution without a possible class")
-
-
-def _ordinary_divergence(
-    p: np.ndarray, delta: np.ndarray, return_grad: bool
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """KL and its gradient by logits, of ratios exp(delta) up to a factor; and for which rows that is right.
-
-    Not for those with p = 0 or a delta that is out of range. delta is overwritten.
-    """
-    for _ in range(2):  # once more for what the first mean was rounded by
-        delta -= np.vecdot(p, delta)[:, None]
-    low, high = delta.min(axis=-1), delta.max(axis=-1)
-    is_done = (low > -np.inf) & (high <= _MOST_EXPONENT) & (p.min(axis=-1) > 0)
-    if not is_done.all():
-        delta[~is_done] = 0
-        low, high = delta.min(axis=-1), delta.max(axis=-1)
-    size = max(-low.min(), high.max())
-    if size <= 1:
-        excess = _series(delta, size)
-        delta += excess
-    else:
-        growth = np.expm1(delta)
-        excess = growth - delta
-        # The difference is good to eps sqrt(2 / KL) of the sum: not for rows that hardly change.
-        is_near = np.vecdot(p, excess) < 0.01
-        if is_near.any():
-            excess[is_near] = _excess(delta[is_near])
-        delta = growth
-    total = np.vecdot(p, excess)
-    if not return_grad:
-        return np.log1p(total), None, is_done
-    delta -= total[:, None]
-    delta *= p
-    delta /= 1 + total[:, None]
-    return np.log1p(total), delta, is_done
 
 
 # ---- in common ----
@@ -429,7 +396,8 @@ def _unit(name: str, vectors: np.ndarray, axes: tuple[int, ...], length: Any = 1
     samples, entries = math.prod(moved.shape[:kept]), math.prod(moved.shape[kept:])
     rows = moved.reshape(samples, entries)
     wanted = tuple(1 if i in axes else size for i, size in enumerate(vectors.shape))
-    lengths = np.broadcast_to(length, wanted).reshape(samples)  # axes of size 1 may stand anywhere
+    # Axes of size 1 may stand anywhere.
+    lengths = np.full(samples, length) if np.ndim(length) == 0 else np.broadcast_to(length, wanted).reshape(samples)
     result, is_zero = np.empty_like(rows, order="C"), np.zeros(samples, dtype=bool)
     size = max(1, _BLOCK // max(1, entries))
     least, most = _SAFE_FACTORS[vectors.dtype.itemsize]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from kexue._arrays import as_real, check_axis, check_broadcast, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
-from kexue._ufuncs import softmax
+from kexue._ufuncs import softmax, softmax_vjp
 
 __all__ = ["optimal_baseline", "policy_gradient", "smoothed_argmax_gradient", "softmax_policy_gradient"]
 
@@ -98,10 +98,19 @@ def policy_gradient(
             raise KexueValueError(f'baseline must be "mean", "optimal", None or numbers, got {baseline!r}')
         if count < 2:
             raise KexueValueError(f'baseline="{baseline}" is that of the other samples, but logp_grad has only one')
-        sizes = np.ones(shape) if baseline == "mean" else _square_norms(scores)
-        _require_finite_scores(scores, sizes)
+        if gains.shape != shape:
+            gains = np.broadcast_to(gains, shape)
         with np.errstate(over="ignore", invalid="ignore"):
-            advantage = gains - mean_of_others(np.broadcast_to(gains, shape), sizes)
+            if baseline == "mean":
+                # What `mean_of_others` gives with equal weights, in fewer passes; the mean's own rounding is taken back.
+                offsets = gains - np.add.reduce(gains, axis=-1, keepdims=True) / count
+                advantage = offsets * (count / (count - 1)) - np.add.reduce(offsets, axis=-1, keepdims=True) / (
+                    count - 1
+                )
+            else:
+                sizes = _square_norms(scores)
+                _require_finite_scores(scores, sizes)
+                advantage = gains - mean_of_others(gains, sizes)
     else:
         given = as_real("baseline", baseline, dtype=np.float64)
         require_finite("baseline", given)
@@ -111,21 +120,24 @@ def policy_gradient(
             )
         with np.errstate(over="ignore"):
             advantage = gains - given
-    advantage = np.broadcast_to(advantage, shape)
+    if advantage.shape != shape:
+        advantage = np.broadcast_to(advantage, shape)
     with np.errstate(over="ignore", invalid="ignore"):
         gradient = (advantage[..., None, :] @ scores)[..., 0, :] / count
     _require_finite_scores(scores, gradient)
     if not np.isfinite(gradient).all():
         raise OverflowError("the gradient overflows: rewards or logp_grad are too large")
     if not return_std:
-        return gradient.astype(dtype)
+        return gradient.astype(dtype, copy=False)
     if count < 2:
         raise KexueValueError("return_std needs two samples at least, but logp_grad has only one")
     terms = advantage[..., None] * scores
     terms -= gradient[..., None, :]
     with np.errstate(over="ignore", invalid="ignore"):
         variance = np.square(terms).sum(axis=-2) / (count * (count - 1))
-        if sizes is not None:
+        if isinstance(baseline, str):
+            if sizes is None:
+                sizes = np.ones(shape)
             # Each reward is in the baselines of the others, so two terms have a covariance of this square.
             total = sizes.sum(axis=-1)[..., None]
             shared = ((advantage * sizes)[..., None, :] @ scores)[..., 0, :]
@@ -234,7 +246,7 @@ def _scores(logp_grad: ArrayLike, rewards: ArrayLike) -> tuple[np.ndarray, np.nd
     shape = scores.shape[:-1]
     if not shape[-1]:
         raise KexueValueError(f"logp_grad must have a sample at least, but its shape is {scores.shape}")
-    if check_broadcast(**{"rewards": gains.shape, "logp_grad (..., n)": shape}) != shape:
+    if gains.shape != shape and check_broadcast(**{"rewards": gains.shape, "logp_grad (..., n)": shape}) != shape:
         raise KexueValueError(
             f"rewards has shape {gains.shape}, but logp_grad {scores.shape}: (..., n) and (..., n, d)"
         )
@@ -308,7 +320,7 @@ def softmax_policy_gradient(
     >>> gradient.round(4), round(float(value), 4)
     (array([ 0.0207, -0.0926,  0.507 , -0.4351]), 0.9003)
     """
-    return _through_argmax(logits, rewards, axis, return_value, _softmax_gradient, 1.0)
+    return _through_argmax(logits, rewards, axis, return_value, "gumbel", 1.0)
 
 
 def smoothed_argmax_gradient(
@@ -387,57 +399,59 @@ def smoothed_argmax_gradient(
         raise TypeError(f"scale must be a real number, not {type(scale).__name__}")
     if not 0 < scale < math.inf:
         raise KexueValueError(f"scale must be positive and finite, got {scale}")
-    function = _softmax_gradient if noise == "gumbel" else _probit_gradient
-    return _through_argmax(logits, rewards, axis, return_value, function, float(scale))
+    return _through_argmax(logits, rewards, axis, return_value, noise, float(scale))
 
 
 def _through_argmax(
-    logits: ArrayLike, rewards: ArrayLike, axis: int, return_value: bool, function: Any, scale: float
+    logits: ArrayLike, rewards: ArrayLike, axis: int, return_value: bool, noise: str, scale: float
 ) -> Any:
-    values, gains = as_real("logits", logits, dtype=np.float64), as_real("rewards", rewards, dtype=np.float64)
-    first_bad("logits", values, lambda entries: ~(entries < np.inf))
-    require_finite("rewards", gains)
+    values, gains = as_real("logits", logits), as_real("rewards", rewards)
     shape = check_broadcast(logits=values.shape, rewards=gains.shape)
     place = check_axis("logits", axis, len(shape))
     if not shape[place]:
         raise KexueValueError(f"logits has no entries along axis {axis}: its shape is {values.shape}")
-    values, gains = (np.moveaxis(np.broadcast_to(array, shape), place, -1) for array in (values, gains))
-    batch = values.shape[:-1]
-    values, gains = values.reshape(-1, shape[place]), gains.reshape(-1, shape[place])
-    best = values.argmax(axis=1)[:, None]
-    top = np.take_along_axis(values, best, axis=1)
-    if np.isneginf(top).any():
-        row = np.unravel_index(int(np.isneginf(top[:, 0]).argmax()), batch)
-        where = f" in row {', '.join(map(str, row))}" if row else ""
-        raise KexueValueError(f"logits{where} are all -inf: there is nothing to choose")
-    origin = np.take_along_axis(gains, best, axis=1)
+    rows, rewards_of_rows = (np.moveaxis(np.broadcast_to(array, shape), place, -1) for array in (values, gains))
+    batch = rows.shape[:-1]
+    rows, rewards_of_rows = rows.reshape(-1, shape[place]), rewards_of_rows.reshape(-1, shape[place])
     dtype = result_dtype(logits, rewards)
-    gradient, value = np.empty(values.shape, dtype), np.empty(len(values))
+    gradient, value = np.empty(rows.shape, dtype), np.empty(len(rows)) if return_value else None
     group = max(1, _ROWS // shape[place])
+    is_softmax, are_finite = noise == "gumbel", True
+    if not is_softmax:
+        require_finite("rewards", gains)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        for start in range(0, len(values), group):
+        for start in range(0, len(rows), group):
             part = slice(start, start + group)
-            shifted = values[part] - top[part]
-            if scale != 1:
-                shifted /= scale
-            slopes, value[part] = function(shifted, gains[part] - origin[part])
-            if scale != 1:
-                slopes /= scale
-            gradient[part] = slopes
-    if not np.isfinite(value).all():
+            block, offsets = rows[part].astype(np.float64, copy=False), rewards_of_rows[part]
+            best = np.arange(len(block)), block.argmax(axis=1)
+            top, origin = block[best], offsets[best].astype(np.float64, copy=False)
+            if not np.isfinite(top).all():  # the first NaN, if there is one, counts as the greatest
+                first_bad("logits", values, lambda entries: ~(entries < np.inf))
+                row = np.unravel_index(start + int(np.isneginf(top).argmax()), batch)
+                where = f" in row {', '.join(map(str, row))}" if row else ""
+                raise KexueValueError(f"logits{where} are all -inf: there is nothing to choose")
+            offsets = offsets - origin[:, None]
+            scaled = block if is_softmax and scale == 1 else (block - top[:, None]) / scale
+            if is_softmax:
+                p = softmax(scaled)
+                slopes = softmax_vjp(p, offsets, out=gradient[part] if scale == 1 else None)
+                # A reward that is not finite makes the mean so, whatever its weight: they need no pass of their own.
+                are_finite &= bool(np.isfinite(slopes[:, 0]).all())
+                means = np.vecdot(p, offsets) if return_value else origin
+            else:
+                slopes, means = _probit_gradient(scaled, offsets)
+                are_finite &= bool(np.isfinite(means).all())
+            if not is_softmax or scale != 1:
+                np.divide(slopes, scale, out=gradient[part], casting="same_kind")
+            if value is not None:
+                value[part] = means + origin
+    if not are_finite:
+        require_finite("rewards", gains)
         raise OverflowError("differences of rewards overflow")
     gradient = np.moveaxis(gradient.reshape(*batch, shape[place]), -1, place)
-    if not return_value:
+    if value is None:
         return gradient
-    return gradient, (value + origin[:, 0]).reshape(batch).astype(dtype)[()]
-
-
-def _softmax_gradient(logits: np.ndarray, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    p = softmax(logits, axis=1)
-    value = np.einsum("ij,ij->i", p, rewards)
-    rewards -= value[:, None]
-    rewards *= p
-    return rewards, value
+    return gradient, value.reshape(batch).astype(dtype)[()]
 
 
 # Beyond so many standard deviations from where two logits tie at the top nothing is left, and of pairs that are

@@ -68,6 +68,23 @@ static void check_sizes(void) {
         }
 }
 
+/* Patterns of one word to nine, around their ends: few letters, tokens on both sides of 256, and as many others as there can be. */
+static void check_words(void) {
+    static const uint64_t kinds[] = {3, 12, 1000000};
+    static const uint32_t firsts[] = {'a', 250, 0}, steps[] = {1, 1, 4099};
+    for (int64_t words = 1; words <= 9; words++)
+        for (int64_t rows = 64 * words - 1; rows <= 64 * words + 1; rows++)
+            for (int t = 0; t < 3; t++) {
+                const int64_t columns = rows + (int64_t)(check_random() % 100);
+                uint32_t *a = random_tokens(rows, kinds[t], firsts[t], steps[t]);
+                uint32_t *b = random_tokens(columns, kinds[t], firsts[t], steps[t]);
+                for (int64_t j = 1; t == 2 && j + 5 < rows; j += 2) b[j + 4] = a[j]; /* half of them in common */
+                check_pair(NULL, a, rows, b, columns);
+                check_pair(NULL, b, columns, a, rows);
+                free(a), free(b);
+            }
+}
+
 static void check_equal_ends(void) {
     uint32_t *a = random_tokens(700, 20, 'a', 1), *b = random_tokens(900, 20, 'a', 1);
     int64_t length, distance;
@@ -137,9 +154,10 @@ static void check_failures(void) {
 int main(int argc, char **argv) {
     const int is_long = check_is_long(argc, argv);
     check_random_pairs(is_long ? 100000 : 4000, 40);
-    check_random_pairs(is_long ? 20000 : 500, 400);
+    check_random_pairs(is_long ? 20000 : 500, 600);
     check_random_pairs(is_long ? 200 : 8, 6000);
     check_sizes();
+    check_words();
     check_equal_ends();
     check_failures();
     return check_report();

@@ -126,6 +126,30 @@ static void check_share(void) {
     }
 }
 
+/* Whole numbers, of which the sums are exact: around the ends of vectors, of four rows and of the columns taken at once. */
+static void check_squares(void) {
+    static const int64_t widths[] = {1, 2, 7, 8, 9, 31, 100, 2047, 2048, 2049, 5000}, heights[] = {1, 3, 4, 5, 8, 11};
+    static double sums[5000], sums_of_floats[5000];
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+        for (size_t h = 0; h < sizeof heights / sizeof *heights; h++) {
+            const int64_t n = widths[w], rows = heights[h], row = n + 3; /* a few items more between two rows */
+            for (int64_t i = 0; i < rows * row; i++) x[i] = (double)(check_random() % 2001) - 1000, x32[i] = (float)x[i];
+            for (int64_t i = 0; i < n; i++) sums[i] = sums_of_floats[i] = (double)i;
+            kx_child_tuning_add_squares_f64(x, rows, n, row * 8, sums);
+            kx_child_tuning_add_squares_f32(x32, rows, n, row * 4, sums_of_floats);
+            int64_t wrong = 0;
+            for (int64_t i = 0; i < n; i++) {
+                double want = (double)i;
+                for (int64_t r = 0; r < rows; r++) want += x[r * row + i] * x[r * row + i];
+                wrong += !(sums[i] == want && sums_of_floats[i] == want);
+            }
+            CHECK(wrong == 0, "%d of %d rows of %d", (int)wrong, (int)rows, (int)n);
+        }
+    CHECK(kx_child_tuning_add_squares_f32(NULL, 0, 3, 12, NULL) == KX_OK, "nothing to do");
+    CHECK(kx_child_tuning_add_squares_f64(x, -1, 3, 24, sums) == KX_E_ARGUMENT, "negative rows");
+    CHECK(kx_child_tuning_add_squares_f64(x, 1, 3, 24, NULL) == KX_E_ARGUMENT, "no sums");
+}
+
 static void check_arguments(void) {
     CHECK(kx_child_tuning_drop_f64(NULL, NULL, 0, NULL, 0, 0.5, 1, NULL) == KX_OK, "nothing to do");
     CHECK(kx_child_tuning_mask_f32(NULL, NULL, NULL, 0, 1, NULL) == KX_OK, "nothing to do");
@@ -148,6 +172,7 @@ int main(void) {
     check_by_mask();
     check_specials();
     check_share();
+    check_squares();
     check_arguments();
     return check_report();
 }

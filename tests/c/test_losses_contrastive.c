@@ -439,11 +439,95 @@ static void test_arguments(void) {
     CHECK(kx_losses_info_nce_f64(NULL, NULL, 0, 2, 0, 16, 1, 1, NULL, NULL) == KX_OK, "no matrices");
 }
 
+/* e^d - 1 - d */
+static long double excess_of(long double d) {
+    if (fabsl(d) > 0.1L) return expm1l(d) - d;
+    long double term = 1, sum = 0;
+    for (int k = 2; k < 16; k++) {
+        term *= d / (k == 2 ? 2 : k) * (k == 2 ? d : 1);
+        sum += term;
+    }
+    return sum;
+}
+
+/* KL of two rows and its gradient, by positive terms; the largest |log p - log q|. */
+static long double kl_reference(const double *a, const double *b, int64_t n, long double *grad, long double *farthest) {
+    static long double p[MOST], d[MOST];
+    long double sum = 0, total = 0, top = (long double)a[0];
+    for (int64_t i = 1; i < n; i++) top = fmaxl(top, (long double)a[i]);
+    for (int64_t i = 0; i < n; i++) sum += p[i] = expl((long double)a[i] - top), d[i] = (long double)b[i] - (long double)a[i];
+    for (int turn = 0; turn < 3; turn++) {
+        long double mean = 0;
+        for (int64_t i = 0; i < n; i++) mean += p[i] / sum * d[i];
+        for (int64_t i = 0; i < n; i++) d[i] -= mean;
+    }
+    for (int64_t i = 0; i < n; i++) total += p[i] / sum * excess_of(d[i]);
+    *farthest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        grad[i] = p[i] / sum * (expm1l(d[i]) - total) / (1 + total);
+        *farthest = fmaxl(*farthest, fabsl(d[i] - log1pl(total)));
+    }
+    return log1pl(total);
+}
+
+static void test_softmax_kl(int64_t rounds) {
+    static double a[MOST], b[MOST], scratch[2 * MOST + 32], grad[MOST];
+    static float a32[MOST], b32[MOST], grad32[MOST];
+    static long double want[MOST];
+    for (int64_t round = 0; round < rounds; round++) {
+        const int64_t n = 1 + (int64_t)(check_random() % (round % 8 ? 40 : MOST - 1));
+        const double spread = pow(10, check_uniform(-1, 2)), change = pow(10, check_uniform(-9, 2));
+        for (int64_t i = 0; i < n; i++) a[i] = check_uniform(-spread, spread), b[i] = a[i] + check_uniform(-change, change);
+        double loss, alone, largest = 0;
+        long double farthest;
+        CHECK(kx_losses_softmax_kl_f64(a, b, 1, n, 0, 0, scratch, &loss, grad, 0) == KX_OK, "n %d", (int)n);
+        kx_losses_softmax_kl_f64(a, b, 1, n, 0, 0, scratch, &alone, NULL, 0);
+        CHECK(alone == loss, "%g and %g", alone, loss);
+        long double kl = kl_reference(a, b, n, want, &farthest);
+        for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs(b[i] - a[i]));
+        const long double slack = farthest > 0 ? 1 + (long double)largest / farthest : 1;
+        CHECK(fabsl((long double)loss - kl) <= 0x1p-45L * slack * kl, "n %d, spread %g, change %g: %g instead of %g", (int)n,
+              spread, change, loss, (double)kl);
+        long double worst = 0;
+        for (int64_t i = 0; i < n; i++) worst = fmaxl(worst, fabsl((long double)grad[i] - want[i]));
+        CHECK(worst <= 0x1p-45L * slack * farthest, "n %d, spread %g, change %g: gradient off by %g", (int)n, spread, change,
+              (double)worst);
+
+        for (int64_t i = 0; i < n; i++) a[i] = a32[i] = (float)a[i], b[i] = b32[i] = (float)b[i];
+        float loss32;
+        kx_losses_softmax_kl_f32(a32, b32, 1, n, 0, 0, scratch, &loss32, grad32, 0);
+        kx_losses_softmax_kl_f64(a, b, 1, n, 0, 0, scratch, &loss, grad, 0);
+        int64_t wrong = loss32 != (float)loss;
+        for (int64_t i = 0; i < n; i++) wrong += grad32[i] != (float)grad[i];
+        CHECK(wrong == 0, "n %d: %d of float are not what double rounds to", (int)n, (int)wrong);
+    }
+}
+
+static void test_softmax_kl_rows(void) {
+    double scratch[2 * 3 + 32], loss[8], grad[8 * 4];
+    const double infinity = infinite;
+    const double a[8 * 4] = {0, 1, 2, 9, 0, 1, 2, 9, 0, nan_value, 2, 9, 0, 1, infinity, 9,
+                             -infinity, 1, 2, 9, 0, 1, 2, 9, 0, 1, 701.5, 9, 3, 2, 1, 9};
+    const double b[8 * 4] = {0, 1, 2, 9, 5, 6, 7, 9, 0, 1, 2, 9, 0, 1, 2, 9,
+                             0, 1, 2, 9, 0, 1, -infinity, 9, 0, 1, 2, 9, 1000, 2, 1, 9};
+    CHECK(kx_losses_softmax_kl_f64(a, b, 8, 3, 32, 32, scratch, loss, grad, 32) == KX_OK, "rows of 3, 4 apart");
+    CHECK(loss[0] == 0 && loss[1] == 0, "%g and %g for equal softmaxes", loss[0], loss[1]);
+    for (int r = 2; r < 7; r++) CHECK(isnan(loss[r]), "row %d: %g", r, loss[r]);
+    CHECK(fabs(loss[7] - 333.4) < 0.1, "%g", loss[7]);
+    CHECK(kx_losses_softmax_kl_f64(a, b, 2, 3, 0, 32, scratch, loss, NULL, 0) == KX_OK && loss[0] == 0 && loss[1] == 0,
+          "a repeated row");
+    CHECK(kx_losses_softmax_kl_f64(a, b, -1, 3, 0, 0, scratch, loss, NULL, 0) == KX_E_ARGUMENT, "count");
+    CHECK(kx_losses_softmax_kl_f64(a, b, 1, 0, 0, 0, scratch, loss, NULL, 0) == KX_E_ARGUMENT, "n");
+    CHECK(kx_losses_softmax_kl_f32(NULL, NULL, 0, 3, 0, 0, NULL, NULL, NULL, 0) == KX_OK, "no rows");
+}
+
 int main(int argc, char **argv) {
     const int is_long = check_is_long(argc, argv);
     test_rows(is_long ? 20000 : 400);
     test_symmetry_and_extremes();
     test_invalid_rows();
+    test_softmax_kl(is_long ? 100000 : 2000);
+    test_softmax_kl_rows();
     test_info_nce(is_long ? 2000 : 60);
     test_info_nce_extremes();
     test_contexts();

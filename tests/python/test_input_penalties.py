@@ -131,7 +131,7 @@ def test_regularizer_bad_values(J, sigma, options, message):
 
 
 def test_regularizer_overflow():
-    with pytest.raises(OverflowError, match="a row of J overflows"):
+    with pytest.raises(OverflowError, match="squared norm of J overflows"):
         noise_regularizer([[1e200]], 1.0)
 
 

@@ -14,6 +14,8 @@ from kexue.core cimport (
     kx_losses_info_nce_f64,
     kx_losses_r_drop_f32,
     kx_losses_r_drop_f64,
+    kx_losses_softmax_kl_f32,
+    kx_losses_softmax_kl_f64,
     kx_losses_softmax_symmetric_kl_f32,
     kx_losses_softmax_symmetric_kl_f64,
     kx_status_t,
@@ -24,6 +26,36 @@ cnp.import_array()
 
 cdef inline ptrdiff_t stride(object array) noexcept:
     return 0 if array is None else cnp.PyArray_STRIDE(<cnp.ndarray>array, 0)
+
+
+def softmax_kl(cnp.ndarray a, cnp.ndarray b, cnp.ndarray scratch, cnp.ndarray loss, grad):
+    """KL of the softmaxes of each pair of rows, and the gradient by b.
+
+    Parameters
+    ----------
+    a, b : ndarray of float32 or float64, shape (rows, n)
+    scratch : ndarray of float64, shape (2 n + 32,)
+    loss : ndarray like a, shape (rows,)
+        C-contiguous. NaN for what takes more care, see kx_losses_contrastive.h.
+    grad : ndarray like a, shape (rows, n), or None
+    """
+    cdef int64_t count = cnp.PyArray_DIM(a, 0), n = cnp.PyArray_DIM(a, 1)
+    cdef const void *a_data = data(a)
+    cdef const void *b_data = data(b)
+    cdef double *space = <double *>data(scratch)
+    cdef ptrdiff_t a_stride = stride(a), b_stride = stride(b), grad_stride = stride(grad)
+    cdef void *loss_data = data(loss)
+    cdef void *by_b = data(grad)
+    cdef bint narrow = cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT
+    cdef kx_status_t outcome
+    with nogil:
+        if narrow:
+            outcome = kx_losses_softmax_kl_f32(<const float *>a_data, <const float *>b_data, count, n, a_stride, b_stride,
+                                               space, <float *>loss_data, <float *>by_b, grad_stride)
+        else:
+            outcome = kx_losses_softmax_kl_f64(<const double *>a_data, <const double *>b_data, count, n, a_stride, b_stride,
+                                               space, <double *>loss_data, <double *>by_b, grad_stride)
+    raise_for_status(outcome)
 
 
 def symmetric_kl(cnp.ndarray s, cnp.ndarray t, cnp.ndarray loss, grad_s, grad_t, workers):

@@ -17,6 +17,7 @@ enum {
     BLOCK = KX_COMPARED_BYTES,
     TILE_BLOCKS = 64,
     TILE = TILE_BLOCKS * BLOCK,
+    COLUMNS = 2048, /* sums that stay in the first cache */
     GRAIN = 1 << 15 /* items of a chunk: 10 us or so, and a multiple of TILE */
 };
 
@@ -80,6 +81,8 @@ KX_DISPATCH(KX_TYPED(kx_child_tuning_drop),
 KX_DISPATCH(KX_TYPED(kx_child_tuning_mask),
             (const kx_ctx_t *ctx, const uint8_t *mask, const KX_REAL *x, int64_t n, double scale, KX_REAL *out),
             (ctx, mask, x, n, scale, out))
+KX_DISPATCH(KX_TYPED(kx_child_tuning_add_squares), (const KX_REAL *x, int64_t rows, int64_t n, ptrdiff_t stride, double *sums),
+            (x, rows, n, stride, sums))
 
 #ifndef KX_DISPATCH_PASS
 #define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
@@ -165,6 +168,31 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_child_tuning_mask))(const kx_ctx_t *ctx, const
     if (n == 0) return KX_OK;
     if (!mask || !x || !out) return KX_E_ARGUMENT;
     return kx_parallel_for(ctx, n, GRAIN, KX_TYPED(mask), &job);
+}
+
+kx_status_t KX_KERNEL(KX_TYPED(kx_child_tuning_add_squares))(const KX_REAL *x, int64_t rows, int64_t n, ptrdiff_t stride,
+                                                             double *sums) {
+    if (rows < 0 || n < 0) return KX_E_ARGUMENT;
+    if (rows == 0 || n == 0) return KX_OK;
+    if (!x || !sums) return KX_E_ARGUMENT;
+    for (int64_t first = 0; first < n; first += COLUMNS) {
+        const int64_t count = n - first < COLUMNS ? n - first : COLUMNS;
+        double *restrict to = sums + first;
+        int64_t r = 0;
+        for (; r + 4 <= rows; r += 4) {
+            const KX_REAL *row[4];
+            for (int k = 0; k < 4; k++) row[k] = (const KX_REAL *)(const void *)((const char *)x + (r + k) * stride) + first;
+            for (int64_t i = 0; i < count; i++) {
+                const double a = (double)row[0][i], b = (double)row[1][i], c = (double)row[2][i], d = (double)row[3][i];
+                to[i] += (a * a + b * b) + (c * c + d * d);
+            }
+        }
+        for (; r < rows; r++) {
+            const KX_REAL *row = (const KX_REAL *)(const void *)((const char *)x + r * stride) + first;
+            for (int64_t i = 0; i < count; i++) to[i] += (double)row[i] * (double)row[i];
+        }
+    }
+    return KX_OK;
 }
 #undef V
 #undef M

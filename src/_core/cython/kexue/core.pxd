@@ -675,6 +675,12 @@ cdef extern from "kexue/kx_losses_contrastive.h" nogil:
     kx_status_t kx_losses_softmax_symmetric_kl_f32(
         const kx_ctx_t *ctx, const float *s, const float *t, int64_t count, int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride,
         float *loss, float *grad_s, float *grad_t, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_softmax_kl_f32(
+        const float *a, const float *b, int64_t count, int64_t n, ptrdiff_t a_stride, ptrdiff_t b_stride, double *scratch,
+        float *loss, float *grad, ptrdiff_t grad_stride)
+    kx_status_t kx_losses_softmax_kl_f64(
+        const double *a, const double *b, int64_t count, int64_t n, ptrdiff_t a_stride, ptrdiff_t b_stride, double *scratch,
+        double *loss, double *grad, ptrdiff_t grad_stride)
     kx_status_t kx_losses_r_drop_f32(
         const kx_ctx_t *ctx, const float *s, const float *t, const int64_t *ids, const float *weights, int64_t count,
         int64_t n, ptrdiff_t s_stride, ptrdiff_t t_stride, ptrdiff_t weight_stride, double alpha, float *loss,
@@ -1034,6 +1040,8 @@ cdef extern from "kexue/kx_child_tuning.h" nogil:
         const kx_ctx_t *ctx, const uint8_t *mask, const float *x, int64_t n, double scale, float *out)
     kx_status_t kx_child_tuning_mask_f64(
         const kx_ctx_t *ctx, const uint8_t *mask, const double *x, int64_t n, double scale, double *out)
+    kx_status_t kx_child_tuning_add_squares_f32(const float *x, int64_t rows, int64_t n, ptrdiff_t stride, double *sums)
+    kx_status_t kx_child_tuning_add_squares_f64(const double *x, int64_t rows, int64_t n, ptrdiff_t stride, double *sums)
 
 cdef extern from "kexue/kx_random.h" nogil:
     void kx_philox_words(const uint64_t *key, uint64_t first_word, int64_t count, uint64_t *words)

@@ -32,6 +32,11 @@ kx_status_t kx_child_tuning_mask_f32(const kx_ctx_t *ctx, const uint8_t *mask, c
 kx_status_t kx_child_tuning_mask_f64(const kx_ctx_t *ctx, const uint8_t *mask, const double *x, int64_t n, double scale,
                                      double *out);
 
+/* sums[i] += the sum of x[r, i]^2 over rows of n items, which lie `stride` bytes apart: of the Fisher information. In float64 for
+   both precisions. Serial, one pass. KX_E_ARGUMENT for a negative size and a NULL where there is data. */
+kx_status_t kx_child_tuning_add_squares_f32(const float *x, int64_t rows, int64_t n, ptrdiff_t stride, double *sums);
+kx_status_t kx_child_tuning_add_squares_f64(const double *x, int64_t rows, int64_t n, ptrdiff_t stride, double *sums);
+
 #ifdef __cplusplus
 }
 #endif

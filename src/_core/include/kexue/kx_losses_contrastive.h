@@ -35,6 +35,19 @@ kx_status_t kx_losses_softmax_symmetric_kl_f64(const kx_ctx_t *ctx, const double
                                                ptrdiff_t s_stride, ptrdiff_t t_stride, double *loss, double *grad_s,
                                                double *grad_t, ptrdiff_t grad_stride);
 
+/* loss[r] = sum_i p_i (log p_i - log q_i), p = softmax(a) and q = softmax(b), and the gradient by b, q - p, or NULL. scratch:
+   2 n + 32 doubles. Serial; all in float64, the result rounded once.
+
+   No valid input, beside NaN and infinities, is what takes more care than here: logits further than 700 below the largest one
+   of a row of a, and a class whose b - a is more than 690 above its mean. Such rows have the loss NaN.
+
+   Losses within 2^-45 and gradients within as much of p + q times R, the largest |log p - log q|, in float64, both times
+   1 + max |b - a| / R as above: a KL of 1e-20 has all of its digits. */
+kx_status_t kx_losses_softmax_kl_f32(const float *a, const float *b, int64_t count, int64_t n, ptrdiff_t a_stride,
+                                     ptrdiff_t b_stride, double *scratch, float *loss, float *grad, ptrdiff_t grad_stride);
+kx_status_t kx_losses_softmax_kl_f64(const double *a, const double *b, int64_t count, int64_t n, ptrdiff_t a_stride,
+                                     ptrdiff_t b_stride, double *scratch, double *loss, double *grad, ptrdiff_t grad_stride);
+
 /* The cross-entropies of both, -sum w (log p + log q), and alpha / 2 times the divergence above. The targets w are 1 at
    ids[r], or, where ids is NULL, `weights`: n numbers a row, finite and not negative; they need not sum to 1. An id out of
    range or a bad weight makes its row no valid input; a logit of -inf with a target gives the loss inf. A small
