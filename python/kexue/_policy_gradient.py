@@ -102,7 +102,7 @@ def policy_gradient(
             gains = np.broadcast_to(gains, shape)
         with np.errstate(over="ignore", invalid="ignore"):
             if baseline == "mean":
-                # What `mean_of_others` gives with equal weights, in fewer passes; the mean's own rounding is taken back.
+                # `mean_of_others` with equal weights, in fewer passes; the mean's own rounding is taken back.
                 offsets = gains - np.add.reduce(gains, axis=-1, keepdims=True) / count
                 advantage = offsets * (count / (count - 1)) - np.add.reduce(offsets, axis=-1, keepdims=True) / (
                     count - 1
