@@ -14,13 +14,10 @@ from kexue._arrays import as_array, as_contiguous, as_real, check_axis, check_in
 from kexue._contrastive_core import softmax_kl
 from kexue._errors import KexueValueError, first_bad, require_finite
 from kexue._gradient_arrays import require_place
+from kexue._gradient_clipping_core import FACTOR, row_norms, scale_rows
 
 __all__ = ["fgm_perturbation", "vat_loss", "vat_perturbation"]
 
-# Sums of squares in between have neither overflowed nor lost a term that counts.
-_LEAST_SQUARE, _MOST_SQUARE = 1e-270, 1e300
-# Factors, by the size of their type, that have neither overflowed nor become subnormal.
-_SAFE_FACTORS = {4: (1e-30, 1e30), 8: (1e-290, 1e290)}
 # exp of it is finite, and so is a sum of 1e8 of those.
 _MOST_EXPONENT = 690.0
 # 1/2!, 1/3!, ...: of exp(t) - 1 - t for |t| <= 1.
@@ -398,27 +395,22 @@ def _unit(name: str, vectors: np.ndarray, axes: tuple[int, ...], length: Any = 1
     wanted = tuple(1 if i in axes else size for i, size in enumerate(vectors.shape))
     # Axes of size 1 may stand anywhere.
     lengths = np.full(samples, length) if np.ndim(length) == 0 else np.broadcast_to(length, wanted).reshape(samples)
-    result, is_zero = np.empty_like(rows, order="C"), np.zeros(samples, dtype=bool)
-    size = max(1, _BLOCK // max(1, entries))
-    least, most = _SAFE_FACTORS[vectors.dtype.itemsize]
-    for part in (slice(start, start + size) for start in range(0, samples, size)):
-        block = rows[part]
-        wide = block.astype(np.float64, copy=False)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            square = np.vecdot(wide, wide)
-            factor = lengths[part] / np.sqrt(square)
-            magnitude = np.abs(factor)
-        is_safe = (square > _LEAST_SQUARE) & (square < _MOST_SQUARE) & (magnitude > least) & (magnitude < most)
-        if is_safe.all():
-            np.multiply(block, factor.astype(rows.dtype)[:, None], out=result[part])
-            continue
-        if not np.isfinite(block).all():
-            require_finite(name, vectors)
-        scale = np.abs(wide).max(axis=1, initial=0)
-        is_zero[part] = scale == 0
-        wide = wide / np.where(scale == 0, 1, scale)[:, None]
-        norm = np.where(scale == 0, 1, np.sqrt(np.vecdot(wide, wide)))
-        result[part] = wide * (lengths[part] / norm)[:, None]
+    rows = as_contiguous(rows)
+    norms = row_norms([rows], None)
+    if not np.isfinite(norms["square"]).all():
+        require_finite(name, vectors)
+    is_zero = norms["square"] == 0
+    with np.errstate(over="ignore"):
+        factor = lengths / np.where(is_zero, 1, np.sqrt(norms["square"]))
+    result, factors = np.empty_like(rows), np.ones(samples, dtype=FACTOR)
+    factors["first"] = np.where(is_zero, 0, factor)
+    scale_rows([rows], factors, [result], None)
+    size = np.abs(factor)
+    far = ~is_zero & (lengths != 0) & ((norms["exponent"] != 0) | (size < 2.0**-1000) | (size > 2.0**1000))
+    if far.any():
+        wide = rows[far].astype(np.float64)
+        wide /= np.abs(wide).max(axis=1, keepdims=True)
+        result[far] = wide * (lengths[far] / np.sqrt(np.vecdot(wide, wide)))[:, None]
     return as_contiguous(np.moveaxis(result.reshape(moved.shape), last, axes)), is_zero.reshape(wanted)
 
 

@@ -109,6 +109,7 @@ static void check_ends(void) {
     CHECK(kx_scale_rows_f64(NULL, x, 1, 3, 3, factors, x, 3) == KX_OK && x[0] == 0 && x[1] == 0 && x[2] == 0, "zeros");
     CHECK(kx_scale_rows_f64(NULL, x + 3, 2, 2, 2, (kx_clip_factor_t[]){{1, 1}, {0.5, 1}}, out, 2) == KX_OK && out[0] == x[3] &&
           out[2] == 0.5 * x[5], "copied");
+    CHECK(kx_scale_rows_f64(NULL, x + 3, 1, 2, 2, (kx_clip_factor_t[]){{1, 0.25}}, out, 2) == KX_OK && out[0] == 0.25 * x[3], "both");
     kx_scaled_norm_t norm = {5, 0};
     CHECK(kx_row_norms_f64(NULL, x, 1, 0, 0, &norm) == KX_OK && norm.square == 0, "an empty row");
     CHECK(kx_combine_norms(NULL, 0).square == 0, "no norms");

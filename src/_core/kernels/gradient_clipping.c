@@ -237,7 +237,7 @@ static kx_status_t KX_TYPED(scale_parts)(kx_task_t *task, void *arg, int64_t beg
         const kx_clip_factor_t factor = job->factors[row];
         if (factor.first == 0) {
             memset(out, 0, (size_t)n * sizeof *out);
-        } else if (factor.first == 1) {
+        } else if (factor.first == 1 && factor.second == 1) {
             if (out != x) memcpy(out, x, (size_t)n * sizeof *out);
         } else if (factor.second == 1) {
             KX_TYPED(scale_part)(x, n, factor.first, 1, out);
