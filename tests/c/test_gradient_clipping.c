@@ -12,7 +12,8 @@ static float x32[MOST], out32[MOST];
 
 static long double norm_of(int64_t from, int64_t n, int is_double) {
     long double sum = 0, largest = 0;
-    for (int64_t i = from; i < from + n; i++) largest = fmaxl(largest, fabsl(is_double ? (long double)x[i] : (long double)x32[i]));
+    for (int64_t i = from; i < from + n; i++)
+        largest = fmaxl(largest, fabsl(is_double ? (long double)x[i] : (long double)x32[i]));
     if (largest == 0) return 0;
     for (int64_t i = from; i < from + n; i++) {
         const long double part = (is_double ? (long double)x[i] : (long double)x32[i]) / largest;
@@ -44,17 +45,19 @@ static void check_rows(int64_t rows, int64_t columns, double low, double high, i
         CHECK(!fetestexcept(FE_INVALID | FE_OVERFLOW | FE_UNDERFLOW | FE_DIVBYZERO), "flags");
         long double all = 0;
         for (int64_t r = 0; r < rows; r++) {
-            const long double exact = norm_of(r * columns, columns, is_double), got = ldexpl(sqrtl(norms[r].square), norms[r].exponent);
+            const long double exact = norm_of(r * columns, columns, is_double);
+            const long double got = ldexpl(sqrtl(norms[r].square), norms[r].exponent);
             all = hypotl(all, exact);
             CHECK(fabsl(got - exact) <= 8 * DBL_EPSILON * exact, "double %d, %d x %d: %.17Lg, not %.17Lg", is_double, (int)rows,
                   (int)columns, got, exact);
-            CHECK(memcmp(&norms[r].square, &serial[r].square, sizeof(double)) == 0 && norms[r].exponent == serial[r].exponent, "workers");
+            CHECK(norms[r].square == serial[r].square && norms[r].exponent == serial[r].exponent, "workers");
             const double bound = (double)(exact * (long double)check_uniform(0.1, 1.5));
             for (int is_soft = 0; is_soft < 2; is_soft++) {
                 factors[r] = kx_clip_factor(norms[r], bound, is_soft);
                 const long double factor = (long double)factors[r].first * (long double)factors[r].second;
                 const long double wanted = is_soft ? bound / (exact + bound) : fminl(1, bound / exact);
-                CHECK(exact == 0 || bound < DBL_MIN || fabsl(factor - wanted) <= 16 * DBL_EPSILON * wanted, "factor %Lg, not %Lg", factor, wanted);
+                CHECK(exact == 0 || bound < DBL_MIN || fabsl(factor - wanted) <= 16 * DBL_EPSILON * wanted,
+                      "factor %Lg, not %Lg", factor, wanted);
             }
         }
         const kx_scaled_norm_t total = kx_combine_norms(norms, rows);
@@ -97,10 +100,11 @@ static void check_ends(void) {
             x[place] = specials[s], x32[place] = (float)specials[s];
             kx_scaled_norm_t wide, narrow;
             feclearexcept(FE_ALL_EXCEPT);
-            CHECK(kx_row_norms_f64(NULL, x, 1, MOST, MOST, &wide) == KX_OK && kx_row_norms_f32(NULL, x32, 1, MOST, MOST, &narrow) == KX_OK, " ");
+            CHECK(kx_row_norms_f64(NULL, x, 1, MOST, MOST, &wide) == KX_OK, "norms");
+            CHECK(kx_row_norms_f32(NULL, x32, 1, MOST, MOST, &narrow) == KX_OK, "norms");
             CHECK(!fetestexcept(FE_ALL_EXCEPT & ~FE_INEXACT), "flags");
-            CHECK(s < 2 ? isinf(wide.square) && isinf(narrow.square) : isnan(wide.square) && isnan(narrow.square), "%g %g", wide.square,
-                  narrow.square);
+            CHECK(s < 2 ? isinf(wide.square) && isinf(narrow.square) : isnan(wide.square) && isnan(narrow.square),
+                  "%g %g", wide.square, narrow.square);
         }
     }
     /* A factor of 0 gives 0 for anything; one of 1 leaves a row in place alone. */
@@ -109,7 +113,8 @@ static void check_ends(void) {
     CHECK(kx_scale_rows_f64(NULL, x, 1, 3, 3, factors, x, 3) == KX_OK && x[0] == 0 && x[1] == 0 && x[2] == 0, "zeros");
     CHECK(kx_scale_rows_f64(NULL, x + 3, 2, 2, 2, (kx_clip_factor_t[]){{1, 1}, {0.5, 1}}, out, 2) == KX_OK && out[0] == x[3] &&
           out[2] == 0.5 * x[5], "copied");
-    CHECK(kx_scale_rows_f64(NULL, x + 3, 1, 2, 2, (kx_clip_factor_t[]){{1, 0.25}}, out, 2) == KX_OK && out[0] == 0.25 * x[3], "both");
+    CHECK(kx_scale_rows_f64(NULL, x + 3, 1, 2, 2, (kx_clip_factor_t[]){{1, 0.25}}, out, 2) == KX_OK, "both factors");
+    CHECK(out[0] == 0.25 * x[3], "both factors");
     kx_scaled_norm_t norm = {5, 0};
     CHECK(kx_row_norms_f64(NULL, x, 1, 0, 0, &norm) == KX_OK && norm.square == 0, "an empty row");
     CHECK(kx_combine_norms(NULL, 0).square == 0, "no norms");
@@ -150,7 +155,8 @@ static void check_failures(void) {
 }
 
 int main(void) {
-    static const int64_t shapes[][2] = {{1, 1}, {7, 3}, {3, 8}, {2, 2047}, {2, 2048}, {1, 2049}, {3, 65536}, {2, 65537}, {1, MOST}, {40000, 5}};
+    static const int64_t shapes[][2] = {{1, 1},    {7, 3},     {3, 8},     {2, 2047},  {2, 2048},
+                                        {1, 2049}, {3, 65536}, {2, 65537}, {1, MOST}, {40000, 5}};
     static const double ranges[][2] = {{-3, 3}, {-1070, -900}, {-1070, 1020}, {900, 1020}, {-520, -480}, {480, 520}};
     for (int s = 0; s < 10; s++)
         for (int r = 0; r < 6; r++) check_rows(shapes[s][0], shapes[s][1], ranges[r][0], ranges[r][1], s % 4);

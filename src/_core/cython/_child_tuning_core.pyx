@@ -1,4 +1,5 @@
-"""Gradients of which a part is dropped: the calls into the C core. Checking and shaping of arguments is kexue._child_tuning's work.
+"""Gradients of which a part is dropped: the calls into the C core. Checking and shaping of arguments is
+kexue._child_tuning's work.
 
 `x` and `out` are ndarrays of float32 or float64, both of one dtype and shape, aligned and C-contiguous; they may be the same.
 """

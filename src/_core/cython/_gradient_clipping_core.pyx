@@ -1,4 +1,5 @@
-"""Norms and scaled rows of arrays: the calls into the C core. Checking and shaping of arguments is kexue._gradient_clipping's work.
+"""Norms and scaled rows of arrays: the calls into the C core. Checking and shaping of arguments is
+kexue._gradient_clipping's work.
 """
 cimport numpy as cnp
 from libc.stdint cimport int64_t

@@ -73,8 +73,8 @@ static inline uint64_t grow(uint64_t state, uint64_t match, uint64_t *carry) {
     return whole | (state - both);
 }
 
-/* One word of a column of the edit distance: bits say where it is one more, or one less, than in the row above; `in` the same along
-   the row above the word, and then along its last row. */
+/* One word of a column of the edit distance: bits say where it is one more, or one less, than in the row above; `in` the same
+   along the row above the word, and then along its last row. */
 static inline kx_steps_t step_along(kx_steps_t column, uint64_t match, kx_steps_t *in, uint64_t last, int64_t *distance) {
     const uint64_t equal = match | in->less, either = match | column.less;
     const uint64_t diagonal = (((equal & column.more) + column.more) ^ column.more) | equal;
@@ -86,7 +86,8 @@ static inline kx_steps_t step_along(kx_steps_t column, uint64_t match, kx_steps_
 }
 
 /* borders: of each column, what goes into the strip, and then what leaves it; NULL for a strip that is the only one. */
-static kx_status_t subsequence_of_strip(kx_task_t *task, const kx_alignment_t *p, const kx_strip_t *strip, int64_t rows, uint8_t *borders,
+static kx_status_t subsequence_of_strip(kx_task_t *task, const kx_alignment_t *p, const kx_strip_t *strip, int64_t rows,
+                                        uint8_t *borders,
                                         int64_t *length) {
     uint64_t state[STRIP];
     const int64_t words = strip->words;
@@ -110,7 +111,8 @@ static kx_status_t subsequence_of_strip(kx_task_t *task, const kx_alignment_t *p
     return KX_OK;
 }
 
-static kx_status_t distance_of_strip(kx_task_t *task, const kx_alignment_t *p, const kx_strip_t *strip, int64_t rows, uint8_t *borders,
+static kx_status_t distance_of_strip(kx_task_t *task, const kx_alignment_t *p, const kx_strip_t *strip, int64_t rows,
+                                     uint8_t *borders,
                                      int64_t *distance) {
     uint64_t more[STRIP], less[STRIP];
     const int64_t words = strip->words;
@@ -193,7 +195,10 @@ static kx_status_t align_strips(kx_task_t *task, void *arg, int64_t unused_begin
             break;
         }
         memset(strip.places, 0, (size_t)size * sizeof *strip.places);
-        for (int64_t i = 0; i < rows; i++) ((uint64_t *)places_of(&strip, p->pattern[first + i]))[i / 64] |= (uint64_t)1 << i % 64;
+        for (int64_t i = 0; i < rows; i++) {
+            uint64_t *places = (uint64_t *)places_of(&strip, p->pattern[first + i]);
+            places[i / 64] |= (uint64_t)1 << i % 64;
+        }
         if (p->is_distance) status = distance_of_strip(task, p, &strip, rows, borders, &p->result);
         else status = subsequence_of_strip(task, p, &strip, rows, borders, &p->result);
     }
@@ -318,7 +323,8 @@ static KX_ALWAYS_INLINE int64_t align_short(const kx_alignment_t *p, const int i
     }
 }
 
-static kx_status_t align(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int is_distance, int64_t *result) {
+static kx_status_t align(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int is_distance,
+                         int64_t *result) {
     if (n < 0 || m < 0 || !result) return KX_E_ARGUMENT;
     /* equal ends belong to an alignment that is best */
     int64_t same = 0;
@@ -343,7 +349,8 @@ static kx_status_t align(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, cons
     return status;
 }
 
-kx_status_t kx_longest_common_subsequence(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int64_t *length) {
+kx_status_t kx_longest_common_subsequence(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m,
+                                          int64_t *length) {
     return align(ctx, a, n, b, m, 0, length);
 }
 

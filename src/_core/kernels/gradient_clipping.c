@@ -1,8 +1,8 @@
 /* Norms of rows, and rows that are scaled.
 
    Squares are summed plainly in blocks that stay in the first cache. A block of doubles whose sum shows that squares left the
-   format's range, or may have, is summed once more, scaled by 2^600 or 2^-600, and its sum is kept apart from the ordinary ones: as safe as
-   a scaled norm, and as fast as a plain one. Squares of floats are in range as doubles. */
+   format's range, or may have, is summed once more, scaled by 2^600 or 2^-600, and its sum is kept apart from the ordinary
+   ones: as safe as a scaled norm, and as fast as a plain one. Squares of floats are in range as doubles. */
 #ifndef KX_REAL
 #include "kexue/kx_gradient_clipping.h"
 
@@ -61,7 +61,8 @@ kx_scaled_norm_t kx_combine_norms(const kx_scaled_norm_t *norms, int64_t count) 
     kx_squares_t total = {0, 0, 0}, lost = {0, 0, 0};
     for (int64_t i = 0; i < count; i++) {
         const int e = norms[i].exponent;
-        add_with_loss(e < 0 ? &total.small : e > 0 ? &total.big : &total.middle, e < 0 ? &lost.small : e > 0 ? &lost.big : &lost.middle,
+        add_with_loss(e < 0 ? &total.small : e > 0 ? &total.big : &total.middle,
+                      e < 0 ? &lost.small : e > 0 ? &lost.big : &lost.middle,
                       norms[i].square);
     }
     total = (kx_squares_t){total.small + lost.small, total.middle + lost.middle, total.big + lost.big};

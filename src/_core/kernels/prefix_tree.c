@@ -50,7 +50,10 @@ static inline uint64_t word_of(const kx_tree_job_t *job, uint32_t sequence, int6
     const int64_t stop = end - first < job->per_word ? end : first + job->per_word;
     uint64_t word = 0;
     int64_t i = first;
-    for (; i < stop; i++) word = job->bits == 64 ? 0 : word << job->bits | (uint64_t)(token_at(job->tokens, job->token_bytes, i) + 1);
+    for (; i < stop; i++) {
+        const uint64_t digit = (uint64_t)(token_at(job->tokens, job->token_bytes, i) + 1);
+        word = job->bits == 64 ? 0 : word << job->bits | digit;
+    }
     if (job->bits == 64) return first < end ? (uint64_t)token_at(job->tokens, job->token_bytes, first) + 1 : 0;
     for (i = i < first ? first : i; i < first + job->per_word; i++) word <<= job->bits;
     return word;
@@ -71,9 +74,12 @@ static int sort_items(kx_task_t *task, kx_tree_item_t *items, kx_tree_item_t *sp
     if (n < SIZE) { /* merges: counts would cost more than the numbers */
         for (int64_t width = 1; width < n; width *= 2) {
             for (int64_t low = 0; low < n; low += 2 * width) {
-                int64_t left = low, middle = low + width < n ? low + width : n, right = middle, end = low + 2 * width < n ? low + 2 * width : n;
-                for (int64_t to = low; to < end; to++)
-                    spare[to] = right >= end || (left < middle && items[left].key <= items[right].key) ? items[left++] : items[right++];
+                const int64_t middle = low + width < n ? low + width : n, end = low + 2 * width < n ? low + 2 * width : n;
+                int64_t left = low, right = middle;
+                for (int64_t to = low; to < end; to++) {
+                    const int is_left = right >= end || (left < middle && items[left].key <= items[right].key);
+                    spare[to] = is_left ? items[left++] : items[right++];
+                }
             }
             memcpy(items, spare, (size_t)n * sizeof *items);
         }
@@ -130,12 +136,14 @@ static int64_t refine(kx_task_t *task, kx_tree_job_t *job, int64_t first, int64_
         if (i - begin > 1) {
             const uint64_t last = job->bits == 64 ? items[begin].key : items[begin].key & (((uint64_t)1 << job->bits) - 1);
             if (last != 0) {
-                job->next_bounds[2 * groups] = (uint32_t)(first + begin), job->next_bounds[2 * groups + 1] = (uint32_t)(first + i);
+                job->next_bounds[2 * groups] = (uint32_t)(first + begin),
+                    job->next_bounds[2 * groups + 1] = (uint32_t)(first + i);
                 groups++;
             } else { /* equal to their ends */
                 const uint32_t sequence = items[begin].place;
+                const int64_t length = job->starts[sequence + 1] - job->starts[sequence];
                 job->sizes.sequences -= i - begin - 1;
-                for (int64_t k = begin + 1; k < i; k++) job->shared[first + k] = job->starts[sequence + 1] - job->starts[sequence];
+                for (int64_t k = begin + 1; k < i; k++) job->shared[first + k] = length;
             }
         }
         begin = i;
@@ -188,12 +196,15 @@ kx_status_t kx_prefix_tree_sort(const kx_ctx_t *ctx, const void *tokens, int tok
     if (count < 0 || (token_bytes != 4 && token_bytes != 8) || (count > 0 && !starts)) return KX_E_ARGUMENT;
     if (count >= (int64_t)UINT32_MAX) return KX_E_OVERFLOW;
     kx_layout_t layout = {0, 0};
-    const size_t items = kx_layout_add(&layout, count, sizeof(kx_tree_item_t)), spare = kx_layout_add(&layout, count, sizeof(kx_tree_item_t));
-    const size_t bounds = kx_layout_add(&layout, count + 2, sizeof(uint32_t)), next = kx_layout_add(&layout, count + 2, sizeof(uint32_t));
+    const size_t items = kx_layout_add(&layout, count, sizeof(kx_tree_item_t));
+    const size_t spare = kx_layout_add(&layout, count, sizeof(kx_tree_item_t));
+    const size_t bounds = kx_layout_add(&layout, count + 2, sizeof(uint32_t));
+    const size_t next = kx_layout_add(&layout, count + 2, sizeof(uint32_t));
     if (layout.overflow) return KX_E_OVERFLOW;
     char *memory = kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
-    kx_tree_job_t job = {.tokens = tokens, .token_bytes = token_bytes, .starts = starts, .count = count, .order = order, .shared = shared,
+    kx_tree_job_t job = {.tokens = tokens, .token_bytes = token_bytes, .starts = starts, .count = count, .order = order,
+                         .shared = shared,
                          .items = (void *)(memory + items), .spare = (void *)(memory + spare),
                          .bounds = (void *)(memory + bounds), .next_bounds = (void *)(memory + next)};
     const kx_status_t status = kx_parallel_for(ctx, 1, 1, sort_sequences, &job);
@@ -261,7 +272,8 @@ static kx_status_t fill(kx_task_t *task, void *arg, int64_t unused_begin, int64_
         const int64_t sequence = job->order[i], length = job->starts[sequence + 1] - job->starts[sequence];
         if (job->shared[i] < length) cursors[job->shared[i] + 1]++, cursors[length + 1]--;
     }
-    /* how many nodes begin at each level, less those that end above it: sums give the sizes of levels, sums of these where they begin */
+    /* how many nodes begin at each level, less those that end above it: sums give the sizes of levels, sums of these where they
+       begin */
     uint32_t size = 0, begin = 1;
     for (int64_t level = 1; level <= deepest + 1; level++) {
         size += cursors[level];
@@ -288,9 +300,11 @@ static kx_status_t fill(kx_task_t *task, void *arg, int64_t unused_begin, int64_
 }
 
 kx_status_t kx_prefix_tree_fill(const kx_ctx_t *ctx, const void *tokens, int token_bytes, const int64_t *starts, int64_t count,
-                                const uint32_t *order, const int64_t *shared, const kx_prefix_tree_sizes_t *sizes, void *tree_tokens,
-                                int tree_token_bytes, uint32_t *children, uint64_t *ends, uint32_t *ranks, uint32_t *places) {
-    if (count < 0 || !sizes || sizes->nodes < 1 || sizes->deepest < 0 || (token_bytes != 4 && token_bytes != 8)) return KX_E_ARGUMENT;
+                                const uint32_t *order, const int64_t *shared, const kx_prefix_tree_sizes_t *sizes,
+                                void *tree_tokens, int tree_token_bytes, uint32_t *children, uint64_t *ends, uint32_t *ranks,
+                                uint32_t *places) {
+    if (count < 0 || !sizes || sizes->nodes < 1 || sizes->deepest < 0) return KX_E_ARGUMENT;
+    if (token_bytes != 4 && token_bytes != 8) return KX_E_ARGUMENT;
     if (tree_token_bytes != 8 && (tree_token_bytes != 4 || sizes->largest > INT32_MAX)) return KX_E_ARGUMENT;
     if (sizes->nodes >= (int64_t)UINT32_MAX || count >= (int64_t)UINT32_MAX) return KX_E_OVERFLOW;
     kx_layout_t layout = {0, 0};
@@ -300,8 +314,9 @@ kx_status_t kx_prefix_tree_fill(const kx_ctx_t *ctx, const void *tokens, int tok
     if (layout.overflow) return KX_E_OVERFLOW;
     char *memory = kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
-    kx_tree_job_t job = {.tokens = tokens, .token_bytes = token_bytes, .starts = starts, .count = count, .order = (uint32_t *)order,
-                         .shared = (int64_t *)shared, .sizes = *sizes, .tree_tokens = tree_tokens, .tree_token_bytes = tree_token_bytes,
+    kx_tree_job_t job = {.tokens = tokens, .token_bytes = token_bytes, .starts = starts, .count = count,
+                         .order = (uint32_t *)order, .shared = (int64_t *)shared, .sizes = *sizes,
+                         .tree_tokens = tree_tokens, .tree_token_bytes = tree_token_bytes,
                          .children = children, .ends = ends, .ranks = ranks, .places = places,
                          .cursors = (void *)(memory + cursors), .end_nodes = (void *)(memory + end_nodes)};
     const kx_status_t status = kx_parallel_for(ctx, 1, 1, fill, &job);
@@ -313,7 +328,8 @@ static kx_status_t check(kx_task_t *task, void *arg, int64_t unused_begin, int64
     const kx_prefix_tree_t *tree = arg;
     (void)unused_begin, (void)unused_end;
     const int64_t nodes = tree->nodes;
-    if (tree->children[0] != 1 || tree->children[nodes] != nodes || token_at(tree->tokens, tree->token_bytes, 0) != -1) return KX_E_ARGUMENT;
+    if (tree->children[0] != 1 || tree->children[nodes] != nodes) return KX_E_ARGUMENT;
+    if (token_at(tree->tokens, tree->token_bytes, 0) != -1) return KX_E_ARGUMENT;
     uint32_t rank = 0, child = 1;
     for (int64_t node = 0; node < nodes; node++) {
         if (node % POLL == POLL - 1 && kx_task_should_stop(task)) return KX_E_CANCELLED;
@@ -335,7 +351,8 @@ static kx_status_t check(kx_task_t *task, void *arg, int64_t unused_begin, int64
 }
 
 kx_status_t kx_prefix_tree_check(const kx_ctx_t *ctx, const kx_prefix_tree_t *tree) {
-    if (tree->nodes < 1 || tree->nodes >= (int64_t)UINT32_MAX || (tree->token_bytes != 4 && tree->token_bytes != 8)) return KX_E_ARGUMENT;
+    if (tree->nodes < 1 || tree->nodes >= (int64_t)UINT32_MAX) return KX_E_ARGUMENT;
+    if (tree->token_bytes != 4 && tree->token_bytes != 8) return KX_E_ARGUMENT;
     return kx_parallel_for(ctx, 1, 1, check, (void *)tree);
 }
 

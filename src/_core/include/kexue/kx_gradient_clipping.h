@@ -19,11 +19,13 @@ typedef struct kx_clip_factor {
     double first, second;
 } kx_clip_factor_t;
 
-/* The Euclidean norm of each row; x: rows of `columns` numbers, `stride` numbers from one to the next. One pass over memory, sums in
-   double; the relative error is some 10 roundings at most, whatever the size, and the bits do not depend on the workers. Raises no flags.
-   KX_E_ARGUMENT: a negative size; KX_E_OVERFLOW: more than 2^63 - 1 numbers. */
-kx_status_t kx_row_norms_f32(const kx_ctx_t *ctx, const float *x, int64_t rows, int64_t columns, int64_t stride, kx_scaled_norm_t *norms);
-kx_status_t kx_row_norms_f64(const kx_ctx_t *ctx, const double *x, int64_t rows, int64_t columns, int64_t stride, kx_scaled_norm_t *norms);
+/* The Euclidean norm of each row; x: rows of `columns` numbers, `stride` numbers from one to the next. One pass over memory,
+   sums in double; the relative error is some 10 roundings at most, whatever the size, and the bits do not depend on the
+   workers. Raises no flags. KX_E_ARGUMENT: a negative size; KX_E_OVERFLOW: more than 2^63 - 1 numbers. */
+kx_status_t kx_row_norms_f32(const kx_ctx_t *ctx, const float *x, int64_t rows, int64_t columns, int64_t stride,
+                             kx_scaled_norm_t *norms);
+kx_status_t kx_row_norms_f64(const kx_ctx_t *ctx, const double *x, int64_t rows, int64_t columns, int64_t stride,
+                             kx_scaled_norm_t *norms);
 
 /* The norm of all that some norms are of. Raises no flags. */
 kx_scaled_norm_t kx_combine_norms(const kx_scaled_norm_t *norms, int64_t count);

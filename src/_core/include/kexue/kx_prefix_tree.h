@@ -1,8 +1,9 @@
 /* kexue: prefix trees of sequences of tokens, for decoding that may only write one of the stored sequences.
 
-   Nodes are numbered by level, and in a level in the order of their prefixes: 0 is the root. The children of node v are the nodes
-   children[v] .. children[v + 1] - 1, their tokens ascend: node v is reached by tokens[v], children has nodes + 1 entries. 8.2 bytes a
-   node where tokens fit 32 bits. The arrays are the caller's, and are plain: they can be written to a file and mapped. */
+   Nodes are numbered by level, and in a level in the order of their prefixes: 0 is the root. The children of node v are the
+   nodes children[v] .. children[v + 1] - 1, their tokens ascend: node v is reached by tokens[v], children has nodes + 1
+   entries. 8.2 bytes a node where tokens fit 32 bits. The arrays are the caller's, and are plain: they can be written to a file
+   and mapped. */
 #ifndef KX_PREFIX_TREE_H
 #define KX_PREFIX_TREE_H
 
@@ -40,11 +41,12 @@ kx_status_t kx_prefix_tree_sort(const kx_ctx_t *ctx, const void *tokens, int tok
    ((nodes + 63) / 64), and for each of the ends, in the order of their nodes, which sequence ends there, the last of equal ones:
    places (sequences). KX_E_ARGUMENT: tokens that do not fit. */
 kx_status_t kx_prefix_tree_fill(const kx_ctx_t *ctx, const void *tokens, int token_bytes, const int64_t *starts, int64_t count,
-                                const uint32_t *order, const int64_t *shared, const kx_prefix_tree_sizes_t *sizes, void *tree_tokens,
-                                int tree_token_bytes, uint32_t *children, uint64_t *ends, uint32_t *ranks, uint32_t *places);
+                                const uint32_t *order, const int64_t *shared, const kx_prefix_tree_sizes_t *sizes,
+                                void *tree_tokens, int tree_token_bytes, uint32_t *children, uint64_t *ends, uint32_t *ranks,
+                                uint32_t *places);
 
-/* Whether arrays from a file, say, are those of a tree: KX_OK, or KX_E_ARGUMENT. One pass over them. The functions below ask for a
-   tree that passes, and for one of its nodes: they check neither. */
+/* Whether arrays from a file, say, are those of a tree: KX_OK, or KX_E_ARGUMENT. One pass over them. The functions below ask
+   for a tree that passes, and for one of its nodes: they check neither. */
 kx_status_t kx_prefix_tree_check(const kx_ctx_t *ctx, const kx_prefix_tree_t *tree);
 
 /* The child of a node by a token, or KX_PREFIX_TREE_NONE. O(log children). */
