@@ -10,7 +10,16 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_array, as_contiguous, as_real, check_axis, check_integer, check_number, result_dtype
+from kexue._arrays import (
+    as_array,
+    as_contiguous,
+    as_real,
+    as_real_like,
+    check_axis,
+    check_integer,
+    check_number,
+    result_dtype,
+)
 from kexue._contrastive_core import softmax_kl
 from kexue._errors import KexueValueError, first_bad, require_finite
 from kexue._gradient_arrays import require_place
@@ -201,19 +210,13 @@ def vat_perturbation(
         generator = np.random.default_rng(rng)
         direction, is_zero = _unit("start", generator.standard_normal(inputs.shape, dtype=dtype), axes)
     else:
-        given = as_real("start", start, dtype=dtype)
-        if given.shape != inputs.shape:
-            raise KexueValueError(f"start must have the shape of x, {inputs.shape}, but it has {given.shape}")
-        direction, is_zero = _unit("start", given, axes)
+        direction, is_zero = _unit("start", as_real_like("start", start, "x", inputs, dtype), axes)
         if is_zero.any():
             raise KexueValueError("start must not be 0 for a sample: it would have no direction")
     for _ in range(count):
         point = dtype.type(step) * direction
         point += inputs
-        gradient = as_real("grad(x)", grad(point), dtype=dtype)
-        if gradient.shape != inputs.shape:
-            raise KexueValueError(f"grad(x) must have the shape of x, {inputs.shape}, but it has {gradient.shape}")
-        found, is_zero = _unit("grad(x)", gradient, axes)
+        found, is_zero = _unit("grad(x)", as_real_like("grad(x)", grad(point), "x", inputs, dtype), axes)
         direction = np.where(is_zero, direction, found) if is_zero.any() else found
     direction *= dtype.type(length)
     return direction
@@ -292,7 +295,7 @@ def vat_loss(
     >>> loss, grad = kexue.vat_loss([0.0, 1.0], [0.0, 1.5], return_grad=True)
     >>> round(float(loss), 6), grad.round(6)
     (0.022622, array([-0.086516,  0.086516]))
-    >>> float(kexue.vat_loss([0.0, 0.0], [0.0, 2e-9]))
+    >>> print(f"{kexue.vat_loss([0.0, 0.0], [0.0, 2e-9]):.15g}")
     5e-19
     """
     if not isinstance(kind, str) or kind not in ("logits", "probabilities"):

@@ -76,6 +76,46 @@ def as_real(
     return array
 
 
+def as_real_like(
+    name: str, value: ArrayLike, like: str, array: np.ndarray, dtype: DTypeLike | None = None
+) -> np.ndarray:
+    """`as_real` of what must have the shape of another argument.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name for messages.
+    value : array_like
+    like : str
+        The other one's name.
+    array : ndarray
+        The other one.
+    dtype : {float32, float64}, optional
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    TypeError
+        If `value` does not hold real numbers.
+    KexueValueError
+        If it has another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kexue._arrays import as_real_like
+    >>> as_real_like("start", [1, 2], "x", np.zeros(2))
+    array([1., 2.])
+    """
+    result = as_real(name, value, dtype=dtype)
+    if result.shape != array.shape:
+        raise KexueValueError(f"{name} must have the shape of {like}, {array.shape}, but it has {result.shape}")
+    return result
+
+
 def as_array(name: str, value: Any) -> np.ndarray:
     """What `numpy.asarray` makes of it, with errors that name the argument; a masked array is refused.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from kexue._arrays import as_array, as_real, check_integer, check_number, result_dtype
+from kexue._arrays import as_array, as_real, as_real_like, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 
 __all__ = ["jacobian_penalty_hutchinson", "laplacian_penalty", "noise_regularizer"]
@@ -383,9 +383,7 @@ def _check_samples(n_samples: Any, probes: Any, return_std: bool) -> int | None:
 
 
 def _gradient(function: Callable[[np.ndarray], ArrayLike], x: np.ndarray) -> np.ndarray:
-    gradient = as_real("derivative(x)", function(x), dtype=np.float64)
-    if gradient.shape != x.shape:
-        raise KexueValueError(f"derivative(x) must have the shape of x, {x.shape}, but it has {gradient.shape}")
+    gradient = as_real_like("derivative(x)", function(x), "x", x, np.float64)
     require_finite("derivative(x)", gradient)
     return gradient
 

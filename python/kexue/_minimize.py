@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real, check_integer
+from kexue._arrays import as_real, as_real_like, check_integer
 from kexue._errors import KexueValueError, first_bad, require_finite
 from kexue._sampling_steps import boltzmann_weights, evaluate, gaussian_mixture_proposal, sample_size
 
@@ -424,10 +424,8 @@ class _BoltzmannSteps:
         self.covariance = covariance
 
     def _gradient(self) -> np.ndarray:
-        gradient = as_real("what jac returns", self.slope(self.search.x.copy()), dtype=np.float64)
-        if gradient.shape != self.search.x.shape:
-            raise KexueValueError(f"jac must return an array of shape {self.search.x.shape}, got {gradient.shape}")
-        require_finite("what jac returns", gradient)
+        gradient = as_real_like("jac(x)", self.slope(self.search.x.copy()), "x", self.search.x, np.float64)
+        require_finite("jac(x)", gradient)
         self.slopes += 1
         return gradient
 

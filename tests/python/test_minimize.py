@@ -378,8 +378,8 @@ class TestFailures:
             ({"fun": lambda x: x}, KexueValueError, "fun must return a single number"),
             ({"fun": lambda x: None}, TypeError, "what fun returns"),
             ({"fun": lambda x: 1.0, "vectorized": True}, KexueValueError, r"fun must return an array of shape \(1,\)"),
-            ({"jac": lambda x: x[:1]}, KexueValueError, r"jac must return an array of shape \(2,\)"),
-            ({"jac": lambda x: x * math.nan}, KexueValueError, "what jac returns"),
+            ({"jac": lambda x: x[:1]}, KexueValueError, r"jac\(x\) must have the shape of x, \(2,\)"),
+            ({"jac": lambda x: x * math.nan}, KexueValueError, r"jac\(x\)"),
         ],
     )
     def test_bad_arguments(self, options, error, message):
