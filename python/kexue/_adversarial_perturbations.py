@@ -15,6 +15,7 @@ from kexue._arrays import (
     as_contiguous,
     as_real,
     as_real_like,
+    check_axes,
     check_axis,
     check_integer,
     check_number,
@@ -96,7 +97,7 @@ def fgm_perturbation(
     gradient = as_real("g", gradient, dtype=dtype)
     lengths = as_real("epsilon", epsilon, dtype=np.float64)
     require_finite("epsilon", lengths)
-    axes = _sample_axes("g", axis, gradient.ndim)
+    axes = check_axes("g", axis, gradient.ndim)
     wanted = tuple(1 if i in axes else size for i, size in enumerate(gradient.shape))
     try:
         fits = np.broadcast_shapes(lengths.shape, wanted) == wanted
@@ -200,7 +201,7 @@ def vat_perturbation(
     dtype = result_dtype(inputs)
     inputs = as_real("x", inputs, dtype=dtype)
     require_finite("x", inputs)
-    axes = _sample_axes("x", axis, inputs.ndim)
+    axes = check_axes("x", axis, inputs.ndim)
     step = check_number("xi", (0.1 if dtype == np.float32 else 1e-3) if xi is None else xi, finite=True)
     if step <= 0:
         raise KexueValueError(f"xi must be positive, got {xi!r}")
@@ -377,15 +378,6 @@ def _require_a_class(a: np.ndarray, b: np.ndarray) -> None:
 
 
 # ---- in common ----
-
-
-def _sample_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
-    if axis is None:
-        return tuple(range(ndim))
-    axes = tuple(check_axis(name, entry, ndim) for entry in (axis if isinstance(axis, tuple) else (axis,)))
-    if len(set(axes)) < len(axes):
-        raise KexueValueError(f"axis must not name an axis twice, got {axis!r}")
-    return axes
 
 
 def _unit(name: str, vectors: np.ndarray, axes: tuple[int, ...], length: Any = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +13,7 @@ from scipy.linalg import eigh
 from scipy.linalg.lapack import dpocon, dpotrf, dpotrs
 from scipy.sparse import csc_array
 
-from kexue._arrays import as_real, check_integer, result_dtype
+from kexue._arrays import as_real, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue._ufuncs import log_softmax
 
@@ -87,11 +86,10 @@ def _check_cutoff(cutoff: Any) -> float | None:
 
 
 def _number(name: str, value: Any, low: float, high: float, *, below: bool = False) -> float:
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if not (low <= value < high or value == high and not below):
+    number = check_number(name, value)
+    if not (low <= number < high or number == high and not below):
         raise KexueValueError(f"{name} must be from {low} to {'below ' * below}{high}, got {value}")
-    return float(value)
+    return number
 
 
 # ---- statistics ----

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -463,6 +464,17 @@ def as_csr_rows(name: str, matrix: Any, columns: int, whose: str) -> tuple[np.nd
         np.ascontiguousarray(rows.indices, dtype=np.int32),
         weights,
     )
+
+
+def check_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """One axis or several ones, counted from the front; all of them for None."""
+    if axis is None:
+        return tuple(range(ndim))
+    single = np.ndim(axis) == 0 if isinstance(axis, np.ndarray) else not isinstance(axis, Sequence)
+    axes = tuple(check_axis(name, entry, ndim) for entry in ((axis,) if single else axis))
+    if len(set(axes)) < len(axes):
+        raise KexueValueError(f"axis must not name an axis twice, got {axis!r}")
+    return axes
 
 
 def check_axis(name: str, axis: int, ndim: int) -> int:

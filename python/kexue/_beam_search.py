@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, Literal, NamedTuple, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kexue import _decoding
-from kexue._arrays import as_array, check_integer
+from kexue._arrays import as_array, check_integer, check_number
 from kexue._errors import KexueValueError
 from kexue._prefix_tree import PrefixTree, _tokens
 
@@ -279,10 +278,7 @@ def constrained_beam_search(
         raise KexueValueError("max_length must be given without a tree")
     if finished not in ("keep", "drop"):
         raise KexueValueError(f'finished must be "keep" or "drop", got {finished!r}')
-    if not isinstance(length_penalty, Real):
-        raise TypeError(f"length_penalty must be a real number, not {type(length_penalty).__name__}")
-    if not math.isfinite(length_penalty):
-        raise KexueValueError(f"length_penalty must be finite, got {length_penalty}")
+    length_penalty = check_number("length_penalty", length_penalty, finite=True)
     if length_penalty and finished == "drop":
         raise KexueValueError('length_penalty must be 0 with finished="drop"')
     if skip_forced and not renormalize:

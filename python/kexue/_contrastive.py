@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _contrastive_core
-from kexue._arrays import as_real, check_axis, result_dtype
+from kexue._arrays import as_real, check_axis, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad
 
 __all__ = ["info_nce_loss", "r_drop_loss", "softmax_symmetric_kl"]
 
 
 def _number(name: str, value: Any, least: float, *, above: bool) -> float:
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    number = float(value)
+    number = check_number(name, value)
     if not (number > least if above else number >= least) or math.isinf(number):
         raise KexueValueError(f"{name} must be finite and {'above' if above else 'at least'} {least:g}, got {number!r}")
     return number

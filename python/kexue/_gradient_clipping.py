@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _gradient_clipping_core
-from kexue._arrays import as_contiguous, as_real, check_axis, check_broadcast
+from kexue._arrays import as_contiguous, as_real, check_axes, check_broadcast
 from kexue._errors import KexueValueError, require_finite, require_nonnegative
 from kexue._gradient_arrays import buffers_for, deliver, places_of
 
@@ -113,7 +113,7 @@ def clip_by_norm(
     """
     array = as_real("gradient", gradient)
     bound, is_soft, skips = _check_options(max_norm, mode, nonfinite)
-    axes = _check_axes(axis, array.ndim)
+    axes = check_axes("gradient", axis, array.ndim)
     kept = tuple(a for a in range(array.ndim) if a not in axes)
     targets = [np.empty_like(array)] if out is None else places_of(out, "gradient", [array], False)
     norms = _clip([array], targets, ["gradient"], kept, bound, is_soft, skips, False, workers)
@@ -254,16 +254,6 @@ def _check_options(max_norm: Any, mode: Any, nonfinite: Any) -> tuple[float, boo
     if not isinstance(nonfinite, str) or nonfinite not in ("raise", "skip"):
         raise KexueValueError(f'nonfinite must be "raise" or "skip", got {nonfinite!r}')
     return float(bound), mode == "soft", nonfinite == "skip"
-
-
-def _check_axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    if axis is None:
-        return tuple(range(ndim))
-    single = np.ndim(axis) == 0 if isinstance(axis, np.ndarray) else not isinstance(axis, Sequence)
-    axes = tuple(check_axis("gradient", a, ndim) for a in ((axis,) if single else axis))
-    if len(set(axes)) != len(axes):
-        raise KexueValueError(f"axis names one axis twice: {axes}")
-    return axes
 
 
 def _as_list(name: str, values: Any) -> tuple[list[np.ndarray], list[str]]:

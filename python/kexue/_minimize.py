@@ -5,15 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real, as_real_like, check_integer
+from kexue._arrays import as_real, as_real_like, check_integer, check_number
 from kexue._errors import KexueValueError, first_bad, require_finite
-from kexue._sampling_steps import boltzmann_weights, evaluate, gaussian_mixture_proposal, sample_size
+from kexue._sampling_steps import boltzmann_weights, check_nonnegative, evaluate, gaussian_mixture_proposal, sample_size
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -151,9 +150,9 @@ def minimize(
     count = 4 + 2 * int(3 * math.log(size)) if n_samples is None else check_integer("n_samples", n_samples, 2)
     most_values = max(10_000, 2000 * size) if max_nfev is None else check_integer("max_nfev", max_nfev, 1)
     most_steps = None if max_iter is None else check_integer("max_iter", max_iter, 0)
-    tolerance = (1e-4 if start.dtype == np.float32 else 1e-8) if xtol is None else _number("xtol", xtol)
-    alpha = None if temperature is None else _number("temperature", temperature)
-    if not 0 <= _number("mixing", mixing) <= 1:
+    tolerance = (1e-4 if start.dtype == np.float32 else 1e-8) if xtol is None else check_nonnegative("xtol", xtol)
+    alpha = None if temperature is None else check_nonnegative("temperature", temperature)
+    if not 0 <= check_number("mixing", mixing) <= 1:
         raise KexueValueError(f"mixing must be from 0 to 1, got {mixing}")
     low, high = _bounds(bounds, size)
     extra = args if isinstance(args, tuple) else (args,)
@@ -215,14 +214,6 @@ _MESSAGES = {
 
 
 # ---- arguments ----
-
-
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a real number, not {type(value).__name__}")
-    if not value >= 0:
-        raise KexueValueError(f"{name} must be at least 0, got {value}")
-    return float(value)
 
 
 def _bounds(bounds: Any, size: int) -> tuple[np.ndarray, np.ndarray]:

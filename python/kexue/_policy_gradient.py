@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real, check_axis, check_broadcast, result_dtype
+from kexue._arrays import as_real, check_axis, check_broadcast, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue._ufuncs import softmax, softmax_vjp
 
@@ -395,11 +394,10 @@ def smoothed_argmax_gradient(
     """
     if not isinstance(noise, str) or noise not in ("gumbel", "gaussian"):
         raise KexueValueError(f'noise must be "gumbel" or "gaussian", got {noise!r}')
-    if not isinstance(scale, Real) or isinstance(scale, (bool, np.bool_)):
-        raise TypeError(f"scale must be a real number, not {type(scale).__name__}")
+    scale = check_number("scale", scale)
     if not 0 < scale < math.inf:
         raise KexueValueError(f"scale must be positive and finite, got {scale}")
-    return _through_argmax(logits, rewards, axis, return_value, noise, float(scale))
+    return _through_argmax(logits, rewards, axis, return_value, noise, scale)
 
 
 def _through_argmax(

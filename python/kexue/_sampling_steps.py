@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_array, as_real, check_broadcast, check_integer, result_dtype
+from kexue._arrays import as_array, as_real, check_broadcast, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 
 __all__ = [
@@ -83,7 +82,7 @@ def mgs_weights(
     (array([0.6652, 0.2447, 0.09  ]), 1.959)
     """
     losses, densities = as_real("loss_deltas", loss_deltas), as_real("log_q", log_q)
-    temperature = _temperature(alpha)
+    temperature = check_nonnegative("alpha", alpha)
     shape = check_broadcast(loss_deltas=losses.shape, log_q=densities.shape)
     if not shape or not shape[-1]:
         raise KexueValueError(f"loss_deltas and log_q must have a sample at least, but their shape is {shape}")
@@ -121,12 +120,11 @@ def sample_size(weights: np.ndarray) -> np.ndarray:
     return np.clip(1 / np.square(weights).sum(axis=-1), 1, weights.shape[-1])
 
 
-def _temperature(alpha: Any) -> float:
-    if not isinstance(alpha, Real) or isinstance(alpha, (bool, np.bool_)):
-        raise TypeError(f"alpha must be a real number, not {type(alpha).__name__}")
-    if not alpha >= 0:
-        raise KexueValueError(f"alpha must be at least 0, got {alpha}")
-    return float(alpha)
+def check_nonnegative(name: str, value: Any) -> float:
+    number = check_number(name, value)
+    if not number >= 0:
+        raise KexueValueError(f"{name} must be at least 0, got {number}")
+    return number
 
 
 # ---- steps ----
@@ -324,7 +322,7 @@ def boltzmann_step(
             raise TypeError(f"{name} must be callable, not {type(value).__name__}")
     point = as_real("theta", theta)
     require_finite("theta", point)
-    temperature = _temperature(alpha)
+    temperature = check_nonnegative("alpha", alpha)
     count = check_integer("n_samples", n_samples, 1)
     drawn = sampler(count, np.random.default_rng(rng))
     if not isinstance(drawn, tuple) or len(drawn) != 2:
@@ -481,9 +479,7 @@ def gaussian_mixture_proposal(mean: ArrayLike, std: float, *, mixing: float = 0.
     """
     centre = as_real("mean", mean).copy()
     require_finite("mean", centre)
-    for name, value in (("std", std), ("mixing", mixing)):
-        if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name} must be a real number, not {type(value).__name__}")
+    std, mixing = check_number("std", std), check_number("mixing", mixing)
     if not 0 < std < math.inf:
         raise KexueValueError(f"std must be positive and finite, got {std}")
     with np.errstate(over="ignore", under="ignore"):

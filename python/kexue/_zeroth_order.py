@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kexue._arrays import as_real, check_integer
+from kexue._arrays import as_real, check_integer, check_number
 from kexue._errors import KexueValueError, require_finite
 from kexue._policy_gradient import mean_of_others
 from kexue._sampling_steps import evaluate
@@ -113,8 +112,7 @@ def zeroth_order_gradient(
         raise TypeError(f"f must be callable, not {type(f).__name__}")
     point = as_real("x", x)
     require_finite("x", point)
-    if not isinstance(epsilon, Real) or isinstance(epsilon, (bool, np.bool_)):
-        raise TypeError(f"epsilon must be a real number, not {type(epsilon).__name__}")
+    epsilon = check_number("epsilon", epsilon)
     if not 0 < epsilon < math.inf:
         raise KexueValueError(f"epsilon must be positive and finite, got {epsilon}")
     if not isinstance(mode, str) or mode not in ("antithetic", "forward", "baseline"):

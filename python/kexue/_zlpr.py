@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import chain
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy.sparse import issparse
 from scipy.special import expit
 
 from kexue import _losses
-from kexue._arrays import as_array, as_csr, as_real, check_axis, result_dtype
+from kexue._arrays import as_array, as_csr, as_real, check_axis, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad
 
 # ---- arguments ----
@@ -142,12 +141,6 @@ def _targets(targets: ArrayLike) -> np.ndarray:
     return _flags("targets", array, "0 or 1", are_checked_later=True)
 
 
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a real number, not {type(value).__name__}")
-    return float(value)
-
-
 # ---- ZLPR ----
 
 
@@ -231,7 +224,7 @@ def zlpr_loss(
     >>> print(f"{kexue.zlpr_loss([1.2, -0.7, 0.3], [0.9, 0.1, 0.3]):.6f}")
     1.529546
     """
-    smoothing = _number("label_smoothing", label_smoothing)
+    smoothing = check_number("label_smoothing", label_smoothing)
     if not 0 <= smoothing <= 1:
         raise KexueValueError(f"label_smoothing must be from 0 to 1, got {smoothing}")
     rows = _Rows(scores, _targets(targets), threshold, mask, axis)
@@ -573,7 +566,7 @@ def pairwise_rank_loss(
     >>> print(f"{kexue.pairwise_rank_loss([1.2, -0.7, 0.3, 2.5, -1.4], [1, 0, 0, 1, 1]):.6f}")
     2.218704
     """
-    gamma, margin = _number("gamma", gamma), _number("margin", margin)
+    gamma, margin = check_number("gamma", gamma), check_number("margin", margin)
     rows = _Rows(scores, _targets(targets), None, mask, axis, binary=True)
     limits = np.finfo(rows.scores.dtype)
     least, most = float(limits.smallest_subnormal), float(limits.max)

@@ -497,7 +497,7 @@ class TestErrors:
             constrained_beam_search(3, self.tree, end_token=0)
         with pytest.raises(TypeError, match="tree must be a kexue.PrefixTree"):
             constrained_beam_search(constant_step([0.0]), [[1]], end_token=0)
-        with pytest.raises(TypeError, match="length_penalty must be a real number"):
+        with pytest.raises(TypeError, match="length_penalty must be a number"):
             constrained_beam_search(constant_step([0.0]), self.tree, end_token=0, length_penalty="1")
         with pytest.raises(TypeError, match="step must return an array without a mask"):
             constrained_beam_search(lambda p: np.ma.masked_less(np.zeros((1, 4)), 1), self.tree, end_token=0)

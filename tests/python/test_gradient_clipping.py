@@ -280,7 +280,7 @@ def test_nothing_to_clip(mode):
         (([1.0], 1), {"nonfinite": "ignore"}, kexue.KexueValueError, "nonfinite must be"),
         (([1.0], 1), {"nonfinite": np.ones(2)}, kexue.KexueValueError, "nonfinite must be"),
         (([1.0], 1), {"axis": 1}, kexue.KexueValueError, "axis 1 is out of bounds for gradient"),
-        (([1.0], 1), {"axis": (0, -1)}, kexue.KexueValueError, "axis names one axis twice"),
+        (([1.0], 1), {"axis": (0, -1)}, kexue.KexueValueError, "axis must not name an axis twice"),
         (([1.0], 1), {"axis": 0.5}, TypeError, "axis must be an integer"),
         (([1.0], 1), {"axis": np.array(0.5)}, TypeError, "axis must be an integer"),
         (([1.0], 1), {"out": [0.0]}, TypeError, "out must be an array of dtype float64, not list"),

@@ -371,7 +371,7 @@ class TestFailures:
             ({"max_iter": -1}, KexueValueError, "max_iter must be at least 0"),
             ({"xtol": -1.0}, KexueValueError, "xtol must be at least 0"),
             ({"temperature": math.nan}, KexueValueError, "temperature must be at least 0"),
-            ({"temperature": "1"}, TypeError, "temperature must be a real number"),
+            ({"temperature": "1"}, TypeError, "temperature must be a number"),
             ({"mixing": 2}, KexueValueError, "mixing must be from 0 to 1"),
             ({"radius": 0}, KexueValueError, "radius is 0.0, not positive"),
             ({"radius": [1.0, 1.0, 1.0]}, KexueValueError, "radius must be a number or have the shape"),

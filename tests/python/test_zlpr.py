@@ -549,7 +549,7 @@ def with_value(rows, row, column, value):
         (lambda: kexue.zlpr_loss(SCORES, LABELS, threshold=[0.0] * 3), ValueError, r"threshold has shape \(3,\)"),
         (lambda: kexue.zlpr_loss(SCORES, LABELS, threshold=[0, NAN]), ValueError, r"threshold\[1\] is nan"),
         (lambda: kexue.zlpr_loss(SCORES, LABELS, label_smoothing=1.5), ValueError, "label_smoothing must be from"),
-        (lambda: kexue.zlpr_loss(SCORES, LABELS, label_smoothing="a"), TypeError, "label_smoothing must be a real"),
+        (lambda: kexue.zlpr_loss(SCORES, LABELS, label_smoothing="a"), TypeError, "label_smoothing must be a number"),
         (lambda: kexue.zlpr_loss(SCORES, LABELS, axis=2), ValueError, "axis 2 is out of bounds"),
         (lambda: kexue.zlpr_loss(1.0, 1), ValueError, "scores must have at least 1 dimension"),
         (lambda: kexue.zlpr_loss(np.float32([1e38, 3e38]), [1, 0], threshold=-3e38), OverflowError, "float32"),
