@@ -1,5 +1,10 @@
 # The extension modules: one per .pyx of src/_core/cython, each linked with the static core.
-find_package(Python REQUIRED COMPONENTS Interpreter Development.Module NumPy)
+# scikit-build-core names the component where a wheel for the stable ABI is asked for (docs/wheels.md).
+find_package(Python REQUIRED COMPONENTS Interpreter Development.Module NumPy ${SKBUILD_SABI_COMPONENT})
+set(stable_abi "")
+if(SKBUILD_SABI_COMPONENT)
+  set(stable_abi USE_SABI ${SKBUILD_SABI_VERSION})
+endif()
 if(NOT SKBUILD) # which adds cython-cmake's folder itself
   execute_process(COMMAND "${Python_EXECUTABLE}" -c "import cython_cmake; print(cython_cmake.__path__[0])"
                   OUTPUT_VARIABLE cython_cmake_dir OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
@@ -19,7 +24,7 @@ foreach(source IN LISTS modules)
                    INCLUDE_DIRECTORIES "${cython_dir}"
                    CYTHON_ARGS -X language_level=3 -X boundscheck=False -X wraparound=False -X cdivision=True
                                -X initializedcheck=False -X embedsignature=True -X freethreading_compatible=True)
-  python_add_library(${module} MODULE WITH_SOABI "${generated}")
+  python_add_library(${module} MODULE ${stable_abi} WITH_SOABI "${generated}")
   target_compile_definitions(${module} PRIVATE NPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION NPY_TARGET_VERSION=NPY_2_0_API_VERSION
                              KX_COMPILED_ISAS="${compiled_isas}")
   target_include_directories(${module} PRIVATE "${cython_dir}")

@@ -3,8 +3,6 @@
 Every extension module links its own copy of the static core. All of them take their context here, so there is
 one pool.
 """
-from cpython.contextvars cimport PyContextVar_New, get_value
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
 from libc.stdint cimport SIZE_MAX, uintptr_t
 
@@ -21,12 +19,34 @@ from kexue.core cimport (
 )
 
 import operator
+from contextvars import ContextVar
 
 
 cdef extern from "Python.h":
     # Declared without `except`: the exception stays pending while the core unwinds.
     int PyErr_CheckSignals() noexcept
     PyObject *PyErr_Occurred() noexcept
+
+
+cdef extern from *:
+    """
+    #if defined(Py_LIMITED_API) && Py_LIMITED_API < 0x030D0000 /* which has these from 3.13 */
+    #include <stdlib.h>
+    #define PyMem_RawMalloc malloc
+    #define PyMem_RawFree free
+    #endif
+    static PyObject *kx_context_value(PyObject *variable) {
+    #ifdef Py_LIMITED_API /* which has no context variables */
+        return PyObject_CallMethod(variable, "get", "O", Py_None);
+    #else
+        PyObject *value = NULL;
+        return PyContextVar_Get(variable, Py_None, &value) < 0 ? NULL : value;
+    #endif
+    }
+    """
+    void *PyMem_RawMalloc(size_t bytes) nogil
+    void PyMem_RawFree(void *block) nogil
+    object kx_context_value(object variable)
 
 
 cdef extern from *:
@@ -55,7 +75,7 @@ cdef enum:
 
 __version__ = kx_version().decode()
 
-cdef object threads = PyContextVar_New("kexue.threads", NULL)
+cdef object threads = ContextVar("kexue.threads")
 threads_variable = threads  # for kexue._threads
 cdef int default_workers = 0  # 0: the environment has not been read yet
 cdef int processors = 0  # 0: not counted yet; counting takes 10 us
@@ -86,7 +106,7 @@ cdef int signal_arrived(void *state) noexcept nogil:
 cdef int count(object workers) except -1:
     global default_workers
     if workers is None:
-        workers = get_value(threads)
+        workers = kx_context_value(threads)
         if workers is None:
             if default_workers == 0:
                 from kexue._threads import default_threads

@@ -4,11 +4,10 @@ work of kexue._prefix_tree and kexue._alignment.
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport INFINITY, log
 from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
 
-from kexue._context cimport fill_context, is_narrow, raise_for_status
+from kexue._context cimport allocate, fill_context, is_narrow, raise_for_status, release
 from kexue.core cimport (
     KX_PREFIX_TREE_NONE,
     kx_ctx_t,
@@ -444,7 +443,7 @@ cdef int64_t align_texts(aligner method, str a, str b) except -1:
     cdef kx_status_t outcome
     fill_context(&ctx, 1)
     if n + m > SHORT_TEXT:
-        codes = <uint32_t *>PyMem_RawMalloc((n + m) * sizeof(uint32_t))
+        codes = <uint32_t *>allocate(NULL, (n + m) * sizeof(uint32_t))
         if codes == NULL:
             raise MemoryError
     try:
@@ -458,7 +457,7 @@ cdef int64_t align_texts(aligner method, str a, str b) except -1:
                 outcome = method(&ctx, codes, n, codes + n, m, &answer)
     finally:
         if codes != place:
-            PyMem_RawFree(codes)
+            release(NULL, codes)
     if outcome != 0:
         raise_for_status(outcome)
     return answer

@@ -19,6 +19,14 @@
 #include <numpy/arrayscalars.h>
 #include <numpy/ufuncobject.h>
 
+#ifdef Py_LIMITED_API
+/* Neither NumPy's scalars nor the offset of a type's vectorcall can be seen through it: all calls take NumPy's way. */
+static int kx_direct_enable(PyObject *self) {
+    (void)self;
+    return 0;
+}
+#else
+
 /* From here on other threads of Python's may run meanwhile, as in NumPy. */
 #define KX_DIRECT_THREADS_ITEMS 500
 #define KX_DIRECT_OPERANDS 4
@@ -191,4 +199,5 @@ static int kx_direct_enable(PyObject *self) {
     return 0;
 }
 
+#endif
 #endif

@@ -7,6 +7,10 @@ from kexue.core cimport kx_ctx_t, kx_status_t
 # thread.
 cdef int fill_context(kx_ctx_t *ctx, object workers) except -1
 
+# The PyMem_Raw allocator by itself, for what Cython code keeps between calls of the core.
+cdef void *allocate(void *state, size_t bytes) noexcept nogil
+cdef void release(void *state, void *aligned) noexcept nogil
+
 # The one way from a status to Python: 0 for success, the status after a warning was issued, else an
 # exception. `message` replaces the status's general sentence.
 cdef int raise_for_status(kx_status_t status, object message=*) except -1
