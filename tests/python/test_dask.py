@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import time
+from collections import Counter
 from types import SimpleNamespace
 
 import cloudpickle
@@ -80,7 +81,7 @@ def scheduler(request):
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(
-        n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None
+        n_workers=2, processes=True, threads_per_worker=1, dashboard_address=":0", worker_dashboard_address=":0"
     ) as cluster:
         yield cluster
 
@@ -883,18 +884,38 @@ def wait_until_forgotten(client):
         time.sleep(0.01)
 
 
+def fetched(dask_worker):
+    """How often the worker has got each key from another worker."""
+    return Counter(str(key) for transfer in dask_worker.transfer_incoming_log for key in transfer["keys"])
+
+
 @pytest.mark.parametrize("name", ["kneighbors", "pairwise_distances"])
-def test_cluster_holds_vectors_once_on_each_worker(name, client, rng):
+def test_cluster_sends_vectors_to_a_worker_once(name, client, rng):
     vectors = rng.normal(size=(4000, 50))
     blocks = [documents(rng, 5, 4000) for _ in range(4)]
     wait_until_forgotten(client)
+    before = client.run(fetched)
     result = getattr(kexue.dask, name)(blocks, blocks, vectors=vectors)
     first = result[0] if isinstance(result, tuple) else result
-    assert sorted(map(len, client.who_has().values())) == [1] * 8 + [2]
     assert len(cloudpickle.dumps(dict(first.__dask_graph__()))) < vectors.nbytes / 10
-    first.compute()
-    del result, first
+    inputs = set(map(str, client.futures))
+    assert len(inputs) == 9
+    kept = client.persist(first)
+    distributed.wait(kept)
+    for worker, counts in client.run(fetched).items():
+        assert all(counts[key] - before[worker][key] <= 1 for key in inputs)
+    sizes = client.run(
+        lambda dask_worker: sum(getattr(value, "nbytes", 0) == 1_600_000 for value in dask_worker.data.values())
+    )
+    assert set(sizes.values()) == {1}
+    del result, first, kept
     wait_until_forgotten(client)
+
+
+def test_data_too_large_for_a_graph_is_no_reason_for_a_warning(client, rng):
+    vectors = rng.normal(size=(40_000, 50))  # 16 MB; 10 MB in a graph give the warning
+    distances = kexue.dask.pairwise_distances([documents(rng, 2, 40_000)], vectors=vectors, compute=True)
+    assert distances.shape == (2, 2)
 
 
 def test_cluster_raises_what_a_worker_raises(client, queries, blocks, vectors):

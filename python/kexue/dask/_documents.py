@@ -480,6 +480,6 @@ def _vectors(vectors: Any, client: Client | None) -> tuple[Delayed, np.dtype]:
     else:
         array = np.asarray(vectors)
         dtype = _dtype_of(array)
-        (node,) = in_graph([array.astype(dtype, copy=False)], client, broadcast=True)
+        (node,) = in_graph([array.astype(dtype, copy=False)], client)
         return node, dtype
     return node, dask.compute(dask.delayed(_dtype_of)(node))[0]
