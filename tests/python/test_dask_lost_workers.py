@@ -1,5 +1,6 @@
 """kexue.dask on a cluster whose workers die while they compute, and to which others come."""
 
+import itertools
 import os
 import signal
 import time
@@ -33,25 +34,29 @@ def cluster():
 @pytest.fixture
 def client(cluster):
     with distributed.Client(cluster) as client:
-        client.wait_for_workers(2)  # one that was killed before may still be on its way back
-        client.run(work_slowly)
+        client.wait_for_workers(3)  # also for one that was killed before, and is on its way back
         yield client
 
 
-def work_slowly():
-    """Every task of the worker takes 50 ms more, so that there is a time to die in the middle of the work."""
+def work_until(path, calls):
+    """The worker stops after some calls until there is a file: the middle of the work, on a machine of any speed."""
+    done = itertools.count()
 
-    def slowed(function):
-        def slow(*arguments, **options):
-            time.sleep(0.05)
-            return function(*arguments, **options)
+    def gated(function):
+        original = getattr(function, "original", function)
 
-        return function if getattr(function, "__name__", "") == "slow" else slow
+        def wait_and_call(*arguments, **options):
+            while next(done) >= calls and not os.path.exists(path):
+                time.sleep(0.01)
+            return original(*arguments, **options)
 
-    kexue.pairwise_distances = slowed(kexue.pairwise_distances)
-    kexue.DocumentIndex._search = slowed(kexue.DocumentIndex._search)
-    kexue.HSICSums.between = slowed(kexue.HSICSums.between)
-    kexue.RandomProjectionMap.__call__ = slowed(kexue.RandomProjectionMap.__call__)
+        wait_and_call.original = original
+        return wait_and_call
+
+    kexue.pairwise_distances = gated(kexue.pairwise_distances)
+    kexue.DocumentIndex._search = gated(kexue.DocumentIndex._search)
+    kexue.HSICSums.between = gated(kexue.HSICSums.between)
+    kexue.RandomProjectionMap.__call__ = gated(kexue.RandomProjectionMap.__call__)
 
 
 @pytest.fixture
@@ -105,14 +110,6 @@ def states(dask_scheduler):
     return done, len(tasks) - done
 
 
-def start(client, lazy):
-    """Begin, and come back in the middle."""
-    future = client.compute(list(lazy) if isinstance(lazy, tuple) else lazy)
-    while client.run_on_scheduler(states)[0] < 4:
-        time.sleep(0.005)
-    return future
-
-
 def assert_close(result, expected, rtol):
     for array, wanted in zip(*(x if isinstance(x, (list, tuple)) else [x] for x in (result, expected)), strict=True):
         np.testing.assert_allclose(array, wanted, rtol=rtol, strict=np.ndim(wanted) > 0)
@@ -128,32 +125,23 @@ def assert_close(result, expected, rtol):
         (neighbours_of, as_dask_array),
     ],
 )
-def test_a_worker_is_killed_midway(function, form, client, problem):
+def test_a_worker_is_killed_midway(function, form, client, problem, tmp_path):
     """With blocks, vectors and results that no other has: they are sent or computed again."""
     table, vectors = problem
+    go = tmp_path / "go"
+    client.run(work_until, str(go), 2)
     lazy, expected = function(form(table), table, vectors)
-    future = start(client, lazy)
+    future = client.compute(list(lazy) if isinstance(lazy, tuple) else lazy)
+    while client.run_on_scheduler(states)[0] < 4:
+        time.sleep(0.01)
     alone = Counter(workers[0] for workers in client.who_has().values() if len(workers) == 1)
     victim = max(alone, key=alone.get)
     pid = client.run(os.getpid, workers=[victim])[victim]
-    unfinished = client.run_on_scheduler(states)[1]
+    assert client.run_on_scheduler(states)[1] >= 3
     os.kill(pid, signal.SIGKILL)
-    result = client.gather(future, direct=False)
-    assert unfinished >= 3
+    go.touch()
+    assert_close(client.gather(future), expected, 1e-11 if function is hsic_of else 0)
     assert pid not in client.run(os.getpid).values()
-    assert_close(result, expected, 1e-11 if function is hsic_of else 0)
-
-
-def wait_for(path):
-    """Every task of the worker waits until there is a file."""
-    function = kexue.pairwise_distances
-
-    def waiting(*arguments, **options):
-        while not os.path.exists(path):
-            time.sleep(0.01)
-        return function(*arguments, **options)
-
-    kexue.pairwise_distances = waiting
 
 
 def test_a_worker_that_comes_late_takes_part(problem, tmp_path):
@@ -164,7 +152,7 @@ def test_a_worker_that_comes_late_takes_part(problem, tmp_path):
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        client.run(wait_for, str(tmp_path / "go"))
+        client.run(work_until, str(tmp_path / "go"), 0)
         lazy, expected = distances_of(in_memory(table), table, vectors)
         result = client.persist(lazy)
         cluster.scale(2)
