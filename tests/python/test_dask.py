@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import time
+from collections import Counter
 from types import SimpleNamespace
 
 import cloudpickle
@@ -22,6 +23,7 @@ from kexue import DocumentIndex, KexueValueError, WordVectors
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 import dask.array as da  # noqa: E402
+from dask.callbacks import Callback  # noqa: E402
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -80,7 +82,7 @@ def scheduler(request):
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(
-        n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None
+        n_workers=2, processes=True, threads_per_worker=1, dashboard_address=":0", worker_dashboard_address=":0"
     ) as cluster:
         yield cluster
 
@@ -472,6 +474,142 @@ def test_saved_indexes_must_fit_together(queries, blocks, vectors, folders, tmp_
         kexue.dask.kneighbors(queries, tmp_path / "missing")
     with pytest.raises(KexueValueError, match="corpus has no documents"):
         kexue.dask.kneighbors(queries, folders[1])
+
+
+# ---- lazy, and the same for any chunks ----
+
+
+@pytest.fixture
+def tasks_run():
+    """The keys of all tasks that run here."""
+    keys = []
+    with Callback(pretask=lambda key, graph, state: keys.append(key)):
+        yield keys
+
+
+LAZY = {
+    "pairwise_distances": lambda X, vectors: kexue.dask.pairwise_distances(X, X, vectors=vectors),
+    "pairwise_distances, within": lambda X, vectors: kexue.dask.pairwise_distances(X, vectors=vectors),
+    "kneighbors": lambda X, vectors: kexue.dask.kneighbors(X, X, 4, vectors=vectors, wave=2),
+    "hsic": lambda X, vectors: kexue.dask.hsic(X, X),
+    "random_projection": lambda X, vectors: kexue.dask.random_projection(X, 3, kind="srht", rng=0),
+}
+EAGER = {
+    "pairwise_distances": lambda X, vectors: kexue.pairwise_distances(X, X, vectors=vectors),
+    "pairwise_distances, within": lambda X, vectors: kexue.pairwise_distances(X, vectors=vectors),
+    "kneighbors": lambda X, vectors: DocumentIndex(vectors).fit(X).kneighbors(X, 4),
+    "hsic": lambda X, vectors: kexue.hsic(X, X),
+    "random_projection": lambda X, vectors: kexue.random_projection(X, 3, kind="srht", rng=0),
+}
+functions = pytest.mark.parametrize("name", LAZY)
+
+
+def as_tuple(result):
+    return result if isinstance(result, tuple) else (result,)
+
+
+@functions
+def test_nothing_is_computed_before_it_is_asked_for(name, queries, blocks, vectors, tasks_run):
+    looked_at = []
+
+    def look(block):
+        looked_at.append(block.shape)
+        return block
+
+    table = together([*queries, *blocks]).toarray()
+    X = da.from_array(table, chunks=(5, 15)).map_blocks(look, meta=np.empty((0, 0)))
+    forms = [X, X.map_blocks(sparse.csr_array)]
+    if name != "random_projection":  # which needs to know the columns
+        forms.append([dask.delayed(look)(table[i : i + 5]) for i in range(0, len(table), 5)])
+    looked_at.clear()
+    for form in forms if name != "hsic" else forms[::2]:
+        results = as_tuple(LAZY[name](form, vectors))
+        follows = [(result * 2).sum() for result in results]
+        assert (looked_at, tasks_run) == ([], [])
+        for result, following, wanted in zip(results, follows, as_tuple(EAGER[name](table, vectors)), strict=True):
+            assert isinstance(result._meta, np.ndarray) and result._meta.dtype == result.dtype
+            computed = result.compute(scheduler="synchronous")
+            assert (np.asarray(computed).dtype, np.ndim(computed)) == (result.dtype, result.ndim)
+            np.testing.assert_allclose(computed, wanted, rtol=1e-11 if name == "hsic" else 0)
+            assert following.compute(scheduler="synchronous") == pytest.approx(2 * np.sum(wanted), rel=1e-4)
+        assert looked_at and tasks_run
+        looked_at.clear()
+        tasks_run.clear()
+
+
+@st.composite
+def chunkings(draw):
+    """How 17 rows can be split: blocks of one row and of none are likely."""
+    cuts = sorted(draw(st.lists(st.integers(0, 17), max_size=7)))
+    lengths = tuple(int(length) for length in np.diff([0, *cuts, 17]))
+    return lengths, draw(st.sampled_from([(40,), (15, 25), (1, 38, 1)]))
+
+
+@functions
+@settings(max_examples=25, deadline=None)
+@given(chunks=chunkings(), form=st.sampled_from(["dense", "sparse", "list", "unknown"]))
+def test_any_chunks_give_the_same(name, chunks, form):
+    rng = np.random.default_rng(3)
+    table, vectors = documents(rng, 17).toarray(), rng.normal(size=(VOCABULARY, DIMENSION))
+    X = da.from_array(table, chunks=chunks)
+    if form == "list":
+        ends = np.cumsum(chunks[0])
+        X = [table[end - length : end] for end, length in zip(ends, chunks[0], strict=True)]
+    elif form == "sparse" and name != "hsic":
+        X = X.map_blocks(sparse.csr_array)
+    elif form == "unknown":
+        X = X[da.ones(17, chunks=(chunks[0],)) > 0]
+    results = dask.compute(*as_tuple(LAZY[name](X, vectors)), scheduler="synchronous")
+    for result, wanted in zip(results, as_tuple(EAGER[name](table, vectors)), strict=True):
+        np.testing.assert_allclose(result, wanted, rtol=1e-11 if name == "hsic" else 0, strict=name != "hsic")
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "rademacher", "sparse", "countsketch", "osnap"])
+@settings(max_examples=10, deadline=None)
+@given(chunks=chunkings())
+def test_projections_of_any_chunks(kind, chunks):
+    """To the bit, but for "gaussian", where matrix products of other shapes round in another order."""
+    X = np.random.default_rng(3).normal(size=(17, 40))
+    lazy = kexue.dask.random_projection(da.from_array(X, chunks=chunks), 6, kind=kind, rng=3)
+    expected = kexue.random_projection(X, 6, kind=kind, rng=3)
+    tolerance = {"rtol": 1e-10, "atol": 1e-12} if kind == "gaussian" else {"rtol": 0}
+    np.testing.assert_allclose(lazy.compute(scheduler="synchronous"), expected, **tolerance)
+
+
+def test_all_chunks_without_rows(vectors):
+    X, one = da.zeros((0, VOCABULARY)), da.ones((1, VOCABULARY))
+    assert kexue.dask.pairwise_distances(X, one, vectors=vectors).compute(scheduler="synchronous").shape == (0, 1)
+    assert kexue.dask.pairwise_distances(X, vectors=vectors).compute(scheduler="synchronous").shape == (0, 0)
+    assert kexue.dask.kneighbors(X, one, vectors=vectors)[1].compute(scheduler="synchronous").shape == (0, 1)
+    assert kexue.dask.random_projection(X, 3).compute(scheduler="synchronous").shape == (0, 3)
+    with pytest.raises(KexueValueError, match="corpus has no documents"):
+        kexue.dask.kneighbors(one, X, vectors=vectors)
+
+
+def test_hsic_of_blocks_of_unknown_length_that_do_not_fit(points):
+    X, Y = (array[array[:, 0] < np.inf] for array in in_other_chunks(points))
+    with pytest.raises(KexueValueError, match="X has 3 blocks and Y has 5"):
+        kexue.dask.hsic(X, Y)
+    Y = in_chunks(points)[1]
+    with pytest.raises(KexueValueError, match="X has 3 blocks and Y has 4"):
+        kexue.dask.hsic(X, Y)
+
+
+def test_what_a_task_is_sent_is_small(blocks, queries, vectors):
+    """Not the vectors or blocks, which are inputs of their own."""
+    lazy = [
+        kexue.dask.pairwise_distances(queries, blocks, vectors=vectors),
+        kexue.dask.kneighbors(queries, blocks, vectors=vectors)[0],
+        kexue.dask.hsic([block.toarray() for block in blocks], [block.toarray() for block in blocks]),
+        kexue.dask.random_projection(blocks, 3),
+    ]
+    for array in lazy:
+        tasks = {key: task for key, task in dict(array.__dask_graph__()).items() if isinstance(task, tuple)}
+        assert tasks
+        for task in tasks.values():
+            again = cloudpickle.loads(cloudpickle.dumps(task))
+            assert len(again) == len(task)
+            assert len(cloudpickle.dumps(task)) < 1500
 
 
 # ---- errors ----
@@ -883,18 +1021,34 @@ def wait_until_forgotten(client):
         time.sleep(0.01)
 
 
+def fetched(dask_worker):
+    """How often the worker has got each key from another worker."""
+    return Counter(str(key) for transfer in dask_worker.transfer_incoming_log for key in transfer["keys"])
+
+
 @pytest.mark.parametrize("name", ["kneighbors", "pairwise_distances"])
-def test_cluster_holds_vectors_once_on_each_worker(name, client, rng):
+def test_cluster_sends_vectors_to_a_worker_once(name, client, rng):
     vectors = rng.normal(size=(4000, 50))
     blocks = [documents(rng, 5, 4000) for _ in range(4)]
     wait_until_forgotten(client)
+    before = client.run(fetched)
     result = getattr(kexue.dask, name)(blocks, blocks, vectors=vectors)
     first = result[0] if isinstance(result, tuple) else result
-    assert sorted(map(len, client.who_has().values())) == [1] * 8 + [2]
     assert len(cloudpickle.dumps(dict(first.__dask_graph__()))) < vectors.nbytes / 10
-    first.compute()
-    del result, first
+    inputs = set(map(str, client.futures))
+    assert len(inputs) == 9
+    kept = client.persist(first)
+    distributed.wait(kept)
+    for worker, counts in client.run(fetched).items():
+        assert all(counts[key] - before[worker][key] <= 1 for key in inputs)
+    del result, first, kept
     wait_until_forgotten(client)
+
+
+def test_data_too_large_for_a_graph_is_no_reason_for_a_warning(client, rng):
+    vectors = rng.normal(size=(40_000, 50))  # 16 MB; 10 MB in a graph give the warning
+    distances = kexue.dask.pairwise_distances([documents(rng, 2, 40_000)], vectors=vectors, compute=True)
+    assert distances.shape == (2, 2)
 
 
 def test_cluster_raises_what_a_worker_raises(client, queries, blocks, vectors):

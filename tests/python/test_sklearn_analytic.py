@@ -1,4 +1,4 @@
-"""AnalyticLogisticRegression beside scikit-learn's discriminant analysis, in batches, in its own checks."""
+"""AnalyticLogisticRegression beside scikit-learn's discriminant analysis, and in batches."""
 
 from __future__ import annotations
 
@@ -16,15 +16,11 @@ from kexue import ClassStatistics, KexueValueError
 
 pytest.importorskip("sklearn")
 
-from sklearn.base import clone  # noqa: E402
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine  # noqa: E402
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # noqa: E402
 from sklearn.exceptions import NotFittedError  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
-from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
-from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 
 from kexue.sklearn import AnalyticLogisticRegression  # noqa: E402
 
@@ -34,16 +30,6 @@ DATASETS = pytest.mark.parametrize("dataset", LOADERS)
 
 def load(dataset):
     return LOADERS[dataset](return_X_y=True)
-
-
-@pytest.mark.parametrize(
-    "estimator",
-    [AnalyticLogisticRegression(), AnalyticLogisticRegression(shrinkage=0.2, between_correction=False)],
-    ids=repr,
-)
-def test_check_estimator(estimator):
-    results = check_estimator(estimator, on_skip=None)
-    assert sum(result["status"] == "passed" for result in results) > 50
 
 
 class TestBesideScikitLearn:
@@ -237,30 +223,12 @@ class TestPlumbing:
         shift = np.log([0.2, 0.3, 0.5]) - np.log(np.bincount(y) / len(y))
         np.testing.assert_allclose(models[1].intercept_ - models[0].intercept_, shift, rtol=1e-9)
 
-    def test_clone_and_pickle(self):
+    def test_a_pickle_goes_on_learning(self):
         X, y = load("wine")
         model = AnalyticLogisticRegression(shrinkage=0.1, priors=[0.2, 0.3, 0.5]).fit(X, y)
-        assert clone(model).get_params() == model.get_params()
-        copied = pickle.loads(pickle.dumps(model))
-        np.testing.assert_array_equal(copied.predict_proba(X), model.predict_proba(X))
-        np.testing.assert_array_equal(copied.partial_fit(X, y).coef_, model.partial_fit(X, y).coef_)
-
-    def test_pipeline_and_search(self):
-        X, y = load("digits")
-        pipeline = make_pipeline(StandardScaler(), AnalyticLogisticRegression())
-        search = GridSearchCV(
-            pipeline, {"analyticlogisticregression__shrinkage": [0.0, 0.1]}, cv=3, error_score="raise"
-        )
-        assert search.fit(X, y).best_score_ > 0.9
-        assert cross_val_score(AnalyticLogisticRegression(), *load("wine")).mean() > 0.95
-
-    def test_names(self):
-        pytest.importorskip("pandas")
-        X, y = load_wine(return_X_y=True, as_frame=True)
-        model = AnalyticLogisticRegression().fit(X, y)
-        assert model.feature_names_in_.tolist() == X.columns.tolist()
-        assert model.n_features_in_ == 13
         assert isinstance(model.statistics_, ClassStatistics)
+        copied = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(copied.partial_fit(X, y).coef_, model.partial_fit(X, y).coef_)
 
     def test_inputs_are_not_changed(self, layout, untouched, dtype):
         X, y = load("wine")

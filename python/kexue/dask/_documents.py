@@ -96,9 +96,10 @@ def pairwise_distances(
 
     Notes
     -----
-    With a `distributed` client, vectors in memory are copied to every worker once, blocks in memory are spread over
-    the workers, and tasks refer to them; the result belongs to that client. Ground costs of words are computed once
-    for each pair of blocks, so that blocks should have a few hundred documents at least.
+    With a `distributed` client, vectors and blocks in memory are sent once and kept by the scheduler, for workers that
+    need them, also in place of one that died; the result belongs to that client. Ground costs of words are computed
+    once for each pair of blocks, so that blocks should have a few hundred documents at least. A task has its two
+    blocks, the vectors and its chunk of the result in memory.
 
     Examples
     --------
@@ -205,9 +206,9 @@ def kneighbors(
     Compute both results together, as ``dask.compute(distances, indices)`` or with ``compute=True``, or the search runs
     twice. Partitions of a wave are searched at the same time, each for its k nearest, and their results are merged in
     a tree. Small waves prune more and large ones keep more workers busy; several blocks of queries do both. With
-    a `distributed` client, vectors in memory are copied to every worker once, blocks in memory are spread over the
-    workers, and the result belongs to that client. Saved indexes are opened once when this is called, on the
-    workers, for their sizes.
+    a `distributed` client, vectors and blocks in memory are sent once and kept by the scheduler, for workers that need
+    them, also in place of one that died, and the result belongs to that client. A task makes the index of its
+    partition, which is never sent. Saved indexes are opened once when this is called, on the workers, for their sizes.
 
     Examples
     --------
@@ -480,6 +481,6 @@ def _vectors(vectors: Any, client: Client | None) -> tuple[Delayed, np.dtype]:
     else:
         array = np.asarray(vectors)
         dtype = _dtype_of(array)
-        (node,) = in_graph([array.astype(dtype, copy=False)], client, broadcast=True)
+        (node,) = in_graph([array.astype(dtype, copy=False)], client)
         return node, dtype
     return node, dask.compute(dask.delayed(_dtype_of)(node))[0]

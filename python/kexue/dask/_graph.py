@@ -46,19 +46,26 @@ def default_client() -> Client | None:
 
     try:
         client = getattr(get_scheduler(), "__self__", None)
-    except RuntimeError:  # the client is asynchronous: its user computes, and everything in memory is in the graph
+    except RuntimeError:  # newer versions do so for an asynchronous client
         return None
-    return client if hasattr(client, "scatter") else None
+    # Of an asynchronous one the user computes, and everything in memory is in the graph.
+    return client if hasattr(client, "scatter") and not client.asynchronous else None
 
 
-def in_graph(values: Sequence[Any], client: Client | None, *, broadcast: bool = False) -> list[Delayed]:
-    """Values in memory as nodes; on the workers, if there are workers."""
-    from dask import delayed
+def in_graph(values: Sequence[Any], client: Client | None) -> list[Delayed]:
+    """Values in memory as nodes; where there is a cluster, as futures that a lost worker does not take along."""
+    import dask
 
     if client is not None:
-        # A key of its own for each call: equal content under one key is lost where an earlier owner lets go of it.
-        values = client.scatter(list(values), broadcast=broadcast, hash=False)
-    return [delayed(value, traverse=False) for value in values]
+        # Not by scatter, whose values are in the memory of workers alone: where one of them dies, they are gone. The
+        # scheduler keeps those of a task, large as they are, and sends them again.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": 2**63}):
+            values = client.map(_itself, list(values), pure=False)
+    return [dask.delayed(value, traverse=False) for value in values]
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def is_lazy(value: Any) -> bool:

@@ -72,7 +72,7 @@ class _Neighbors(BaseEstimator):
         indices : ndarray of shape (n_queries, k), int64
             The lower index first where distances are equal; -1 where there is no neighbour.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "n_samples_fit_")
         k = self.n_neighbors if n_neighbors is None else n_neighbors
         _check_count("n_neighbors", k)
         if X is None:
@@ -118,16 +118,17 @@ class _Neighbors(BaseEstimator):
             raise KexueValueError(f'empty must be "skip" or "raise", got {self.empty!r}')
         if self.weights not in ("uniform", "distance") and not callable(self.weights):
             raise KexueValueError(f'weights must be "uniform", "distance" or callable, got {self.weights!r}')
-        vectors, self._words, self._n_words = self._match_words()
-        if vectors is None:
-            self._index = _OneHotIndex(self.metric, self.empty)
-        else:
-            self._index = DocumentIndex(vectors, self.metric, empty=self.empty)
-        self._fit_X = self._rows(X)
-        if not self._fit_X.count_nonzero():
+        vectors, words, n_words = self._match_words()
+        index = _OneHotIndex(self.metric, self.empty)
+        if vectors is not None:
+            index = DocumentIndex(vectors, self.metric, empty=self.empty)
+        rows = self._with_words(X, words, n_words)
+        if not rows.count_nonzero():
             raise KexueValueError(f"no document of X (shape {X.shape}) has a word with a vector")
-        self._index.fit(self._fit_X)
-        self.n_samples_fit_ = self._fit_X.shape[0]
+        index.fit(rows)
+        # All at once: where a fit fails, what was there before still is, and fits together.
+        self._words, self._n_words, self._index, self._fit_X = words, n_words, index, rows
+        self.n_samples_fit_ = rows.shape[0]
         return self
 
     def _match_words(self) -> tuple[Any, np.ndarray | None, int]:
@@ -171,14 +172,17 @@ class _Neighbors(BaseEstimator):
         return sorted(self.vocabulary, key=self.vocabulary.get)
 
     def _rows(self, X: Any) -> csr_array:
+        return self._with_words(X, self._words, self._n_words)
+
+    def _with_words(self, X: Any, words: np.ndarray | None, n_words: int) -> csr_array:
         """X with a column for each word vector."""
         check_non_negative(X, type(self).__name__)
         X = csr_array(X)
-        if self._words is None:
+        if words is None:
             return X
-        X = X[:, self._words >= 0]
-        words = self._words[self._words >= 0]
-        return csr_array((X.data, words[X.indices], X.indptr), shape=(X.shape[0], self._n_words))
+        known = words >= 0
+        X = X[:, known]
+        return csr_array((X.data, words[known][X.indices], X.indptr), shape=(X.shape[0], n_words))
 
     def _votes(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Neighbours, their shares of the vote, and whether there is any; the shares are 0 otherwise."""
@@ -282,9 +286,10 @@ class WMDNeighbors(ClassifierMixin, _Neighbors):
         """
         X, y = validate_data(self, X, y, accept_sparse="csr")
         check_classification_targets(y)
+        self._fit_documents(X)
         self.classes_, self._labels = np.unique(y, return_inverse=True)
         self.class_prior_ = np.bincount(self._labels) / len(self._labels)
-        return self._fit_documents(X)
+        return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The share of each class among the neighbours, by their weights.
@@ -367,9 +372,10 @@ class WMDNeighborsRegressor(RegressorMixin, _Neighbors):
         self
         """
         X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True)
+        self._fit_documents(X)
         self._targets = y.astype(np.float64)
         self.y_mean_ = self._targets.mean(axis=0)
-        return self._fit_documents(X)
+        return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The mean of the neighbours' targets, by their weights.

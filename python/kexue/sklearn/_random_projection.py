@@ -146,7 +146,7 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         -------
         ndarray of shape (n_samples, n_components_)
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "projection_")
         return self.projection_(self._check(X, reset=False), workers=count_jobs(self.n_jobs))
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
@@ -160,7 +160,7 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         -------
         ndarray of shape (n_samples, n_features)
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "projection_")
         X = check_array(X, dtype=[np.float64, np.float32], accept_sparse="csr")
         X = X.toarray() if issparse(X) else X
         if X.shape[1] != self.n_components_:
@@ -171,7 +171,7 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @property
     def components_(self) -> Any:
-        check_is_fitted(self)
+        check_is_fitted(self, "projection_")
         return self.projection_.matrix()
 
     @property
