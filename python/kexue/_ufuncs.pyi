@@ -7,8 +7,8 @@ _F = TypeVar("_F", np.float32, np.float64)
 _Single: TypeAlias = np.float16 | np.float32
 _Array: TypeAlias = npt.NDArray[Any] | list[Any] | tuple[Any, ...]
 
-# NumPy marks its class as final: a subclass is the one way to say of a ufunc what its operands and results are. The last
-# overload is for what decides about its results itself, such as a pandas.Series, and for arguments of the ufunc machinery.
+# NumPy marks its class as final, but a subclass is the one way to say what a ufunc's operands and results are. The last
+# overload is for what decides about its results itself, such as a pandas.Series, and for arguments of all ufuncs.
 
 @type_check_only
 class _Elementwise1(np.ufunc):  # type: ignore[misc]

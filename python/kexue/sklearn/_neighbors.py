@@ -120,7 +120,7 @@ class _Neighbors(BaseEstimator):
             raise KexueValueError(f'weights must be "uniform", "distance" or callable, got {self.weights!r}')
         vectors, self._words, self._n_words = self._match_words()
         if vectors is None:
-            self._index = _OneHotIndex(self.metric, self.empty)
+            self._index: DocumentIndex | _OneHotIndex = _OneHotIndex(self.metric, self.empty)
         else:
             self._index = DocumentIndex(vectors, self.metric, empty=self.empty)
         self._fit_X = self._rows(X)
@@ -153,8 +153,7 @@ class _Neighbors(BaseEstimator):
         if len(names) != n_features:
             raise KexueValueError(f"X has {n_features} columns, but vocabulary has {len(names)} words")
         if len(set(names)) != n_features:
-            seen: set[str] = set()
-            repeated = next(name for name in names if name in seen or seen.add(name))
+            repeated = next(name for name in names if names.count(name) > 1)
             raise KexueValueError(f"vocabulary has the word {repeated!r} twice")
         words = np.array([word_rows.get(name, -1) for name in names], dtype=np.int64)
         if (words < 0).all():
@@ -168,7 +167,7 @@ class _Neighbors(BaseEstimator):
             return list(self.vocabulary)
         if sorted(self.vocabulary.values()) != list(range(len(self.vocabulary))):
             raise KexueValueError(f"vocabulary must number its {len(self.vocabulary)} words from 0 without gaps")
-        return sorted(self.vocabulary, key=self.vocabulary.get)
+        return sorted(self.vocabulary, key=self.vocabulary.__getitem__)
 
     def _rows(self, X: Any) -> csr_array:
         """X with a column for each word vector."""
@@ -366,8 +365,8 @@ class WMDNeighborsRegressor(RegressorMixin, _Neighbors):
         -------
         self
         """
-        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True)
-        self._targets = y.astype(np.float64)
+        X, targets = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True)
+        self._targets = targets.astype(np.float64)
         self.y_mean_ = self._targets.mean(axis=0)
         return self._fit_documents(X)
 
