@@ -270,19 +270,7 @@ class SignHashIndex:
         self,
         X: ArrayLike,
         n_neighbors: int,
-        return_distance: Literal[False] = ...,
-        *,
-        method: Literal["scan", "probe"] = ...,
-        n_candidates: int | None = ...,
-        n_probes: int = ...,
-        workers: int | None = ...,
-    ) -> np.ndarray: ...
-    @overload
-    def kneighbors(
-        self,
-        X: ArrayLike,
-        n_neighbors: int,
-        return_distance: Literal[True],
+        return_distance: Literal[True] = ...,
         *,
         method: Literal["scan", "probe"] = ...,
         n_candidates: int | None = ...,
@@ -294,13 +282,25 @@ class SignHashIndex:
         self,
         X: ArrayLike,
         n_neighbors: int,
+        return_distance: Literal[False],
+        *,
+        method: Literal["scan", "probe"] = ...,
+        n_candidates: int | None = ...,
+        n_probes: int = ...,
+        workers: int | None = ...,
+    ) -> np.ndarray: ...
+    @overload
+    def kneighbors(
+        self,
+        X: ArrayLike,
+        n_neighbors: int,
         return_distance: bool,
         *,
         method: Literal["scan", "probe"] = ...,
         n_candidates: int | None = ...,
         n_probes: int = ...,
         workers: int | None = ...,
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
+    ) -> tuple[np.ndarray, np.ndarray] | np.ndarray: ...
     def kneighbors(
         self,
         X: ArrayLike,
