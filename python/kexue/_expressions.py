@@ -488,9 +488,9 @@ class _Judge:
                 return False
             value = self.values[outer.opened]
             moved = _exactly(value) + _exactly(after) - _exactly(before)
-            value = moved.numerator, moved.denominator
-            instead = [value]
-            changed.append((outer, value))
+            without: Value = (moved.numerator, moved.denominator)
+            instead = [without]
+            changed.append((outer, without))
             place = self.closes[outer.opened]
         return False
 
