@@ -329,5 +329,3 @@ from kexue.transport import sinkhorn_barycenter as sinkhorn_barycenter
 from kexue.transport import sinkhorn_divergence as sinkhorn_divergence
 from kexue.transport import solve as solve
 from kexue.transport import transport_lower_bound as transport_lower_bound
-
-__all__: list[str]

@@ -230,8 +230,8 @@ def vat_loss(
     *,
     kind: Literal["logits", "probabilities"] = ...,
     axis: int = ...,
-    return_grad: Literal[False] = ...,
-) -> Any: ...
+    return_grad: Literal[True],
+) -> tuple[Any, np.ndarray]: ...
 @overload
 def vat_loss(
     clean: ArrayLike,
@@ -239,8 +239,8 @@ def vat_loss(
     *,
     kind: Literal["logits", "probabilities"] = ...,
     axis: int = ...,
-    return_grad: Literal[True],
-) -> tuple[Any, np.ndarray]: ...
+    return_grad: bool = ...,
+) -> Any: ...
 def vat_loss(
     clean: ArrayLike,
     perturbed: ArrayLike,

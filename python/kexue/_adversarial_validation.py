@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse, vstack
 
 from kexue._analytic_classifier import ClassStatistics
-from kexue._arrays import as_real, check_integer, result_dtype
+from kexue._arrays import as_real, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue.density import effective_sample_size
 
@@ -36,11 +36,10 @@ def _check_kind(kind: Any) -> None:
 
 
 def _check_positive(name: str, value: Any, low: float) -> float:
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if not low < value < math.inf:
+    number = check_number(name, value)
+    if not low < number < math.inf:
         raise KexueValueError(f"{name} must be above {low:g} and finite, got {value}")
-    return float(value)
+    return number
 
 
 def _log_odds(probabilities: np.ndarray) -> np.ndarray:
@@ -127,6 +126,7 @@ def discriminator_weights(
     ratio = _check_positive("prior_ratio", prior_ratio, 0)
     clip = None if clip is None else _check_positive("clip", clip, 1)
     _check_kind(kind)
+    given: Any
     name, given = ("logits", logits) if probabilities is None else ("probabilities", probabilities)
     dtype = result_dtype(given)
     values = as_real(name, given, dtype=np.float64)
@@ -217,9 +217,10 @@ def _validation_count(name: str, size: Any, rows: int) -> int:
         return check_integer(name, size, 1)
     if not isinstance(size, Real) or isinstance(size, (bool, np.bool_)):
         raise TypeError(f"{name} must be a share or a number of rows, not {type(size).__name__}")
-    if not 0 < size < 1:
+    share = float(size)
+    if not 0 < share < 1:
         raise KexueValueError(f"{name} must be an integer, or a share above 0 and below 1, got {size}")
-    return math.ceil(size * rows * (1 - 1e-12))  # 0.07 of 100 rows is 7.000000000000001
+    return math.ceil(share * rows * (1 - 1e-12))  # 0.07 of 100 rows is 7.000000000000001
 
 
 def resample_validation(
@@ -371,9 +372,9 @@ def _kind(X: Any) -> str:
 
 def _require_same_columns(X: Any, target: Any) -> None:
     """Data frames are compared column by column where they are arrays, and name by name where they are joined."""
-    names = [getattr(rows, "columns", None) if hasattr(rows, "iloc") else None for rows in (X, target)]
-    if all(one is not None for one in names) and not names[0].equals(names[1]):
-        raise KexueValueError(f"X has the columns {names[0].tolist()}, but X_target has {names[1].tolist()}")
+    own, other = (getattr(rows, "columns", None) if hasattr(rows, "iloc") else None for rows in (X, target))
+    if own is not None and other is not None and not own.equals(other):
+        raise KexueValueError(f"X has the columns {own.tolist()}, but X_target has {other.tolist()}")
 
 
 def _alike(X: Any, target: Any) -> list[Any]:

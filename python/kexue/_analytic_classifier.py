@@ -186,7 +186,7 @@ class ClassStatistics:
 
     def __init__(self, n_classes: int, n_features: int) -> None:
         classes, features = check_integer("n_classes", n_classes, 1), check_integer("n_features", n_features, 1)
-        self.weights = np.zeros(classes)
+        self.weights: np.ndarray = np.zeros(classes)
         self.scatter = np.zeros((features, features))
         # Class means relative to a point among the data: a column that is constant stays so to the last bit.
         self._offsets = np.zeros((classes, features))

@@ -165,7 +165,7 @@ def _real_dtype(name: str, dtype: np.dtype) -> np.dtype:
     raise TypeError(f"{name} must hold real numbers, but its dtype is {dtype}")
 
 
-def result_dtype(*values: ArrayLike | None) -> np.dtype:
+def result_dtype(*values: Any) -> np.dtype:
     """The dtype of a result: float32 if all floating-point arguments are float32 or float16, else float64.
 
     Integers, booleans and None have no say, and neither do Python's own floats, as in NumPy.
@@ -196,7 +196,7 @@ def result_dtype(*values: ArrayLike | None) -> np.dtype:
         if value is None or isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
             continue
         try:
-            dtype = getattr(value, "dtype", None)
+            dtype: Any = getattr(value, "dtype", None)
             if not hasattr(dtype, "kind"):  # a list, or PyTorch's own kind of dtype
                 dtype = np.asarray(value).dtype
         except (TypeError, ValueError, RuntimeError):  # ragged, or no array: `as_real` tells whose it is
@@ -242,7 +242,7 @@ def check_integer(name: str, value: Any, least: int, most: int | None = None) ->
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
     if value < least:
         raise KexueValueError(f"{name} must be at least {least}, got {value}")
-    if most is not None and value > most:
+    if most is not None and not value <= most:
         raise KexueValueError(f"{name} must be at most {most}, got {value}")
     return int(value)
 
@@ -440,7 +440,7 @@ def as_csr_rows(name: str, matrix: Any, columns: int, whose: str) -> tuple[np.nd
                 f"{name} must have 2 dimensions (documents x vocabulary), but its shape is {matrix.shape}"
             )
         as_real(name, np.empty(0, dtype=matrix.dtype))
-        rows = csr_array(as_csr(name, matrix, np.float64))
+        rows = csr_array(as_csr(name, matrix, _FLOAT64))
     else:
         rows = csr_array(as_real(name, matrix, ndim=2))
     if rows.shape[1] != columns:

@@ -400,7 +400,7 @@ def entropy_matched_scale(
     return scales[()]
 
 
-def _model_arguments(n: ArrayLike, d: ArrayLike, **third: ArrayLike) -> list[np.ndarray]:
+def _model_arguments(n: ArrayLike, d: ArrayLike, **third: ArrayLike) -> tuple[np.ndarray, ...]:
     ((name, value),) = third.items()
     lengths, dimensions, others = (
         as_real(label, number).astype(np.float64) for label, number in (("n", n), ("d", d), (name, value))

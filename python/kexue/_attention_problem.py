@@ -51,7 +51,8 @@ class AttentionProblem:
         )
         self.outer = (*self.lead, *self.heads[3])
         places = [items(array, (*self.lead, *heads)) for array, heads in zip(operands, self.heads, strict=False)]
-        self.items, self.mask = places[:3], None if allowed is None else places[3]
+        self.items = places[0], places[1], places[2]
+        self.mask = None if allowed is None else places[3]
         scales = self._scales(scale, allowed, queries.shape[-1])
         whole, shape = np.broadcast_to(scales, (*self.outer, self.queries)), (math.prod(self.outer), self.queries)
         # One for each row of each item; a single one is not repeated in memory.
@@ -69,12 +70,13 @@ class AttentionProblem:
         upstream = as_upstream(grad, self.out_shape, self.dtype)
         return items(rows("grad", upstream, self.dtype), self.out_shape[:-2])
 
-    def sums(self, gradients: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def sums(self, gradients: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The gradients of all items as those of the operands that they share."""
-        return tuple(
+        by_queries, by_keys, by_values = (
             sum_to(gradient.reshape(*self.lead, *heads, *array.shape[-2:]), array.shape)
             for gradient, array, heads in zip(gradients, self.arrays, self.heads, strict=False)
         )
+        return by_queries, by_keys, by_values
 
     def _mask(self, mask: Any) -> np.ndarray | None:
         if mask is None:

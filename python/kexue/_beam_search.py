@@ -294,8 +294,10 @@ def constrained_beam_search(
     if tree is not None and not len(tree):
         return []
 
-    longest = max_length if tree is None else len(start) + _longest(tree, node) + 1
-    longest = longest if max_length is None else min(longest, max_length)
+    lengths = [] if max_length is None else [max_length]
+    if tree is not None:
+        lengths.append(len(start) + _longest(tree, node) + 1)
+    longest = min(lengths)
     if abs(length_penalty) * math.log(max(longest - len(start), 1)) > _LARGEST_LOG:
         raise KexueValueError(f"length_penalty is {length_penalty}: too large for {longest - len(start)} tokens")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _classification
-from kexue._arrays import as_contiguous, as_real, check_axis, check_integer
+from kexue._arrays import as_contiguous, as_real, check_axis, check_integer, check_number
 from kexue._errors import KexueValueError, first_bad
 
 UncertaintyKind = Literal["post", "paper", "repo"]
@@ -101,6 +100,45 @@ def topk_entropy(
     return uncertainty.reshape(lines.shape[:-1])[()]
 
 
+@overload
+def can(
+    P: ArrayLike,
+    prior: ArrayLike | None = ...,
+    *,
+    k: int = ...,
+    threshold: float = ...,
+    alpha: float = ...,
+    iterations: int = ...,
+    uncertainty: UncertaintyKind = ...,
+    return_uncertainty: Literal[False] = ...,
+    workers: int | None = ...,
+) -> np.ndarray: ...
+@overload
+def can(
+    P: ArrayLike,
+    prior: ArrayLike | None = ...,
+    *,
+    k: int = ...,
+    threshold: float = ...,
+    alpha: float = ...,
+    iterations: int = ...,
+    uncertainty: UncertaintyKind = ...,
+    return_uncertainty: Literal[True],
+    workers: int | None = ...,
+) -> tuple[np.ndarray, np.ndarray]: ...
+@overload
+def can(
+    P: ArrayLike,
+    prior: ArrayLike | None = ...,
+    *,
+    k: int = ...,
+    threshold: float = ...,
+    alpha: float = ...,
+    iterations: int = ...,
+    uncertainty: UncertaintyKind = ...,
+    return_uncertainty: bool,
+    workers: int | None = ...,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
 def can(
     P: ArrayLike,
     prior: ArrayLike | None = None,
@@ -235,12 +273,11 @@ def _kind_of(name: str, kind: Any) -> int:
 
 
 def _checked_number(name: str, value: Any, least: float, most: float = np.finfo(np.float64).max) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if not least <= value <= most:
+    number = check_number(name, value)
+    if not least <= number <= most:
         limits = "positive and finite" if least > 0 else "finite and not negative"
         raise KexueValueError(f"{name} must be {limits}, got {value!r}")
-    return float(value)
+    return number
 
 
 def _checked_prior(prior: ArrayLike | None, classes: int) -> np.ndarray:

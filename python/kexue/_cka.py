@@ -216,13 +216,13 @@ def _in_tiles(layers: list[_Layer], rows: int, columns: range, estimator: Estima
         numbers = float(products[i, j]), float(products[i, i]), float(products[j, j])
         return PairSums(*numbers, sums[i], sums[j], diagonals[i], diagonals[j], FLOAT64_EPS)
 
-    own = []
+    of_themselves: list[float] = []
     for i, layer in enumerate(layers):
         of_itself = pair(i, i)
-        own.append(of_itself.hsic(estimator))
+        of_themselves.append(of_itself.hsic(estimator))
         size = of_itself.square_x / n**2 if estimator == "unbiased" else of_itself.size_x  # the former has no diagonal
-        require_spread(layer.name, own[i], size, FLOAT64_EPS)
-    return _aligned(layers, rows, columns, own, lambda i, j: pair(i, j).hsic(estimator), estimator)
+        require_spread(layer.name, of_themselves[i], size, FLOAT64_EPS)
+    return _aligned(layers, rows, columns, of_themselves, lambda i, j: pair(i, j).hsic(estimator), estimator)
 
 
 def _require_symmetric(layers: list[_Layer], squares: np.ndarray) -> None:

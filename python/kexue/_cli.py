@@ -189,7 +189,7 @@ def _say(message: str) -> None:
         print(f"kexue: {message}", file=sys.stderr)
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     _say(f"note: {message}")
 
 
@@ -298,9 +298,9 @@ def _collect(options: argparse.Namespace, stopwatch: _Stopwatch) -> Collection:
     from kexue._search import collect
 
     corpus, words = _load(options, stopwatch)
-    metric, weights = options.metric or "wmd", options.weights or "tfidf"
+    named: dict[str, Any] = {"metric": options.metric or "wmd", "weights": options.weights or "tfidf"}
     with _user_errors():
-        return stopwatch("index", lambda: collect(corpus, words, metric=metric, weights=weights))
+        return stopwatch("index", lambda: collect(corpus, words, **named))
 
 
 def _open_kept(options: argparse.Namespace, stopwatch: _Stopwatch) -> Collection:
@@ -509,7 +509,7 @@ def _plot(comparison: dict[str, Any], path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     # No pyplot: it would pick a display, and keep the figure.
     figure = Figure(figsize=plot.figure_size(*words), layout="constrained")
-    style = {"svg.fonttype": "none", "svg.hashsalt": "kexue", "pdf.fonttype": 42}
+    style: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "kexue", "pdf.fonttype": 42}
     try:
         with rc_context(style), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -107,12 +107,12 @@ def _spread(numbers: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
 
 @overload
 def log_esp(
-    scores: ArrayLike, k: ArrayLike, *, axis: int = ..., return_grad: Literal[False] = ..., workers: int | None = ...
-) -> Any: ...
-@overload
-def log_esp(
     scores: ArrayLike, k: ArrayLike, *, axis: int = ..., return_grad: Literal[True], workers: int | None = ...
 ) -> tuple[Any, np.ndarray]: ...
+@overload
+def log_esp(
+    scores: ArrayLike, k: ArrayLike, *, axis: int = ..., return_grad: bool = ..., workers: int | None = ...
+) -> Any: ...
 def log_esp(
     scores: ArrayLike, k: ArrayLike, *, axis: int = -1, return_grad: bool = False, workers: int | None = None
 ) -> Any:
@@ -224,9 +224,9 @@ def combinatorial_softmax_loss(
     filler: ArrayLike | None = ...,
     mask: ArrayLike | None = ...,
     axis: int = ...,
-    return_grad: Literal[False] = ...,
+    return_grad: Literal[True],
     workers: int | None = ...,
-) -> Any: ...
+) -> tuple[Any, np.ndarray]: ...
 @overload
 def combinatorial_softmax_loss(
     scores: ArrayLike,
@@ -236,9 +236,9 @@ def combinatorial_softmax_loss(
     filler: ArrayLike | None = ...,
     mask: ArrayLike | None = ...,
     axis: int = ...,
-    return_grad: Literal[True],
+    return_grad: bool = ...,
     workers: int | None = ...,
-) -> tuple[Any, np.ndarray]: ...
+) -> Any: ...
 def combinatorial_softmax_loss(
     scores: ArrayLike,
     targets: ArrayLike,

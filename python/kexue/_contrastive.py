@@ -32,18 +32,18 @@ def info_nce_loss(
     *,
     temperature: float = ...,
     symmetric: bool = ...,
-    return_grad: Literal[False] = ...,
+    return_grad: Literal[True],
     workers: int | None = ...,
-) -> Any: ...
+) -> tuple[Any, np.ndarray]: ...
 @overload
 def info_nce_loss(
     similarities: ArrayLike,
     *,
     temperature: float = ...,
     symmetric: bool = ...,
-    return_grad: Literal[True],
+    return_grad: bool = ...,
     workers: int | None = ...,
-) -> tuple[Any, np.ndarray]: ...
+) -> Any: ...
 def info_nce_loss(
     similarities: ArrayLike,
     *,
@@ -152,7 +152,7 @@ class _Pair:
         if self.shape[self.axis] == 0:
             raise KexueValueError(f"{names[0]} has no entries along axis {self.axis}: its shape is {self.shape}")
         self.batch = self.shape[: self.axis] + self.shape[self.axis + 1 :]
-        self.rows = [self.rows_of(array) for array in self.arrays]
+        self.rows = self.rows_of(self.arrays[0]), self.rows_of(self.arrays[1])
 
     def rows_of(self, array: np.ndarray) -> np.ndarray:
         """Two-dimensional, with contiguous rows."""
@@ -161,11 +161,11 @@ class _Pair:
         is_fit = rows.flags.aligned and (n == 1 or rows.strides[1] == rows.itemsize)
         return rows if is_fit else rows.copy(order="C")
 
-    def outputs(self, return_grad: bool) -> tuple[np.ndarray, ...]:
+    def outputs(self, return_grad: bool) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Of the losses, and of both gradients or None."""
         rows = self.rows[0]
-        grads = [np.empty(rows.shape, self.dtype) if return_grad else None for _ in self.names]
-        return np.empty(len(rows), self.dtype), *grads
+        grad_1, grad_2 = (np.empty(rows.shape, self.dtype) if return_grad else None for _ in self.names)
+        return np.empty(len(rows), self.dtype), grad_1, grad_2
 
     def shaped(self, loss: np.ndarray, *grads: np.ndarray | None) -> Any:
         """What the caller gets: scalars of a single row."""
@@ -199,12 +199,12 @@ class _Pair:
 
 @overload
 def softmax_symmetric_kl(
-    s: ArrayLike, t: ArrayLike, *, axis: int = ..., return_grad: Literal[False] = ..., workers: int | None = ...
-) -> Any: ...
-@overload
-def softmax_symmetric_kl(
     s: ArrayLike, t: ArrayLike, *, axis: int = ..., return_grad: Literal[True], workers: int | None = ...
 ) -> tuple[Any, tuple[np.ndarray, np.ndarray]]: ...
+@overload
+def softmax_symmetric_kl(
+    s: ArrayLike, t: ArrayLike, *, axis: int = ..., return_grad: bool = ..., workers: int | None = ...
+) -> Any: ...
 def softmax_symmetric_kl(
     s: ArrayLike, t: ArrayLike, *, axis: int = -1, return_grad: bool = False, workers: int | None = None
 ) -> Any:
@@ -258,12 +258,12 @@ def softmax_symmetric_kl(
     array([0.      , 0.761594])
     """
     pair = _Pair(("s", "t"), s, t, axis)
-    results = pair.outputs(return_grad)
-    _contrastive_core.symmetric_kl(*pair.rows, *results, workers)
-    if np.isnan(results[0]).any():
+    loss, grad_s, grad_t = pair.outputs(return_grad)
+    _contrastive_core.symmetric_kl(*pair.rows, loss, grad_s, grad_t, workers)
+    if np.isnan(loss).any():
         pair.check()
         raise pair.overflow()
-    return pair.shaped(*results)
+    return pair.shaped(loss, grad_s, grad_t)
 
 
 def _labels(labels: ArrayLike, pair: _Pair) -> np.ndarray:
@@ -299,9 +299,9 @@ def r_drop_loss(
     *,
     alpha: float = ...,
     axis: int = ...,
-    return_grad: Literal[False] = ...,
+    return_grad: Literal[True],
     workers: int | None = ...,
-) -> Any: ...
+) -> tuple[Any, tuple[np.ndarray, np.ndarray]]: ...
 @overload
 def r_drop_loss(
     logits_1: ArrayLike,
@@ -310,9 +310,9 @@ def r_drop_loss(
     *,
     alpha: float = ...,
     axis: int = ...,
-    return_grad: Literal[True],
+    return_grad: bool = ...,
     workers: int | None = ...,
-) -> tuple[Any, tuple[np.ndarray, np.ndarray]]: ...
+) -> Any: ...
 def r_drop_loss(
     logits_1: ArrayLike,
     logits_2: ArrayLike,
@@ -387,10 +387,10 @@ def r_drop_loss(
         weights = pair.rows_of(targets)
     else:
         ids = np.ascontiguousarray(targets, dtype=np.int64).reshape(-1)
-    results = pair.outputs(return_grad)
-    _contrastive_core.r_drop(*pair.rows, ids, weights, weight, *results, workers)
-    if np.isnan(results[0]).any():
+    loss, grad_1, grad_2 = pair.outputs(return_grad)
+    _contrastive_core.r_drop(*pair.rows, ids, weights, weight, loss, grad_1, grad_2, workers)
+    if np.isnan(loss).any():
         pair.check()
         _check_labels(targets, pair.shape[pair.axis])
         raise pair.overflow()
-    return pair.shaped(*results)
+    return pair.shaped(loss, grad_1, grad_2)

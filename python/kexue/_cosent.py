@@ -68,9 +68,9 @@ def cosent_loss(
     scale: float = ...,
     *,
     axis: int = ...,
-    return_grad: Literal[False] = ...,
+    return_grad: Literal[True],
     workers: int | None = ...,
-) -> Any: ...
+) -> tuple[Any, np.ndarray]: ...
 @overload
 def cosent_loss(
     cos: ArrayLike,
@@ -78,9 +78,9 @@ def cosent_loss(
     scale: float = ...,
     *,
     axis: int = ...,
-    return_grad: Literal[True],
+    return_grad: bool = ...,
     workers: int | None = ...,
-) -> tuple[Any, np.ndarray]: ...
+) -> Any: ...
 def cosent_loss(
     cos: ArrayLike,
     labels: ArrayLike,
@@ -180,9 +180,9 @@ def cosent_embedding_loss(
     labels: ArrayLike,
     scale: float = ...,
     *,
-    return_grad: Literal[False] = ...,
+    return_grad: Literal[True],
     workers: int | None = ...,
-) -> Any: ...
+) -> tuple[Any, tuple[np.ndarray, np.ndarray]]: ...
 @overload
 def cosent_embedding_loss(
     U: ArrayLike,
@@ -190,9 +190,9 @@ def cosent_embedding_loss(
     labels: ArrayLike,
     scale: float = ...,
     *,
-    return_grad: Literal[True],
+    return_grad: bool = ...,
     workers: int | None = ...,
-) -> tuple[Any, tuple[np.ndarray, np.ndarray]]: ...
+) -> Any: ...
 def cosent_embedding_loss(
     U: ArrayLike,
     V: ArrayLike,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -79,7 +79,7 @@ class _Documents:
 
 
 def _joined(pieces: Sequence[_Documents]) -> _Documents:
-    def together(name: str) -> np.ndarray | None:
+    def together(name: str) -> Any:
         arrays = [getattr(piece, name) for piece in pieces]
         full = [array for array in arrays if array is not None and len(array)]
         return np.concatenate(full) if len(full) > 1 else full[0] if full else arrays[-1]
@@ -196,9 +196,11 @@ class DocumentIndex:
             raise KexueValueError(f'empty must be "raise" or "skip", got {empty!r}')
         if rms and metric == "wrd":
             raise KexueValueError('rms goes with metric="wmd" only')
-        self._metric, self._rms, self._empty = str(metric), bool(rms), str(empty)
+        self._metric: Literal["wmd", "wrd"] = "wrd" if metric == "wrd" else "wmd"
+        self._rms = bool(rms)
+        self._empty: Literal["raise", "skip"] = "skip" if empty == "skip" else "raise"
         self._words = vectors if isinstance(vectors, WordVectors) else None
-        table = vectors if self._words is None else self._words.vectors
+        table = vectors.vectors if isinstance(vectors, WordVectors) else vectors
         self._vectors = None if table is None else kexue.documents._vectors("vectors", table)
         self._clear()
 
@@ -230,7 +232,7 @@ class DocumentIndex:
         return sum(len(piece.used) for piece in self._pieces)
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> Literal["wmd", "wrd"]:
         return self._metric
 
     def _known_vectors(self) -> np.ndarray | None:
@@ -430,6 +432,66 @@ class DocumentIndex:
 
     # ---- search ----
 
+    @overload
+    def kneighbors(
+        self,
+        X: Any,
+        n_neighbors: int = ...,
+        *,
+        return_distance: Literal[True] = ...,
+        workers: int | None = ...,
+        progress: bool = ...,
+        stats: Literal[False] = ...,
+        weights: Sequence[ArrayLike | None] | None = ...,
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    @overload
+    def kneighbors(
+        self,
+        X: Any,
+        n_neighbors: int = ...,
+        *,
+        return_distance: Literal[False],
+        workers: int | None = ...,
+        progress: bool = ...,
+        stats: Literal[False] = ...,
+        weights: Sequence[ArrayLike | None] | None = ...,
+    ) -> np.ndarray: ...
+    @overload
+    def kneighbors(
+        self,
+        X: Any,
+        n_neighbors: int = ...,
+        *,
+        return_distance: Literal[True] = ...,
+        workers: int | None = ...,
+        progress: bool = ...,
+        stats: Literal[True],
+        weights: Sequence[ArrayLike | None] | None = ...,
+    ) -> tuple[np.ndarray, np.ndarray, SearchStats]: ...
+    @overload
+    def kneighbors(
+        self,
+        X: Any,
+        n_neighbors: int = ...,
+        *,
+        return_distance: Literal[False],
+        workers: int | None = ...,
+        progress: bool = ...,
+        stats: Literal[True],
+        weights: Sequence[ArrayLike | None] | None = ...,
+    ) -> tuple[np.ndarray, SearchStats]: ...
+    @overload
+    def kneighbors(
+        self,
+        X: Any,
+        n_neighbors: int = ...,
+        *,
+        return_distance: bool = ...,
+        workers: int | None = ...,
+        progress: bool = ...,
+        stats: bool = ...,
+        weights: Sequence[ArrayLike | None] | None = ...,
+    ) -> Any: ...
     def kneighbors(
         self,
         X: Any,
@@ -630,6 +692,7 @@ class DocumentIndex:
         documents = self._joined()
         query_vectors, queries, _ = self._normalized(X, weights)
         vectors = documents.vectors if self._vectors is None else self._vectors
+        assert vectors is not None  # documents that are not empty have some
         if limits is not None:
             limits = np.array(np.broadcast_to(limits, len(queries[0]) - 1), dtype=np.float64)
         with kexue.documents._progress_bar(progress, self._metric) as report:
@@ -652,6 +715,7 @@ class DocumentIndex:
             )
         if status:
             _raise(status, {}, vectors, documents.used)
+        assert result is not None and stats is not None
         return result, SearchStats(*np.ascontiguousarray(stats.T))
 
     def _searchable(self) -> int:
@@ -667,6 +731,7 @@ class DocumentIndex:
     def _word_numbers(self) -> np.ndarray:
         """The number of each word of the vocabulary, -1 for those that no document has."""
         if self._numbers is None:
+            assert self._vectors is not None
             used = self._joined().used
             self._numbers = np.full(len(self._vectors), -1, dtype=np.int32)
             self._numbers[used] = np.arange(len(used), dtype=np.int32)
@@ -689,9 +754,11 @@ class DocumentIndex:
         offsets, words, mass = rows
         factors = np.zeros(0) if self._metric == "wrd" else None
         if len(words):
-            status, offsets, words, mass, factors = _documents.normalize(vectors, rows, self._metric)
-            if status:
-                _raise(status, sets, vectors, kexue.documents._used_words(rows))
+            normalized = _documents.normalize(vectors, rows, self._metric)
+            if normalized[0]:
+                _raise(normalized[0], sets, vectors, kexue.documents._used_words(rows))
+            assert normalized[1] is not None
+            _, offsets, words, mass, factors = normalized
         empty = np.flatnonzero(np.diff(offsets) == 0)
         if empty.size and self._empty == "raise":
             first = int(empty[0])
@@ -873,8 +940,8 @@ class DocumentIndex:
         index._removed = bytearray(arrays["removed"].tobytes())
         index._numbers = None
         own = arrays["vectors"] if kind == "contextual" and sizes["dimension"] else None
-        names = ("used", "factors", "offsets", "words", "weights")
-        index._pieces = [_Documents(own, *(arrays.get(name) for name in names))]
+        parts = {name: arrays[name] for name in ("used", "offsets", "words", "weights")}
+        index._pieces = [_Documents(own, factors=arrays.get("factors"), **parts)]
         return index
 
 

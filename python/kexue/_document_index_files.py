@@ -83,7 +83,7 @@ def _checksum(array: np.ndarray) -> int:
     checksum = 0
     for block in _blocks(array):
         if block.size:
-            checksum = zlib.crc32(memoryview(np.ascontiguousarray(block)).cast("B"), checksum)
+            checksum = zlib.crc32(np.ascontiguousarray(block).data.cast("B"), checksum)
     return checksum
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -101,7 +101,7 @@ class Solution:
         m, n = self.problem.M.shape[-2:]
         return self.problem.shaped(self.outputs["u"], m), self.problem.shaped(self.outputs["v"], n)
 
-    def log(self) -> dict[str, Any]:
+    def log(self: Solution | RaggedSolution) -> dict[str, Any]:
         u, v = self.potentials
         return {
             "cost": self.scalars("costs"),
@@ -126,7 +126,7 @@ class RaggedSolution:
     def scalars(self, name: str, dtype: Any = None) -> np.ndarray:
         return self.outputs[name].astype(dtype or self.dtype, copy=False)
 
-    def _pieces(self, name: str, offsets: np.ndarray, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
+    def _pieces(self, name: str, offsets: np.ndarray, shapes: Iterable[tuple[int, ...]]) -> list[np.ndarray]:
         flat = self.outputs[name].astype(self.dtype, copy=False)
         return [
             flat[start : start + int(np.prod(shape))].reshape(shape)
@@ -135,7 +135,7 @@ class RaggedSolution:
 
     @property
     def plan(self) -> list[np.ndarray]:
-        shapes = list(zip(self.row_counts.tolist(), self.column_counts.tolist(), strict=True))
+        shapes = zip(self.row_counts.tolist(), self.column_counts.tolist(), strict=True)
         return self._pieces("plans", self.outputs["plan_offsets"], shapes)
 
     @property
@@ -271,7 +271,7 @@ def _check_warmstart(warmstart: Any, *sizes: int) -> list[np.ndarray | None]:
         return [None, None]
     if not isinstance(warmstart, (tuple, list)) or len(warmstart) != 2:
         raise KexueValueError("warmstart must be a pair of potentials (u, v)")
-    potentials = []
+    potentials: list[np.ndarray | None] = []
     for k, size in enumerate(sizes):
         name = f"warmstart[{k}]"
         array = as_contiguous(as_real(name, warmstart[k], dtype=np.float64))
@@ -319,7 +319,7 @@ def solve_ragged(
             _explain_ragged(given, status, failed, settings)
         if status > 0:
             if np.isposinf(given["M"]).any():
-                for k in np.flatnonzero(outputs["statuses"]):
+                for k in np.flatnonzero(outputs["statuses"]).tolist():
                     _require_feasible(_one_of(given, k), [0])
             _warn(status, outputs, settings)
     return RaggedSolution(outputs, rows, columns, given["dtype"])
@@ -447,6 +447,40 @@ def _solve(
     return solver(a, b, M, reg, settings, warmstart, workers, wanted)
 
 
+@overload
+def sinkhorn(
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    M: ArrayLike,
+    reg: ArrayLike,
+    *,
+    method: Method = ...,
+    acceleration: Acceleration = ...,
+    epsilon_scaling: bool | None = ...,
+    tol: float = ...,
+    max_iter: int = ...,
+    warmstart: tuple[ArrayLike, ArrayLike] | None = ...,
+    round_plan: bool = ...,
+    log: Literal[True],
+    workers: int | None = ...,
+) -> tuple[Any, dict[str, Any]]: ...
+@overload
+def sinkhorn(
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    M: ArrayLike,
+    reg: ArrayLike,
+    *,
+    method: Method = ...,
+    acceleration: Acceleration = ...,
+    epsilon_scaling: bool | None = ...,
+    tol: float = ...,
+    max_iter: int = ...,
+    warmstart: tuple[ArrayLike, ArrayLike] | None = ...,
+    round_plan: bool = ...,
+    log: bool = ...,
+    workers: int | None = ...,
+) -> Any: ...
 def sinkhorn(
     a: ArrayLike | None,
     b: ArrayLike | None,
@@ -556,6 +590,38 @@ def sinkhorn(
     return (solution.plan, solution.log()) if log else solution.plan
 
 
+@overload
+def sinkhorn2(
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    M: ArrayLike,
+    reg: ArrayLike,
+    *,
+    method: Method = ...,
+    acceleration: Acceleration = ...,
+    epsilon_scaling: bool | None = ...,
+    tol: float = ...,
+    max_iter: int = ...,
+    warmstart: tuple[ArrayLike, ArrayLike] | None = ...,
+    log: Literal[True],
+    workers: int | None = ...,
+) -> tuple[Any, dict[str, Any]]: ...
+@overload
+def sinkhorn2(
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    M: ArrayLike,
+    reg: ArrayLike,
+    *,
+    method: Method = ...,
+    acceleration: Acceleration = ...,
+    epsilon_scaling: bool | None = ...,
+    tol: float = ...,
+    max_iter: int = ...,
+    warmstart: tuple[ArrayLike, ArrayLike] | None = ...,
+    log: bool = ...,
+    workers: int | None = ...,
+) -> Any: ...
 def sinkhorn2(
     a: ArrayLike | None,
     b: ArrayLike | None,

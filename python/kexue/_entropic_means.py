@@ -126,7 +126,7 @@ def sinkhorn_divergence(
     return _debias(solved, settings, result_dtype(X, Y, a, b), log)
 
 
-def _points(name: str, value: ArrayLike, metric: str) -> np.ndarray:
+def _points(name: str, value: Any, metric: str) -> np.ndarray:
     points = as_contiguous(as_real(name, value, ndim=2, dtype=np.float64))
     if points.size == 0:
         raise KexueValueError(f"{name} must hold at least one point of one dimension, but its shape is {points.shape}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +26,7 @@ from kexue._entropy_rows import (
 from kexue._errors import KexueValueError, first_bad
 from kexue._lazy import apply_rows, is_lazy
 
-_INFO_DTYPES = (np.float64, np.float64, np.int32, np.int32)
+_INFO_DTYPES: tuple[type, ...] = (np.float64, np.float64, np.int32, np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +89,14 @@ def _solve(
 ) -> Any:
     place, result = _output(rows, out)
     solved = rows.solve(settings, workers, q=place, wanted=log)
-    if out is None:
+    if out is None or result is None:
         result = rows.shaped(place)
     elif not np.may_share_memory(place, out):
         result[...] = rows.shaped(place)
     if not log:
         return result
     parts = (solved.gamma, solved.entropy, solved.status, solved.n_iter)
-    return result, EntropyNormalization(*(rows.scalars(part) for part in parts))
+    return result, EntropyNormalization(*(None if part is None else rows.scalars(part) for part in parts))
 
 
 def _output(rows: DenseRows | SparseRows, out: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -147,6 +147,34 @@ def _normalize_lazily(
     return q, EntropyNormalization(*parts)
 
 
+@overload
+def entropy_normalize(
+    p: ArrayLike,
+    target: ArrayLike,
+    *,
+    axis: int = ...,
+    target_kind: TargetKind = ...,
+    log: Literal[True],
+    on_unreachable: Literal["raise", "limit"] = ...,
+    tol: float = ...,
+    max_iter: int = ...,
+    workers: int | None = ...,
+    out: np.ndarray | None = ...,
+) -> tuple[Any, EntropyNormalization]: ...
+@overload
+def entropy_normalize(
+    p: ArrayLike,
+    target: ArrayLike,
+    *,
+    axis: int = ...,
+    target_kind: TargetKind = ...,
+    log: bool = ...,
+    on_unreachable: Literal["raise", "limit"] = ...,
+    tol: float = ...,
+    max_iter: int = ...,
+    workers: int | None = ...,
+    out: np.ndarray | None = ...,
+) -> Any: ...
 def entropy_normalize(
     p: ArrayLike,
     target: ArrayLike,
@@ -263,6 +291,34 @@ on_unreachable="limit" takes the nearest limit
     )
 
 
+@overload
+def entropy_normalize_logits(
+    u: ArrayLike,
+    target: ArrayLike,
+    *,
+    axis: int = ...,
+    target_kind: TargetKind = ...,
+    log: Literal[True],
+    on_unreachable: Literal["raise", "limit"] = ...,
+    tol: float = ...,
+    max_iter: int = ...,
+    workers: int | None = ...,
+    out: np.ndarray | None = ...,
+) -> tuple[Any, EntropyNormalization]: ...
+@overload
+def entropy_normalize_logits(
+    u: ArrayLike,
+    target: ArrayLike,
+    *,
+    axis: int = ...,
+    target_kind: TargetKind = ...,
+    log: bool = ...,
+    on_unreachable: Literal["raise", "limit"] = ...,
+    tol: float = ...,
+    max_iter: int = ...,
+    workers: int | None = ...,
+    out: np.ndarray | None = ...,
+) -> Any: ...
 def entropy_normalize_logits(
     u: ArrayLike,
     target: ArrayLike,
@@ -341,6 +397,32 @@ def entropy_normalize_logits(
     )
 
 
+@overload
+def perplexity_affinities(
+    squared_distances: ArrayLike,
+    perplexity: ArrayLike,
+    *,
+    exclude_diagonal: bool | None = ...,
+    log: Literal[True],
+    on_unreachable: Literal["raise", "limit"] = ...,
+    tol: float = ...,
+    max_iter: int = ...,
+    workers: int | None = ...,
+    out: np.ndarray | None = ...,
+) -> tuple[Any, EntropyNormalization]: ...
+@overload
+def perplexity_affinities(
+    squared_distances: ArrayLike,
+    perplexity: ArrayLike,
+    *,
+    exclude_diagonal: bool | None = ...,
+    log: bool = ...,
+    on_unreachable: Literal["raise", "limit"] = ...,
+    tol: float = ...,
+    max_iter: int = ...,
+    workers: int | None = ...,
+    out: np.ndarray | None = ...,
+) -> Any: ...
 def perplexity_affinities(
     squared_distances: ArrayLike,
     perplexity: ArrayLike,
@@ -428,7 +510,7 @@ def perplexity_affinities(
     if is_lazy(squared_distances, perplexity):
         return _affinities_lazily(names, squared_distances, perplexity, exclude_diagonal, log, workers, out, settings)
     sparse = issparse(squared_distances)
-    given = squared_distances if sparse else as_real(names.values, squared_distances, ndim=2)
+    given: Any = squared_distances if sparse else as_real(names.values, squared_distances, ndim=2)
     exclude = _excludes_diagonal(given.shape, exclude_diagonal)
     rows: DenseRows | SparseRows
     if sparse:

@@ -322,6 +322,8 @@ class DenseRows(_Rows):
 class SparseRows(_Rows):
     """The rows of a sparse matrix: the entries that are stored."""
 
+    offsets: np.ndarray
+
     def __init__(
         self,
         names: Names,

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any, Literal
 
 import numpy as np
@@ -107,7 +108,8 @@ def warn_convergence(message: str) -> None:
     if action == "raise":
         raise ConvergenceWarning(message)
     if action == "warn":
-        level, frame = 1, sys._getframe()
+        level = 1
+        frame: FrameType | None = sys._getframe()
         while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "kexue":
             level, frame = level + 1, frame.f_back
         warnings.warn(message, ConvergenceWarning, stacklevel=level)

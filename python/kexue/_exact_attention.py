@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,10 +18,47 @@ class _Problem(AttentionProblem):
         out = np.empty((*rows, self.arrays[2].shape[-1]), dtype=self.dtype)
         sums = np.empty((*rows, 2)) if log_sums else None
         entropy = np.empty(rows) if entropies else None
-        _attention.attend(*self.items, self.mask, self.causal, self.scales, out, sums, entropy, workers)
+        queries, keys, values = self.items
+        _attention.attend(queries, keys, values, self.mask, self.causal, self.scales, out, sums, entropy, workers)
         return out, sums, entropy
 
 
+@overload
+def attention(
+    Q: ArrayLike,
+    K: ArrayLike,
+    V: ArrayLike,
+    *,
+    scale: Literal["sqrt", "entropy"] | ArrayLike = ...,
+    mask: ArrayLike | None = ...,
+    causal: bool = ...,
+    return_entropy: Literal[False] = ...,
+    workers: int | None = ...,
+) -> np.ndarray: ...
+@overload
+def attention(
+    Q: ArrayLike,
+    K: ArrayLike,
+    V: ArrayLike,
+    *,
+    scale: Literal["sqrt", "entropy"] | ArrayLike = ...,
+    mask: ArrayLike | None = ...,
+    causal: bool = ...,
+    return_entropy: Literal[True],
+    workers: int | None = ...,
+) -> tuple[np.ndarray, np.ndarray]: ...
+@overload
+def attention(
+    Q: ArrayLike,
+    K: ArrayLike,
+    V: ArrayLike,
+    *,
+    scale: Literal["sqrt", "entropy"] | ArrayLike = ...,
+    mask: ArrayLike | None = ...,
+    causal: bool = ...,
+    return_entropy: bool,
+    workers: int | None = ...,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
 def attention(
     Q: ArrayLike,
     K: ArrayLike,
@@ -104,6 +141,45 @@ def attention(
     return (out, entropy.reshape(out.shape[:-1])) if return_entropy else out
 
 
+@overload
+def attention_vjp(
+    Q: ArrayLike,
+    K: ArrayLike,
+    V: ArrayLike,
+    grad: ArrayLike,
+    *,
+    scale: Literal["sqrt", "entropy"] | ArrayLike = ...,
+    mask: ArrayLike | None = ...,
+    causal: bool = ...,
+    return_grad_scale: Literal[False] = ...,
+    workers: int | None = ...,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+@overload
+def attention_vjp(
+    Q: ArrayLike,
+    K: ArrayLike,
+    V: ArrayLike,
+    grad: ArrayLike,
+    *,
+    scale: Literal["sqrt", "entropy"] | ArrayLike = ...,
+    mask: ArrayLike | None = ...,
+    causal: bool = ...,
+    return_grad_scale: Literal[True],
+    workers: int | None = ...,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
+@overload
+def attention_vjp(
+    Q: ArrayLike,
+    K: ArrayLike,
+    V: ArrayLike,
+    grad: ArrayLike,
+    *,
+    scale: Literal["sqrt", "entropy"] | ArrayLike = ...,
+    mask: ArrayLike | None = ...,
+    causal: bool = ...,
+    return_grad_scale: bool,
+    workers: int | None = ...,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
 def attention_vjp(
     Q: ArrayLike,
     K: ArrayLike,
@@ -170,17 +246,22 @@ def attention_vjp(
     count = math.prod(problem.outer)
     gradients = [np.empty((count, *array.shape[-2:]), dtype=problem.dtype) for array in problem.arrays]
     by_scales = np.empty((count, problem.queries)) if return_grad_scale else None
+    queries, keys, values = problem.items
     _attention.gradient(
-        *problem.items,
+        queries,
+        keys,
+        values,
         problem.mask,
         problem.causal,
         problem.scales,
         out,
         log_sums,
         upstream,
-        *gradients,
+        gradients[0],
+        gradients[1],
+        gradients[2],
         by_scales,
         workers,
     )
     results = problem.sums(gradients)
-    return (*results, by_scales.reshape(problem.out_shape[:-1])) if return_grad_scale else results
+    return results if by_scales is None else (*results, by_scales.reshape(problem.out_shape[:-1]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd
-from typing import Literal
+from typing import Any, Literal
 
 from kexue._errors import KexueValueError
 
@@ -161,7 +161,7 @@ def _power(n: int, d: int, exponent: int, place: int) -> tuple[int, int]:
     return n**exponent, d**exponent
 
 
-def _combine(kind: int, a: int | float, c: int, b: int | float, d: int, place: int) -> tuple[int | float, int]:
+def _combine(kind: int, a: Any, c: int, b: Any, d: int, place: int) -> tuple[int | float, int]:
     """Powers, and whatever has a float in it: a / c and b / d, where a denominator of 0 marks a float."""
     if kind == _POWER and c and d:
         common = gcd(b, d)
@@ -182,10 +182,11 @@ def _evaluate(tokens: Sequence[str | Value], record: list[Value] | None = None) 
     """
     kinds, floors = _KINDS, _FLOORS
     pending = [_END]
-    numerators: list[int | float] = []
+    numerators: list[Any] = []  # int, or float where the denominator is 0
     denominators: list[int] = []
-    n: int | float = 0
+    n: Any = 0
     d = 1
+    token: Any
     nesting = 0
     operand_expected = True
     for place, token in enumerate(tokens):
@@ -312,6 +313,7 @@ def evaluate_expression(expression: str, exact: bool = True) -> Fraction | float
     1.4142135623730951
     """
     tokens = _tokens(expression)
+    n: Any
     try:
         n, d = _evaluate(tokens)
         if d and not exact:
@@ -454,6 +456,7 @@ class _Judge:
             if self.exact:
                 return self._term_stays(frame, place)
             fewer = {*gone, frame.opened, place}
+            assert self.target is not None
             return _equal(self.value_of([token for p, token in enumerate(self.tokens) if p not in fewer]), self.target)
         except _Trouble:
             return False
@@ -484,9 +487,10 @@ class _Judge:
                     inner.faithful = True
                 return False
             value = self.values[outer.opened]
-            moved = Fraction(*value) + Fraction(*after) - Fraction(*before)
-            instead = [(moved.numerator, moved.denominator)]
-            changed.append((outer, instead[0]))
+            moved = _exactly(value) + _exactly(after) - _exactly(before)
+            without: Value = (moved.numerator, moved.denominator)
+            instead = [without]
+            changed.append((outer, without))
             place = self.closes[outer.opened]
         return False
 
@@ -514,7 +518,9 @@ def _equal(a: Value, b: Value) -> bool:
 
 
 def _exactly(value: Value) -> Fraction:
-    return Fraction(*value) if value[1] else Fraction(value[0])
+    n: Any
+    n, d = value
+    return Fraction(n, d) if d else Fraction(n)
 
 
 def _spared_by_value(tokens: list[str], exact: bool = True) -> list[int]:

@@ -283,12 +283,12 @@ def kernel_error(
     total = absolute = squares = largest = 0.0
     nonpositive = 0
     step = max(1, _ENTRIES_AT_ONCE // keys)
-    for place in np.ndindex(outer):
-        q, k, phi_q, phi_k = (array[place] for array in arrays)
+    for at in np.ndindex(outer):
+        q, k, phi_q, phi_k = (array[at] for array in arrays)
         for first in range(0, queries, step):
             block = slice(first, first + step)
             products = phi_q[block] @ phi_k.T
-            exponents = of_queries[place][block, None] + of_keys[place] - q[block] @ k.T
+            exponents = of_queries[at][block, None] + of_keys[at] - q[block] @ k.T
             nonpositive += int(np.count_nonzero(~(products > 0)))
             errors = _scaled(products, exponents) - 1
             total += float(errors.sum())

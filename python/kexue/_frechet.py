@@ -56,7 +56,7 @@ def _triangle(tall: np.ndarray) -> np.ndarray:
         if np.linalg.norm(product - np.eye(len(product))) < _NEARLY:
             second, _ = dpotrf(product)
             return second @ first
-    return np.linalg.qr(tall, mode="r")
+    return np.asarray(np.linalg.qr(tall, mode="r"))  # whose annotation knows no modes
 
 
 def _factor(centred: np.ndarray) -> np.ndarray:

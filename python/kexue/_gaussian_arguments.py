@@ -74,7 +74,7 @@ def evaluate(
             raise TypeError("out cannot be given with Dask arrays")
         check_shapes(names, values, form)
         dtypes = [result_dtype(*values)] * ufuncs[form].nout
-        return apply_items(function, ufuncs[form].signature, *values, output_dtypes=dtypes, form=form)
+        return apply_items(function, str(ufuncs[form].signature), *values, output_dtypes=dtypes, form=form)
     arrays = as_gaussians(names, values, form)
     with np.errstate(invalid="ignore", divide="ignore"):
         try:

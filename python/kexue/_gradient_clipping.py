@@ -22,25 +22,37 @@ def clip_by_norm(
     gradient: ArrayLike,
     max_norm: float,
     *,
-    mode: Literal["hard", "soft"] = "hard",
-    axis: int | Sequence[int] | None = None,
-    nonfinite: Literal["raise", "skip"] = "raise",
-    return_norm: Literal[False] = False,
-    out: np.ndarray | None = None,
-    workers: int | None = None,
+    mode: Literal["hard", "soft"] = ...,
+    axis: int | Sequence[int] | None = ...,
+    nonfinite: Literal["raise", "skip"] = ...,
+    return_norm: Literal[False] = ...,
+    out: np.ndarray | None = ...,
+    workers: int | None = ...,
 ) -> np.ndarray: ...
 @overload
 def clip_by_norm(
     gradient: ArrayLike,
     max_norm: float,
     *,
-    mode: Literal["hard", "soft"] = "hard",
-    axis: int | Sequence[int] | None = None,
-    nonfinite: Literal["raise", "skip"] = "raise",
+    mode: Literal["hard", "soft"] = ...,
+    axis: int | Sequence[int] | None = ...,
+    nonfinite: Literal["raise", "skip"] = ...,
     return_norm: Literal[True],
-    out: np.ndarray | None = None,
-    workers: int | None = None,
+    out: np.ndarray | None = ...,
+    workers: int | None = ...,
 ) -> tuple[np.ndarray, np.ndarray]: ...
+@overload
+def clip_by_norm(
+    gradient: ArrayLike,
+    max_norm: float,
+    *,
+    mode: Literal["hard", "soft"] = ...,
+    axis: int | Sequence[int] | None = ...,
+    nonfinite: Literal["raise", "skip"] = ...,
+    return_norm: bool,
+    out: np.ndarray | None = ...,
+    workers: int | None = ...,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
 def clip_by_norm(
     gradient: ArrayLike,
     max_norm: float,

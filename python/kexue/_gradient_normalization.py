@@ -183,6 +183,8 @@ def gn_input_gradient(
         length = np.sqrt(np.square(unit).sum(axis=-1, keepdims=True))
         unit = np.divide(unit, length, out=unit, where=length != 0)
         norm = largest * length
+        numerators: tuple[np.ndarray, ...]
+        denominators: tuple[np.ndarray, ...]
         if mode == "gn":
             # 1 / s is the greater share by the greater of both, and f / s, where it is the lesser share, f times that.
             of_value, of_norm = _shares(value, norm)

@@ -390,7 +390,7 @@ def _jacobian_norms(
     first, (count, d) = matrices[0], (len(slopes[0]), matrices[0].shape[1])
     if d > first.shape[0]:
         # W_1 = L Q with orthonormal rows of Q, which change no norm: what follows is as narrow as the first layer.
-        first = np.ascontiguousarray(np.linalg.qr(first.T, mode="r").T)
+        first = np.ascontiguousarray(np.asarray(np.linalg.qr(first.T, mode="r")).T)
     jacobians = np.empty((count, len(matrices)))
     products = np.empty((count, len(matrices)))
     jacobians[:, 0] = 1.0 if norm == "spectral" else np.sqrt(d)

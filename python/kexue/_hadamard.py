@@ -69,13 +69,12 @@ def fwht(
     array([[1., 2.],
            [3., 4.]])
     """
-    if not hasattr(x, "__array_ufunc__"):
-        x = np.asarray(x)
-    length = x.shape[check_axis("x", axis, x.ndim)]
+    array: Any = x if hasattr(x, "__array_ufunc__") else np.asarray(x)
+    length = array.shape[check_axis("x", axis, array.ndim)]
     if length < 1 or length & (length - 1):
         raise KexueValueError(
             f"x must have a power of two as its length along axis {axis}, got {length} "
-            f"(shape {tuple(x.shape)}); pad_to_power_of_two adds zeros"
+            f"(shape {tuple(array.shape)}); pad_to_power_of_two adds zeros"
         )
     transform = _ufuncs.fwht_orthonormal if orthonormal else _ufuncs.fwht
     return transform(x, axis=axis, out=out, **kwargs)

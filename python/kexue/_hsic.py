@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from kexue import _independence
@@ -41,7 +41,7 @@ def require_estimator(estimator: Any) -> int:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def centred(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def centred(X: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     """Points minus their mean; exactly 0 where all are equal."""
     X = np.subtract(X, X[0], dtype=np.float64)
     X -= X.mean(axis=0)
@@ -174,7 +174,7 @@ def pair_sums(
         product += float(np.vdot(*matrices))
     for _, _, rows, _, columns, sizes in sides:
         require_symmetric(rows, columns, sizes)
-    return PairSums(product, *squares, rows_x, rows_y, diagonal_x, diagonal_y, FLOAT64_EPS)
+    return PairSums(product, squares[0], squares[1], rows_x, rows_y, diagonal_x, diagonal_y, FLOAT64_EPS)
 
 
 def require_symmetric(rows: np.ndarray, columns: np.ndarray, sizes: np.ndarray, where: str = "") -> None:
@@ -589,8 +589,7 @@ def _gradients(
     """The gradients by X and by Y, from the sums of the rows of K and of L without the diagonal."""
     n = len(X)
     sides = (X, kernel_x), (Y, kernel_y)
-    arguments: list[Any] = []
-    shifts = []
+    offsets_of, constants, shifts = [], [], []
     for (points, kernel), rows in zip(sides, (rows_x, rows_y), strict=True):
         diagonal = kernel.diagonal(points)
         if estimator == "unbiased":
@@ -598,10 +597,23 @@ def _gradients(
         else:
             offsets = (rows + diagonal) / n
             constant = float(offsets.mean())
-        arguments += [points, kernel.parameters, offsets, constant]
+        offsets_of.append(offsets)
+        constants.append(constant)
         shifts.append(diagonal - 2 * offsets + constant)
     gradients = [np.empty(points.shape) for points, _ in sides]
-    _independence.gradient(*arguments, *gradients, workers)
+    _independence.gradient(
+        X,
+        kernel_x.parameters,
+        offsets_of[0],
+        constants[0],
+        Y,
+        kernel_y.parameters,
+        offsets_of[1],
+        constants[1],
+        gradients[0],
+        gradients[1],
+        workers,
+    )
     scale = {"biased": n * n, "n-1": (n - 1) ** 2, "unbiased": n * (n - 3)}[estimator]
     for gradient, (points, kernel), shift in zip(gradients, sides, shifts[::-1], strict=True):
         slopes = None if estimator == "unbiased" else kernel.diagonal_slope(points)

@@ -184,8 +184,9 @@ def hsic_block(
 
 
 def _unbiased(X: np.ndarray, Y: np.ndarray, kernels: tuple[Kernel, Kernel], workers: int) -> float:
-    X, Y = (prepared(points, one) for points, one in zip((X, Y), kernels, strict=True))
-    return pair_sums(*with_room(X, Y), *kernels, workers=workers).hsic("unbiased")
+    kernel_x, kernel_y = kernels
+    X, Y = with_room(prepared(X, kernel_x), prepared(Y, kernel_y))
+    return pair_sums(X, Y, kernel_x, kernel_y, workers=workers).hsic("unbiased")
 
 
 def _shuffled(rows: Rows, size: int, generator: np.random.Generator) -> Blocks:
@@ -499,8 +500,8 @@ class _Features:
         np.rint(periods, out=whole)
         periods -= whole
         np.multiply(periods, 2 * math.pi, out=phases, casting="same_kind")
-        phases = phases.reshape(-1, _GROUP, len(X))
-        values = self._values[: 2 * entries].reshape(len(phases), 2 * _GROUP, len(X))
-        np.cos(phases, out=values[:, :_GROUP])
-        np.sin(phases, out=values[:, _GROUP:])
+        groups = phases.reshape(-1, _GROUP, len(X))
+        values = self._values[: 2 * entries].reshape(len(groups), 2 * _GROUP, len(X))
+        np.cos(groups, out=values[:, :_GROUP])
+        np.sin(groups, out=values[:, _GROUP:])
         return values

@@ -254,7 +254,9 @@ class HSICSums:
                 f"the parts have {self.n_pairs} pairs of points, but {n} points have {n * (n - 1)}: each block must "
                 "come once as `within`, and each pair of blocks once as `between`"
             )
-        return PairSums(*map(float, self.products), *np.concatenate(list(self.rows.values()), axis=1), FLOAT64_EPS)
+        product, square_x, square_y = map(float, self.products)
+        rows_x, rows_y, diagonal_x, diagonal_y = np.concatenate(list(self.rows.values()), axis=1)
+        return PairSums(product, square_x, square_y, rows_x, rows_y, diagonal_x, diagonal_y, FLOAT64_EPS)
 
 
 def hsic_streaming(
@@ -367,7 +369,7 @@ def _streamed_feature_hsic(rows: Rows, step: int, estimator: Estimator) -> float
     for start in starts:
         for side, points in enumerate(rows.read(start, start + step)):
             means[side] += points.sum(axis=0, dtype=np.float64) / n
-    moments = 0.0
+    moments: Any = 0.0
     norms = np.empty((2, n))
     for start in starts:
         X, Y = (points - mean for points, mean in zip(rows.read(start, start + step), means, strict=True))
@@ -376,7 +378,7 @@ def _streamed_feature_hsic(rows: Rows, step: int, estimator: Estimator) -> float
             norms[side, start : start + step] = np.einsum("ij,ij->i", points, points)
     # Rows of centred points sum to 0, so without the diagonal to minus it.
     product = float(np.vdot(moments, moments) - norms[0] @ norms[1])
-    return estimate(product, *-norms, *norms, estimator, 0.0)
+    return estimate(product, -norms[0], -norms[1], norms[0], norms[1], estimator, 0.0)
 
 
 # ---- rows that are read when they are needed ----
@@ -465,7 +467,8 @@ def _within(X: np.ndarray, Y: np.ndarray, kernels: tuple[Kernel, Kernel], block:
     if b < 2:
         diagonals = [one.diagonal(points) if b else np.zeros(0) for points, one in zip((X, Y), kernels, strict=True)]
         return HSICSums(np.zeros(3), 0, {block: np.stack([np.zeros(b), np.zeros(b), *diagonals])})
-    sums = pair_sums(*with_room(X, Y), *kernels, workers=workers)
+    X, Y = with_room(X, Y)
+    sums = pair_sums(X, Y, kernels[0], kernels[1], workers=workers)
     products = np.array([sums.product, sums.square_x, sums.square_y])
     rows = np.stack([sums.rows_x, sums.rows_y, sums.diagonal_x, sums.diagonal_y])
     return HSICSums(products, b * (b - 1), {block: rows})

@@ -415,22 +415,24 @@ def _random_permutations(n: int, count: int, generator: np.random.Generator) -> 
 def _gamma_test(first: _Side, second: _Side, workers: int) -> HSICTestResult:
     n = len(first.points)
     assert first.kernel is not None and second.kernel is not None
-    arguments, diagonals, means = [], [], []
-    for name, side in zip("XY", (first, second), strict=True):
+    kernels = first.kernel.parameters, second.kernel.parameters
+    offsets, constants, diagonals, means = [], [], [], []
+    for name, side, kernel in zip("XY", (first, second), kernels, strict=True):
         sums = np.empty(n)
-        _independence.sums(side.points, side.kernel.parameters, None, None, sums, None, workers)
+        _independence.sums(side.points, kernel, None, None, sums, None, workers)
         mean = float(sums.sum()) / (n * (n - 1))
         if mean > _CONSTANT:
             raise KexueValueError(
                 f"the kernel of {name} is constant, because all points are equal or the bandwidth is far beyond their "
                 'distances; method="gamma" needs a variance'
             )
-        offsets = (sums + 1) / n
-        constant = float(offsets.mean())
-        arguments += [side.points, side.kernel.parameters, offsets, constant]
-        diagonals.append(1 - 2 * offsets + constant)
+        offsets.append((sums + 1) / n)
+        constants.append(float(offsets[-1].mean()))
+        diagonals.append(1 - 2 * offsets[-1] + constants[-1])
         means.append(mean)
-    product, square = _independence.centred_sums(*arguments, workers)
+    product, square = _independence.centred_sums(
+        first.points, kernels[0], offsets[0], constants[0], second.points, kernels[1], offsets[1], constants[1], workers
+    )
     statistic = float(product + diagonals[0] @ diagonals[1]) / n
     mean = (1 - means[0]) * (1 - means[1]) / n
     average = float(square) / (36 * n * (n - 1))

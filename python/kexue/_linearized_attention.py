@@ -86,9 +86,17 @@ class _Problem:
         out = np.empty((math.prod(self.outer), queries.shape[-2], values.shape[-1]), dtype=self.dtype)
         sums = np.empty(out.shape[:2]) if denominators else None
         places = None if scales is None else items(scales[..., None, :], self.outer)
-        batches = [items(array, self.outer) for array in (queries, keys, values)]
         _linear_attention.attend(
-            *batches, places, self.causal, is_normalized, self.eps if is_normalized else 0.0, out, sums, self.workers
+            items(queries, self.outer),
+            items(keys, self.outer),
+            items(values, self.outer),
+            places,
+            self.causal,
+            is_normalized,
+            self.eps if is_normalized else 0.0,
+            out,
+            sums,
+            self.workers,
         )
         return out.reshape(*shape, values.shape[-1]), None if sums is None else sums.reshape(shape)
 
@@ -180,7 +188,8 @@ def linear_attention(
            [0.   , 0.333, 0.667]])
     """
     problem = _Problem(phi_Q, phi_K, V, causal, mask, key_log_scale, eps, workers)
-    return problem.run(*problem.arrays, problem.scales, is_normalized=True)[0]
+    queries, keys, values = problem.arrays
+    return problem.run(queries, keys, values, problem.scales, is_normalized=True)[0]
 
 
 def linear_attention_vjp(

@@ -351,7 +351,7 @@ class _BoltzmannSteps:
     def step(self) -> None:
         search, size = self.search, len(self.drift)
         if self.slope is not None:
-            gradient = self._gradient()
+            gradient = self._gradient(self.slope)
             top = abs(gradient).max()
             if top > 0:
                 gradient = gradient / top
@@ -414,8 +414,8 @@ class _BoltzmannSteps:
             self.factor = np.sqrt(covariance)
         self.covariance = covariance
 
-    def _gradient(self) -> np.ndarray:
-        gradient = as_real_like("jac(x)", self.slope(self.search.x.copy()), "x", self.search.x, np.float64)
+    def _gradient(self, slope: Callable[[np.ndarray], Any]) -> np.ndarray:
+        gradient = as_real_like("jac(x)", slope(self.search.x.copy()), "x", self.search.x, np.float64)
         require_finite("jac(x)", gradient)
         self.slopes += 1
         return gradient
@@ -432,7 +432,7 @@ class _GradientSteps:
         count: int,
         alpha: float | None,
         mixing: float,
-        slope: None,
+        slope: Callable[[np.ndarray], Any] | None,
     ) -> None:
         self.search, self.generator, self.pairs, self.slopes = search, generator, max(1, count // 2), 0
         self.radius = _root_mean_square(widths)

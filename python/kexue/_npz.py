@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -133,7 +133,7 @@ def _read_member(
             raise ValueError(f"{member.filename} holds Python objects, which are not loaded")
         if dtype.itemsize == 0:
             raise ValueError(f"{member.filename} holds entries of no size")
-        order = "F" if fortran_order else "C"
+        order: Literal["F", "C"] = "F" if fortran_order else "C"
         count = 1
         for length in shape:
             count *= length
@@ -151,7 +151,7 @@ def _read_member(
                 # Of the file that is open: another may have its name by now.
                 return np.memmap(file, dtype=dtype, mode="r", offset=begin, shape=shape, order=order)
         array = np.empty(shape, dtype=dtype, order=order)
-        buffer = memoryview(array.reshape(-1, order="A").view(np.uint8))
+        buffer = array.reshape(-1, order="A").view(np.uint8).data
         filled = 0
         while filled < len(buffer):
             block = stream.read(min(_READ_BYTES, len(buffer) - filled))
@@ -165,6 +165,7 @@ def _read_member(
 
 def _data_offset(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     file = archive.fp
+    assert file is not None  # it is open
     position = file.tell()
     file.seek(member.header_offset)
     header = file.read(_LOCAL_HEADER_BYTES)

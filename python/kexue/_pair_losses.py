@@ -22,8 +22,8 @@ def cosine_target_loss(
     *,
     kind: Literal["linear", "squared", "margin"] = ...,
     margin: float = ...,
-    return_grad: Literal[False] = ...,
-) -> Any: ...
+    return_grad: Literal[True],
+) -> tuple[Any, Any]: ...
 @overload
 def cosine_target_loss(
     cos: ArrayLike,
@@ -31,8 +31,8 @@ def cosine_target_loss(
     *,
     kind: Literal["linear", "squared", "margin"] = ...,
     margin: float = ...,
-    return_grad: Literal[True],
-) -> tuple[Any, Any]: ...
+    return_grad: bool = ...,
+) -> Any: ...
 def cosine_target_loss(
     cos: ArrayLike,
     targets: ArrayLike,

@@ -122,6 +122,7 @@ def kernel_error(
         from matplotlib import pyplot
 
         _, ax = pyplot.subplots(layout="constrained")
+    kind: Any
     for kind, (sizes, errors) in lines.items():
         marker = "o" if kind in _RANDOM else "s"
         style = "-" if kind in _RANDOM else "--"

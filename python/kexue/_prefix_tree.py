@@ -199,7 +199,7 @@ class PrefixTree:
         except TypeError:
             raise TypeError("prefix must be a sequence of integers, or a string") from None
 
-    def next_tokens(self, prefix: Sequence[int] | str) -> np.ndarray:
+    def next_tokens(self, prefix: Sequence[int] | np.ndarray | str) -> np.ndarray:
         """The tokens that may follow a prefix, ascending.
 
         Parameters
@@ -224,7 +224,7 @@ class PrefixTree:
         begin, end = self._tree.children_of(node)
         return self._tree.tokens[begin:end]
 
-    def is_end(self, prefix: Sequence[int] | str) -> bool:
+    def is_end(self, prefix: Sequence[int] | np.ndarray | str) -> bool:
         """Whether a stored sequence ends with this prefix.
 
         Parameters
@@ -241,7 +241,7 @@ class PrefixTree:
     def __contains__(self, sequence: Any) -> bool:
         return self.is_end(sequence)
 
-    def get(self, sequence: Sequence[int] | str, default: Any = None) -> Any:
+    def get(self, sequence: Sequence[int] | np.ndarray | str, default: Any = None) -> Any:
         """The place that a sequence had among those the tree was made of.
 
         Parameters
@@ -258,7 +258,7 @@ class PrefixTree:
         rank = self._tree.rank(node) if node >= 0 else -1
         return int(self._places[rank]) if rank >= 0 else default
 
-    def keys(self, prefix: Sequence[int] | str = ()) -> Iterator[list[int]]:
+    def keys(self, prefix: Sequence[int] | np.ndarray | str = ()) -> Iterator[list[int]]:
         """All sequences that begin with a prefix, in lexicographic order.
 
         Parameters
@@ -269,7 +269,7 @@ class PrefixTree:
         -------
         iterator of list of int
         """
-        items = list(prefix) if isinstance(prefix, Iterator) else prefix
+        items: Any = list(prefix) if isinstance(prefix, Iterator) else prefix
         node = self._walk(items)
         path = [ord(item) for item in items] if isinstance(items, str) else [operator.index(item) for item in items]
         return self._below(node, path)

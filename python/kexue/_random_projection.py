@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.linalg import pinvh
 from scipy.sparse import csc_array, csr_array, issparse
 
 from kexue import _projection
-from kexue._arrays import as_contiguous, as_csr, as_real, check_integer
+from kexue._arrays import as_contiguous, as_csr, as_real, check_integer, check_number
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, require_finite, require_finite_entries
 
@@ -150,7 +150,8 @@ class RandomProjectionMap:
             The one that ``random_projection(X, n_components, rng=rng, ...)`` uses for X of `n_features` columns.
         """
         words = np.random.default_rng(rng).integers(0, 2**64 - 1, size=2, dtype=np.uint64, endpoint=True)
-        return cls(kind, n_components, n_features, (int(words[0]), int(words[1])), density, nonzeros)
+        given: Any = density  # names stand for numbers that depend on the rest
+        return cls(kind, n_components, n_features, (int(words[0]), int(words[1])), given, nonzeros)
 
     # ---- forwards ----
 
@@ -181,9 +182,10 @@ class RandomProjectionMap:
         dtype = as_real("X", np.empty(0, dtype=X.dtype)).dtype
         shape = X.shape[0], self.n_components
         target = _target(out, shape[1:] if vector else shape, dtype)
-        direct = target is not None and target.flags.c_contiguous and target.flags.aligned
-        direct = direct and not _share_memory(target, X)
-        result = target.reshape(shape) if direct else np.empty(shape, dtype=dtype)
+        if target is not None and (target.flags.c_contiguous and target.flags.aligned and not _share_memory(target, X)):
+            direct, result = True, target.reshape(shape)
+        else:
+            direct, result = False, np.empty(shape, dtype=dtype)
         with np.errstate(all="ignore"):  # NaN and overflow are told apart below
             if issparse(X):
                 rows = as_csr("X", X, dtype)
@@ -371,7 +373,7 @@ class RandomProjectionMap:
 
     def _multiply_back(self, Y: np.ndarray, workers: int) -> np.ndarray:
         if self.kind in _SIGNED_SPARSE:
-            matrix = self.matrix(Y.dtype).T
+            matrix: Any = self.matrix(Y.dtype).T
             result = np.empty((len(Y), self.n_features), dtype=Y.dtype)
             step = max(16, _SPARSE_PIECE // (matrix.nnz + self.n_features))
             for start in range(0, len(Y), step):
@@ -422,8 +424,10 @@ class RandomProjectionMap:
         if self.kind == "countsketch":
             return 1.0
         if self.kind == "osnap":
+            assert self.nonzeros is not None
             return 1 / math.sqrt(self.nonzeros)
         if self.kind == "sparse":
+            assert self.density is not None
             return 1 / math.sqrt(self.n_components * self.density)
         return 1 / math.sqrt(self.n_components)
 
@@ -475,8 +479,9 @@ class RandomProjectionMap:
         """The non-zeros of a sparse matrix of signs: where each column starts, and component c, or ~c for -1."""
         n, d = self.n_components, self.n_features
         if self.kind == "sparse":
+            assert self.density is not None
             return _bernoulli(self._words, n, d, self.density)
-        count = self.nonzeros if self.kind == "osnap" else 1
+        count = self.nonzeros or 1  # 1 for a count sketch
         edges = np.arange(count + 1, dtype=np.int64) * n // count
         targets = np.empty((d, count), dtype=np.int32)
         step = max(1, _DRAWN // count)
@@ -635,11 +640,10 @@ def _density(kind: str, density: Any, d: int) -> float | None:
         density = _DENSITIES[density]
     if density is None:
         return 1 / math.sqrt(d)
-    if isinstance(density, (bool, np.bool_)) or not isinstance(density, Real):
-        raise TypeError(f"density must be a number, not {type(density).__name__}")
-    if not 0 < density <= 1:
+    share = check_number("density", density)
+    if not 0 < share <= 1:
         raise KexueValueError(f"density must be above 0 and at most 1, got {density}")
-    return float(density)
+    return share
 
 
 def _nonzeros(kind: str, nonzeros: Any, n: int) -> int | None:

@@ -285,7 +285,7 @@ class _Matrix(ABC):
 
     shape: tuple[int, int]
     dtype: np.dtype
-    norm: float | None = None  # Frobenius, where it can be known
+    norm: float | None  # Frobenius, where it can be known
     shift: int = 0
 
     def __init__(self) -> None:
@@ -326,6 +326,8 @@ class _Matrix(ABC):
 
 
 class _Dense(_Matrix):
+    norm: float
+
     def __init__(self, array: np.ndarray, norm: float, shift: int) -> None:
         super().__init__()
         self.array, self.norm, self.shift = array, norm, shift
@@ -360,6 +362,8 @@ class _Dense(_Matrix):
 
 
 class _Sparse(_Matrix):
+    norm: float
+
     def __init__(self, rows: sparse.csr_array, columns: sparse.csr_array, norm: float, shift: int) -> None:
         super().__init__()
         self.rows, self.columns, self.norm, self.shift = rows, columns, norm, shift
@@ -381,11 +385,11 @@ class _Sparse(_Matrix):
 
     def as_float32(self) -> _Matrix:
         shift = -math.frexp(self.norm)[1]
-        both = (
+        rows, columns = (
             sparse.csr_array((_small(half.data * 2.0**shift), half.indices, half.indptr), shape=half.shape)
             for half in (self.rows, self.columns)
         )
-        single = _Sparse(*both, math.ldexp(self.norm, shift), self.shift + shift)
+        single = _Sparse(rows, columns, math.ldexp(self.norm, shift), self.shift + shift)
         single.counter = self.counter
         return single
 
@@ -395,7 +399,7 @@ class _Implicit(_Matrix):
         super().__init__()
         self.products = [operator.matmat, operator.rmatmat]
         self.names = ["A @ X", "A.T @ X"]
-        self.shape, self.dtype = operator.shape, dtype
+        self.shape, self.dtype, self.norm = operator.shape, dtype, None
         self.unmeasured = True
 
     def _times(self, block: np.ndarray, transposed: bool) -> np.ndarray:
@@ -523,10 +527,13 @@ def _krylov(
     """The best `kept` directions, and the matrix that the passes used: a float32 copy where that is good enough."""
     if matrix.dtype == _FLOAT64 and (tol is None or tol >= _FLOAT32_TOL):
         single = matrix.as_float32()
-        found = single and _krylov_passes(single, start, k, kept, limit, tol, generator, needed=_FLOAT32_RANGE)
-        if found:
-            return found, single
-    return _krylov_passes(matrix, start, k, kept, limit, tol, generator, needed=0.0), matrix
+        if single is not None:
+            found = _krylov_passes(single, start, k, kept, limit, tol, generator, needed=_FLOAT32_RANGE)
+            if found is not None:
+                return found, single
+    found = _krylov_passes(matrix, start, k, kept, limit, tol, generator, needed=0.0)
+    assert found is not None
+    return found, matrix
 
 
 def _krylov_passes(
@@ -564,7 +571,7 @@ def _krylov_passes(
             values, rotation = _principal(images)
             if first and needed and values[-1] < _FLOAT32_RANGE_OF_FIRST_BLOCK * values[0]:
                 return None
-            if adaptive:
+            if adaptive and matrix.norm is not None:
                 target = min(_blocks_needed(values, k, kept, matrix.norm) + (not finish), most)
             if tol is not None:
                 change = _change(before[:k], values[:k], matrix.dtype, k)
@@ -737,7 +744,7 @@ def _principal(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         return np.sqrt(np.maximum(squares[::-1], 0.0)), rotation[:, ::-1]
     triangle = np.empty((0, sum(image.shape[1] for image in images)))
     for part in _side_by_side(images):
-        triangle = np.linalg.qr(np.concatenate((triangle, part)), mode="r")
+        triangle = np.asarray(np.linalg.qr(np.concatenate((triangle, part)), mode="r"))
     _, values, Wh = np.linalg.svd(triangle, full_matrices=False)
     return values, Wh.T
 

@@ -167,10 +167,8 @@ class Network:
         )
         return Outcome(states, cells, kept)
 
-    def before(self, states: np.ndarray | None, start: np.ndarray | None) -> np.ndarray | None:
+    def before(self, states: np.ndarray, start: np.ndarray | None) -> np.ndarray:
         """What each step began with."""
-        if states is None:
-            return None
         shifted = np.empty_like(states)
         if self.steps:
             shifted[:, 0] = 0 if start is None else start
@@ -178,13 +176,20 @@ class Network:
         return shifted
 
     def jacobians(self, outcome: Outcome) -> np.ndarray:
-        before = self.before(outcome.states, self.start), self.before(outcome.cells, self.cell_start)
         count = self.sequences * self.steps
-        parts = (
-            None if part is None else part.reshape(count, *part.shape[2:])
-            for part in (outcome.gates, outcome.states, outcome.cells, *before)
+
+        def of_steps(part: np.ndarray) -> np.ndarray:
+            return part.reshape(count, *part.shape[2:])
+
+        matrices = step_jacobians(
+            self.kind,
+            self.U,
+            None if outcome.gates is None else of_steps(outcome.gates),
+            of_steps(outcome.states),
+            None if outcome.cells is None else of_steps(outcome.cells),
+            of_steps(self.before(outcome.states, self.start)),
+            None if outcome.cells is None else of_steps(self.before(outcome.cells, self.cell_start)),
         )
-        matrices = step_jacobians(self.kind, self.U, *parts)
         return matrices.reshape(*self.outer, self.steps, *matrices.shape[1:])
 
     def result(self, outcome: Outcome, jacobians: np.ndarray | None = None) -> Any:
@@ -217,6 +222,7 @@ class Network:
         before = self.before(outcome.states, self.start).reshape(count, self.size)
         reset = None
         if self.kind in ("gru", "gru_single_gate"):
+            assert outcome.gates is not None
             reset = outcome.gates[:, :, self.gates - 2].reshape(before.shape) * before
         # Gates become their gradients where they are.
         by_gates = np.empty_like(outcome.states) if outcome.gates is None else outcome.gates

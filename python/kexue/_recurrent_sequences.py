@@ -423,10 +423,12 @@ def gru_vjp(
 # ---- torch's weights ----
 
 
-def _torch_parts(gates: int, weights: tuple[Any, ...], order: list[int]) -> list[np.ndarray | None]:
+def _torch_parts(
+    gates: int, weights: tuple[Any, ...], order: list[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """The four tensors of a layer with gates in our order, transposed."""
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    parts: list[np.ndarray | None] = []
+    parts: list[Any] = []
     for name, value in zip(names, weights, strict=True):
         if value is None:
             parts.append(None)
@@ -436,16 +438,17 @@ def _torch_parts(gates: int, weights: tuple[Any, ...], order: list[int]) -> list
             raise KexueValueError(f"{name} must have {gates} blocks of rows, but its shape is {array.shape}")
         blocks = np.split(array, gates)
         parts.append(np.ascontiguousarray(np.concatenate([blocks[k] for k in order]).T))
-    size = parts[1].shape[0]
+    W, U, b, c = parts
+    size = U.shape[0]
     for name, part in zip(names, parts, strict=True):
         if part is not None and part.shape[-1] != gates * size:
             raise KexueValueError(
-                f"{name} must have {gates * size} rows for weight_hh of shape {parts[1].shape[::-1]}, "
+                f"{name} must have {gates * size} rows for weight_hh of shape {U.shape[::-1]}, "
                 f"got {part.shape[-1]}"
             )
-    if (parts[2] is None) != (parts[3] is None):
+    if (b is None) != (c is None):
         raise KexueValueError("bias_ih and bias_hh must both be given, or none of them")
-    return parts
+    return W, U, b, c
 
 
 def simple_rnn_weights_from_torch(
@@ -556,7 +559,7 @@ def gru_weights_from_torch(
     (array([[1., 0., 2.]]), array([1., 0., 0.]), array([2.]))
     """
     W, U, b, c = _torch_parts(3, (weight_ih, weight_hh, bias_ih, bias_hh), [1, 0, 2])
-    if b is None:
+    if b is None or c is None:
         return W, U, None, None
     size = U.shape[0]
     return W, U, np.concatenate([b[: 2 * size] + c[: 2 * size], b[2 * size :]]), c[2 * size :]

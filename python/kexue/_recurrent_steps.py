@@ -15,10 +15,10 @@ def _by_tanh(value: np.ndarray) -> np.ndarray:
 
 def _combine(*terms: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """The sum of diag(row) matrix, for rows of shape (steps, n)."""
-    total = None
-    for row, matrix in terms:
-        part = row[:, :, None] * matrix
-        total = part if total is None else np.add(total, part, out=total)
+    (row, matrix), *others = terms
+    total = row[:, :, None] * matrix
+    for row, matrix in others:
+        total += row[:, :, None] * matrix
     return total
 
 
@@ -45,8 +45,10 @@ def step_jacobians(
         return _combine((_by_tanh(h), by_gate[0]))
     if kind == "relu":
         return _combine((np.where(h > 0, 1, h * 0).astype(h.dtype), by_gate[0]))
+    assert gates is not None
     parts = [gates[:, k] for k in range(gates.shape[1])]
     if kind in ("lstm", "gru_proposal"):
+        assert c is not None and c_before is not None
         whole = np.zeros((len(h), 2 * n, 2 * n), dtype=h.dtype)
         if kind == "lstm":
             f, i, g, o = parts

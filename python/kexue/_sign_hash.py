@@ -197,10 +197,10 @@ class SignHash:
         """
         generator = self._generator(0)
         if self._kind == "srht":
-            return zlib.crc32(generator.random_raw(_WORD).astype("<u8"))
+            return zlib.crc32(generator.random_raw(_WORD).astype("<u8").data)
         numbers = np.random.Generator(generator).standard_normal(1 << 12)
         return zlib.crc32(
-            np.rint(1000 * numbers).astype("<i4")
+            np.rint(1000 * numbers).astype("<i4").data
         )  # not of what the last digits may be on another machine
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -144,7 +144,8 @@ class SignHashIndex:
             least = bucket_bits = check_integer("bucket_bits", bucket_bits, 1, _MOST_BUCKET_BITS)
         if n_tables * least > n_bits:
             raise KexueValueError(f"n_tables * bucket_bits is {n_tables * least}, more than n_bits = {n_bits}")
-        self._n_bits, self._kind, self._n_tables, self._bucket_bits = n_bits, str(kind), n_tables, bucket_bits
+        self._kind: HashKind = "srht" if kind == "srht" else "gaussian"
+        self._n_bits, self._n_tables, self._bucket_bits = n_bits, n_tables, bucket_bits
         self._key = new_key(rng)
         self._contents = _Contents(None, None, np.empty((0, words_of(n_bits)), dtype=np.uint64))
 
@@ -264,6 +265,42 @@ class SignHashIndex:
 
     # ---- searching ----
 
+    @overload
+    def kneighbors(
+        self,
+        X: ArrayLike,
+        n_neighbors: int,
+        return_distance: Literal[True] = ...,
+        *,
+        method: Literal["scan", "probe"] = ...,
+        n_candidates: int | None = ...,
+        n_probes: int = ...,
+        workers: int | None = ...,
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    @overload
+    def kneighbors(
+        self,
+        X: ArrayLike,
+        n_neighbors: int,
+        return_distance: Literal[False],
+        *,
+        method: Literal["scan", "probe"] = ...,
+        n_candidates: int | None = ...,
+        n_probes: int = ...,
+        workers: int | None = ...,
+    ) -> np.ndarray: ...
+    @overload
+    def kneighbors(
+        self,
+        X: ArrayLike,
+        n_neighbors: int,
+        return_distance: bool,
+        *,
+        method: Literal["scan", "probe"] = ...,
+        n_candidates: int | None = ...,
+        n_probes: int = ...,
+        workers: int | None = ...,
+    ) -> tuple[np.ndarray, np.ndarray] | np.ndarray: ...
     def kneighbors(
         self,
         X: ArrayLike,
@@ -338,6 +375,7 @@ class SignHashIndex:
         indices = np.empty((queries.shape[0], k), dtype=np.int64)
         for begin in range(0, queries.shape[0], _QUERIES):
             block = queries[begin : begin + _QUERIES]
+            candidates: Iterable[np.ndarray]
             if method == "scan":
                 codes = contents.hash.transform(block, workers=workers)
                 _, candidates = hamming_neighbors(codes, contents.codes, count, workers=workers)
@@ -446,7 +484,7 @@ class SignHashIndex:
         arrays = _npz.load_npz(path)
         fields = _description(arrays)
         problem = "there is no description of an index in it" if fields is None else _problem(fields, arrays)
-        if problem:
+        if fields is None or problem:
             raise KexueValueError(f"{os.fspath(path)}: not a sign hash index, or a damaged one: {problem}")
         index = cls(
             fields["n_bits"], kind=fields["kind"], n_tables=fields["n_tables"], bucket_bits=fields["bucket_bits"], rng=0
@@ -546,9 +584,9 @@ def _subsets(bits: int, count: int) -> np.ndarray:
     """
     tails = np.empty((64, bits), dtype=np.int64)  # of each set, how many of its bits are among i, i + 1, ...
     kept = 0
-    level = {()}
+    level: set[tuple[int, ...]] = {()}
     while level:
-        following = set()
+        following: set[tuple[int, ...]] = set()
         for members in sorted(level):
             tail = (np.array(members, dtype=np.int64)[:, None] >= np.arange(bits)).sum(axis=0)
             if (tails[:kept] <= tail).all(axis=1).sum() >= count:

@@ -174,8 +174,19 @@ def _sums(
             while inside.any():
                 # In a finite piece of many lengths the nodes would miss the kernel: it is taken in parts that grow.
                 end = gap if np.isinf(far) else np.minimum(gap, begun + reach)
-                parts = (values[inside] for values in (near, begun, end, x))
-                terms = _terms(f, density, length, side, far, gap[inside], *parts, nodes)
+                terms = _terms(
+                    f,
+                    density,
+                    length,
+                    side,
+                    far,
+                    gap[inside],
+                    near[inside],
+                    begun[inside],
+                    end[inside],
+                    x[inside],
+                    nodes,
+                )
                 value, absolute = terms.sum(axis=1), abs(terms).sum(axis=1)
                 slow = np.isinf(far) & (
                     (abs(terms[:, -1]) > _SLOW * absolute) | np.isinf(terms[:, len(nodes) // 2 :]).any(axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -77,7 +78,7 @@ def require_scale(scale: object) -> None:
         )
 
 
-def _choose(function: str, table: dict[str, np.ufunc], kernel: str, scale: object) -> np.ufunc:
+def _choose(function: str, table: Mapping[str, np.ufunc], kernel: str, scale: object) -> np.ufunc:
     require_kernel(kernel)
     if kernel not in table:
         raise KexueValueError(

@@ -247,11 +247,11 @@ def _loss_lazily(loss: Any, x: Any, target: Any, axis: int, return_grad: bool, *
 
 
 @overload
-def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = ..., return_grad: Literal[False] = ...) -> Any: ...
-@overload
 def softmax_loss(
     x: ArrayLike, target: ArrayLike, *, axis: int = ..., return_grad: Literal[True]
 ) -> tuple[Any, Any]: ...
+@overload
+def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = ..., return_grad: bool = ...) -> Any: ...
 def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = -1, return_grad: bool = False) -> Any:
     """The cross-entropy of a softmax: logsumexp(x) - x[target], a number for each row.
 
@@ -347,8 +347,8 @@ def taylor_softmax_loss(
     axis: int = ...,
     monotone: bool = ...,
     margin: float = ...,
-    return_grad: Literal[False] = ...,
-) -> Any: ...
+    return_grad: Literal[True],
+) -> tuple[Any, Any]: ...
 @overload
 def taylor_softmax_loss(
     x: ArrayLike,
@@ -358,8 +358,8 @@ def taylor_softmax_loss(
     axis: int = ...,
     monotone: bool = ...,
     margin: float = ...,
-    return_grad: Literal[True],
-) -> tuple[Any, Any]: ...
+    return_grad: bool = ...,
+) -> Any: ...
 def taylor_softmax_loss(
     x: ArrayLike,
     target: ArrayLike,
@@ -434,9 +434,9 @@ def taylor_softmax_loss(
         np.put_along_axis(rows, ids, np.take_along_axis(rows, ids, -1) - margin, -1)
     p = taylor_softmax(rows, n, monotone=monotone)
     at_target = np.take_along_axis(p, ids, -1)
-    others = p.copy()
-    np.put_along_axis(others, ids, 0, -1)
-    others = others.sum(axis=-1)
+    without = np.array(p)
+    np.put_along_axis(without, ids, 0, -1)
+    others = without.sum(axis=-1)
     # Near 1 the logarithm is that of the others' sum.
     with np.errstate(divide="ignore"):
         loss = np.where(others < 0.5, -np.log1p(-np.minimum(others, 0.5)), -np.log(at_target[..., 0]))

@@ -54,8 +54,18 @@ class _Problem(AttentionProblem):
                     f"{name} must have {count} heads, the {mix}, or 1, but its shape is {array.shape}"
                 )
 
-    def arguments(self) -> tuple[Any, ...]:
-        return (*self.items, self.mask, self.causal, self.scales, self.logit_mix, self.weight_mix)
+    def arguments(self) -> dict[str, Any]:
+        queries, keys, values = self.items
+        return {
+            "queries": queries,
+            "keys": keys,
+            "values": values,
+            "mask": self.mask,
+            "is_causal": self.causal,
+            "scales": self.scales,
+            "logit_mix": self.logit_mix,
+            "weight_mix": self.weight_mix,
+        }
 
 
 def talking_heads_attention(
@@ -135,7 +145,9 @@ def talking_heads_attention(
     """
     problem = _Problem(Q, K, V, proj_logits, proj_weights, scale, mask, causal)
     out = np.empty(problem.out_shape, dtype=problem.dtype)
-    _attention.talk(*problem.arguments(), out.reshape(math.prod(problem.lead), *out.shape[-3:]), workers)
+    _attention.talk(
+        **problem.arguments(), out=out.reshape(math.prod(problem.lead), *out.shape[-3:]), workers=workers
+    )
     return out
 
 
@@ -206,7 +218,16 @@ def talking_heads_attention_vjp(
         np.zeros((items, *heads, *array.shape[-2:]), dtype=problem.dtype)
         for array, heads in zip(problem.arrays, problem.heads, strict=False)
     ]
-    mixes = [None if mix is None else np.zeros((items, *mix.shape)) for mix in (problem.logit_mix, problem.weight_mix)]
-    _attention.talk_gradient(*problem.arguments(), upstream, *gradients, *mixes, workers)
-    by_logits, by_weights = (None if mix is None else mix.sum(axis=0) for mix in mixes)
-    return (*problem.sums(gradients), by_logits, by_weights)
+    by_logits = np.zeros((items, *problem.logit_mix.shape))
+    by_weights = None if problem.weight_mix is None else np.zeros((items, *problem.weight_mix.shape))
+    _attention.talk_gradient(
+        **problem.arguments(),
+        out_gradients=upstream,
+        by_queries=gradients[0],
+        by_keys=gradients[1],
+        by_values=gradients[2],
+        by_logit_mix=by_logits,
+        by_weight_mix=by_weights,
+        workers=workers,
+    )
+    return (*problem.sums(gradients), by_logits.sum(axis=0), None if by_weights is None else by_weights.sum(axis=0))

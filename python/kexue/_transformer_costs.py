@@ -338,11 +338,12 @@ def _inner(ratio: Any, hidden: np.ndarray, what: str) -> np.ndarray:
     """The inner dimension of a feed-forward network."""
     if not isinstance(ratio, Real) or isinstance(ratio, (bool, np.bool_)):
         raise TypeError(f"ratio must be a number, not {type(ratio).__name__}")
-    if not 0 <= ratio < float("inf"):
+    if ratio < 0 or not ratio < float("inf"):
         raise KexueValueError(f"ratio must be finite and at least 0, got {ratio!r}")
     if isinstance(ratio, Integral):
         return int(ratio) * np.asarray(hidden, dtype=object)
-    inner = [ratio * int(size) for size in np.ravel(hidden)]
+    exact: Any = ratio  # a fraction stays one
+    inner = [exact * int(size) for size in np.ravel(hidden)]
     if any(size != int(size) for size in inner):
         raise KexueValueError(f"ratio times {what} must be a whole number, got {next(s for s in inner if s != int(s))}")
     return np.array([int(size) for size in inner], dtype=object).reshape(np.shape(hidden))

@@ -41,7 +41,7 @@ class Problem:
         return result.item() if result.dtype in (np.float64, np.int64, np.int32) else result[()]
 
 
-def as_weights(name: str, value: ArrayLike | None, size: int, axis: str) -> np.ndarray | None:
+def as_weights(name: str, value: Any, size: int, axis: str) -> np.ndarray | None:
     if value is None or (hasattr(value, "__len__") and len(value) == 0 and np.ndim(value) == 1):
         return None
     weights = contiguous_rows(as_real(name, value, dtype=np.float64), 1)

@@ -49,7 +49,7 @@ def read(
                     raise ValueError(
                         f"{name}: line 1 is not the number of vectors and their dimension, as in {format}"
                     )
-                if format == "word2vec-binary":
+                if format == "word2vec-binary" and header is not None:
                     keys, vectors = _read_binary(name, stream, header, len(first), limit, errors)
                 else:
                     stream.seek(0)
@@ -292,7 +292,7 @@ def _read_binary(
         # A record is at least a letter, a blank and the numbers. The header may promise more than there is
         # room for.
         vectors = np.empty((min(count, (size - begin) // (row_bytes + 2)), dimension), dtype="<f4")
-        target = memoryview(vectors.reshape(-1).view(np.uint8))
+        target = vectors.reshape(-1).view(np.uint8).data
         keys: list[str] = []
         position = begin
         for record in range(1, count + 1):

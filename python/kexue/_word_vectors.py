@@ -464,7 +464,7 @@ def _number_words(
     renumbered = np.full(len(words), -1, dtype=np.int32)
     renumbered[order] = np.arange(len(order), dtype=np.int32)
     ids = renumbered[ids]
-    text_of_token = np.repeat(np.arange(len(ends) - 1), np.diff(np.array(ends, dtype=np.int64)))
+    text_of_token = np.repeat(np.arange(len(ends) - 1), np.ediff1d(np.array(ends, dtype=np.int64)))
     kept = ids >= 0
     lengths = np.bincount(text_of_token[kept], minlength=len(ends) - 1)
     return [words[i] for i in order], ids[kept], lengths

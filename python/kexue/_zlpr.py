@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -47,7 +47,8 @@ class _Rows:
         self.threshold = None if threshold is None else as_real("threshold", threshold, dtype=dtype)
 
         self.score_rows = self.rows_of(name, self.scores)
-        self.target_rows = None if labels is None else self.rows_of("targets", labels)
+        # Without targets none is asked for: `zlpr_sparse` has ids.
+        self.target_rows: Any = None if labels is None else self.rows_of("targets", labels)
         self.mask_rows = None if self.mask is None else self.rows_of("mask", self.mask)
         self.threshold_rows = None
         if self.threshold is not None:
@@ -144,6 +145,30 @@ def _targets(targets: ArrayLike) -> np.ndarray:
 # ---- ZLPR ----
 
 
+@overload
+def zlpr_loss(
+    scores: ArrayLike,
+    targets: ArrayLike,
+    *,
+    threshold: ArrayLike | None = ...,
+    label_smoothing: float = ...,
+    mask: ArrayLike | None = ...,
+    axis: int = ...,
+    return_grad: Literal[True],
+    workers: int | None = ...,
+) -> tuple[Any, np.ndarray]: ...
+@overload
+def zlpr_loss(
+    scores: ArrayLike,
+    targets: ArrayLike,
+    *,
+    threshold: ArrayLike | None = ...,
+    label_smoothing: float = ...,
+    mask: ArrayLike | None = ...,
+    axis: int = ...,
+    return_grad: bool = ...,
+    workers: int | None = ...,
+) -> Any: ...
 def zlpr_loss(
     scores: ArrayLike,
     targets: ArrayLike,
@@ -254,8 +279,8 @@ def _positive_ids(positive_ids: Any, scores: np.ndarray) -> tuple[np.ndarray, np
             array = as_array("positive_ids", positive_ids)
             positive_ids = positive_ids if array.dtype == object else array
         if isinstance(positive_ids, np.ndarray) and positive_ids.ndim != scores.ndim:
-            wanted = "(k,)" if scores.ndim == 1 else f"({count}, k)"
-            raise KexueValueError(f"positive_ids must have shape {wanted}, but its shape is {positive_ids.shape}")
+            shape = "(k,)" if scores.ndim == 1 else f"({count}, k)"
+            raise KexueValueError(f"positive_ids must have shape {shape}, but its shape is {positive_ids.shape}")
         if scores.ndim == 1:
             positive_ids = positive_ids[None] if isinstance(positive_ids, np.ndarray) else [positive_ids]
         listed = positive_ids
@@ -310,6 +335,26 @@ def _raise_for_ids(rows: _Rows, offsets: np.ndarray, ids: np.ndarray, loss: np.n
             seen.add(item)
 
 
+@overload
+def zlpr_sparse_loss(
+    scores: ArrayLike,
+    positive_ids: Any,
+    *,
+    threshold: ArrayLike | None = ...,
+    mask: ArrayLike | None = ...,
+    return_grad: Literal[True],
+    workers: int | None = ...,
+) -> tuple[Any, np.ndarray]: ...
+@overload
+def zlpr_sparse_loss(
+    scores: ArrayLike,
+    positive_ids: Any,
+    *,
+    threshold: ArrayLike | None = ...,
+    mask: ArrayLike | None = ...,
+    return_grad: bool = ...,
+    workers: int | None = ...,
+) -> Any: ...
 def zlpr_sparse_loss(
     scores: ArrayLike,
     positive_ids: Any,
@@ -507,6 +552,30 @@ def zlpr_probability(scores: ArrayLike, *, threshold: ArrayLike | None = None, a
 # ---- relatives ----
 
 
+@overload
+def pairwise_rank_loss(
+    scores: ArrayLike,
+    targets: ArrayLike,
+    *,
+    gamma: float = ...,
+    margin: float = ...,
+    mask: ArrayLike | None = ...,
+    axis: int = ...,
+    return_grad: Literal[True],
+    workers: int | None = ...,
+) -> tuple[Any, np.ndarray]: ...
+@overload
+def pairwise_rank_loss(
+    scores: ArrayLike,
+    targets: ArrayLike,
+    *,
+    gamma: float = ...,
+    margin: float = ...,
+    mask: ArrayLike | None = ...,
+    axis: int = ...,
+    return_grad: bool = ...,
+    workers: int | None = ...,
+) -> Any: ...
 def pairwise_rank_loss(
     scores: ArrayLike,
     targets: ArrayLike,
@@ -580,6 +649,26 @@ def pairwise_rank_loss(
     return rows.shaped(loss, grad)
 
 
+@overload
+def zlpr_symmetric_kl(
+    s: ArrayLike,
+    t: ArrayLike,
+    *,
+    mask: ArrayLike | None = ...,
+    axis: int = ...,
+    return_grad: Literal[True],
+    workers: int | None = ...,
+) -> tuple[Any, tuple[np.ndarray, np.ndarray]]: ...
+@overload
+def zlpr_symmetric_kl(
+    s: ArrayLike,
+    t: ArrayLike,
+    *,
+    mask: ArrayLike | None = ...,
+    axis: int = ...,
+    return_grad: bool = ...,
+    workers: int | None = ...,
+) -> Any: ...
 def zlpr_symmetric_kl(
     s: ArrayLike,
     t: ArrayLike,

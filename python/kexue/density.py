@@ -468,7 +468,7 @@ def gaussian_logpdf_diag(
     if (std is None) == (log_std is None):
         raise KexueValueError("either std or log_std must be given, " + ("not both" if std is not None else "got none"))
     scale_name, scale = ("std", std) if log_std is None else ("log_std", log_std)
-    given = {"x": x, "mean": mean, scale_name: scale}
+    given: dict[str, Any] = {"x": x, "mean": mean, scale_name: scale}
     dtype = result_dtype(*given.values())
     arrays = {name: as_real(name, value, dtype=dtype) for name, value in given.items()}
     for name, array in arrays.items():
@@ -483,7 +483,9 @@ def gaussian_logpdf_diag(
     if not shape:
         raise KexueValueError("x must have at least 1 dimension, but its shape is ()")
     place = check_axis("x", axis, len(shape))
-    result = _gaussian_logpdf(*arrays.values(), shape, (place,), logarithms=log_std is not None)
+    result = _gaussian_logpdf(
+        arrays["x"], arrays["mean"], arrays[scale_name], shape, (place,), logarithms=log_std is not None
+    )
     return result.astype(dtype, copy=False)[()]
 
 
@@ -541,7 +543,8 @@ class _DiagonalNormal:
                 raise KexueValueError(
                     f"{name} has shape {value.shape}, which does not broadcast to {x.shape}"
                 ) from None
-        return _gaussian_logpdf(x, *self._parameters.values(), x.shape, tuple(range(1, x.ndim)), logarithms=False)
+        mean, std = self._parameters.values()
+        return _gaussian_logpdf(x, mean, std, x.shape, tuple(range(1, x.ndim)), logarithms=False)
 
 
 # ---- the estimate ----

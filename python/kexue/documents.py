@@ -465,7 +465,7 @@ def pairwise_distances(
     """
     if metric not in ("wmd", "wrd", "wcd", "rwmd", "sinkhorn"):
         raise KexueValueError(f'metric must be "wmd", "wrd", "wcd", "rwmd" or "sinkhorn", got {metric!r}')
-    entropic = {}
+    entropic: dict[str, Any] = {}
     if metric == "sinkhorn":
         if reg is None:
             raise KexueValueError('metric="sinkhorn" needs reg, its regularisation')
@@ -546,7 +546,8 @@ def _as_centroids(
     from scipy.sparse import csr_array
 
     vectors = words[used].astype(np.float64)
-    sets, centroids, first = [], [], 0
+    sets: list[Any] = []
+    centroids, first = [], 0
     for part in (rows, columns):
         if part is None:
             sets.append(None)
@@ -575,7 +576,7 @@ class _progress_bar:
     """A context that gives the callback for `progress=True`, or None."""
 
     def __init__(self, wanted: bool, description: str) -> None:
-        self.bar = None
+        self.bar: Any = None
         if wanted:
             try:
                 from tqdm.auto import tqdm

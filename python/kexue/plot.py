@@ -561,7 +561,7 @@ def distortion(
     rng = np.random.default_rng(rng)
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError("X is a masked array; fill it or drop the masked entries first")
-    rows = X if issparse(X) else np.asarray(X)
+    rows: Any = X if issparse(X) else np.asarray(X)
     _require_matrix("X", rows)
     if issparse(rows):
         rows = rows.astype(np.float64).tocsr()  # in this order: repeated entries of uint8 would wrap around
@@ -571,7 +571,7 @@ def distortion(
         raise KexueValueError(f"X has no columns: its shape is {rows.shape}")
     if n_components is None:
         n_components = np.unique(np.geomspace(min(16, d), min(1024, d), 7).astype(int)).tolist()
-    dimensions = [n_components] if isinstance(n_components, (int, np.integer)) else list(n_components)
+    dimensions: list[Any] = [n_components] if isinstance(n_components, (int, np.integer)) else list(n_components)
     if not dimensions:
         raise KexueValueError("n_components is empty")
     if kinds is None:
@@ -710,8 +710,9 @@ def _costs(cost: Any, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, i
     matrix = _as_matrix("cost", cost)
     if matrix.shape != shape:
         raise KexueValueError(f"cost has shape {matrix.shape}, but plan has shape {shape}")
-    everywhere = np.nonzero(np.isnan(matrix))
-    _refuse("cost", np.ones(len(everywhere[0]), dtype=bool), *everywhere, matrix[everywhere], "is {}")
+    unknown = np.isnan(matrix)
+    at_rows, at_columns = np.nonzero(unknown)
+    _refuse("cost", np.ones(len(at_rows), dtype=bool), at_rows, at_columns, matrix[unknown], "is {}")
     costs = matrix[rows, columns]
     _refuse("cost", ~np.isfinite(costs), rows, columns, costs, "is {}, and plan moves mass there")
     return costs

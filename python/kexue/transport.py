@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -126,7 +126,8 @@ class TransportResult:
             rows, columns = plan.nonzero()
             return rows, columns, plan[rows, columns]
         count = self._arrays["entry_counts"][k]
-        return tuple(self._arrays[name][k, :count] for name in ("rows", "columns", "masses"))
+        rows, columns, masses = (self._arrays[name][k, :count] for name in ("rows", "columns", "masses"))
+        return rows, columns, masses
 
 
 def _run(problem: Problem, max_iter: int | None, workers: int | None, **wanted: bool) -> dict[str, np.ndarray]:
@@ -179,6 +180,36 @@ def _run_scaled(problem: Problem, max_iter: int | None, workers: int | None, **w
     return outputs
 
 
+@overload
+def emd(
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    M: ArrayLike,
+    *,
+    log: Literal[False] = ...,
+    max_iter: int | None = ...,
+    workers: int | None = ...,
+) -> np.ndarray: ...
+@overload
+def emd(
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    M: ArrayLike,
+    *,
+    log: Literal[True],
+    max_iter: int | None = ...,
+    workers: int | None = ...,
+) -> tuple[np.ndarray, dict[str, Any]]: ...
+@overload
+def emd(
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    M: ArrayLike,
+    *,
+    log: bool,
+    max_iter: int | None = ...,
+    workers: int | None = ...,
+) -> np.ndarray | tuple[np.ndarray, dict[str, Any]]: ...
 def emd(
     a: ArrayLike | None,
     b: ArrayLike | None,
@@ -267,6 +298,26 @@ def _log(problem: Problem, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
+@overload
+def emd2(
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    M: ArrayLike,
+    *,
+    log: Literal[True],
+    max_iter: int | None = ...,
+    workers: int | None = ...,
+) -> tuple[Any, dict[str, Any]]: ...
+@overload
+def emd2(
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    M: ArrayLike,
+    *,
+    log: bool = ...,
+    max_iter: int | None = ...,
+    workers: int | None = ...,
+) -> Any: ...
 def emd2(
     a: ArrayLike | None,
     b: ArrayLike | None,
@@ -571,10 +622,14 @@ def _solve_line(
     outputs = _transport.allocate_outputs(flat[0].shape[0], m, n, entries=entries)
     tolerance = 1e-9 if exact else 1e-6
     status = _transport.emd_1d(
-        *flat,
-        *weights,
-        *orders,
-        *(byte_offsets(w, batch, 1) for w in weights),
+        flat[0],
+        flat[1],
+        weights[0],
+        weights[1],
+        orders[0],
+        orders[1],
+        byte_offsets(weights[0], batch, 1),
+        byte_offsets(weights[1], batch, 1),
         power,
         tolerance,
         outputs,
@@ -598,7 +653,7 @@ def _explain_line(weights: list[np.ndarray | None], batch: tuple[int, ...], tole
             lambda entries: entries == 0,
             "is 0: there is no mass to move",
         )
-    bad = ~np.isclose(*totals, rtol=tolerance, atol=0)
+    bad = ~np.isclose(totals[0], totals[1], rtol=tolerance, atol=0)
     message = None
     if bad.any():
         k = np.unravel_index(int(np.argmax(bad)), batch)
@@ -614,6 +669,42 @@ def _explain_line(weights: list[np.ndarray | None], batch: tuple[int, ...], tole
 Metric = Literal["sqeuclidean", "euclidean", "cityblock", "minkowski"]
 
 
+@overload
+def emd_1d(
+    x_a: ArrayLike,
+    x_b: ArrayLike,
+    a: ArrayLike | None = ...,
+    b: ArrayLike | None = ...,
+    *,
+    metric: Metric = ...,
+    p: float = ...,
+    log: Literal[False] = ...,
+    workers: int | None = ...,
+) -> np.ndarray: ...
+@overload
+def emd_1d(
+    x_a: ArrayLike,
+    x_b: ArrayLike,
+    a: ArrayLike | None = ...,
+    b: ArrayLike | None = ...,
+    *,
+    metric: Metric = ...,
+    p: float = ...,
+    log: Literal[True],
+    workers: int | None = ...,
+) -> tuple[np.ndarray, dict[str, Any]]: ...
+@overload
+def emd_1d(
+    x_a: ArrayLike,
+    x_b: ArrayLike,
+    a: ArrayLike | None = ...,
+    b: ArrayLike | None = ...,
+    *,
+    metric: Metric = ...,
+    p: float = ...,
+    log: bool,
+    workers: int | None = ...,
+) -> np.ndarray | tuple[np.ndarray, dict[str, Any]]: ...
 def emd_1d(
     x_a: ArrayLike,
     x_b: ArrayLike,

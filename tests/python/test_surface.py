@@ -1,5 +1,6 @@
 """The layers hold, and every public name has a docstring, a test, a bench and a page."""
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -7,6 +8,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import numpy as np
@@ -137,23 +139,46 @@ def test_ufuncs_lists_every_ufunc():
     assert public == {name for name in compiled if not name.startswith(("fwht", "gaussian_", "smooth_"))}
 
 
-@pytest.mark.parametrize("stub", ["__init__", "_context", "_ufuncs"])
+def names_in_stub(path):
+    """What a stub declares; classes of its own and aliases, _CamelCase, are for type checkers alone."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names = [node.name]
+        elif isinstance(node, ast.AnnAssign):
+            names = [node.target.id]
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.asname for alias in node.names if alias.asname]
+        else:
+            names = []
+        yield from (name for name in names if not re.match("_[A-Z].*[a-z]", name))
+
+
+@pytest.mark.parametrize("stub", sorted(path.stem for path in Path(kexue.__file__).parent.glob("*.pyi")))
 def test_stubs_name_what_exists(stub):
-    text = (Path(kexue.__file__).parent / f"{stub}.pyi").read_text()
-    declared = set(re.findall(r"^(?:def )?(\w+)(?=[:(])|^from .* import \w+ as (\w+)$", text, re.MULTILINE))
-    declared = {"".join(pair) for pair in declared} - {"__all__"}
+    declared = set(names_in_stub(Path(kexue.__file__).parent / f"{stub}.pyi"))
     if stub == "__init__":
         assert declared == {*kexue._HOME, *kexue._MODULES}
+    elif stub == "ufuncs":
+        assert declared == set(kexue.ufuncs.__all__)
     else:
+        module = importlib.import_module(f"kexue.{stub}")
         # What a compiled module merely imported has another __module__, or is a module.
+        own = (module.__name__, "kexue.ufuncs")
         public = {
             name
-            for name, value in vars(getattr(kexue, stub)).items()
+            for name, value in vars(module).items()
             if not name.startswith("__")
             and not inspect.ismodule(value)
-            and getattr(value, "__module__", "kexue").startswith("kexue")
+            and getattr(value, "__module__", module.__name__) in own
         }
         assert declared - {"__version__"} == public
+
+
+def test_every_compiled_module_has_a_stub():
+    folder = Path(kexue.__file__).parent
+    compiled = {path.name.partition(".")[0] for suffix in EXTENSION_SUFFIXES for path in folder.glob(f"*{suffix}")}
+    assert compiled
+    assert compiled <= {path.stem for path in folder.glob("*.pyi")}
 
 
 @pytest.mark.parametrize("name", functions())

@@ -281,6 +281,7 @@ class WmdSimilarity:
         return distances
 
     def _best(self, queries: Sequence[Sequence[str]]) -> list[list[tuple[int, float]]]:
+        assert self.num_best is not None
         counts = self._count(queries)
         if self.num_best <= 0 or not self._counts.nnz or not counts.nnz:
             return [[] for _ in queries]

@@ -10,7 +10,8 @@ import warnings
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from types import FrameType
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -56,6 +57,8 @@ class InputError(KexueValueError, AssertionError):
 _TENSORS = {"cupy", "jax", "jaxlib", "tensorflow", "torch"}
 _TOTALS = 1.5e-6  # POT's: six decimals
 _FLOAT64 = np.dtype(np.float64)
+
+LineMetric: TypeAlias = Literal["sqeuclidean", "minkowski", "cityblock", "euclidean"]
 
 
 def _array(call: str, name: str, value: ArrayLike) -> np.ndarray:
@@ -149,7 +152,8 @@ def _problem(
 
 def _warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called into kexue."""
-    level, frame = 1, sys._getframe()
+    level = 1
+    frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "kexue":
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
@@ -380,7 +384,7 @@ def emd_1d(
     x_b: ArrayLike,
     a: ArrayLike | None = None,
     b: ArrayLike | None = None,
-    metric: str = "sqeuclidean",
+    metric: LineMetric = "sqeuclidean",
     p: float = 1.0,
     dense: bool = True,
     log: bool = False,
@@ -449,7 +453,7 @@ def emd2_1d(
     x_b: ArrayLike,
     a: ArrayLike | None = None,
     b: ArrayLike | None = None,
-    metric: str = "sqeuclidean",
+    metric: LineMetric = "sqeuclidean",
     p: float = 1.0,
     dense: bool = True,
     log: bool = False,
@@ -559,7 +563,7 @@ def wasserstein_1d(
     single = values[0].ndim == 1
     values = [points.reshape(len(points), -1) for points in values]
     weights = [np.broadcast_to(w.reshape(len(w), -1), points.shape) for w, points in zip(weights, values, strict=True)]
-    weights[1] = _balanced(*weights, names=("u_weights", "v_weights"))
+    weights[1] = _balanced(weights[0], weights[1], names=("u_weights", "v_weights"))
     rows = [array.T for array in (*values, *weights)]
     costs = np.asarray(kexue.emd2_1d(*rows, metric="minkowski", p=p)).astype(dtype, copy=False)
     costs = costs[0] if single else costs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
@@ -62,6 +64,7 @@ def wasserstein_distance_nd(
     >>> wasserstein_distance_nd([[0.0, 0.0], [3.0, 4.0]], [[0.0, 0.0]], [3, 1])
     1.25
     """
+    values: Any
     for values in (u_values, v_values):
         len(values)  # what has no length ends as it does in SciPy
     u_values, v_values = np.asarray(u_values), np.asarray(v_values)

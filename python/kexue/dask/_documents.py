@@ -286,9 +286,9 @@ def _search_graph(
             while len(best) > 1:
                 merged: list[Key] = []
                 for start in range(0, len(best), MERGED_AT_ONCE):
-                    key = (f"kneighbors-merge-{token}", b, first, level, start)
-                    tasks[key] = (partial(_merge, search.count), best[start : start + MERGED_AT_ONCE])
-                    merged.append(key)
+                    merged_key = (f"kneighbors-merge-{token}", b, first, level, start)
+                    tasks[merged_key] = (partial(_merge, search.count), best[start : start + MERGED_AT_ONCE])
+                    merged.append(merged_key)
                 best, level = merged, level + 1
         found += best
     name = f"kneighbors-{token}"
@@ -338,9 +338,9 @@ class _Found:
 class _Search:
     """The task that searches one partition for one block of queries."""
 
-    metric: str
+    metric: Literal["wmd", "wrd"]
     rms: bool
-    empty: str
+    empty: Literal["raise", "skip"]
     workers: int | None
     count: int
 
@@ -359,6 +359,7 @@ class _Search:
                 index = partition.index()
             else:
                 _require_table("it", partition)
+                assert vectors is not None
                 index = kexue.DocumentIndex(_array(vectors), self.metric, rms=self.rms, empty=self.empty).fit(partition)
         documents = index._searchable()
         distances = np.full((queries.shape[0], min(self.count, documents)), np.inf, dtype=index.dtype)

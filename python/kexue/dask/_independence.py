@@ -114,7 +114,7 @@ def hsic(
     tasks: dict[Key, Any] = {}
     sample = None
     if any(medians) or any(linear):
-        samples = []
+        samples: list[Key] = []
         for i, (x, y) in enumerate(zip(first.nodes, second.nodes, strict=True)):
             key = (f"hsic-sample-{token}", i)
             tasks[key] = (partial(_sample, i), x.key, y.key)
@@ -122,13 +122,13 @@ def hsic(
         sample = f"hsic-found-{token}"
         drawn = in_tree(tasks, f"hsic-drawn-{token}", _draw, samples)
         tasks[sample] = (partial(_found, options, medians, linear), drawn)
-    parts = []
+    parts: list[Key] = []
     for i, (x, y) in enumerate(zip(first.nodes, second.nodes, strict=True)):
         for j in range(i, len(first.nodes)):
-            key = (f"hsic-part-{token}", i, j)
+            part = (f"hsic-part-{token}", i, j)
             others = (x.key, y.key) if i == j else (x.key, y.key, first.nodes[j].key, second.nodes[j].key)
-            tasks[key] = (partial(_part, {**options, "workers": workers}, i, j), sample, *others)
-            parts.append(key)
+            tasks[part] = (partial(_part, {**options, "workers": workers}, i, j), sample, *others)
+            parts.append(part)
     name = f"hsic-{token}"
     tasks[(name,)] = (partial(_of_all, estimator), in_tree(tasks, f"hsic-sum-{token}", _add, parts))
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=[*first.nodes, *second.nodes])
@@ -188,15 +188,15 @@ def _part(
                 for one, origin in zip(points, origins * (len(points) // 2), strict=True)
             )
         if i == j:
-            return kexue.HSICSums.within(*points, i, **options)
-        return kexue.HSICSums.between(*points, (i, j), **options)
+            return kexue.HSICSums.within(points[0], points[1], i, **options)
+        return kexue.HSICSums.between(points[0], points[1], points[2], points[3], (i, j), **options)
 
 
 def _add(parts: Sequence[HSICSums]) -> HSICSums:
     return reduce(operator.add, parts)
 
 
-def _of_all(estimator: str, sums: HSICSums) -> np.ndarray:
+def _of_all(estimator: Any, sums: HSICSums) -> np.ndarray:
     return np.asarray(sums.hsic(estimator))
 
 

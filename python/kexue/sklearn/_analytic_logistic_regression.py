@@ -107,7 +107,7 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         classes, codes = np.unique(y, return_inverse=True)
         _require_two_classes("y", classes)
         statistics = ClassStatistics(len(classes), X.shape[1]).update(X, codes, _weights(sample_weight, len(X)))
-        self._rule = self._solve(classes, statistics)
+        self._rule: SoftmaxRule | None = self._solve(classes, statistics)
         self.classes_, self.statistics_ = classes, statistics
         return self
 
@@ -133,7 +133,7 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         first = not hasattr(self, "statistics_")
         if first and classes is None:
             raise KexueValueError("classes must be given in the first call of partial_fit")
-        announced = None if classes is None else column_or_1d(classes)
+        announced: Any = None if classes is None else column_or_1d(classes)
         X, y = self._check(X, y, reset=first)
         known = np.unique(announced) if first else self.classes_
         if first:

@@ -16,7 +16,8 @@ def count_jobs(n_jobs: Any) -> int | None:
         raise TypeError(f"n_jobs must be an integer or None, not {type(n_jobs).__name__}")
     if n_jobs == 0:
         raise KexueValueError("n_jobs must be at least 1, or negative to count from all processors, got 0")
-    if n_jobs >= -1:
-        return int(n_jobs)
+    count = int(n_jobs)
+    if count >= -1:
+        return count
     with threads(-1):
-        return max(1, get_num_threads() + 1 + int(n_jobs))
+        return max(1, get_num_threads() + 1 + count)

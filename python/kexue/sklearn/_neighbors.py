@@ -119,7 +119,7 @@ class _Neighbors(BaseEstimator):
         if self.weights not in ("uniform", "distance") and not callable(self.weights):
             raise KexueValueError(f'weights must be "uniform", "distance" or callable, got {self.weights!r}')
         vectors, words, n_words = self._match_words()
-        index = _OneHotIndex(self.metric, self.empty)
+        index: DocumentIndex | _OneHotIndex = _OneHotIndex(self.metric, self.empty)
         if vectors is not None:
             index = DocumentIndex(vectors, self.metric, empty=self.empty)
         rows = self._with_words(X, words, n_words)
@@ -154,8 +154,7 @@ class _Neighbors(BaseEstimator):
         if len(names) != n_features:
             raise KexueValueError(f"X has {n_features} columns, but vocabulary has {len(names)} words")
         if len(set(names)) != n_features:
-            seen: set[str] = set()
-            repeated = next(name for name in names if name in seen or seen.add(name))
+            repeated = next(name for name in names if names.count(name) > 1)
             raise KexueValueError(f"vocabulary has the word {repeated!r} twice")
         words = np.array([word_rows.get(name, -1) for name in names], dtype=np.int64)
         if (words < 0).all():
@@ -169,7 +168,7 @@ class _Neighbors(BaseEstimator):
             return list(self.vocabulary)
         if sorted(self.vocabulary.values()) != list(range(len(self.vocabulary))):
             raise KexueValueError(f"vocabulary must number its {len(self.vocabulary)} words from 0 without gaps")
-        return sorted(self.vocabulary, key=self.vocabulary.get)
+        return sorted(self.vocabulary, key=self.vocabulary.__getitem__)
 
     def _rows(self, X: Any) -> csr_array:
         return self._with_words(X, self._words, self._n_words)
@@ -371,9 +370,9 @@ class WMDNeighborsRegressor(RegressorMixin, _Neighbors):
         -------
         self
         """
-        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True)
+        X, targets = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True)
         self._fit_documents(X)
-        self._targets = y.astype(np.float64)
+        self._targets = targets.astype(np.float64)
         self.y_mean_ = self._targets.mean(axis=0)
         return self
 

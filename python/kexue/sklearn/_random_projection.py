@@ -129,7 +129,7 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         )
         self.n_components_ = self.projection_.n_components
         if self.compute_inverse_components:
-            components = self.projection_.matrix(X.dtype)
+            components: Any = self.projection_.matrix(X.dtype)
             self.inverse_components_ = pinv(components.toarray() if issparse(components) else components)
         elif hasattr(self, "inverse_components_"):
             del self.inverse_components_
@@ -161,13 +161,13 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self, "projection_")
-        X = check_array(X, dtype=[np.float64, np.float32], accept_sparse="csr")
-        X = X.toarray() if issparse(X) else X
-        if X.shape[1] != self.n_components_:
-            raise KexueValueError(f"X has {X.shape[1]} columns, but the projection has {self.n_components_} components")
+        rows: Any = check_array(X, dtype=[np.float64, np.float32], accept_sparse="csr")
+        rows = rows.toarray() if issparse(rows) else rows
+        if rows.shape[1] != self.n_components_:
+            raise KexueValueError(f"X has {rows.shape[1]} columns, but the projection has {self.n_components_} components")
         if hasattr(self, "inverse_components_"):
-            return X @ self.inverse_components_.T.astype(X.dtype, copy=False)
-        return self.projection_.inverse(X, workers=count_jobs(self.n_jobs))
+            return rows @ self.inverse_components_.T.astype(rows.dtype, copy=False)
+        return self.projection_.inverse(rows, workers=count_jobs(self.n_jobs))
 
     @property
     def components_(self) -> Any:
@@ -186,7 +186,7 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             return self.n_components
         if self.n_components != "auto":
             raise KexueValueError(f'n_components must be an integer or "auto", got {self.n_components!r}')
-        wanted = jl_min_dim(n_samples, self.eps)
+        wanted = int(jl_min_dim(n_samples, self.eps))
         if wanted <= n_features:
             return wanted
         warnings.warn(

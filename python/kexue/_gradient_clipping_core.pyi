@@ -1,0 +1,16 @@
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+_Real: TypeAlias = npt.NDArray[np.float32 | np.float64]
+_Records: TypeAlias = npt.NDArray[np.void]  # of the dtypes NORM and FACTOR
+
+NORM: np.dtype[np.void]
+FACTOR: np.dtype[np.void]
+
+def row_norms(parts: list[_Real], workers: int | None) -> _Records: ...
+def combine_norms(norms: _Records) -> _Records: ...
+def clip_factors(norms: _Records, max_norm: float, is_soft: bool) -> _Records: ...
+def scale_rows(parts: list[_Real], factors: _Records, outs: list[_Real], workers: int | None) -> None: ...
+def have_overlaps(targets: list[_Real], arrays: list[_Real]) -> bool: ...
