@@ -59,6 +59,30 @@ def test_c_programs(tmp_path):
         assert done.stdout == expected, name
 
 
+def test_the_example_of_internals(tmp_path):
+    """The function that docs/internals.md adds compiles without warnings and passes its own test."""
+    core = ROOT / "src/_core"
+    sources = [source for _, source in blocks(ROOT / "docs/internals.md", "c")]
+    names = ["include/kexue/kx_divergences.h", "kernels/divergences.c", "test_divergences.c"]
+    for name, source in zip(names, sources, strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    flags = ["-std=c11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+    folders = [tmp_path, tmp_path / "include", core, core / "include", ROOT / "tests/c"]
+    # The header includes its neighbour kx_base.h.
+    command = ["cc", *flags, *(f"-I{folder}" for folder in folders), f"-I{core / 'include/kexue'}"]
+
+    def compile(*arguments):
+        subprocess.run([*command, *map(str, arguments)], cwd=tmp_path, check=True, timeout=300)
+
+    compile("-DKX_ISA=baseline", "-c", "kernels/divergences.c", "-o", "baseline.o")
+    compile("-c", "kernels/divergences.c", "-o", "dispatch.o")
+    compile("-Wno-conversion", "-Wno-unused-function", "test_divergences.c", "baseline.o", "dispatch.o",
+            core / "isa/isa.c", "-lm", "-o", "test_divergences")
+    done = subprocess.run([tmp_path / "test_divergences"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "4 passed, 0 failed\n"), done.stdout
+
+
 def test_status_codes_are_told():
     header = (ROOT / "src/_core/include/kexue/kx_base.h").read_text()
     codes = re.findall(r"X\((KX_\w+), (-?\d+), ", header)
