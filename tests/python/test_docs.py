@@ -52,7 +52,7 @@ def test_c_programs(tmp_path):
             cwd=tmp_path,
             env=environment,
             check=True,
-            timeout=300,
+            timeout=540,
         )
         built = True
         done = subprocess.run([tmp_path / "emd"], capture_output=True, text=True, check=True, timeout=60)
