@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "zh").glob("*.md"))]
+
+
+def name_of(page):
+    return f"zh/{page.stem}" if page.parent.name == "zh" else page.stem
 
 
 def blocks(page, language):
@@ -18,7 +22,7 @@ def blocks(page, language):
         yield text.count("\n", 0, match.start(1)), match[1]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_python_blocks(page):
     namespace = {"__name__": "__main__"}
     for line, source in blocks(page, "python"):
@@ -26,22 +30,57 @@ def test_python_blocks(page):
         exec(compile("\n" * line + source, str(page), "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES[1:], ids=name_of)
 def test_links(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_c_program(tmp_path):
-    page = ROOT / "docs" / "c_api.md"
-    ((_, program),) = blocks(page, "c")
-    ((_, commands),) = blocks(page, "sh")
-    ((_, expected),) = blocks(page, "text")
-    (tmp_path / "emd.c").write_text(program)
+def test_c_programs(tmp_path):
+    ((_, commands),) = blocks(ROOT / "docs" / "c_api.md", "sh")
     environment = {**os.environ, "KEXUE": str(ROOT)}
-    subprocess.run(["sh", "-e", "-c", commands], cwd=tmp_path, env=environment, check=True, timeout=300)
-    done = subprocess.run([tmp_path / "emd"], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == expected
+    built = False
+    for name in ["c_api", "quick_start", "zh/quick_start"]:
+        page = ROOT / "docs" / f"{name}.md"
+        ((_, program),) = blocks(page, "c")
+        ((_, expected),) = blocks(page, "text")
+        (tmp_path / "emd.c").write_text(program, encoding="utf-8")
+        # The last command compiles the program; those before it make the library, once.
+        run = commands.splitlines()[-1] if built else commands
+        subprocess.run(
+            ["sh", "-e", "-c", f'core="$KEXUE/src/_core"\n{run}'],
+            cwd=tmp_path,
+            env=environment,
+            check=True,
+            timeout=540,
+        )
+        built = True
+        done = subprocess.run([tmp_path / "emd"], capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout == expected, name
+
+
+def test_the_example_of_internals(tmp_path):
+    """The function that docs/internals.md adds compiles without warnings and passes its own test."""
+    core = ROOT / "src/_core"
+    sources = [source for _, source in blocks(ROOT / "docs/internals.md", "c")]
+    names = ["include/kexue/kx_divergences.h", "kernels/divergences.c", "test_divergences.c"]
+    for name, source in zip(names, sources, strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    flags = ["-std=c11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+    folders = [tmp_path, tmp_path / "include", core, core / "include", ROOT / "tests/c"]
+    # The header includes its neighbour kx_base.h.
+    command = ["cc", *flags, *(f"-I{folder}" for folder in folders), f"-I{core / 'include/kexue'}"]
+
+    def compile(*arguments):
+        subprocess.run([*command, *map(str, arguments)], cwd=tmp_path, check=True, timeout=300)
+
+    compile("-DKX_ISA=baseline", "-c", "kernels/divergences.c", "-o", "baseline.o")
+    compile("-c", "kernels/divergences.c", "-o", "dispatch.o")
+    compile("-Wno-conversion", "-Wno-unused-function", "test_divergences.c", "baseline.o", "dispatch.o",
+            core / "isa/isa.c", "-lm", "-o", "test_divergences")
+    done = subprocess.run([tmp_path / "test_divergences"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "4 passed, 0 failed\n"), done.stdout
 
 
 def test_status_codes_are_told():
