@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# Pages about packages that the tests do without.
+OPTIONAL = {"torch": "torch"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -20,6 +22,8 @@ def blocks(page, language):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_python_blocks(page):
+    if page.stem in OPTIONAL:
+        pytest.importorskip(OPTIONAL[page.stem])
     namespace = {"__name__": "__main__"}
     for line, source in blocks(page, "python"):
         # The newlines put the page's own line numbers into tracebacks.
