@@ -358,6 +358,7 @@ _MODULES = (
     "plot",
     "projection",
     "sklearn",
+    "torch",
     "transport",
     "ufuncs",
 )

@@ -13,6 +13,7 @@ from kexue import losses as losses
 from kexue import plot as plot
 from kexue import projection as projection
 from kexue import sklearn as sklearn
+from kexue import torch as torch
 from kexue import transport as transport
 from kexue import ufuncs as ufuncs
 from kexue._config import show_config as show_config
