@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from kexue._array_kinds import is_foreign, read
 from kexue._errors import KexueValueError
 
 _FLOAT32 = np.dtype(np.float32)
@@ -62,10 +63,8 @@ def as_real(
     TypeError: a must hold real numbers, but its dtype is <U1
     """
     array = value if type(value) is np.ndarray else as_array(name, value)
-    if dtype is None:
-        wanted = _real_dtype(name, array.dtype)
-    else:
-        _real_dtype(name, array.dtype)
+    wanted = _real_dtype(name, array.dtype, value)
+    if dtype is not None:
         wanted = np.dtype(dtype)
     # A dtype of the other byte order is not the same object as the native one, and not equal to it.
     if array.dtype is not wanted and array.dtype != wanted:
@@ -120,6 +119,9 @@ def as_real_like(
 def as_array(name: str, value: Any) -> np.ndarray:
     """What `numpy.asarray` makes of it, with errors that name the argument; a masked array is refused.
 
+    Arrays of other libraries are read where they lie: see `kexue._array_kinds.read`. Missing numbers in a table of
+    pandas are NaN.
+
     Parameters
     ----------
     name : str
@@ -134,7 +136,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        If `value` is a masked array, or no array at all.
+        If `value` is a masked array, one that the processor cannot read, or no array at all.
     KexueValueError
         If a nested list is ragged.
 
@@ -146,22 +148,49 @@ def as_array(name: str, value: Any) -> np.ndarray:
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill it or drop the masked entries first")
+    if is_foreign(value):
+        return read(name, value)
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise KexueValueError(f"{name} is not an array of one shape: {error}") from error
-    if array.dtype == object and array.ndim == 0:
-        raise TypeError(f"{name} must be an array of real numbers, not {type(value).__name__}")
+    except (TypeError, RuntimeError) as error:  # a list of tensors that cannot be read
+        raise TypeError(f"{name} cannot be read as a NumPy array: {error}") from error
+    if array.dtype == object:
+        if array.ndim == 0:
+            raise TypeError(f"{name} must be an array of real numbers, not {type(value).__name__}")
+        if type(value).__module__.startswith("pandas.") and array.ndim == 2 and _first_unreal_column(value) is None:
+            return _numbers_of_frame(value)
     return array
 
 
-def _real_dtype(name: str, dtype: np.dtype) -> np.dtype:
+def _first_unreal_column(frame: Any) -> tuple[Any, Any] | None:
+    """Name and dtype, in a table of pandas or polars."""
+    for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        is_numeric = getattr(dtype, "is_numeric", None)
+        if not (is_numeric() if is_numeric else dtype.kind in "fiub"):
+            return column, dtype
+    return None
+
+
+def _numbers_of_frame(frame: Any) -> np.ndarray:
+    """A table of pandas whose columns have dtypes that NumPy lacks, or has no common one for: bool and float."""
+    dtype = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes))
+    if frame.isna().to_numpy().any():
+        dtype = np.result_type(dtype, np.float32)
+    return frame.to_numpy(dtype=dtype, na_value=np.nan)
+
+
+def _real_dtype(name: str, dtype: np.dtype, value: Any) -> np.dtype:
     if dtype is _FLOAT64 or dtype is _FLOAT32:
         return dtype
     if dtype.kind == "f":
         return _FLOAT32 if dtype.itemsize <= 4 else _FLOAT64
     if dtype.kind in "iub":
         return _FLOAT64
+    found = _first_unreal_column(value) if hasattr(value, "columns") and hasattr(value, "dtypes") else None
+    if found is not None:
+        raise TypeError(f"{name} must hold real numbers, but its column {found[0]!r} has the dtype {found[1]}")
     raise TypeError(f"{name} must hold real numbers, but its dtype is {dtype}")
 
 
@@ -198,8 +227,8 @@ def result_dtype(*values: ArrayLike | None) -> np.dtype:
         try:
             dtype = getattr(value, "dtype", None)
             if not hasattr(dtype, "kind"):  # a list, or PyTorch's own kind of dtype
-                dtype = np.asarray(value).dtype
-        except (TypeError, ValueError, RuntimeError):  # ragged, or no array: `as_real` tells whose it is
+                dtype = as_array("", value).dtype
+        except (TypeError, ValueError):  # ragged, or no array: `as_real` tells whose it is
             continue
         kind, size = dtype.kind, getattr(dtype, "itemsize", 8)
         if kind == "f":

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kexue import _decoding
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, check_integer, check_number
 from kexue._errors import KexueValueError
 from kexue._prefix_tree import PrefixTree, _tokens
@@ -382,6 +383,7 @@ def _hypothesis(tree: PrefixTree | None, score: float, log_probability: float, t
     return BeamHypothesis(tokens.copy(), float(score), float(log_probability), place)
 
 
+@same_kind
 def lookahead_boost(
     log_probs: ArrayLike,
     prefix: Sequence[int] | str,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _classification
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_real, check_axis, check_integer
 from kexue._errors import KexueValueError, first_bad
 
@@ -23,6 +24,7 @@ _CACHED_NUMBERS = 2**25
 _VISIBLE = 1e-140
 
 
+@same_kind
 def topk_entropy(
     P: ArrayLike,
     k: int = 3,
@@ -101,6 +103,7 @@ def topk_entropy(
     return uncertainty.reshape(lines.shape[:-1])[()]
 
 
+@same_kind
 def can(
     P: ArrayLike,
     prior: ArrayLike | None = None,

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
 from kexue import _transport
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_csr_rows, as_real, result_dtype
 from kexue._context import status_name
 from kexue._errors import KexueValueError, first_bad, raise_status, require_finite
@@ -447,6 +448,7 @@ def _solve(
     return solver(a, b, M, reg, settings, warmstart, workers, wanted)
 
 
+@same_kind
 def sinkhorn(
     a: ArrayLike | None,
     b: ArrayLike | None,
@@ -556,6 +558,7 @@ def sinkhorn(
     return (solution.plan, solution.log()) if log else solution.plan
 
 
+@same_kind
 def sinkhorn2(
     a: ArrayLike | None,
     b: ArrayLike | None,

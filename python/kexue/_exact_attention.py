@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _attention
+from kexue._array_kinds import same_kind
 from kexue._attention_problem import AttentionProblem
 
 
@@ -22,6 +23,7 @@ class _Problem(AttentionProblem):
         return out, sums, entropy
 
 
+@same_kind
 def attention(
     Q: ArrayLike,
     K: ArrayLike,
@@ -104,6 +106,7 @@ def attention(
     return (out, entropy.reshape(out.shape[:-1])) if return_entropy else out
 
 
+@same_kind
 def attention_vjp(
     Q: ArrayLike,
     K: ArrayLike,

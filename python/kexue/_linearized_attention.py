@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _linear_attention
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_real, result_dtype, sum_to
 from kexue._attention_arrays import as_upstream, broadcast_leads, check_causal, items, rows
 from kexue._errors import KexueValueError, first_bad
@@ -104,6 +105,7 @@ class _Problem:
         return np.maximum.accumulate(whole, axis=-1)[..., places]
 
 
+@same_kind
 def linear_attention(
     phi_Q: ArrayLike,
     phi_K: ArrayLike,
@@ -183,6 +185,7 @@ def linear_attention(
     return problem.run(*problem.arrays, problem.scales, is_normalized=True)[0]
 
 
+@same_kind
 def linear_attention_vjp(
     phi_Q: ArrayLike,
     phi_K: ArrayLike,
@@ -263,6 +266,7 @@ def linear_attention_vjp(
     )
 
 
+@same_kind
 def favor_attention(
     Q: ArrayLike,
     K: ArrayLike,

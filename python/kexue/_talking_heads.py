@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _attention
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real
 from kexue._attention_problem import AttentionProblem, require_within
 from kexue._errors import KexueValueError, require_finite
@@ -58,6 +59,7 @@ class _Problem(AttentionProblem):
         return (*self.items, self.mask, self.causal, self.scales, self.logit_mix, self.weight_mix)
 
 
+@same_kind
 def talking_heads_attention(
     Q: ArrayLike,
     K: ArrayLike,
@@ -139,6 +141,7 @@ def talking_heads_attention(
     return out
 
 
+@same_kind
 def talking_heads_attention_vjp(
     Q: ArrayLike,
     K: ArrayLike,
