@@ -14,7 +14,7 @@ from scipy.linalg.lapack import dpocon, dpotrf, dpotrs
 from scipy.sparse import csc_array
 
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, check_integer, check_number, result_dtype
+from kexue._arrays import as_array, as_real, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue._ufuncs import log_softmax
 
@@ -114,7 +114,7 @@ def _as_weights(sample_weight: ArrayLike | None, rows: int) -> np.ndarray | None
 
 
 def _as_codes(y: ArrayLike, rows: int, n_classes: int | None) -> tuple[np.ndarray, int]:
-    codes = np.asarray(y)
+    codes = as_array("y", y)
     if codes.dtype.kind not in "iub":
         if not codes.size and codes.dtype.kind == "f":
             codes = codes.astype(np.int64)

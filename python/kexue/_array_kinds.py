@@ -15,6 +15,8 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
 
+from kexue._errors import KexueValueError
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # No array of another library, and no container of one.
@@ -51,7 +53,7 @@ def is_foreign(value: Any) -> bool:
     if cls in _PLAIN or isinstance(value, (np.ndarray, np.generic)):
         return False
     is_array = hasattr(cls, "__dlpack__") or hasattr(cls, "__array_namespace__")
-    return is_array and not cls.__module__.startswith("dask.")
+    return is_array and cls.__module__.partition(".")[0] != "dask"
 
 
 def kind_of(value: Any) -> Any:
@@ -239,12 +241,13 @@ class _Call:
             return value if all(map(_is, entries.values(), value.values())) else entries
         if isinstance(value, (GeneratorType, map, filter, zip)):  # may be long: item by item, as it is consumed
             return (self.enter(f"{name}[{i}]", item) for i, item in enumerate(value))
-        kind = kind_of(value)
-        if kind is None:
+        if not is_foreign(value):
             return value
         if id(value) in self.read:
             return self.read[id(value)][1]
-        array = read(name, value)
+        array, kind = read(name, value), kind_of(value)
+        if kind is None:  # no way back: its result is NumPy's
+            return array
         if self.kind is None:
             self.kind, self.place = kind, name
         elif self.kind is not kind:
@@ -284,6 +287,71 @@ def _call(function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[st
         return function(*args, **keywords)
     result = function(*positional, **{name: call.enter(name, value) for name, value in keywords.items()})
     return result if call.kind is None else call.leave(result)
+
+
+def call_ufunc(ufunc: np.ufunc, *args: Any, **keywords: Any) -> Any:
+    """A ufunc's result in the kind of its operands: the ufuncs of kexue call it where one is not NumPy's.
+
+    Parameters
+    ----------
+    ufunc : ufunc
+    *args, **keywords
+        As for the ufunc.
+
+    Returns
+    -------
+    array of the kind, or a tuple of such ones
+        Of no dimensions in place of a number, as the functions of these libraries have it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kexue._array_kinds import call_ufunc
+    >>> call_ufunc(np.sqrt, 4.0)
+    np.float64(2.0)
+    """
+    operands = [f"x{i}" for i in range(1, ufunc.nin + 1)] if ufunc.nin > 1 else ["x"]
+    names = operands + ["out"] * (len(args) - ufunc.nin)
+    if ufunc.signature is not None and any(map(_is_table, args)):
+        return _call_on_tables(ufunc, names, args, keywords)
+    call = _Call()
+    results = ufunc(
+        *map(call.enter, names, args), **{name: call.enter(name, value) for name, value in keywords.items()}
+    )
+    if call.kind is None:
+        return results
+    parts = [call.leave(np.asarray(result)) for result in (results if ufunc.nout > 1 else (results,))]
+    return tuple(parts) if ufunc.nout > 1 else parts[0]
+
+
+def _is_table(value: Any) -> bool:
+    return hasattr(value, "iloc") and hasattr(value, "columns")
+
+
+def _call_on_tables(ufunc: np.ufunc, names: list[str], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """A gufunc of tables of pandas: of rows, or of columns for ``axis=0``, whose labels the results keep."""
+    from kexue._arrays import as_real
+
+    tables = {name: value for name, value in zip(names, args, strict=False) if _is_table(value)}
+    first, table = next(iter(tables.items()))
+    for name, other in tables.items():
+        if not (other.index.equals(table.index) and other.columns.equals(table.columns)):
+            raise KexueValueError(f"{name} must have the index and the columns of {first}; align them first")
+    results = ufunc(
+        *(as_real(name, value) if name in tables else value for name, value in zip(names, args, strict=False)),
+        **keywords,
+    )
+    if "axes" in keywords or "keepdims" in keywords or keywords.get("out") is not None or len(args) > ufunc.nin:
+        return results
+    left = table.index if keywords.get("axis", -1) in (-1, 1) else table.columns
+    pandas = sys.modules["pandas"]
+
+    def labelled(result: Any) -> Any:
+        if result.shape == table.shape:
+            return pandas.DataFrame(result, index=table.index, columns=table.columns)
+        return pandas.Series(result, index=left) if result.shape == left.shape else result
+
+    return tuple(map(labelled, results)) if ufunc.nout > 1 else labelled(results)
 
 
 def same_kind(function: Function) -> Function:

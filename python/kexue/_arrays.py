@@ -159,7 +159,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
     if array.dtype == object:
         if array.ndim == 0:
             raise TypeError(f"{name} must be an array of real numbers, not {type(value).__name__}")
-        if type(value).__module__.startswith("pandas.") and array.ndim == 2 and _first_unreal_column(value) is None:
+        if type(value).__module__.partition(".")[0] == "pandas" and array.ndim == 2 and _first_unreal_column(value) is None:
             return _numbers_of_frame(value)
     return array
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 import kexue  # kexue.projection exports this module's names too, so fwht is looked up when it is called
 from kexue import _hamming
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_contiguous, as_csr, as_real, check_integer
+from kexue._arrays import as_array, as_contiguous, as_csr, as_real, check_integer
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, first_bad, require_finite, require_finite_entries
 
@@ -699,12 +699,7 @@ def as_vectors(name: str, value: Any, n_features: int | None) -> Any:
 
 def as_codes(name: str, value: ArrayLike) -> np.ndarray:
     """Codes as the core takes them."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; drop the masked codes first")
-    try:
-        codes = np.asarray(value)
-    except ValueError as error:
-        raise KexueValueError(f"{name} is not an array of one shape: {error}") from error
+    codes = as_array(name, value)
     if codes.dtype != np.uint64:
         if codes.dtype.kind != "u" or codes.dtype.itemsize != 8:
             raise TypeError(f"{name} must be codes of uint64, but its dtype is {codes.dtype}")
