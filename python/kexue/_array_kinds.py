@@ -6,7 +6,6 @@ stays lazy (Dask) or keeps its labels through ufuncs (pandas, xarray) is no kind
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable
 from functools import update_wrapper
@@ -279,9 +278,10 @@ def _title(kind: Any) -> str:
     return kind.__name__.partition(".")[0]
 
 
-def _call(function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+def _call(function: FunctionType, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     call = _Call()
-    names = inspect.signature(function).parameters if args else ()
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount]
     positional = [call.enter(name, value) for name, value in zip(names, args, strict=False)]
     if len(positional) < len(args):  # too many: Python tells
         return function(*args, **keywords)
@@ -341,9 +341,11 @@ def _call_on_tables(ufunc: np.ufunc, names: list[str], args: tuple[Any, ...], ke
         *(as_real(name, value) if name in tables else value for name, value in zip(names, args, strict=False)),
         **keywords,
     )
-    if "axes" in keywords or "keepdims" in keywords or keywords.get("out") is not None or len(args) > ufunc.nin:
+    # Entries of `axes` are integers or tuples of one, or empty for an operand without a core dimension.
+    axes = {np.atleast_1d(axis).tolist()[0] for axis in keywords.get("axes", ()) if np.size(axis)}
+    if len(axes) > 1 or "keepdims" in keywords or keywords.get("out") is not None or len(args) > ufunc.nin:
         return results
-    left = table.index if keywords.get("axis", -1) in (-1, 1) else table.columns
+    left = table.index if (axes or {keywords.get("axis", -1)}) <= {-1, 1} else table.columns
     pandas = sys.modules["pandas"]
 
     def labelled(result: Any) -> Any:

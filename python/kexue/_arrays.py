@@ -63,7 +63,7 @@ def as_real(
     TypeError: a must hold real numbers, but its dtype is <U1
     """
     array = value if type(value) is np.ndarray else as_array(name, value)
-    wanted = _real_dtype(name, array.dtype, value)
+    wanted = _real_dtype(name, array.dtype)
     if dtype is not None:
         wanted = np.dtype(dtype)
     # A dtype of the other byte order is not the same object as the native one, and not equal to it.
@@ -156,41 +156,32 @@ def as_array(name: str, value: Any) -> np.ndarray:
         raise KexueValueError(f"{name} is not an array of one shape: {error}") from error
     except (TypeError, RuntimeError) as error:  # a list of tensors that cannot be read
         raise TypeError(f"{name} cannot be read as a NumPy array: {error}") from error
-    if array.dtype == object:
-        if array.ndim == 0:
-            raise TypeError(f"{name} must be an array of real numbers, not {type(value).__name__}")
-        if type(value).__module__.partition(".")[0] == "pandas" and array.ndim == 2 and _first_unreal_column(value) is None:
-            return _numbers_of_frame(value)
+    if array.dtype == object and array.ndim == 0:
+        raise TypeError(f"{name} must be an array of real numbers, not {type(value).__name__}")
+    if array.dtype.kind not in "biufc" and hasattr(value, "columns") and hasattr(value, "dtypes"):
+        return _numbers_of_table(name, value)
     return array
 
 
-def _first_unreal_column(frame: Any) -> tuple[Any, Any] | None:
-    """Name and dtype, in a table of pandas or polars."""
-    for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
-        is_numeric = getattr(dtype, "is_numeric", None)
-        if not (is_numeric() if is_numeric else dtype.kind in "fiub"):
-            return column, dtype
-    return None
-
-
-def _numbers_of_frame(frame: Any) -> np.ndarray:
+def _numbers_of_table(name: str, frame: Any) -> np.ndarray:
     """A table of pandas whose columns have dtypes that NumPy lacks, or has no common one for: bool and float."""
-    dtype = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes))
+    for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if not (dtype.kind in "fiub" if hasattr(dtype, "kind") else dtype.is_float() or dtype.is_integer()):  # polars
+            raise TypeError(f"{name} must hold real numbers, but its column {column!r} has the dtype {dtype}")
+    kinds = (getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype)) for dtype in frame.dtypes)
+    dtype = np.result_type(*kinds)
     if frame.isna().to_numpy().any():
         dtype = np.result_type(dtype, np.float32)
     return frame.to_numpy(dtype=dtype, na_value=np.nan)
 
 
-def _real_dtype(name: str, dtype: np.dtype, value: Any) -> np.dtype:
+def _real_dtype(name: str, dtype: np.dtype) -> np.dtype:
     if dtype is _FLOAT64 or dtype is _FLOAT32:
         return dtype
     if dtype.kind == "f":
         return _FLOAT32 if dtype.itemsize <= 4 else _FLOAT64
     if dtype.kind in "iub":
         return _FLOAT64
-    found = _first_unreal_column(value) if hasattr(value, "columns") and hasattr(value, "dtypes") else None
-    if found is not None:
-        raise TypeError(f"{name} must hold real numbers, but its column {found[0]!r} has the dtype {found[1]}")
     raise TypeError(f"{name} must hold real numbers, but its dtype is {dtype}")
 
 

@@ -2,16 +2,18 @@
 
 import dataclasses
 import importlib
+import importlib.util
 import inspect
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
-from reference.array_calls import FUNCTIONS, UFUNCS
 
 import kexue
 from kexue._array_kinds import kind_of, same_kind, write
+from reference.array_calls import FUNCTIONS, UFUNCS
 
 CALLS = UFUNCS | FUNCTIONS
 # Texts, sizes, random draws and functions in place of arrays.
@@ -256,7 +258,9 @@ def test_jax_without_float64(jax):
     np.testing.assert_allclose(np.asarray(plan), kexue.emd(None, None, cost), rtol=1e-6)
 
 
-@pytest.mark.parametrize("make", [np.flip, lambda a: np.broadcast_to(a[:1], (3, 4)), lambda a: a.astype(">f8"), np.transpose])
+@pytest.mark.parametrize(
+    "make", [np.flip, lambda a: np.broadcast_to(a[:1], (3, 4)), lambda a: a.astype(">f8"), np.transpose]
+)
 def test_results_in_odd_memory(make, library):
     array = make(np.arange(12.0).reshape(3, 4))
     require_same(write(library.namespace, array), array.astype("f8"), library)
@@ -321,13 +325,13 @@ def test_pending_negation(torch):
 class OnDevice:
     """An array on the first device of some type, which nothing can read."""
 
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, number):
+        self.number = number
 
     def __dlpack_device__(self):
-        if self.device is None:
+        if self.number is None:
             raise BufferError("it lies on four of them")
-        return self.device, 0
+        return self.number, 0
 
     def __dlpack__(self, **options):
         raise AssertionError("read")
@@ -336,16 +340,14 @@ class OnDevice:
         raise AssertionError("read")
 
 
-@pytest.mark.parametrize("call", [lambda x: kexue.emd(None, None, x), lambda x: kexue.emd2(None, None, x)])
-@pytest.mark.parametrize(("device", "title"), [(2, "CUDA 0"), (10, "ROCm 0"), (99, "type 99 0"), (None, "four of them")])
-def test_devices_by_number(device, title, call):
-    wrong = OnDevice(device)
-    if device is None:
-        del wrong.device
-        wrong.device = None
-        title = ".*" if wrong.device is None else title
-    with pytest.raises(TypeError, match=rf"^M is on another device \(.*{title}\), but kexue computes on the CPU"):
-        call(wrong)
+@pytest.mark.parametrize("function", [kexue.emd, kexue.emd2])
+@pytest.mark.parametrize(
+    ("device", "title"),
+    [(2, "CUDA 0"), (10, "ROCm 0"), (99, "DLPack device type 99 0"), (None, "it lies on four of them")],
+)
+def test_devices_by_number(device, title, function):
+    with pytest.raises(TypeError, match=rf"^M is on another device \({title}\), but kexue computes on the CPU"):
+        function(None, None, OnDevice(device))
 
 
 def test_host_memory_of_a_device_is_read():
@@ -431,7 +433,9 @@ def test_tracers(jax):
     @jax.jit
     def cost(M):
         shape = jax.ShapeDtypeStruct(M.shape[:-2], M.dtype)
-        return jax.pure_callback(lambda M: np.asarray(kexue.emd2(None, None, M), dtype=M.dtype), shape, M, vmap_method="expand_dims")
+        return jax.pure_callback(
+            lambda M: np.asarray(kexue.emd2(None, None, M), dtype=M.dtype), shape, M, vmap_method="expand_dims"
+        )
 
     assert cost(M) == 0
     np.testing.assert_array_equal(jax.vmap(cost)(jnp.stack([M, M + 1, M * 0 + 3])), [0, 1, 3])
@@ -508,12 +512,15 @@ def test_ufuncs_keep_pandas_labels(pandas):
     for name in UFUNCS:
         ufunc = getattr(kexue, name)
         if ufunc.nin == 1 and ufunc.signature is None:
-            pandas.testing.assert_series_equal(ufunc(series), pandas.Series(ufunc(series.to_numpy()), series.index, name="value"))
+            pandas.testing.assert_series_equal(
+                ufunc(series), pandas.Series(ufunc(series.to_numpy()), series.index, name="value")
+            )
             expected = pandas.DataFrame(ufunc(frame.to_numpy()), frame.index, frame.columns)
             pandas.testing.assert_frame_equal(ufunc(frame), expected)
     result = kexue.squareplus(series, pandas.Series([1.0, 2.0, 4.0], index=["a", "b", "c"]))
     assert list(result.index) == ["a", "b", "c"]
-    pandas.testing.assert_series_equal(kexue.smooth_relu(series), pandas.Series(kexue.smooth_relu(series.to_numpy()), series.index, name="value"))
+    expected = pandas.Series(kexue.smooth_relu(series.to_numpy()), series.index, name="value")
+    pandas.testing.assert_series_equal(kexue.smooth_relu(series), expected)
 
 
 def test_gufuncs_on_rows_of_a_frame(pandas):
@@ -527,7 +534,10 @@ def test_gufuncs_on_rows_of_a_frame(pandas):
         expected = pandas.Series(kexue.logsumexp(values, axis=axis), left)
         pandas.testing.assert_series_equal(kexue.logsumexp(frame, axis=axis), expected)
     pandas.testing.assert_frame_equal(kexue.softmax(frame.astype("Float64")), kexue.softmax(frame))
-    pandas.testing.assert_frame_equal(kexue.taylor_softmax(frame), pandas.DataFrame(kexue.taylor_softmax(values), frame.index, frame.columns))
+    for axis in (-1, 0):  # it names its axes one by one
+        expected = pandas.DataFrame(kexue.taylor_softmax(values, axis=axis), frame.index, frame.columns)
+        pandas.testing.assert_frame_equal(kexue.taylor_softmax(frame, axis=axis), expected)
+    assert isinstance(kexue.softmax(frame, axes=[1, 0]), np.ndarray)
     whole = pandas.DataFrame({"u": [1, 2], "v": [0.5, -1.0], "w": [2.0, 3.0]}, ["a", "b"])  # two blocks
     pandas.testing.assert_frame_equal(kexue.softmax(whole), kexue.softmax(frame))
     cosines = kexue.cosine_pairs(frame, frame * 2)
@@ -543,5 +553,140 @@ def test_gufuncs_on_rows_of_a_frame(pandas):
     with pytest.raises(TypeError, match="^x must hold real numbers, but its column 'name' has the dtype"):
         kexue.softmax(frame.assign(name=["x", "y"]))
     series = frame["u"]
-    pandas.testing.assert_series_equal(kexue.softmax(series), pandas.Series(kexue.softmax(values[:, 0]), series.index, name="u"))
+    pandas.testing.assert_series_equal(
+        kexue.softmax(series), pandas.Series(kexue.softmax(values[:, 0]), series.index, name="u")
+    )
     assert kexue.logsumexp(series) == kexue.logsumexp(values[:, 0])
+
+
+def test_functions_take_tables(pandas):
+    values = np.random.default_rng(0).random((6, 3))
+    frame = pandas.DataFrame(values, columns=["u", "v", "w"])
+    expected = kexue.rbf_kernel(values, bandwidth=1.0)
+    assert type(kexue.rbf_kernel(frame, bandwidth=1.0)) is np.ndarray
+    for same in (frame, frame.astype("Float64"), frame.astype("double[pyarrow]") if has("pyarrow") else frame):
+        np.testing.assert_array_equal(kexue.rbf_kernel(same, bandwidth=1.0), expected)
+        assert kexue.hsic(same, frame["u"].to_numpy()[:, None]) == kexue.hsic(values, values[:, :1])
+    assert kexue.emd2(frame["u"] / frame["u"].sum(), None, np.ones((6, 2))) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "dtype"),
+    [
+        ({"a": "Float32", "b": "Float32"}, np.float32),
+        ({"a": "Float32", "b": "float32"}, np.float32),
+        ({"a": "Int64", "b": "Float64"}, np.float64),
+        ({"a": "boolean", "b": "float64"}, np.float64),
+        ({"a": "bool", "b": "int8"}, np.float64),
+        ({"a": "bool", "b": "Sparse[float64]"}, np.float64),
+        ({"a": "Int32", "b": "Int32"}, np.float64),
+    ],
+)
+def test_dtypes_of_tables(columns, dtype, pandas):
+    frame = pandas.DataFrame({"a": [1, 0, 1], "b": [2, 3, 4]}).astype(columns)
+    array = kexue._arrays.as_real("X", frame)
+    assert array.dtype == kexue._arrays.result_dtype(frame) == dtype
+    assert array.tolist() == [[1, 2], [0, 3], [1, 4]]
+
+
+def test_missing_numbers_in_tables(pandas):
+    frame = pandas.DataFrame({"a": [1, None, 3], "b": [1.0, 2.0, 3.0]}).convert_dtypes()
+    assert frame.dtypes.iloc[0].name == "Int64"
+    for given in (frame, frame["a"].to_frame()):
+        with pytest.raises(kexue.KexueValueError, match=r"^X\[1, 0\] is nan"):
+            kexue.hsic(given, [[1.0], [2.0], [4.0]])
+    assert np.isnan(kexue._arrays.as_real("x", frame["a"])).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("name", ["rbf_kernel", "emd", "emd2", "hsic", "layer_norm"])
+def test_a_column_without_numbers_is_named(name, pandas):
+    frame = pandas.DataFrame({"u": [1.0, 2.0], "name": ["x", "y"]})
+    when = pandas.DataFrame({"u": [1.0, 2.0], "when": pandas.to_datetime(["2020-01-01", "2021-01-01"])})
+    for bad, column in ((frame, "name"), (when, "when")):
+        args = (None, None, bad) if name.startswith("emd") else (bad, [[1.0], [2.0]]) if name == "hsic" else (bad,)
+        argument = list(inspect.signature(getattr(kexue, name)).parameters)[2 if name.startswith("emd") else 0]
+        with pytest.raises(
+            TypeError, match=f"^{argument} must hold real numbers, but its column '{column}' has the dtype"
+        ):
+            getattr(kexue, name)(*args)
+
+
+def has(library):
+    return importlib.util.find_spec(library) is not None
+
+
+def test_polars():
+    polars = pytest.importorskip("polars")
+    series, values = polars.Series("u", [1.0, -2.0, 3.0]), np.array([1.0, -2.0, 3.0])
+    assert kexue.squareplus(series, 1.0).to_list() == kexue.squareplus(values, 1.0).tolist()
+    frame = polars.DataFrame({"u": [1.0, -2.0, 3.0], "v": [0.5, 1.0, 2.0]})
+    np.testing.assert_array_equal(
+        kexue.rbf_kernel(frame, bandwidth=1.0), kexue.rbf_kernel(frame.to_numpy(), bandwidth=1.0)
+    )
+    np.testing.assert_array_equal(kexue.softmax(frame), kexue.softmax(frame.to_numpy()))
+    with pytest.raises(TypeError, match="^X must hold real numbers, but its column 'name' has the dtype String"):
+        kexue.rbf_kernel(frame.with_columns(polars.Series("name", ["x", "y", "z"])), bandwidth=1.0)
+
+
+def test_arrow():
+    pyarrow = pytest.importorskip("pyarrow")
+    x = pyarrow.array([1.0, -2.0, 3.0])
+    for result in (kexue.squareplus(x, 1.0), kexue.softmax(x), kexue.clip_weights(x, 1.0)):
+        assert type(result) is np.ndarray  # there is no way back that would keep its kind
+    assert kexue.clip_weights(x, 1.0).tolist() == [1, -1, 1]
+
+
+def test_xarray():
+    xarray = pytest.importorskip("xarray")
+    values = np.random.default_rng(0).random((2, 3, 4)) + 0.1
+    x = xarray.DataArray(
+        values, dims=("time", "place", "kind"), coords={"time": [10, 20], "kind": list("abcd")}, name="x"
+    )
+    for result, expected in [
+        (kexue.squareplus(x, 1.0), kexue.squareplus(values, 1.0)),
+        (kexue.smooth_relu(x, scale=0.5), kexue.smooth_relu(values, scale=0.5)),
+        (
+            xarray.apply_ufunc(kexue.softmax, x, input_core_dims=[["kind"]], output_core_dims=[["kind"]]),
+            kexue.softmax(values),
+        ),
+        (xarray.apply_ufunc(kexue.entropy, x, input_core_dims=[["kind"]]).rename("x"), kexue.entropy(values)),
+    ]:
+        assert isinstance(result, xarray.DataArray)
+        np.testing.assert_array_equal(result.values, expected)
+        assert result.dims == x.dims[: result.ndim] and result.coords["time"].equals(x.coords["time"])
+    with pytest.raises(NotImplementedError, match="apply_ufunc"):
+        kexue.softmax(x)
+    np.testing.assert_array_equal(kexue.rbf_kernel(x[0], bandwidth=1.0), kexue.rbf_kernel(values[0], bandwidth=1.0))
+    set_ = kexue.squareplus(x.to_dataset(), 1.0)
+    np.testing.assert_array_equal(set_["x"].values, kexue.squareplus(values, 1.0))
+
+
+def test_xarray_in_chunks():
+    xarray, _ = pytest.importorskip("xarray"), pytest.importorskip("dask")
+    values = np.random.default_rng(0).random((4, 3, 5)) + 0.1
+    x = xarray.DataArray(values, dims=("time", "place", "kind"), coords={"time": [1, 2, 3, 4]}).chunk({"time": 2})
+    lazy = kexue.squareplus(x, 1.0)
+    assert lazy.chunks is not None
+    np.testing.assert_array_equal(lazy.values, kexue.squareplus(values, 1.0))
+    core = {"input_core_dims": [["kind"]], "output_core_dims": [["kind"]]}
+    for extra in ({"dask": "parallelized", "output_dtypes": [float]}, {"dask": "allowed"}):
+        lazy = xarray.apply_ufunc(kexue.softmax, x, **core, **extra)
+        assert lazy.chunks is not None and lazy.coords["time"].equals(x.coords["time"])
+        np.testing.assert_array_equal(lazy.values, kexue.softmax(values))
+
+
+# ---- the page ----
+
+PAGE = Path(__file__).parents[2] / "docs" / "array_kinds.md"
+
+
+@pytest.mark.parametrize("library", ["torch", "jax", "pandas", "xarray"])
+def test_snippets_of_the_page(library):
+    pytest.importorskip(library)
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = list(re.finditer(rf"^```python {library}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    assert blocks
+    namespace = {"__name__": "__main__"}
+    for block in blocks:
+        line = text.count("\n", 0, block.start(1))
+        exec(compile("\n" * line + block[1], str(PAGE), "exec"), namespace)
