@@ -278,7 +278,7 @@ def _title(kind: Any) -> str:
     return kind.__name__.partition(".")[0]
 
 
-def _call(function: FunctionType, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+def _call(function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     call = _Call()
     code = function.__code__
     names = code.co_varnames[: code.co_argcount]
