@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import (
     as_array,
     as_contiguous,
@@ -36,6 +37,7 @@ _SERIES = [1 / math.factorial(k) for k in range(2, 23)]
 _BLOCK = 1 << 15
 
 
+@same_kind
 def fgm_perturbation(
     g: ArrayLike,
     epsilon: ArrayLike = 1.0,
@@ -116,6 +118,7 @@ def fgm_perturbation(
     return out
 
 
+@same_kind
 def vat_perturbation(
     grad: Callable[[np.ndarray], ArrayLike],
     x: ArrayLike,
@@ -241,6 +244,7 @@ def vat_loss(
     axis: int = ...,
     return_grad: bool = ...,
 ) -> Any: ...
+@same_kind
 def vat_loss(
     clean: ArrayLike,
     perturbed: ArrayLike,

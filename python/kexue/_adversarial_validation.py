@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse, vstack
 
 from kexue._analytic_classifier import ClassStatistics
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue.density import effective_sample_size
@@ -56,6 +57,7 @@ def _weights(log_ratios: np.ndarray, kind: str) -> np.ndarray:
         return np.exp(log_ratios) if kind == "ratio" else 1 / (1 + np.exp(-log_ratios))
 
 
+@same_kind
 def discriminator_weights(
     probabilities: ArrayLike | None = None,
     *,
@@ -155,6 +157,7 @@ def _as_weights(weights: ArrayLike) -> np.ndarray:
     return array
 
 
+@same_kind
 def weighted_metric(values: ArrayLike, weights: ArrayLike, *, self_normalized: bool = True) -> np.ndarray | np.generic:
     """The mean of a metric under the test set's law, from rows of the training set and their weights.
 
@@ -223,6 +226,7 @@ def _validation_count(name: str, size: Any, rows: int) -> int:
     return math.ceil(share * rows * (1 - 1e-12))  # 0.07 of 100 rows is 7.000000000000001
 
 
+@same_kind
 def resample_validation(
     weights: ArrayLike,
     size: int | float,
@@ -282,6 +286,7 @@ def resample_validation(
     return np.random.default_rng(rng).choice(len(shares), count, replace=bool(replace), p=shares / shares.sum())
 
 
+@same_kind
 def area_under_curve(scores: ArrayLike, labels: ArrayLike) -> float:
     """The area under the ROC curve: how often a row of the second class has the higher score.
 

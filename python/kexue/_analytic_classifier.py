@@ -13,7 +13,8 @@ from scipy.linalg import eigh
 from scipy.linalg.lapack import dpocon, dpotrf, dpotrs
 from scipy.sparse import csc_array
 
-from kexue._arrays import as_real, check_integer, check_number, result_dtype
+from kexue._array_kinds import same_kind
+from kexue._arrays import as_array, as_real, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue._ufuncs import log_softmax
 
@@ -113,7 +114,7 @@ def _as_weights(sample_weight: ArrayLike | None, rows: int) -> np.ndarray | None
 
 
 def _as_codes(y: ArrayLike, rows: int, n_classes: int | None) -> tuple[np.ndarray, int]:
-    codes = np.asarray(y)
+    codes = as_array("y", y)
     if codes.dtype.kind not in "iub":
         if not codes.size and codes.dtype.kind == "f":
             codes = codes.astype(np.int64)
@@ -506,6 +507,7 @@ class SoftmaxRule:
         return result
 
 
+@same_kind
 def softmax_closed_form(
     X: ArrayLike,
     y: ArrayLike,
@@ -610,6 +612,7 @@ def _rule(
     return statistics.solve(priors=priors, shrinkage=shrinkage, cutoff=cutoff, between_correction=between_correction)
 
 
+@same_kind
 def logistic_closed_form(
     X: ArrayLike,
     y: ArrayLike,
@@ -672,6 +675,7 @@ def logistic_closed_form(
     return w.astype(dtype, copy=False), dtype.type(b - rule.mean @ w)
 
 
+@same_kind
 def linear_regression_closed_form(
     X: ArrayLike, Y: ArrayLike, *, sample_weight: ArrayLike | None = None, cutoff: float | None = None
 ) -> tuple[np.ndarray, np.ndarray | np.floating]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from kexue._array_kinds import is_foreign, read
 from kexue._errors import KexueValueError
 
 _FLOAT32 = np.dtype(np.float32)
@@ -62,10 +63,8 @@ def as_real(
     TypeError: a must hold real numbers, but its dtype is <U1
     """
     array = value if type(value) is np.ndarray else as_array(name, value)
-    if dtype is None:
-        wanted = _real_dtype(name, array.dtype)
-    else:
-        _real_dtype(name, array.dtype)
+    wanted = _real_dtype(name, array.dtype)
+    if dtype is not None:
         wanted = np.dtype(dtype)
     # A dtype of the other byte order is not the same object as the native one, and not equal to it.
     if array.dtype is not wanted and array.dtype != wanted:
@@ -120,6 +119,9 @@ def as_real_like(
 def as_array(name: str, value: Any) -> np.ndarray:
     """What `numpy.asarray` makes of it, with errors that name the argument; a masked array is refused.
 
+    Arrays of other libraries are read where they lie: see `kexue._array_kinds.read`. Missing numbers in a table of
+    pandas are NaN.
+
     Parameters
     ----------
     name : str
@@ -134,7 +136,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        If `value` is a masked array, or no array at all.
+        If `value` is a masked array, one that the processor cannot read, or no array at all.
     KexueValueError
         If a nested list is ragged.
 
@@ -146,13 +148,31 @@ def as_array(name: str, value: Any) -> np.ndarray:
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill it or drop the masked entries first")
+    if is_foreign(value):
+        return read(name, value)
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise KexueValueError(f"{name} is not an array of one shape: {error}") from error
+    except (TypeError, RuntimeError) as error:  # a list of tensors that cannot be read
+        raise TypeError(f"{name} cannot be read as a NumPy array: {error}") from error
     if array.dtype == object and array.ndim == 0:
         raise TypeError(f"{name} must be an array of real numbers, not {type(value).__name__}")
+    if array.dtype.kind not in "biufc" and hasattr(value, "columns") and hasattr(value, "dtypes"):
+        return _numbers_of_table(name, value)
     return array
+
+
+def _numbers_of_table(name: str, frame: Any) -> np.ndarray:
+    """A table of pandas whose columns have dtypes that NumPy lacks, or has no common one for: bool and float."""
+    for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if not (dtype.kind in "fiub" if hasattr(dtype, "kind") else dtype.is_float() or dtype.is_integer()):  # polars
+            raise TypeError(f"{name} must hold real numbers, but its column {column!r} has the dtype {dtype}")
+    kinds = (getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype)) for dtype in frame.dtypes)
+    dtype = np.result_type(*kinds)
+    if frame.isna().to_numpy().any():
+        dtype = np.result_type(dtype, np.float32)
+    return frame.to_numpy(dtype=dtype, na_value=np.nan)
 
 
 def _real_dtype(name: str, dtype: np.dtype) -> np.dtype:
@@ -198,8 +218,8 @@ def result_dtype(*values: Any) -> np.dtype:
         try:
             dtype: Any = getattr(value, "dtype", None)
             if not hasattr(dtype, "kind"):  # a list, or PyTorch's own kind of dtype
-                dtype = np.asarray(value).dtype
-        except (TypeError, ValueError, RuntimeError):  # ragged, or no array: `as_real` tells whose it is
+                dtype = as_array("", value).dtype
+        except (TypeError, ValueError):  # ragged, or no array: `as_real` tells whose it is
             continue
         kind, size = dtype.kind, getattr(dtype, "itemsize", 8)
         if kind == "f":

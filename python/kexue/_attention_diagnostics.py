@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_axis, check_integer
 from kexue._errors import KexueValueError, first_bad
 from kexue._ufuncs import entropy
@@ -106,6 +107,7 @@ def attention_param_budget(n: int, d: int, h: int, key_size: int | None = None) 
     return AttentionParamBudget(2 * n * key_size, n * n, 2 * key_size / n, 2 * n * d * h * key_size)
 
 
+@same_kind
 def attention_rank(
     A: ArrayLike, *, kind: Literal["weights", "logits"] = "weights", tol: float | None = None
 ) -> int | np.ndarray:
@@ -191,6 +193,7 @@ def attention_rank(
 # ---- entropies ----
 
 
+@same_kind
 def attention_entropy(
     A: ArrayLike, *, kind: Literal["weights", "logits"] = "weights", axis: int = -1
 ) -> np.ndarray | np.generic:
@@ -263,6 +266,7 @@ _LARGEST_SCALE = 1e6  # the entropy is a difference of numbers lambda d: beyond,
 _SERIES_BELOW = 1e-3  # scales: the terms left out of the series are 1e-17 of it
 
 
+@same_kind
 def attention_entropy_model(
     n: ArrayLike, d: ArrayLike, lam: ArrayLike, *, method: Literal["exact", "asymptotic"] = "exact"
 ) -> np.ndarray | np.generic:
@@ -332,6 +336,7 @@ def attention_entropy_model(
     return (np.log(lengths) + terms)[()]
 
 
+@same_kind
 def entropy_matched_scale(
     entropy: ArrayLike, n: ArrayLike, d: ArrayLike, *, method: Literal["exact", "asymptotic"] = "exact"
 ) -> np.ndarray | np.generic:

@@ -7,12 +7,14 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real
 from kexue._errors import KexueValueError, first_bad
 
 _BASE_LENGTH = 512  # where the entropy-invariant scale is 1 / sqrt(d)
 
 
+@same_kind
 def entropy_invariant_scale(
     n: ArrayLike, d: int, *, kappa: float | None = None, base_length: int = _BASE_LENGTH, min_length: int = 1
 ) -> np.ndarray | np.generic:

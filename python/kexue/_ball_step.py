@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_broadcast, result_dtype
 from kexue._errors import first_bad
 
@@ -24,6 +25,7 @@ _FEW = 8  # entries that are computed one by one
 _BLOCK = 1 << 13  # entries at once: half a dozen arrays of them stay in the cache
 
 
+@same_kind
 def ball_step_length(d: ArrayLike, kappa: ArrayLike) -> np.ndarray | np.generic:
     """The length of the mean of a density exp(kappa u.x) on the unit ball: I_{d/2+1}(kappa) / I_{d/2}(kappa).
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kexue import _decoding
+from kexue._array_kinds import is_foreign, read, same_kind
 from kexue._arrays import as_array, check_integer, check_number
 from kexue._errors import KexueValueError
 from kexue._prefix_tree import PrefixTree, _tokens
@@ -100,7 +101,7 @@ def _checked_rows(result: Any, rows: int) -> np.ndarray:
     if isinstance(result, np.ma.MaskedArray):
         raise TypeError("step must return an array without a mask: fill it with -inf")
     try:
-        array = np.asarray(result)
+        array = read("it", result) if is_foreign(result) else np.asarray(result)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"step must return an array of log-probabilities, but its result is none: {error}") from None
     if array.ndim != 2 or len(array) != rows or not array.shape[1]:
@@ -384,6 +385,7 @@ def _hypothesis(tree: PrefixTree | None, score: float, log_probability: float, t
     return BeamHypothesis(tokens.copy(), float(score), float(log_probability), place)
 
 
+@same_kind
 def lookahead_boost(
     log_probs: ArrayLike,
     prefix: Sequence[int] | str,

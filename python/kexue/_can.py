@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _classification
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_real, check_axis, check_integer, check_number
 from kexue._errors import KexueValueError, first_bad
 
@@ -22,6 +23,7 @@ _CACHED_NUMBERS = 2**25
 _VISIBLE = 1e-140
 
 
+@same_kind
 def topk_entropy(
     P: ArrayLike,
     k: int = 3,
@@ -139,6 +141,7 @@ def can(
     return_uncertainty: bool,
     workers: int | None = ...,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
+@same_kind
 def can(
     P: ArrayLike,
     prior: ArrayLike | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _child_tuning_core
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_contiguous, as_real, check_number, result_dtype
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, require_finite
@@ -27,6 +28,7 @@ Mode = Literal["F", "D"]
 _BLOCK = 1 << 24  # squares between two looks at Ctrl-C, some milliseconds
 
 
+@same_kind
 def fisher_diagonal(per_sample_grads: Any) -> Any:
     """The diagonal of the empirical Fisher information: the mean over samples of the squared gradients.
 
@@ -117,6 +119,7 @@ def _add_squares(to: np.ndarray, samples: np.ndarray) -> None:
         _child_tuning_core.add_squares(as_contiguous(rows[row : row + step]), sums)
 
 
+@same_kind
 def childtuning_mask(fisher: Any, p: float, *, method: Literal["exact", "percentile"] = "exact") -> Any:
     """The parameters with the greatest Fisher information, a part p of them all.
 
@@ -188,6 +191,7 @@ def childtuning_mask(fisher: Any, p: float, *, method: Literal["exact", "percent
     return masks if listed else masks[0]
 
 
+@same_kind
 def childtuning_gradient(
     g: Any,
     p: float,
@@ -286,6 +290,7 @@ def childtuning_gradient(
     return places if listed else places[0]
 
 
+@same_kind
 def update_dropout(
     delta: Any,
     p: float,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
 from kexue._hsic import (
@@ -29,6 +30,7 @@ from kexue._kernels import Bandwidth, Kernel, KernelLike, as_points, make_kernel
 _TILE_ENTRIES = 1 << 22  # of all layers together: 32 MB
 
 
+@same_kind
 def cka_matrix(
     layers_a: Sequence[ArrayLike] | Mapping[Any, ArrayLike],
     layers_b: Sequence[ArrayLike] | Mapping[Any, ArrayLike] | None = None,

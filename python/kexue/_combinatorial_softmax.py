@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _combinatorial
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_contiguous, as_real, check_axis, check_integer, result_dtype
 from kexue._errors import InternalError, KexueValueError, first_bad
 
@@ -113,6 +114,7 @@ def log_esp(
 def log_esp(
     scores: ArrayLike, k: ArrayLike, *, axis: int = ..., return_grad: bool = ..., workers: int | None = ...
 ) -> Any: ...
+@same_kind
 def log_esp(
     scores: ArrayLike, k: ArrayLike, *, axis: int = -1, return_grad: bool = False, workers: int | None = None
 ) -> Any:
@@ -239,6 +241,7 @@ def combinatorial_softmax_loss(
     return_grad: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def combinatorial_softmax_loss(
     scores: ArrayLike,
     targets: ArrayLike,
@@ -345,6 +348,7 @@ def combinatorial_softmax_loss(
     )
 
 
+@same_kind
 def combinatorial_predict(
     scores: ArrayLike, k: ArrayLike, *, filler: ArrayLike | None = None, mask: ArrayLike | None = None, axis: int = -1
 ) -> np.ndarray:

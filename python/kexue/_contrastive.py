@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _contrastive_core
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_axis, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad
 
@@ -44,6 +45,7 @@ def info_nce_loss(
     return_grad: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def info_nce_loss(
     similarities: ArrayLike,
     *,
@@ -205,6 +207,7 @@ def softmax_symmetric_kl(
 def softmax_symmetric_kl(
     s: ArrayLike, t: ArrayLike, *, axis: int = ..., return_grad: bool = ..., workers: int | None = ...
 ) -> Any: ...
+@same_kind
 def softmax_symmetric_kl(
     s: ArrayLike, t: ArrayLike, *, axis: int = -1, return_grad: bool = False, workers: int | None = None
 ) -> Any:
@@ -313,6 +316,7 @@ def r_drop_loss(
     return_grad: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def r_drop_loss(
     logits_1: ArrayLike,
     logits_2: ArrayLike,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _ranking
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_real, check_axis
 from kexue._errors import KexueValueError, require_finite
 from kexue._ufuncs import cosine_pairs, cosine_pairs_vjp
@@ -81,6 +82,7 @@ def cosent_loss(
     return_grad: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def cosent_loss(
     cos: ArrayLike,
     labels: ArrayLike,
@@ -193,6 +195,7 @@ def cosent_embedding_loss(
     return_grad: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def cosent_embedding_loss(
     U: ArrayLike,
     V: ArrayLike,
@@ -265,6 +268,7 @@ def cosent_embedding_loss(
     return loss, cosine_pairs_vjp(first, second, grad)
 
 
+@same_kind
 def spearman(x: ArrayLike, y: ArrayLike, *, axis: int = -1, workers: int | None = None) -> np.ndarray | np.generic:
     """Spearman's rank correlation of rows, with averaged ranks for equal numbers.
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 import kexue  # kexue.documents exports this module's class, so its helpers are looked up when they are called
 from kexue import _document_index_files, _documents, _npz
-from kexue._arrays import as_contiguous, as_csr_rows, as_real
+from kexue._arrays import as_array, as_contiguous, as_csr_rows, as_real
 from kexue._context import status_name
 from kexue._document_index_files import EMPTY, METRICS
 from kexue._errors import KexueValueError
@@ -411,7 +411,7 @@ class DocumentIndex:
         >>> index.kneighbors([[1, 0]], return_distance=False)
         array([[0, 2]])
         """
-        numbers = np.atleast_1d(np.asarray(indices))
+        numbers = np.atleast_1d(as_array("indices", indices))
         if numbers.size == 0:
             return
         if numbers.dtype.kind not in "iu":

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
 from kexue import _transport
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_csr_rows, as_real, result_dtype
 from kexue._context import status_name
 from kexue._errors import KexueValueError, first_bad, raise_status, require_finite
@@ -481,6 +482,7 @@ def sinkhorn(
     log: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def sinkhorn(
     a: ArrayLike | None,
     b: ArrayLike | None,
@@ -622,6 +624,7 @@ def sinkhorn2(
     log: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def sinkhorn2(
     a: ArrayLike | None,
     b: ArrayLike | None,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _transport
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_real, result_dtype
 from kexue._context import status_name
 from kexue._entropic import DEFAULT_MAX_ITER, Acceleration, Method, Settings, check_reg, solve_dense
@@ -17,6 +18,7 @@ from kexue._transport_arguments import Problem, as_weights, explain_failure
 PointMetric = Literal["sqeuclidean", "euclidean", "cosine", "precomputed"]
 
 
+@same_kind
 def sinkhorn_divergence(
     X: ArrayLike,
     Y: ArrayLike | tuple[ArrayLike, ArrayLike],
@@ -169,6 +171,7 @@ def _debias(solved: list[tuple[Any, ...]], settings: Settings, dtype: np.dtype, 
     return (result, {"values": values, "errors": errors, "n_iter": iterations}) if log else result
 
 
+@same_kind
 def sinkhorn_barycenter(
     H: ArrayLike,
     M: ArrayLike,

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
 from kexue import _entropy
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_real, result_dtype, sum_to
 from kexue._entropy_rows import (
     LOG_WEIGHTS,
@@ -25,6 +26,7 @@ from kexue._errors import KexueValueError
 from kexue._lazy import apply_rows, is_lazy
 
 
+@same_kind
 def entropy_normalize_vjp(
     p: ArrayLike,
     target: ArrayLike,
@@ -114,6 +116,7 @@ def entropy_normalize_vjp(
     )
 
 
+@same_kind
 def entropy_normalize_logits_vjp(
     u: ArrayLike,
     target: ArrayLike,

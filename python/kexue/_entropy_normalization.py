@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, result_dtype
 from kexue._entropy_rows import (
     COSTS,
@@ -175,6 +176,7 @@ def entropy_normalize(
     workers: int | None = ...,
     out: np.ndarray | None = ...,
 ) -> Any: ...
+@same_kind
 def entropy_normalize(
     p: ArrayLike,
     target: ArrayLike,
@@ -319,6 +321,7 @@ def entropy_normalize_logits(
     workers: int | None = ...,
     out: np.ndarray | None = ...,
 ) -> Any: ...
+@same_kind
 def entropy_normalize_logits(
     u: ArrayLike,
     target: ArrayLike,
@@ -423,6 +426,7 @@ def perplexity_affinities(
     workers: int | None = ...,
     out: np.ndarray | None = ...,
 ) -> Any: ...
+@same_kind
 def perplexity_affinities(
     squared_distances: ArrayLike,
     perplexity: ArrayLike,
@@ -560,6 +564,7 @@ def _affinities_lazily(
     return _normalize_lazily(names, distances, perplexity, COSTS, -1, log, workers, out, settings)
 
 
+@same_kind
 def temperature_for_entropy(
     logits: ArrayLike,
     target: ArrayLike,
@@ -636,6 +641,7 @@ def temperature_for_entropy(
 # ---- the curve ----
 
 
+@same_kind
 def entropy_power_curve(p: ArrayLike, gamma: ArrayLike, *, axis: int = -1) -> tuple[Any, Any]:
     """The entropy of ``q ~ p**gamma``, and its derivative by gamma.
 

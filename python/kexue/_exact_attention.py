@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _attention
+from kexue._array_kinds import same_kind
 from kexue._attention_problem import AttentionProblem
 
 
@@ -59,6 +60,7 @@ def attention(
     return_entropy: bool,
     workers: int | None = ...,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
+@same_kind
 def attention(
     Q: ArrayLike,
     K: ArrayLike,
@@ -180,6 +182,7 @@ def attention_vjp(
     return_grad_scale: bool,
     workers: int | None = ...,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
+@same_kind
 def attention_vjp(
     Q: ArrayLike,
     K: ArrayLike,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_integer
 from kexue._attention_arrays import rows
 from kexue._errors import KexueValueError, first_bad
@@ -18,6 +19,7 @@ _ENTRIES_AT_ONCE = 1 << 20
 _LARGEST_EXPONENT = 700
 
 
+@same_kind
 def favor_relative_variance(
     q: ArrayLike, k: ArrayLike, *, kind: FavorKind = "positive", log: bool = False
 ) -> np.ndarray | np.generic:
@@ -80,6 +82,7 @@ def favor_relative_variance(
     return result[()]
 
 
+@same_kind
 def taylor_remainder_bound(s: ArrayLike, degree: int) -> np.ndarray | np.generic:
     """What exp(s) is at most away from its Taylor polynomial: |s|^(n + 1) / (n + 1)! max(1, e^s).
 
@@ -113,6 +116,7 @@ def taylor_remainder_bound(s: ArrayLike, degree: int) -> np.ndarray | np.generic
         return np.exp(exponent)[()]
 
 
+@same_kind
 def expdef_ratio(s: ArrayLike, n: int, *, exact: bool = True) -> np.ndarray | np.generic:
     """(1 + s / n)^n over exp(s): what `expdef_features` make of the kernel.
 
@@ -195,6 +199,7 @@ def _factors(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise KexueValueError(f"{name} must broadcast to {shape}, but has shape {scales.shape}") from None
 
 
+@same_kind
 def kernel_error(
     Q: ArrayLike,
     K: ArrayLike,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _linear_attention
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_integer
 from kexue._errors import KexueValueError
 
@@ -148,6 +149,7 @@ def _favor_blocks(
         yield block
 
 
+@same_kind
 def favor_features(X: ArrayLike, W: ArrayLike, *, kind: FavorKind = "positive", return_log_scale: bool = False) -> Any:
     """Random features with the mean of ``phi(q) @ phi(k)`` equal to exp(q . k).
 
@@ -216,6 +218,7 @@ def favor_features(X: ArrayLike, W: ArrayLike, *, kind: FavorKind = "positive", 
     return phi if log_scale is None else (phi, log_scale.reshape(shape))
 
 
+@same_kind
 def favor_features_vjp(
     X: ArrayLike,
     W: ArrayLike,
@@ -371,6 +374,7 @@ def _polynomials(
     return out.reshape(shape)
 
 
+@same_kind
 def taylor_features(X: ArrayLike, degree: int, *, symmetric: bool = True, workers: int | None = None) -> np.ndarray:
     """Features with ``phi(q) @ phi(k)`` equal to the Taylor polynomial of exp(q . k).
 
@@ -425,6 +429,7 @@ def taylor_features(X: ArrayLike, degree: int, *, symmetric: bool = True, worker
     return _polynomials(X, "degree", degree, "taylor", symmetric, None, workers)
 
 
+@same_kind
 def expdef_features(X: ArrayLike, n: int, *, symmetric: bool = True, workers: int | None = None) -> np.ndarray:
     """Features with ``phi(q) @ phi(k)`` equal to (1 + q . k / n)^n.
 

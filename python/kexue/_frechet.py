@@ -10,6 +10,7 @@ from scipy.linalg import eigh, svd, svdvals
 from scipy.linalg.blas import dtrsm
 from scipy.linalg.lapack import dpotrf
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 
@@ -66,6 +67,7 @@ def _factor(centred: np.ndarray) -> np.ndarray:
     return lines.T / math.sqrt(count - 1)
 
 
+@same_kind
 def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> np.floating:
     """The Frechet distance of two sets of features, squared: the formula of the FID.
 
@@ -159,6 +161,7 @@ def _spectral_factor(name: str, covariance: np.ndarray, eps: float) -> np.ndarra
     return vectors * np.sqrt(np.maximum(values, 0))
 
 
+@same_kind
 def frechet_distance_from_statistics(
     mean_a: ArrayLike, cov_a: ArrayLike, mean_b: ArrayLike, cov_b: ArrayLike
 ) -> np.floating:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._gaussian_arguments import PAIR, Form, evaluate, of_each_form
 
 __all__ = [
@@ -28,6 +29,7 @@ _HELLINGER = of_each_form("gaussian_hellinger")
 _HELLINGER_GRAD = of_each_form("gaussian_hellinger_grad")
 
 
+@same_kind
 def gaussian_entropy(
     cov: ArrayLike, *, form: Form = "covariance", out: np.ndarray | None = None
 ) -> np.ndarray | np.generic:
@@ -89,6 +91,7 @@ def gaussian_entropy(
     )
 
 
+@same_kind
 def gaussian_entropy_grad(cov: ArrayLike, *, form: Form = "covariance") -> np.ndarray:
     """The gradient of `gaussian_entropy`: cov^-1 / 2 by a covariance matrix.
 
@@ -136,6 +139,7 @@ def gaussian_entropy_grad(cov: ArrayLike, *, form: Form = "covariance") -> np.nd
     return evaluate(gaussian_entropy_grad, _ENTROPY_GRAD, ("cov",), (cov,), form)
 
 
+@same_kind
 def gaussian_kl(
     mean_p: ArrayLike,
     cov_p: ArrayLike,
@@ -211,6 +215,7 @@ def gaussian_kl(
     )
 
 
+@same_kind
 def gaussian_kl_grad(
     mean_p: ArrayLike, cov_p: ArrayLike, mean_q: ArrayLike, cov_q: ArrayLike, *, form: Form = "covariance"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -262,6 +267,7 @@ def gaussian_kl_grad(
     return evaluate(gaussian_kl_grad, _KL_GRAD, PAIR, (mean_p, cov_p, mean_q, cov_q), form)
 
 
+@same_kind
 def gaussian_bhattacharyya(
     mean_p: ArrayLike,
     cov_p: ArrayLike,
@@ -330,6 +336,7 @@ def gaussian_bhattacharyya(
     return evaluate(gaussian_bhattacharyya, _BHATTACHARYYA, PAIR, (mean_p, cov_p, mean_q, cov_q), form, out=out)
 
 
+@same_kind
 def gaussian_bhattacharyya_grad(
     mean_p: ArrayLike, cov_p: ArrayLike, mean_q: ArrayLike, cov_q: ArrayLike, *, form: Form = "covariance"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -381,6 +388,7 @@ def gaussian_bhattacharyya_grad(
     return evaluate(gaussian_bhattacharyya_grad, _BHATTACHARYYA_GRAD, PAIR, (mean_p, cov_p, mean_q, cov_q), form)
 
 
+@same_kind
 def gaussian_hellinger(
     mean_p: ArrayLike,
     cov_p: ArrayLike,
@@ -447,6 +455,7 @@ def gaussian_hellinger(
     return evaluate(gaussian_hellinger, _HELLINGER, PAIR, (mean_p, cov_p, mean_q, cov_q), form, out=out)
 
 
+@same_kind
 def gaussian_hellinger_grad(
     mean_p: ArrayLike, cov_p: ArrayLike, mean_q: ArrayLike, cov_q: ArrayLike, *, form: Form = "covariance"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

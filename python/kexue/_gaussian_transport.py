@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real
 from kexue._errors import KexueValueError
 from kexue._gaussian_arguments import PAIR, Form, as_gaussians, check_batches, evaluate, of_each_form
@@ -20,6 +21,7 @@ _W2_SQUARED_GRAD = of_each_form("gaussian_w2_squared_grad")
 _OT_MAP = of_each_form("gaussian_ot_map")
 
 
+@same_kind
 def gaussian_w2(
     mean_p: ArrayLike,
     cov_p: ArrayLike,
@@ -109,6 +111,7 @@ def _squared(*values: np.ndarray, form: Form) -> np.ndarray | np.generic:
     return gaussian_w2(*values, squared=True, form=form)
 
 
+@same_kind
 def gaussian_w2_grad(
     mean_p: ArrayLike,
     cov_p: ArrayLike,
@@ -255,6 +258,7 @@ class GaussianMap:
         return self.mean_q + self._multiply(points - self.mean_p)
 
 
+@same_kind
 def gaussian_ot_map(
     mean_p: ArrayLike, cov_p: ArrayLike, mean_q: ArrayLike, cov_q: ArrayLike, *, form: Form = "covariance"
 ) -> GaussianMap:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _gradient_clipping_core
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_real, check_axes, check_broadcast
 from kexue._errors import KexueValueError, require_finite, require_nonnegative
 from kexue._gradient_arrays import buffers_for, deliver, places_of
@@ -53,6 +54,7 @@ def clip_by_norm(
     out: np.ndarray | None = ...,
     workers: int | None = ...,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
+@same_kind
 def clip_by_norm(
     gradient: ArrayLike,
     max_norm: float,
@@ -132,6 +134,7 @@ def clip_by_norm(
     return (targets[0], norms.reshape([array.shape[a] for a in kept])) if return_norm else targets[0]
 
 
+@same_kind
 def clip_global_norm(
     gradients: Iterable[ArrayLike],
     max_norm: float,
@@ -276,6 +279,7 @@ def _as_list(name: str, values: Any) -> tuple[list[np.ndarray], list[str]]:
     return [as_real(*pair) for pair in zip(names, values, strict=True)], names
 
 
+@same_kind
 def smoothness_step_size(gradient_norm: ArrayLike, L0: float, L1: float = 0.0) -> np.ndarray | float:
     """The step size for which the bound of a descent step is least, on a function that is (L0, L1)-smooth.
 
@@ -321,6 +325,7 @@ def smoothness_step_size(gradient_norm: ArrayLike, L0: float, L1: float = 0.0) -
         return (1 / (first + second * norm))[()]
 
 
+@same_kind
 def descent_bound(gradient_norm: ArrayLike, step_size: ArrayLike, L0: float, L1: float = 0.0) -> np.ndarray | float:
     """The most that a function can change by a step along its negative gradient.
 

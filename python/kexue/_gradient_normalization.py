@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_broadcast, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, warn_convergence
 from kexue._gradient_arrays import buffers_for, deliver, parts_of, places_of
@@ -26,6 +27,7 @@ __all__ = [
 Normalization = Literal["gn", "gran", "plain"]
 
 
+@same_kind
 def gradient_normalize(
     f: ArrayLike, grad_norm: ArrayLike, mode: Normalization = "gn", *, eps: float = 1e-8
 ) -> np.ndarray:
@@ -100,6 +102,7 @@ def gradient_normalize(
         return np.asarray(result).astype(dtype, copy=False)
 
 
+@same_kind
 def gn_input_gradient(
     f: ArrayLike, g: ArrayLike, Hg: ArrayLike | None = None, mode: Normalization = "gn", *, eps: float = 1e-8
 ) -> np.ndarray:
@@ -211,6 +214,7 @@ def gn_input_gradient(
         return np.array(np.broadcast_to(result, shape), dtype=dtype)
 
 
+@same_kind
 def gradient_penalty(
     grad_norm: ArrayLike, target: float = 1.0, *, one_sided: bool = False, return_grad: bool = False
 ) -> Any:
@@ -277,6 +281,7 @@ def gradient_penalty(
     return (loss, 2 * excess) if return_grad else loss
 
 
+@same_kind
 def clip_weights(w: Any, c: float, *, out: Any = None) -> Any:
     """Weights cut to [-c, c], which bounds the Lipschitz constant of a network crudely.
 
@@ -384,6 +389,7 @@ class SpectralNorm:
         yield from (self.sigma, self.u, self.v)
 
 
+@same_kind
 def spectral_norm(
     W: ArrayLike,
     start: SpectralNorm | ArrayLike | None = None,

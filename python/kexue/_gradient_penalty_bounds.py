@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_real, result_dtype
 from kexue._errors import KexueValueError, require_finite
 from kexue._ufuncs import (
@@ -119,6 +120,7 @@ class GradientPenalties:
         return self.rhs
 
 
+@same_kind
 def mlp_gradient_penalties(
     weights: Sequence[ArrayLike],
     biases: Sequence[ArrayLike | None] | None,

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _ufuncs
+from kexue._array_kinds import same_kind
 from kexue._arrays import check_axis
 from kexue._errors import KexueValueError
 
 __all__ = ["fwht", "pad_to_power_of_two"]
 
 
+@same_kind
 def fwht(
     x: ArrayLike, *, orthonormal: bool = False, axis: int = -1, out: np.ndarray | None = None, **kwargs: Any
 ) -> np.ndarray:
@@ -80,6 +82,7 @@ def fwht(
     return transform(x, axis=axis, out=out, **kwargs)
 
 
+@same_kind
 def pad_to_power_of_two(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
     """Append zeros along an axis up to the next power of two.
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from kexue import _independence
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, result_dtype
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
@@ -269,6 +270,7 @@ def unit_scale(X: np.ndarray) -> np.ndarray:
 # ---- public ----
 
 
+@same_kind
 def hsic(
     X: ArrayLike,
     Y: ArrayLike,
@@ -377,6 +379,7 @@ def hsic(
     return pair_sums(X, Y, kernel_x, kernel_y, workers=workers).hsic(estimator)
 
 
+@same_kind
 def cka(
     X: ArrayLike,
     Y: ArrayLike,
@@ -475,6 +478,7 @@ def cka(
     return alignment(both, of_x, of_y, debiased=debiased)
 
 
+@same_kind
 def hsic_gradient(
     X: ArrayLike,
     Y: ArrayLike,
@@ -640,6 +644,7 @@ def feature_gradient(X: np.ndarray, Y: np.ndarray, estimator: Estimator) -> np.n
     return gradient
 
 
+@same_kind
 def normalized_hsic(
     X: ArrayLike,
     Y: ArrayLike,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaincinv, stdtr
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import check_integer
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
@@ -68,6 +69,7 @@ class HSICBlockResult:
     n_points: int
 
 
+@same_kind
 def hsic_block(
     X: Any,
     Y: Any = None,
@@ -292,6 +294,7 @@ class HSICFeaturesResult:
     n_points: int
 
 
+@same_kind
 def hsic_random_features(
     X: Any,
     Y: Any = None,

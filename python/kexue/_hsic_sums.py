@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _independence
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_integer, result_dtype
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
@@ -259,6 +260,7 @@ class HSICSums:
         return PairSums(product, square_x, square_y, rows_x, rows_y, diagonal_x, diagonal_y, FLOAT64_EPS)
 
 
+@same_kind
 def hsic_streaming(
     X: Any,
     Y: Any,

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaincc
 
 from kexue import _independence
+from kexue._array_kinds import same_kind
 from kexue._arrays import check_integer
 from kexue._context import count_workers
 from kexue._errors import KexueValueError
@@ -76,6 +77,7 @@ class HSICTestResult:
     variance: float | None = None
 
 
+@same_kind
 def hsic_test(
     X: ArrayLike,
     Y: ArrayLike,

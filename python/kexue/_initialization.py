@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_broadcast, check_integer, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 from kexue._truncated_normal import as_dtype
@@ -33,6 +34,7 @@ _KURTOSES = {"normal": 3.0, "uniform": 9 / 5, "rademacher": 1.0}
 _ENTRIES = 1 << 20
 
 
+@same_kind
 def init_variance(
     fan_in: ArrayLike,
     fan_out: ArrayLike | None = None,
@@ -125,6 +127,7 @@ def init_variance(
     return np.asarray(variance).astype(kind)[()]
 
 
+@same_kind
 def xavier_std(fan_in: ArrayLike, fan_out: ArrayLike | None = None) -> np.ndarray | np.generic:
     """The standard deviation sqrt(2 / (fan_in + fan_out)) of Xavier's initialisation.
 
@@ -172,6 +175,7 @@ def xavier_std(fan_in: ArrayLike, fan_out: ArrayLike | None = None) -> np.ndarra
     return np.sqrt(2 / (m + n)).astype(result_dtype(fan_in, fan_out))[()]
 
 
+@same_kind
 def uniform_limits(mean: ArrayLike, std: ArrayLike) -> tuple[np.ndarray | np.generic, np.ndarray | np.generic]:
     """The ends of the uniform distribution of a mean and a standard deviation: mean -+ sqrt(3) std.
 
@@ -294,6 +298,7 @@ def orthogonal_init(
     return frame if rows < columns else frame.T
 
 
+@same_kind
 def orthogonality_error(W: ArrayLike) -> np.ndarray | np.generic:
     """How far the columns of a matrix are from orthonormal: the mean of the squares of W^T W - I.
 
@@ -356,6 +361,7 @@ def orthogonality_error(W: ArrayLike) -> np.ndarray | np.generic:
     return (result / n / n).reshape(leading).astype(matrices.dtype)[()]
 
 
+@same_kind
 def expected_orthogonality_error(
     m: ArrayLike, n: ArrayLike, kurtosis: Literal["normal", "uniform", "rademacher"] | ArrayLike = "normal"
 ) -> np.ndarray | np.generic:
@@ -412,6 +418,7 @@ def expected_orthogonality_error(
     return np.asarray(result).astype(result_dtype(m, n, kurtosis))[()]
 
 
+@same_kind
 def marchenko_pastur_edges(m: ArrayLike, n: ArrayLike) -> tuple[np.ndarray | np.generic, np.ndarray | np.generic]:
     """Between which limits the singular values of a large random matrix lie: \\|1 - sqrt(n / m)\\| and 1 + sqrt(n / m).
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_real, as_real_like, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 
@@ -17,6 +18,7 @@ __all__ = ["jacobian_penalty_hutchinson", "laplacian_penalty", "noise_regularize
 Probes = Literal["rademacher", "gaussian"]
 
 
+@same_kind
 def noise_regularizer(
     J: ArrayLike,
     sigma: float,
@@ -114,6 +116,7 @@ def noise_regularizer(
         return _in_range(0.5 * level * (level * total), dtype)
 
 
+@same_kind
 def jacobian_penalty_hutchinson(
     vjp: Callable[[np.ndarray], ArrayLike],
     outputs: int | tuple[int, ...],
@@ -235,6 +238,7 @@ def jacobian_penalty_hutchinson(
     return sums.result(found_dtype, is_sum=count is None, return_std=return_std)
 
 
+@same_kind
 def laplacian_penalty(
     derivative: ArrayLike | Callable[[np.ndarray], ArrayLike],
     sigma: float,

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_broadcast, check_integer
 from kexue._errors import KexueValueError, require_finite
 
@@ -37,6 +38,7 @@ def _scaled(matrices: np.ndarray, top: int = 0) -> tuple[np.ndarray, np.ndarray]
     return np.ldexp(scaled, (-exponents - half)[..., None, None]), exponents
 
 
+@same_kind
 def jacobian_product_log_norms(
     jacobians: ArrayLike,
     *,
@@ -224,6 +226,7 @@ def _jacobi_logs(columns: np.ndarray, logs: np.ndarray) -> np.ndarray:
     return logs
 
 
+@same_kind
 def jacobian_product_log_singular_values(jacobians: ArrayLike) -> np.ndarray:
     """Logarithms of all singular values of the product J_T ... J_1, however far they are apart.
 
@@ -296,6 +299,7 @@ def jacobian_product_log_singular_values(jacobians: ArrayLike) -> np.ndarray:
     return results.reshape(*outer, n)
 
 
+@same_kind
 def lyapunov_exponents(jacobians: ArrayLike, *, discard: int = 0) -> np.ndarray:
     """Lyapunov exponents, the mean growth a step of the logarithms of the product's singular values.
 
@@ -353,6 +357,7 @@ def lyapunov_exponents(jacobians: ArrayLike, *, discard: int = 0) -> np.ndarray:
     return np.sort(sums / (steps - discard), axis=-1)[:, ::-1].reshape(*outer, n)
 
 
+@same_kind
 def rnn_gradient_recursion(jacobians: ArrayLike, explicit: ArrayLike, start: ArrayLike | None = None) -> np.ndarray:
     """d h_t / d theta of every step, by G_t = J_t G_{t-1} + E_t: forward accumulation through time.
 

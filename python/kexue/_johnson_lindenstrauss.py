@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import erfc, gammainc, gammaincc
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, result_dtype
 from kexue._errors import KexueValueError, first_bad
 from kexue._random_angle import tilted_cosine
@@ -48,6 +49,7 @@ _ENTROPY_RATE = 0.5 * math.log((1 + math.sqrt(5)) / 2)
 # ---- one vector, or two ----
 
 
+@same_kind
 def norm_concentration_bound(
     n: ArrayLike, eps: ArrayLike, *, kind: Kind = "exact", log: bool = False
 ) -> np.ndarray | np.generic:
@@ -108,6 +110,7 @@ def norm_concentration_bound(
     return _finished(result, log, eps)
 
 
+@same_kind
 def inner_product_bound(
     n: ArrayLike, eps: ArrayLike, *, kind: Literal["chernoff", "lemma"] = "lemma", log: bool = False
 ) -> np.ndarray | np.generic:
@@ -248,6 +251,7 @@ def _lower_fraction(a: np.ndarray, x: np.ndarray) -> np.ndarray:
 # ---- many points ----
 
 
+@same_kind
 def jl_success_probability(
     n_samples: ArrayLike, n_components: ArrayLike, eps: ArrayLike, *, kind: Kind = "exact", log: bool = False
 ) -> np.ndarray | np.generic:
@@ -313,6 +317,7 @@ def jl_success_probability(
     return _finished(result, log, eps)
 
 
+@same_kind
 def jl_min_dim(
     n_samples: ArrayLike, eps: ArrayLike, *, rule: Rule = "chernoff", delta: ArrayLike | None = None
 ) -> int | np.ndarray:
@@ -438,6 +443,7 @@ def _least(bound: _Bound, goal: np.ndarray, eps: np.ndarray, enough: np.ndarray)
 # ---- embeddings ----
 
 
+@same_kind
 def embedding_dim(n_items: ArrayLike, *, method: Literal["exact", "asymptotic", "post"] = "exact") -> int | np.ndarray:
     """How many dimensions the embeddings of N items need, by the minimum entropy principle: about 8.33 log N.
 
@@ -494,6 +500,7 @@ def embedding_dim(n_items: ArrayLike, *, method: Literal["exact", "asymptotic", 
     return _as_int(_choose("method", method, _EMBEDDING)(items))
 
 
+@same_kind
 def attention_head_dim(
     length: ArrayLike, *, method: Literal["exact", "asymptotic", "post"] = "exact"
 ) -> int | np.ndarray:

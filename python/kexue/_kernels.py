@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _independence
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_real, result_dtype
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, require_finite
@@ -334,6 +335,7 @@ def _sampled_median(X: np.ndarray, kernel: str, n_pairs: int, generator: np.rand
     return float(np.median(distances, overwrite_input=True))
 
 
+@same_kind
 def median_bandwidth(
     X: ArrayLike,
     *,
@@ -452,6 +454,7 @@ def _require_place(out: Any, shape: tuple[int, int], dtype: np.dtype) -> None:
         raise KexueValueError("out is read-only")
 
 
+@same_kind
 def rbf_kernel(
     X: ArrayLike,
     Y: ArrayLike | None = None,
@@ -518,6 +521,7 @@ def rbf_kernel(
     return _kernel_matrix(X, Y, out, workers, "rbf", gamma=gamma, bandwidth=bandwidth)
 
 
+@same_kind
 def laplace_kernel(
     X: ArrayLike,
     Y: ArrayLike | None = None,
@@ -580,6 +584,7 @@ def laplace_kernel(
     return _kernel_matrix(X, Y, out, workers, "laplace", gamma=gamma, bandwidth=bandwidth)
 
 
+@same_kind
 def polynomial_kernel(
     X: ArrayLike,
     Y: ArrayLike | None = None,
@@ -644,6 +649,7 @@ def polynomial_kernel(
     return _kernel_matrix(X, Y, out, workers, "polynomial", gamma=gamma, coef0=coef0, degree=degree)
 
 
+@same_kind
 def linear_kernel(
     X: ArrayLike,
     Y: ArrayLike | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _layer_norm_core
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_real, check_axis, check_broadcast, result_dtype, sum_to
 from kexue._errors import KexueValueError
 from kexue._lazy import is_lazy
@@ -57,6 +58,7 @@ def _normalize(
     return ufunc(x, *operands, dtype.type(eps), axes=axes, **({} if out is None else {"out": out}))
 
 
+@same_kind
 def layer_norm(
     x: ArrayLike,
     gamma: ArrayLike | None = None,
@@ -124,6 +126,7 @@ def layer_norm(
     return _normalize(_layer_norm, x, {"gamma": (gamma, 1), "beta": (beta, 0)}, eps, axis, out)
 
 
+@same_kind
 def rms_norm(
     x: ArrayLike, gamma: ArrayLike | None = None, *, eps: float = 1e-5, axis: int = -1, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -236,6 +239,7 @@ def _differentiate_samples(
     return np.moveaxis(by_x, -1, place), by_gamma, sum_to(grad, gamma.shape) if is_layer else None
 
 
+@same_kind
 def layer_norm_vjp(
     x: ArrayLike,
     grad: ArrayLike,
@@ -306,6 +310,7 @@ def layer_norm_vjp(
     return grad_x, grad_gamma, grad_beta
 
 
+@same_kind
 def rms_norm_vjp(
     x: ArrayLike,
     grad: ArrayLike,
@@ -369,6 +374,7 @@ def rms_norm_vjp(
     return _differentiate(False, x, grad, gamma, eps, axis, workers)[:2]
 
 
+@same_kind
 def ntk_linear(x: ArrayLike, W: ArrayLike, b: ArrayLike | None = None) -> np.ndarray:
     """A linear layer of the NTK parameterisation: x W / sqrt(m) + b, for weights of variance 1.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _linear_attention
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_real, result_dtype, sum_to
 from kexue._attention_arrays import as_upstream, broadcast_leads, check_causal, items, rows
 from kexue._errors import KexueValueError, first_bad
@@ -112,6 +113,7 @@ class _Problem:
         return np.maximum.accumulate(whole, axis=-1)[..., places]
 
 
+@same_kind
 def linear_attention(
     phi_Q: ArrayLike,
     phi_K: ArrayLike,
@@ -192,6 +194,7 @@ def linear_attention(
     return problem.run(queries, keys, values, problem.scales, is_normalized=True)[0]
 
 
+@same_kind
 def linear_attention_vjp(
     phi_Q: ArrayLike,
     phi_K: ArrayLike,
@@ -272,6 +275,7 @@ def linear_attention_vjp(
     )
 
 
+@same_kind
 def favor_attention(
     Q: ArrayLike,
     K: ArrayLike,

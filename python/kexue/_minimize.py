@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, as_real_like, check_integer, check_number
 from kexue._errors import KexueValueError, first_bad, require_finite
 from kexue._sampling_steps import boltzmann_weights, check_nonnegative, evaluate, gaussian_mixture_proposal, sample_size
@@ -25,6 +26,7 @@ _FACTOR = 2.0  # by which the radius grows after a success and shrinks after a f
 _CALLBACK_STOP = 99  # SciPy's
 
 
+@same_kind
 def minimize(
     fun: Callable[..., Any],
     x0: ArrayLike,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_integer
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue._ufuncs import softplus_grad
@@ -34,6 +35,7 @@ def _require_no_nan(name: str, array: np.ndarray) -> None:
     first_bad(name, array, np.isnan)
 
 
+@same_kind
 def nsp_scores(logits: ArrayLike, *, is_next: int = 0) -> np.ndarray | np.generic:
     """The probability that the second text follows the first, from a next-sentence model's two logits.
 
@@ -94,6 +96,7 @@ def nsp_scores(logits: ArrayLike, *, is_next: int = 0) -> np.ndarray | np.generi
         return np.asarray(softplus_grad(difference)).astype(array.dtype, copy=False)[()]
 
 
+@same_kind
 def candidates_contrast(scores: ArrayLike) -> np.ndarray | np.generic:
     """The label of each text: that of its best candidate.
 
@@ -175,6 +178,7 @@ class SamplesContrastResult:
         return iter((self.labels, self.thresholds))
 
 
+@same_kind
 def samples_contrast(scores: ArrayLike, proportions: int | ArrayLike = 2) -> SamplesContrastResult:
     """Labels of pairs by the rank of their scores, when it is known how many pairs have each label.
 
@@ -262,6 +266,7 @@ def _group_sizes(proportions: int | ArrayLike, n: int) -> np.ndarray:
     return sizes
 
 
+@same_kind
 def apply_thresholds(scores: ArrayLike, thresholds: ArrayLike) -> np.ndarray | np.generic:
     """Labels of scores by thresholds, such as `samples_contrast` found on another batch.
 
@@ -317,6 +322,7 @@ def apply_thresholds(scores: ArrayLike, thresholds: ArrayLike) -> np.ndarray | n
     return np.asarray(np.searchsorted(limits, array, side="left"), dtype=np.int64)[()]
 
 
+@same_kind
 def grouped_argmax(scores: ArrayLike, groups: ArrayLike | Sequence[Hashable]) -> np.ndarray:
     """The index of the best score of each group: what to link each mention to, when mentions have lists of candidates.
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_real, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 
@@ -33,6 +34,7 @@ def cosine_target_loss(
     margin: float = ...,
     return_grad: bool = ...,
 ) -> Any: ...
+@same_kind
 def cosine_target_loss(
     cos: ArrayLike,
     targets: ArrayLike,
@@ -117,6 +119,7 @@ def cosine_target_loss(
     return (loss, grad) if return_grad else loss
 
 
+@same_kind
 def sentence_pair_features(u: ArrayLike, v: ArrayLike) -> np.ndarray:
     """The features of a pair of sentence vectors that Sentence-BERT classifies: u, v and abs(u - v), one after another.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_axis, check_broadcast, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue._ufuncs import softmax, softmax_vjp
@@ -21,6 +22,7 @@ _ROWS = 1 << 15  # entries of whole rows at once: some arrays of them stay in th
 # ---- from samples ----
 
 
+@same_kind
 def policy_gradient(
     logp_grad: ArrayLike,
     rewards: ArrayLike,
@@ -147,6 +149,7 @@ def policy_gradient(
     return gradient.astype(dtype), std.astype(dtype)
 
 
+@same_kind
 def optimal_baseline(
     logp_grad: ArrayLike, rewards: ArrayLike, weights: ArrayLike | None = None
 ) -> np.ndarray | np.generic:
@@ -266,6 +269,7 @@ def _square_norms(scores: np.ndarray) -> np.ndarray:
 # ---- exact ----
 
 
+@same_kind
 def softmax_policy_gradient(
     logits: ArrayLike, rewards: ArrayLike, *, axis: int = -1, return_value: bool = False
 ) -> np.ndarray | tuple[np.ndarray, Any]:
@@ -322,6 +326,7 @@ def softmax_policy_gradient(
     return _through_argmax(logits, rewards, axis, return_value, "gumbel", 1.0)
 
 
+@same_kind
 def smoothed_argmax_gradient(
     logits: ArrayLike,
     rewards: ArrayLike,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _decoding, _npz
+from kexue._array_kinds import is_foreign, read
 from kexue._arrays import as_array, check_integer
 from kexue._errors import KexueValueError
 
@@ -48,7 +49,7 @@ def _tokens(name: str, sequence: Any) -> np.ndarray:
     elif isinstance(sequence, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill it or drop the masked entries first")
     try:
-        array = np.asarray(sequence)
+        array = read(name, sequence) if is_foreign(sequence) else np.asarray(sequence)
     except ValueError as error:
         raise KexueValueError(f"{name} must be a sequence of tokens: {error}") from None
     if array.ndim != (2 if name == "sequences" else 1):

@@ -15,6 +15,7 @@ from scipy.linalg import pinvh
 from scipy.sparse import csc_array, csr_array, issparse
 
 from kexue import _projection
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_csr, as_real, check_integer, check_number
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, require_finite, require_finite_entries
@@ -499,6 +500,7 @@ class RandomProjectionMap:
         return np.flatnonzero(np.diff(self._signed[0]) == 0)
 
 
+@same_kind
 def random_projection(
     X: ArrayLike,
     n_components: int | Literal["auto"],

@@ -15,6 +15,7 @@ from scipy.linalg import lu
 from scipy.linalg.lapack import dpotrf, dtrtri
 from scipy.sparse.linalg import LinearOperator
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_csr, as_real, check_integer
 from kexue._errors import KexueValueError, require_finite, require_finite_entries, warn_convergence
 
@@ -103,6 +104,7 @@ class RandomizedSVDResult:
         yield from (self.U, self.S, self.Vh)
 
 
+@same_kind
 def randomized_svd(
     A: Any,
     k: int,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_broadcast
 from kexue._errors import KexueValueError
 from kexue._recurrent_networks import (
@@ -25,6 +26,7 @@ TANH_JACOBIAN_ARGUMENT = 0.77170231920910422398
 TANH_JACOBIAN_BOUND = 0.44774320469430284918
 
 
+@same_kind
 def simple_rnn_cell(
     x: ArrayLike,
     h: ArrayLike,
@@ -67,6 +69,7 @@ def simple_rnn_cell(
     return cell_result(activation_kind(activation), x, W, U, b, h, None, None, workers)
 
 
+@same_kind
 def lstm_cell(
     x: ArrayLike,
     h: ArrayLike,
@@ -110,6 +113,7 @@ def lstm_cell(
     return cell_result("lstm", x, W, U, b, h, c, None, workers)
 
 
+@same_kind
 def gru_cell(
     x: ArrayLike,
     h: ArrayLike,
@@ -166,6 +170,7 @@ def _step(network: Network) -> np.ndarray:
     return matrices[..., 0, :, :]
 
 
+@same_kind
 def rnn_jacobian(
     x: ArrayLike,
     h: ArrayLike,
@@ -213,6 +218,7 @@ def rnn_jacobian(
     return _step(Network(activation_kind(activation), x, W, U, b, h, names=CELL_NAMES, is_cell=True))
 
 
+@same_kind
 def lstm_jacobian(
     x: ArrayLike, h: ArrayLike, c: ArrayLike, W: ArrayLike, U: ArrayLike, b: ArrayLike | None = None
 ) -> np.ndarray:
@@ -264,6 +270,7 @@ def lstm_jacobian(
     return _step(Network("lstm", x, W, U, b, h, c, names=CELL_NAMES, is_cell=True))
 
 
+@same_kind
 def gru_jacobian(
     x: ArrayLike,
     h: ArrayLike,
@@ -321,6 +328,7 @@ def gru_jacobian(
     return _step(Network(kind, x, W, U, b, h, c, recurrent_bias, names=CELL_NAMES, is_cell=True))
 
 
+@same_kind
 def rnn_jacobian_bound(h: ArrayLike) -> np.ndarray | np.generic:
     """The most that |d h_t / d h_{t-1}| of the scalar network h_t = tanh(U h_{t-1}) can be, whatever U is.
 
@@ -363,6 +371,7 @@ def rnn_jacobian_bound(h: ArrayLike) -> np.ndarray | np.generic:
         return (values.dtype.type(TANH_JACOBIAN_BOUND) / values)[()]
 
 
+@same_kind
 def lstm_path_derivative(
     x: ArrayLike, c: ArrayLike, o: ArrayLike, W: ArrayLike, U: ArrayLike, b: ArrayLike | None = None
 ) -> tuple[np.ndarray | np.generic, np.ndarray]:

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real
 from kexue._errors import KexueValueError
 from kexue._recurrent_networks import Activation, Convention, Network, Variant, activation_kind, gru_kind
 
 
+@same_kind
 def simple_rnn(
     x: ArrayLike,
     W: ArrayLike,
@@ -79,6 +81,7 @@ def simple_rnn(
     return network.sequence_result(return_jacobians, workers)
 
 
+@same_kind
 def simple_rnn_vjp(
     x: ArrayLike,
     W: ArrayLike,
@@ -134,6 +137,7 @@ def simple_rnn_vjp(
     return network.gradients(grad_h, None, workers)
 
 
+@same_kind
 def lstm(
     x: ArrayLike,
     W: ArrayLike,
@@ -207,6 +211,7 @@ def lstm(
     return Network("lstm", x, W, U, b, h0, c0).sequence_result(return_jacobians, workers)
 
 
+@same_kind
 def lstm_vjp(
     x: ArrayLike,
     W: ArrayLike,
@@ -265,6 +270,7 @@ def lstm_vjp(
     return Network("lstm", x, W, U, b, h0, c0).gradients(grad_h, grad_c, workers)
 
 
+@same_kind
 def gru(
     x: ArrayLike,
     W: ArrayLike,
@@ -353,6 +359,7 @@ def gru(
     return Network(kind, x, W, U, b, h0, c0, recurrent_bias).sequence_result(return_jacobians, workers)
 
 
+@same_kind
 def gru_vjp(
     x: ArrayLike,
     W: ArrayLike,
@@ -451,6 +458,7 @@ def _torch_parts(
     return W, U, b, c
 
 
+@same_kind
 def simple_rnn_weights_from_torch(
     weight_ih: ArrayLike, weight_hh: ArrayLike, bias_ih: ArrayLike | None = None, bias_hh: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -483,6 +491,7 @@ def simple_rnn_weights_from_torch(
     return W, U, None if b is None else b + c
 
 
+@same_kind
 def lstm_weights_from_torch(
     weight_ih: ArrayLike, weight_hh: ArrayLike, bias_ih: ArrayLike | None = None, bias_hh: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -521,6 +530,7 @@ def lstm_weights_from_torch(
     return W, U, None if b is None else b + c
 
 
+@same_kind
 def gru_weights_from_torch(
     weight_ih: ArrayLike, weight_hh: ArrayLike, bias_ih: ArrayLike | None = None, bias_hh: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:

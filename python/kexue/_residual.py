@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_broadcast, check_integer, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 
@@ -27,6 +28,7 @@ Kind = Literal["post", "pre", "plain", "rezero", "fixup"]
 _KINDS = ("post", "pre", "plain", "rezero", "fixup")
 
 
+@same_kind
 def post_norm_weights(
     layers: int,
     rho: ArrayLike = 1.0,
@@ -211,6 +213,7 @@ def residual_branch_weights(
     return ResidualWeights(1.0, np.full(count, weight), variance, count * math.log1p(growth))
 
 
+@same_kind
 def pre_norm_variance(layers: ArrayLike, variance_ratio: ArrayLike = 1.0) -> np.ndarray | np.generic:
     """The variance after l layers of a pre-norm residual network: 1 + l variance_ratio, that of the input being 1.
 
@@ -256,6 +259,7 @@ def pre_norm_variance(layers: ArrayLike, variance_ratio: ArrayLike = 1.0) -> np.
     return np.asarray(1 + counts * ratios).astype(result_dtype(layers, variance_ratio))[()]
 
 
+@same_kind
 def linear_warmup(step: ArrayLike, T: float, lr: float = 1.0) -> np.ndarray | np.generic:
     """The learning rate that grows linearly over the first T steps: lr min(1, step / T).
 
@@ -303,6 +307,7 @@ def linear_warmup(step: ArrayLike, T: float, lr: float = 1.0) -> np.ndarray | np
     return np.asarray(rate * share).astype(result_dtype(step))[()]
 
 
+@same_kind
 def adam_expected_update(
     mean: ArrayLike, second_moment: ArrayLike, lr: float = 1e-3, *, eps: float = 0.0
 ) -> np.ndarray | np.generic:
@@ -369,6 +374,7 @@ def adam_expected_update(
     return np.asarray(rate * ratio).astype(result_dtype(mean, second_moment))[()]
 
 
+@same_kind
 def embedding_logit_std(d: ArrayLike, std: ArrayLike) -> np.ndarray | np.generic:
     """The standard deviation of logits that are products of a normalised vector and embeddings: std sqrt(d).
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_real, check_broadcast, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 
@@ -26,6 +27,7 @@ __all__ = [
 # ---- weights ----
 
 
+@same_kind
 def mgs_weights(
     loss_deltas: ArrayLike, log_q: ArrayLike, alpha: float, *, return_ess: bool = False
 ) -> np.ndarray | tuple[np.ndarray, Any]:
@@ -130,6 +132,7 @@ def check_nonnegative(name: str, value: Any) -> float:
 # ---- steps ----
 
 
+@same_kind
 def mgs_step(
     deltas: ArrayLike, loss_deltas: ArrayLike, log_q: ArrayLike, alpha: float, *, return_ess: bool = False
 ) -> np.ndarray | tuple[np.ndarray, Any]:
@@ -248,6 +251,7 @@ class BoltzmannStep:
         return (centred * self.weights[:, None]).T @ centred
 
 
+@same_kind
 def boltzmann_step(
     loss: Callable[[np.ndarray], Any],
     theta: ArrayLike,
@@ -431,6 +435,7 @@ class GaussianMixtureProposal:
         return steps, self.log_density(steps, normalized=False)
 
 
+@same_kind
 def gaussian_mixture_proposal(mean: ArrayLike, std: float, *, mixing: float = 0.5) -> GaussianMixtureProposal:
     """A distribution of steps around both 0 and a step that looks good, such as one along a surrogate's gradient.
 

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 
 import kexue  # kexue.projection exports this module's names too, so fwht is looked up when it is called
 from kexue import _hamming
-from kexue._arrays import as_contiguous, as_csr, as_real, check_integer
+from kexue._array_kinds import same_kind
+from kexue._arrays import as_array, as_contiguous, as_csr, as_real, check_integer
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, first_bad, require_finite, require_finite_entries
 
@@ -352,6 +353,7 @@ class SignHash:
         return (1 - 2 * bits.astype(np.int8)).astype(dtype).reshape(_ROUNDS, size)
 
 
+@same_kind
 def sign_hash(
     X: ArrayLike,
     n_bits: int,
@@ -420,6 +422,7 @@ def sign_hash(
     return SignHash(rows.shape[1], n_bits, kind=kind, rng=rng).transform(rows, workers=workers)
 
 
+@same_kind
 def hamming_distances(a: ArrayLike, b: ArrayLike | None = None, *, workers: int | None = None) -> np.ndarray:
     """How many bits of codes differ, for all pairs.
 
@@ -475,6 +478,7 @@ def hamming_distances(a: ArrayLike, b: ArrayLike | None = None, *, workers: int 
     return out
 
 
+@same_kind
 def hamming_neighbors(
     queries: ArrayLike, codes: ArrayLike, k: int, *, workers: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -547,6 +551,7 @@ def hamming_neighbors(
     return distances, indices
 
 
+@same_kind
 def angle_from_hamming(
     h: ArrayLike, n_bits: int, *, return_error: bool = False
 ) -> np.ndarray | np.float64 | tuple[Any, Any]:
@@ -598,6 +603,7 @@ def angle_from_hamming(
     return (angle[()], error[()]) if return_error else angle[()]
 
 
+@same_kind
 def cosine_from_hamming(
     h: ArrayLike, n_bits: int, *, return_error: bool = False
 ) -> np.ndarray | np.float64 | tuple[Any, Any]:
@@ -693,12 +699,7 @@ def as_vectors(name: str, value: Any, n_features: int | None) -> Any:
 
 def as_codes(name: str, value: ArrayLike) -> np.ndarray:
     """Codes as the core takes them."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; drop the masked codes first")
-    try:
-        codes = np.asarray(value)
-    except ValueError as error:
-        raise KexueValueError(f"{name} is not an array of one shape: {error}") from error
+    codes = as_array(name, value)
     if codes.dtype != np.uint64:
         if codes.dtype.kind != "u" or codes.dtype.itemsize != 8:
             raise TypeError(f"{name} must be codes of uint64, but its dtype is {codes.dtype}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real
 from kexue._errors import KexueValueError, require_finite, warn_convergence
 from kexue._smoothing import Kernel, require_kernel, require_scale
@@ -99,6 +100,7 @@ def smooth_function(
     edges = np.unique(edges)
     ends = np.concatenate([[-np.inf], edges, [np.inf]])
 
+    @same_kind
     def smoothed(x: ArrayLike) -> Any:
         values = as_real("x", x)
         points = values.ravel().astype(np.float64)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _ufuncs
+from kexue._array_kinds import same_kind
 from kexue._errors import KexueValueError, first_bad
 
 __all__ = [
@@ -89,6 +90,7 @@ def _choose(function: str, table: Mapping[str, np.ufunc], kernel: str, scale: ob
     return table[kernel]
 
 
+@same_kind
 def smooth_relu(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike = 1.0, **ufunc_kwargs: Any) -> Any:
     """
     Smooth ReLU: max(x, 0) convolved with a kernel.
@@ -157,6 +159,7 @@ def smooth_relu(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike =
     return _choose("smooth_relu", _RELU, kernel, scale)(x, scale, **ufunc_kwargs)
 
 
+@same_kind
 def smooth_step(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike = 1.0, **ufunc_kwargs: Any) -> Any:
     """
     Smooth unit step: the distribution function of a kernel, and the derivative of `smooth_relu`.
@@ -203,6 +206,7 @@ def smooth_step(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike =
     return _choose("smooth_step", _STEP, kernel, scale)(x, scale, **ufunc_kwargs)
 
 
+@same_kind
 def smooth_abs(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike = 1.0, **ufunc_kwargs: Any) -> Any:
     """
     Smooth absolute value: |x| convolved with a kernel.
@@ -250,6 +254,7 @@ def smooth_abs(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike = 
     return _choose("smooth_abs", _ABS, kernel, scale)(x, scale, **ufunc_kwargs)
 
 
+@same_kind
 def smooth_sign(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike = 1.0, **ufunc_kwargs: Any) -> Any:
     """
     Smooth sign: sign(x) convolved with a kernel, 2 K(x) - 1.
@@ -298,6 +303,7 @@ def smooth_sign(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike =
     return _choose("smooth_sign", _SIGN, kernel, scale)(x, scale, **ufunc_kwargs)
 
 
+@same_kind
 def smooth_leaky_relu(
     x: ArrayLike,
     slope: ArrayLike = 0.01,
@@ -353,6 +359,7 @@ def smooth_leaky_relu(
     return _choose("smooth_leaky_relu", _LEAKY_RELU, kernel, scale)(x, slope, scale, **ufunc_kwargs)
 
 
+@same_kind
 def smooth_maximum(
     x: ArrayLike,
     y: ArrayLike,
@@ -406,6 +413,7 @@ def smooth_maximum(
     return _choose("smooth_maximum", _MAXIMUM, kernel, scale)(x, y, scale, **ufunc_kwargs)
 
 
+@same_kind
 def smooth_clip(
     x: ArrayLike,
     low: ArrayLike,
@@ -516,6 +524,7 @@ def _terms(kernel: str, form: str, scale: float) -> float:
     }[kernel]
 
 
+@same_kind
 def smooth_floor(
     x: ArrayLike,
     *,
@@ -581,6 +590,7 @@ def smooth_floor(
     return _rounding("smooth_floor", _FLOOR, x, kernel, scale, form, ufunc_kwargs)
 
 
+@same_kind
 def smooth_ceil(
     x: ArrayLike,
     *,
@@ -632,6 +642,7 @@ def smooth_ceil(
     return _rounding("smooth_ceil", _CEIL, x, kernel, scale, form, ufunc_kwargs)
 
 
+@same_kind
 def smooth_round(
     x: ArrayLike,
     *,

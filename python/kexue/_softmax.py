@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_axis, result_dtype
 from kexue._errors import KexueValueError, first_bad
 from kexue._lazy import apply_rows, is_lazy
@@ -75,6 +76,7 @@ def _lowest(n: int, monotone: bool) -> float:
     return _minimum(n) if monotone else -math.inf
 
 
+@same_kind
 def taylor_softmax(
     x: ArrayLike, n: int = 2, *, axis: int = -1, monotone: bool = False, **kwargs: Any
 ) -> np.ndarray | np.generic:
@@ -136,6 +138,7 @@ def taylor_softmax(
     return _taylor_softmax(x, n, _lowest(n, monotone), axes=[axis, (), (), axis], **kwargs)
 
 
+@same_kind
 def taylor_softmax_vjp(
     x: ArrayLike, grad: ArrayLike, n: int = 2, *, axis: int = -1, monotone: bool = False, **kwargs: Any
 ) -> np.ndarray | np.generic:
@@ -252,6 +255,7 @@ def softmax_loss(
 ) -> tuple[Any, Any]: ...
 @overload
 def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = ..., return_grad: bool = ...) -> Any: ...
+@same_kind
 def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = -1, return_grad: bool = False) -> Any:
     """The cross-entropy of a softmax: logsumexp(x) - x[target], a number for each row.
 
@@ -360,6 +364,7 @@ def taylor_softmax_loss(
     margin: float = ...,
     return_grad: bool = ...,
 ) -> Any: ...
+@same_kind
 def taylor_softmax_loss(
     x: ArrayLike,
     target: ArrayLike,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _attention
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real
 from kexue._attention_problem import AttentionProblem, require_within
 from kexue._errors import KexueValueError, require_finite
@@ -68,6 +69,7 @@ class _Problem(AttentionProblem):
         }
 
 
+@same_kind
 def talking_heads_attention(
     Q: ArrayLike,
     K: ArrayLike,
@@ -151,6 +153,7 @@ def talking_heads_attention(
     return out
 
 
+@same_kind
 def talking_heads_attention_vjp(
     Q: ArrayLike,
     K: ArrayLike,

@@ -9,12 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, check_integer
 from kexue._errors import KexueValueError
 
 _LARGEST = 2**63 - 1
 
 
+@same_kind
 def attention_macs(
     n: ArrayLike,
     h: ArrayLike,
@@ -89,6 +91,7 @@ def attention_macs(
     return _result({"all": projections + core, "projections": projections + 0 * core, "core": core}[part])
 
 
+@same_kind
 def ffn_macs(n: ArrayLike, hidden: ArrayLike, ratio: float = 4) -> int | np.ndarray:
     """How many multiply-accumulates a feed-forward network of two matrices takes for n positions: 2 r n D^2.
 
@@ -138,6 +141,7 @@ def ffn_macs(n: ArrayLike, hidden: ArrayLike, ratio: float = 4) -> int | np.ndar
     return _result(2 * length * dimension * _inner(ratio, dimension, "hidden"))
 
 
+@same_kind
 def transformer_layer_macs(
     n: ArrayLike,
     h: ArrayLike,

@@ -9,6 +9,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_broadcast, check_integer, result_dtype
 from kexue._errors import KexueValueError, first_bad
 from kexue._quadrature import unit_legendre
@@ -25,6 +26,7 @@ _ROWS = 1 << 12  # of intervals at once: arrays of 2 MB
 _BLOCK = 1 << 14
 
 
+@same_kind
 def truncated_normal_variance(a: ArrayLike = -2.0, b: ArrayLike = 2.0) -> np.ndarray | np.generic:
     """The variance of a standard normal variable that is known to lie in [a, b].
 
@@ -74,6 +76,7 @@ def truncated_normal_variance(a: ArrayLike = -2.0, b: ArrayLike = 2.0) -> np.nda
     return _moment(a, b, _variance)
 
 
+@same_kind
 def truncated_normal_mean(a: ArrayLike = -2.0, b: ArrayLike = 2.0) -> np.ndarray | np.generic:
     """The mean of a standard normal variable that is known to lie in [a, b].
 
@@ -120,6 +123,7 @@ def truncated_normal_mean(a: ArrayLike = -2.0, b: ArrayLike = 2.0) -> np.ndarray
     return _moment(a, b, _mean)
 
 
+@same_kind
 def effective_truncated_std(std: ArrayLike, a: ArrayLike = -2.0, b: ArrayLike = 2.0) -> np.ndarray | np.generic:
     """The standard deviation that is left of a normal distribution's when it is cut.
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from kexue import _npz, _word_vector_files
+from kexue._arrays import as_array
 from kexue._errors import ConvergenceWarning, KexueValueError, errstate, require_finite
 from kexue._randomized_svd import randomized_svd
 
@@ -110,7 +111,7 @@ class WordVectors:
         for position, key in enumerate(keys):
             if not isinstance(key, str):
                 raise TypeError(f"keys[{position}] must be a str, not {type(key).__name__}")
-        given = np.asanyarray(vectors)
+        given = as_array("vectors", vectors)
         if given.ndim != 2:
             raise KexueValueError(f"vectors must be 2-D (vocabulary, d), not of shape {given.shape}")
         if given.dtype.kind not in "fiu":

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, check_integer, check_number
 from kexue._errors import KexueValueError, require_finite
 from kexue._policy_gradient import mean_of_others
@@ -21,6 +22,7 @@ Noise = Literal["gaussian", "rademacher", "sphere"]
 _ENTRIES = 1 << 18  # of directions at once: 2 MB an array
 
 
+@same_kind
 def zeroth_order_gradient(
     f: Callable[[np.ndarray], Any],
     x: ArrayLike,

@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 from scipy.special import expit
 
 from kexue import _losses
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_csr, as_real, check_axis, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad
 
@@ -169,6 +170,7 @@ def zlpr_loss(
     return_grad: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def zlpr_loss(
     scores: ArrayLike,
     targets: ArrayLike,
@@ -355,6 +357,7 @@ def zlpr_sparse_loss(
     return_grad: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def zlpr_sparse_loss(
     scores: ArrayLike,
     positive_ids: Any,
@@ -450,6 +453,7 @@ def _margins(scores: ArrayLike, threshold: ArrayLike | None, axis: int, mask: np
         return array - np.expand_dims(levels, place)
 
 
+@same_kind
 def zlpr_predict(
     scores: ArrayLike, *, threshold: ArrayLike | None = None, mask: ArrayLike | None = None, axis: int = -1
 ) -> np.ndarray:
@@ -500,6 +504,7 @@ def zlpr_predict(
     return (_margins(scores, threshold, axis, flags) > 0) & (flags != 0)
 
 
+@same_kind
 def zlpr_probability(scores: ArrayLike, *, threshold: ArrayLike | None = None, axis: int = -1) -> np.ndarray:
     """The degree of membership that a score stands for: 1 / (1 + exp(-2 (score - threshold))).
 
@@ -576,6 +581,7 @@ def pairwise_rank_loss(
     return_grad: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def pairwise_rank_loss(
     scores: ArrayLike,
     targets: ArrayLike,
@@ -669,6 +675,7 @@ def zlpr_symmetric_kl(
     return_grad: bool = ...,
     workers: int | None = ...,
 ) -> Any: ...
+@same_kind
 def zlpr_symmetric_kl(
     s: ArrayLike,
     t: ArrayLike,

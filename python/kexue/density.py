@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_real, check_axis, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 from kexue._lazy import apply_rows, is_lazy
@@ -55,6 +56,7 @@ def _require_weights(log_weights: ArrayLike, results: np.ndarray) -> None:
         _require_log_densities("log_weights", as_real("log_weights", log_weights))
 
 
+@same_kind
 def importance_log_weights(log_px_z: ArrayLike, log_pz: ArrayLike, log_qz_x: ArrayLike) -> np.ndarray | np.generic:
     """Logarithms of importance weights: log p(x|z) + log p(z) - log q(z|x), for samples z of the proposal q(z|x).
 
@@ -122,6 +124,7 @@ def importance_log_weights(log_px_z: ArrayLike, log_pz: ArrayLike, log_qz_x: Arr
     return total.astype(dtype, copy=False)[()]
 
 
+@same_kind
 def elbo(log_weights: ArrayLike, *, axis: int = -1) -> np.ndarray | np.generic:
     """The evidence lower bound from log-weights: their mean.
 
@@ -177,6 +180,7 @@ def elbo(log_weights: ArrayLike, *, axis: int = -1) -> np.ndarray | np.generic:
     return mean.astype(rows.dtype, copy=False)[()]
 
 
+@same_kind
 def iwae_bound(log_weights: ArrayLike, *, axis: int = -1) -> np.ndarray | np.generic:
     """The importance-weighted lower bound of log p(x): the logarithm of the mean weight, logsumexp - log M.
 
@@ -242,6 +246,7 @@ def _shares(log_weights: ArrayLike, rows: np.ndarray) -> np.ndarray:
     return shares
 
 
+@same_kind
 def iwae_bound_grad(log_weights: ArrayLike, *, axis: int = -1) -> np.ndarray:
     """The gradient of `iwae_bound` by the log-weights: the weights, scaled to sum to 1.
 
@@ -287,6 +292,7 @@ def iwae_bound_grad(log_weights: ArrayLike, *, axis: int = -1) -> np.ndarray:
     return np.moveaxis(_shares(log_weights, _rows(log_weights, axis)), -1, axis)
 
 
+@same_kind
 def iwae_bound_vjp(log_weights: ArrayLike, grad: ArrayLike, *, axis: int = -1) -> np.ndarray:
     """The gradient by the log-weights of a function of `iwae_bound`, from its gradient by the bound.
 
@@ -345,6 +351,7 @@ def iwae_bound_vjp(log_weights: ArrayLike, grad: ArrayLike, *, axis: int = -1) -
     return np.moveaxis(product, -1, axis).astype(result_dtype(log_weights, grad), copy=False)
 
 
+@same_kind
 def effective_sample_size(log_weights: ArrayLike, *, axis: int = -1) -> np.ndarray | np.generic:
     """As how many equal weights these count: (sum w)^2 / sum w^2, between 1 and M.
 
@@ -409,6 +416,7 @@ def _lazily(function: Callable[..., Any], signature: str, log_weights: Any, *, a
 # ---- Gaussians with independent coordinates ----
 
 
+@same_kind
 def gaussian_logpdf_diag(
     x: ArrayLike,
     mean: ArrayLike,
@@ -618,6 +626,7 @@ class _Moments:
         return LogDensityEstimate(self.top + math.log(self.mean), error, average, count / (1 + spread / count), count)
 
 
+@same_kind
 def log_density_estimate(
     x: ArrayLike,
     decoder: Callable[[np.ndarray], Any],

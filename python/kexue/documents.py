@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _documents
+from kexue._array_kinds import same_kind
 from kexue._arrays import as_contiguous, as_csr_rows, as_real
 from kexue._context import status_name
 from kexue._document_index import DocumentIndex, SearchStats
@@ -377,6 +378,7 @@ def _moving_words(vectors: np.ndarray, words: np.ndarray) -> np.ndarray:
     return moving
 
 
+@same_kind
 def pairwise_distances(
     X: Any,
     Y: Any = None,

@@ -77,6 +77,7 @@ cdef object finish(cnp.ufunc ufunc):
         ufunc.__module__ = "kexue.ufuncs"
     except AttributeError:
         pass
+    kx_direct_enable(ufunc)
     return ufunc
 
 
@@ -173,10 +174,8 @@ cdef object elementwise(str name, int operands, loop_function *loops, void *f32,
     cdef bytes name_bytes = name.encode()
     cdef bytes doc_bytes = doc.strip().format(real=real_text, out=out_text).encode()
     kept_alive.extend((name_bytes, doc_bytes))
-    ufunc = finish(PyUFunc_FromFuncAndData(loops, kernels, types, 2, operands, 1, cnp.PyUFunc_None, name_bytes,
-                                           doc_bytes, 0))
-    kx_direct_enable(ufunc)
-    return ufunc
+    return finish(PyUFunc_FromFuncAndData(loops, kernels, types, 2, operands, 1, cnp.PyUFunc_None, name_bytes,
+                                          doc_bytes, 0))
 
 
 cdef object unary(str name, unary_f32 f32, unary_f64 f64, str doc):

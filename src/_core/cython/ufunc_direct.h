@@ -4,6 +4,10 @@
    that can matter for float32 or float64 arrays of one shape, and numbers, so such a call goes straight to the kernel. All
    others take NumPy's way. The results, their types and the floating-point errors are the same on both.
 
+   Arrays of other libraries that NumPy would only convert go to `kexue._array_kinds.call_ufunc`, which knows how to read
+   them and how to hand the result back in their kind. So do tables of pandas that are given to a gufunc: pandas would apply
+   it to its blocks, which lie transposed, and softmax would run along columns.
+
    C, as references are counted by hand. Include it where NumPy's array and ufunc API have been imported. */
 #ifndef KEXUE_UFUNC_DIRECT_H
 #define KEXUE_UFUNC_DIRECT_H
@@ -49,6 +53,42 @@ static int kx_direct_same_shape(PyArrayObject *a, PyArrayObject *b) {
     int dimensions = PyArray_NDIM(a);
     return PyArray_NDIM(b) == dimensions &&
            PyArray_CompareLists(PyArray_DIMS(a), PyArray_DIMS(b), dimensions);
+}
+
+/* Whether a value is an array of another library that has no override, or to a gufunc a table of pandas. */
+static int kx_direct_is_foreign(PyObject *value, int is_gufunc) {
+    if (PyArray_Check(value) || PyFloat_Check(value) || PyLong_Check(value) || PyList_Check(value) || PyTuple_Check(value) ||
+        PyArray_CheckScalar(value) || value == Py_None)
+        return 0;
+    PyObject *type = (PyObject *)Py_TYPE(value);
+    if (!PyObject_HasAttrString(type, "__array_ufunc__"))
+        return PyObject_HasAttrString(type, "__dlpack__") || PyObject_HasAttrString(type, "__array_namespace__");
+    /* `npartitions`: Dask's tables stay lazy. */
+    return is_gufunc && PyObject_HasAttrString(type, "iloc") && PyObject_HasAttrString(type, "columns") &&
+           !PyObject_HasAttrString(type, "npartitions");
+}
+
+/* NumPy's way, for arrays of other libraries by way of Python. */
+static PyObject *kx_direct_other_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *keywords) {
+    const Py_ssize_t given = PyVectorcall_NARGS(nargsf);
+    const Py_ssize_t all = given + (keywords == NULL ? 0 : PyTuple_GET_SIZE(keywords));
+    const int is_gufunc = ((const PyUFuncObject *)self)->core_enabled;
+    Py_ssize_t i = 0;
+    while (i < all && !kx_direct_is_foreign(args[i], is_gufunc)) i++;
+    if (i == all) return kx_direct_numpy_call(self, args, nargsf, keywords);
+    PyObject *result = NULL, *module = PyImport_ImportModule("kexue._array_kinds");
+    PyObject *call = module == NULL ? NULL : PyObject_GetAttrString(module, "call_ufunc");
+    PyObject **operands = PyMem_Malloc(((size_t)all + 1) * sizeof *operands);
+    if (operands == NULL) PyErr_NoMemory();
+    else if (call != NULL) {
+        operands[0] = self;
+        for (i = 0; i < all; i++) operands[i + 1] = args[i];
+        result = PyObject_Vectorcall(call, operands, (size_t)given + 1, keywords);
+    }
+    PyMem_Free(operands);
+    Py_XDECREF(call);
+    Py_XDECREF(module);
+    return result;
 }
 
 static PyObject *kx_direct_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *keywords) {
@@ -179,23 +219,25 @@ static PyObject *kx_direct_call(PyObject *self, PyObject *const *args, size_t na
     return result;
 
 numpy:
-    return kx_direct_numpy_call(self, args, nargsf, keywords);
+    return kx_direct_other_call(self, args, nargsf, keywords);
 }
 
-/* For a ufunc of float32 and float64 loops, in this order. A NumPy that calls its ufuncs in another way keeps doing so. */
+/* For a ufunc or gufunc of float32 and float64 loops, in this order. A NumPy that calls its ufuncs in another way keeps
+   doing so. */
 static int kx_direct_enable(PyObject *self) {
     PyUFuncObject *ufunc = (PyUFuncObject *)self;
     PyTypeObject *type = Py_TYPE(self);
     if (!PyType_HasFeature(type, Py_TPFLAGS_HAVE_VECTORCALL) ||
-        type->tp_vectorcall_offset != (Py_ssize_t)offsetof(PyUFuncObject, vectorcall) || ufunc->vectorcall == NULL ||
-        ufunc->nin > KX_DIRECT_OPERANDS || ufunc->nout != 1)
+        type->tp_vectorcall_offset != (Py_ssize_t)offsetof(PyUFuncObject, vectorcall) || ufunc->vectorcall == NULL)
         return 0;
+    const int is_direct = !ufunc->core_enabled && ufunc->nin <= KX_DIRECT_OPERANDS && ufunc->nout == 1;
     if (kx_direct_out_keyword == NULL) {
         kx_direct_out_keyword = PyUnicode_InternFromString("out");
         if (kx_direct_out_keyword == NULL) return -1;
         kx_direct_numpy_call = ufunc->vectorcall;
     }
-    if (ufunc->vectorcall == kx_direct_numpy_call) ufunc->vectorcall = kx_direct_call;
+    if (ufunc->vectorcall == kx_direct_numpy_call)
+        ufunc->vectorcall = is_direct ? kx_direct_call : kx_direct_other_call;
     return 0;
 }
 
