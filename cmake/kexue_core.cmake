@@ -1,11 +1,12 @@
 # The static library kexue::core. A kernel file is compiled once per instruction set and once as its dispatcher
-# (src/_core/isa/kernel.h); everything else is compiled once, for the baseline.
+# (src/_core/isa/kernel.h); everything else is compiled once, for the baseline. Nothing here changes a variable of a host
+# that adds this folder: whatever the sources need stands in the targets' properties.
 set(core_dir "${CMAKE_CURRENT_LIST_DIR}/../src/_core")
 cmake_path(NORMAL_PATH core_dir)
 file(GLOB kernel_sources CONFIGURE_DEPENDS "${core_dir}/kernels/*.c")
 file(GLOB common_sources CONFIGURE_DEPENDS "${core_dir}/runtime/*.c" "${core_dir}/isa/*.c")
 
-find_package(Threads REQUIRED)
+find_package(Threads REQUIRED GLOBAL) # a host links kexue::core from its own folder
 include(CheckCCompilerFlag)
 
 add_library(kexue_flags INTERFACE)
@@ -19,6 +20,8 @@ else()
   # No contraction: an FMA is written where it is meant, so that every instruction set's rounding is known. errno is not ours.
   target_compile_options(kexue_flags INTERFACE -Wall -Wextra -Wconversion -pedantic -ffp-contract=off -fno-math-errno
                                                -ffunction-sections)
+  # An archive of bitcode would only serve the very compiler that made it.
+  target_compile_options(kexue_flags INTERFACE -fno-lto)
   if(KEXUE_WERROR)
     target_compile_options(kexue_flags INTERFACE -Werror)
   endif()
@@ -49,28 +52,43 @@ if(NOT KEXUE_BASELINE_ONLY AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|am
     endif()
   endif()
 endif()
-if(v3 IN_LIST kexue_levels)
-  list(APPEND kexue_level_definitions KX_HAVE_V3)
-endif()
-if(v4 IN_LIST kexue_levels)
-  list(APPEND kexue_level_definitions KX_HAVE_V4)
-endif()
+function(kexue_set_properties target)
+  set_target_properties(${target} PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF C_VISIBILITY_PRESET hidden
+                                             POSITION_INDEPENDENT_CODE ON INTERPROCEDURAL_OPTIMIZATION OFF)
+endfunction()
 
-add_library(kexue_core STATIC ${common_sources} ${kernel_sources})
-add_library(kexue::core ALIAS kexue_core)
-target_compile_definitions(kexue_core PRIVATE ${kexue_level_definitions})
 foreach(level IN LISTS kexue_levels)
   add_library(kexue_kernels_${level} OBJECT ${kernel_sources})
+  kexue_set_properties(kexue_kernels_${level})
   target_compile_definitions(kexue_kernels_${level} PRIVATE KX_ISA=${level})
   target_compile_options(kexue_kernels_${level} PRIVATE ${kexue_${level}_flags})
-  if(NOT MSVC)
+  target_link_libraries(kexue_kernels_${level} PRIVATE kexue_flags)
+  if(MSVC)
+  elseif(level STREQUAL baseline AND v3 IN_LIST kexue_levels)
+    # For processors from before 2013 alone.
+    target_compile_definitions(kexue_kernels_${level} PRIVATE KX_COMPACT)
+    target_compile_options(kexue_kernels_${level} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O2>)
+  else()
     target_compile_options(kexue_kernels_${level} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O3>)
   endif()
-  target_link_libraries(kexue_kernels_${level} PRIVATE kexue_flags)
-  target_sources(kexue_core PRIVATE $<TARGET_OBJECTS:kexue_kernels_${level}>)
 endforeach()
-target_link_libraries(kexue_core PRIVATE $<BUILD_INTERFACE:kexue_flags> PUBLIC Threads::Threads)
-target_include_directories(kexue_core PUBLIC $<BUILD_INTERFACE:${core_dir}/include>)
-if(UNIX)
-  target_link_libraries(kexue_core PUBLIC m)
-endif()
+
+# A library of the named levels, which chooses among them at run time.
+function(kexue_add_core target)
+  add_library(${target} STATIC ${common_sources} ${kernel_sources})
+  kexue_set_properties(${target})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME core OUTPUT_NAME kexue_core)
+  foreach(level IN LISTS ARGN)
+    string(TOUPPER ${level} upper)
+    target_compile_definitions(${target} PRIVATE KX_HAVE_${upper})
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:kexue_kernels_${level}>)
+  endforeach()
+  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:kexue_flags> PUBLIC Threads::Threads)
+  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${core_dir}/include>)
+  if(UNIX)
+    target_link_libraries(${target} PUBLIC m)
+  endif()
+endfunction()
+
+kexue_add_core(kexue_core ${kexue_levels})
+add_library(kexue::core ALIAS kexue_core)
