@@ -53,9 +53,6 @@
 #if defined(_MSC_VER) && !defined(__clang__)
 #define KX_ALWAYS_INLINE __forceinline
 #define KX_NEVER_INLINE __declspec(noinline)
-#elif defined(KX_COMPACT) /* a third of the code, where size counts for more than time */
-#define KX_ALWAYS_INLINE inline
-#define KX_NEVER_INLINE __attribute__((noinline))
 #else
 #define KX_ALWAYS_INLINE inline __attribute__((always_inline))
 #define KX_NEVER_INLINE __attribute__((noinline))
