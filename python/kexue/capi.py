@@ -1,8 +1,8 @@
 """The C interface of kexue for other Cython modules: ``from kexue cimport capi``.
 
 The functions are declared in ``capi.pxd``, which stands beside this file, and are found here, in ``__pyx_capi__``, when
-the module that cimports them is imported. They live in the extension modules of their families, so that no kernel is there
-twice.
+the module that cimports them is imported. They live in the extension modules of their families, so that no kernel is
+there twice.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def _installed_package() -> Path | None:
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """The wheel that is installed; else KEXUE_WHEEL, or one built from this tree; moved, so that no path in it can be right by chance."""
+    """The wheel that is installed, or KEXUE_WHEEL, or one built here; moved, so that no path is right by chance."""
     site = tmp_path_factory.mktemp("moved") / "with space"
     package, wheel = _installed_package(), None
     if package is not None:

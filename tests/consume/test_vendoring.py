@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -243,7 +244,10 @@ def test_add_subdirectory_leaves_the_host_alone(source, tmp_path):
     head, call, tail = lists.read_text().partition("add_subdirectory")
     line, _, tail = tail.partition("\n")
     lists.write_text(
-        f"{head}set(watched {watched})\nforeach(name IN LISTS watched)\n  set(before_${{name}} \"${{${{name}}}}\")\nendforeach()\n"
+        f"{head}set(watched {watched})\n"
+        "foreach(name IN LISTS watched)\n"
+        "  set(before_${name} \"${${name}}\")\n"
+        "endforeach()\n"
         f"{call}{line}\n"
         "foreach(name IN LISTS watched)\n"
         "  if(NOT \"${before_${name}}\" STREQUAL \"${${name}}\")\n"
@@ -276,3 +280,15 @@ def test_source_distribution(source):
         assert path.partition("/")[0] not in {".ci", ".git", "build", "dist", ".venv"}, path
         assert not path.endswith((".so", ".a", ".o", ".pyc", ".whl")), path
         assert not path.startswith(("python/kexue/include/", "python/kexue/source/", "python/kexue/lib/")), path
+
+
+# ---- the guide ----
+
+
+def test_the_guide_shows_these_very_files():
+    guide = (ROOT / "docs" / "vendoring.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    for name, text in shown:
+        assert text == (HERE / name).read_text(encoding="utf-8"), name
+    files = {path.relative_to(HERE).as_posix() for path in HERE.glob("*/*") if path.parent.name != "__pycache__"}
+    assert files | {"program.c"} == {name for name, _ in shown}
