@@ -232,7 +232,7 @@ def test_installed_library(source, tmp_path):
     check_program(project / "consumer")
 
     project = copy("cmake_find_package", tmp_path)
-    check_program(cmake(project, tmp_path / "consumer", f"-DCMAKE_PREFIX_PATH={moved}"))
+    check_program(cmake(project, tmp_path / "consumer", f"-Dkexue_DIR={moved}/lib/somewhere/cmake/kexue"))
 
 
 def test_add_subdirectory_leaves_the_host_alone(source, tmp_path):
