@@ -1,15 +1,21 @@
 # The static library kexue::core. A kernel file is compiled once per instruction set and once as its dispatcher
-# (src/_core/isa/kernel.h); everything else is compiled once, for the baseline.
+# (src/_core/isa/kernel.h); everything else is compiled once, for the baseline. Nothing here changes a variable of a host
+# that adds this folder: whatever the sources need stands in the targets' properties.
 set(core_dir "${CMAKE_CURRENT_LIST_DIR}/../src/_core")
 cmake_path(NORMAL_PATH core_dir)
+set(include_dir "${core_dir}/include")
+if(NOT EXISTS "${include_dir}")
+  set(include_dir "${CMAKE_CURRENT_LIST_DIR}/../../include") # in a wheel, which has the headers once
+  cmake_path(NORMAL_PATH include_dir)
+endif()
 file(GLOB kernel_sources CONFIGURE_DEPENDS "${core_dir}/kernels/*.c")
 file(GLOB common_sources CONFIGURE_DEPENDS "${core_dir}/runtime/*.c" "${core_dir}/isa/*.c")
 
-find_package(Threads REQUIRED)
+find_package(Threads REQUIRED GLOBAL) # a host links kexue::core from its own folder
 include(CheckCCompilerFlag)
 
 add_library(kexue_flags INTERFACE)
-target_include_directories(kexue_flags INTERFACE "${core_dir}" "${core_dir}/include")
+target_include_directories(kexue_flags INTERFACE "${core_dir}" "${include_dir}")
 if(MSVC)
   target_compile_options(kexue_flags INTERFACE /W4 /fp:precise)
   if(KEXUE_WERROR)
@@ -17,8 +23,11 @@ if(MSVC)
   endif()
 else()
   # No contraction: an FMA is written where it is meant, so that every instruction set's rounding is known. errno is not ours.
-  target_compile_options(kexue_flags INTERFACE -Wall -Wextra -Wconversion -pedantic -ffp-contract=off -fno-math-errno
+  # A host's -ffast-math would cost infinities, NaNs and compensated sums.
+  target_compile_options(kexue_flags INTERFACE -Wall -Wextra -Wconversion -pedantic -fno-fast-math -ffp-contract=off -fno-math-errno
                                                -ffunction-sections)
+  # An archive of bitcode would only serve the very compiler that made it.
+  target_compile_options(kexue_flags INTERFACE -fno-lto)
   if(KEXUE_WERROR)
     target_compile_options(kexue_flags INTERFACE -Werror)
   endif()
@@ -32,7 +41,6 @@ set(kexue_levels baseline)
 set(kexue_baseline_optimization -O3)
 set(kexue_v3_optimization -O3)
 set(kexue_v4_optimization -O3)
-set(kexue_level_definitions "")
 if(NOT KEXUE_BASELINE_ONLY AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND NOT CMAKE_OSX_ARCHITECTURES MATCHES "arm64")
   if(MSVC)
     set(kexue_v3_flags /arch:AVX2)
@@ -54,28 +62,33 @@ if(NOT KEXUE_BASELINE_ONLY AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|am
     endif()
   endif()
 endif()
-if(v3 IN_LIST kexue_levels)
-  list(APPEND kexue_level_definitions KX_HAVE_V3)
-endif()
-if(v4 IN_LIST kexue_levels)
-  list(APPEND kexue_level_definitions KX_HAVE_V4)
-endif()
+function(kexue_set_properties target)
+  set_target_properties(${target} PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF C_VISIBILITY_PRESET hidden
+                                             POSITION_INDEPENDENT_CODE ON INTERPROCEDURAL_OPTIMIZATION OFF)
+endfunction()
 
-add_library(kexue_core STATIC ${common_sources} ${kernel_sources})
-add_library(kexue::core ALIAS kexue_core)
-target_compile_definitions(kexue_core PRIVATE ${kexue_level_definitions})
 foreach(level IN LISTS kexue_levels)
   add_library(kexue_kernels_${level} OBJECT ${kernel_sources})
+  kexue_set_properties(kexue_kernels_${level})
   target_compile_definitions(kexue_kernels_${level} PRIVATE KX_ISA=${level})
   target_compile_options(kexue_kernels_${level} PRIVATE ${kexue_${level}_flags})
+  target_link_libraries(kexue_kernels_${level} PRIVATE kexue_flags)
   if(NOT MSVC)
     target_compile_options(kexue_kernels_${level} PRIVATE $<$<NOT:$<CONFIG:Debug>>:${kexue_${level}_optimization}>)
   endif()
-  target_link_libraries(kexue_kernels_${level} PRIVATE kexue_flags)
+endforeach()
+
+add_library(kexue_core STATIC ${common_sources} ${kernel_sources})
+add_library(kexue::core ALIAS kexue_core)
+kexue_set_properties(kexue_core)
+set_target_properties(kexue_core PROPERTIES EXPORT_NAME core)
+foreach(level IN LISTS kexue_levels)
+  string(TOUPPER ${level} upper)
+  target_compile_definitions(kexue_core PRIVATE KX_HAVE_${upper})
   target_sources(kexue_core PRIVATE $<TARGET_OBJECTS:kexue_kernels_${level}>)
 endforeach()
 target_link_libraries(kexue_core PRIVATE $<BUILD_INTERFACE:kexue_flags> PUBLIC Threads::Threads)
-target_include_directories(kexue_core PUBLIC $<BUILD_INTERFACE:${core_dir}/include>)
+target_include_directories(kexue_core PUBLIC $<BUILD_INTERFACE:${include_dir}>)
 if(UNIX)
   target_link_libraries(kexue_core PUBLIC m)
 endif()

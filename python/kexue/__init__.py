@@ -10,7 +10,7 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
 _NAMES = {
-    "_config": ("show_config",),
+    "_config": ("get_include", "show_config"),
     "_context": ("__version__",),
     "_errors": ("ConvergenceWarning", "InternalError", "KexueValueError", "errstate"),
     "_threads": ("get_num_threads", "threads"),

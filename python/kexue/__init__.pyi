@@ -16,6 +16,7 @@ from kexue import sklearn as sklearn
 from kexue import torch as torch
 from kexue import transport as transport
 from kexue import ufuncs as ufuncs
+from kexue._config import get_include as get_include
 from kexue._config import show_config as show_config
 from kexue._context import __version__ as __version__
 from kexue._errors import ConvergenceWarning as ConvergenceWarning

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import secrets
+import shlex
 import shutil
 import sys
 import time
@@ -29,6 +30,14 @@ _DEMO_QUERIES = (
     "difference between two dates",
 )
 _DEMO_TEXTS = ("compress the data of a file", "write bytes into a zip archive")
+_BUILD_LINES = {
+    "includes": "the compiler's option for the C headers",
+    "libs": "the linker's options: the libraries that the core needs",
+    "cmakedir": "the folder of the CMake package, for -Dkexue_DIR=",
+    "pkgconfigdir": "the folder of kexue.pc, for PKG_CONFIG_PATH",
+    "source": "the folder of the core's sources, a CMake project",
+    "amalgamation": "the core as one C file, kexue.c, with kexue.h beside it",
+}
 _SHOWN_MOVES = 25
 _PICTURES = (".png", ".svg", ".pdf")
 _MISSING_CHARACTERS = "no font was found for some of the characters: boxes stand for them in the picture"
@@ -129,7 +138,14 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="a short tour over the docstrings of the standard library")
     demo.set_defaults(run=_demo)
-    info = commands.add_parser("info", help="version, build, threads and cache folder")
+    info = commands.add_parser(
+        "info",
+        help="version, build, threads and cache folder; where C, Cython and CMake find the core",
+        description="Version, build, threads and cache folder; or, for a build, one line of what is asked for.",
+    )
+    place = info.add_mutually_exclusive_group()
+    for option, text in _BUILD_LINES.items():
+        place.add_argument(f"--{option}", action="store_const", dest="line", const=option, help=text)
     info.set_defaults(run=_info)
     return parser
 
@@ -553,7 +569,13 @@ def _demo(_: argparse.Namespace) -> None:
     _print_comparison(_comparison(pair, corpus, words))
 
 
-def _info(_: argparse.Namespace) -> None:
+def _info(options: argparse.Namespace) -> None:
+    if options.line is not None:
+        try:
+            print(_build_line(options.line))
+        except FileNotFoundError as error:
+            raise UserError(str(error)) from error
+        return
     from kexue import show_config
     from kexue._search import cache_folder
 
@@ -562,3 +584,21 @@ def _info(_: argparse.Namespace) -> None:
     files = list(folder.glob("*.npz")) if folder.is_dir() else []
     size = sum(file.stat().st_size for file in files)
     print(f"{'cache':14} {folder} ({len(files)} files, {size / 1e6:.1f} MB)")
+
+
+def _build_line(option: str) -> str:
+    from kexue import get_include
+    from kexue._config import installed_path
+
+    if option == "includes":
+        return f"-I{shlex.quote(get_include())}"
+    if option == "libs":
+        return "" if os.name == "nt" else "-lm -lpthread"
+    return installed_path(
+        *{
+            "cmakedir": ("lib", "cmake", "kexue"),
+            "pkgconfigdir": ("lib", "pkgconfig"),
+            "source": ("source",),
+            "amalgamation": ("amalgamation", "kexue.c"),
+        }[option]
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from kexue import _context
 from kexue._context import __version__, build_info, threads_variable
 from kexue._errors import KexueValueError
 from kexue._threads import default_threads, get_num_threads
@@ -57,6 +60,38 @@ def show_config(mode: Literal["print", "dict"] = "print") -> dict[str, Any] | No
     for key, value in config.items():
         print(f"{key:14} {' '.join(value) if isinstance(value, list) else value}")
     return None
+
+
+def get_include() -> str:
+    """The folder of the C headers, for an extension that includes ``kexue/kexue.h``.
+
+    Returns
+    -------
+    str
+        What a compiler takes after ``-I``. ``python -m kexue info --includes`` prints the same for a shell.
+
+    Raises
+    ------
+    FileNotFoundError
+        If this kexue was installed without its headers.
+
+    Examples
+    --------
+    >>> import os, kexue
+    >>> os.path.isfile(os.path.join(kexue.get_include(), "kexue", "kexue.h"))
+    True
+    """
+    return installed_path("include", "kexue", "kexue.h", levels=2)
+
+
+def installed_path(*parts: str, levels: int = 0) -> str:
+    """Where a file for compilers stands beside the compiled modules, or the folder that many levels above it."""
+    # An editable installation has the Python files elsewhere.
+    package = Path(_context.__file__ or "").resolve().parent
+    path = package.joinpath(*parts)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there: this kexue was installed without its C files")
+    return os.fspath(path.parents[levels - 1] if levels else path)
 
 
 def _scipy_version() -> str:

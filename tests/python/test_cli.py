@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -897,6 +898,19 @@ class TestCache:
         assert (code, err) == (0, "")
         assert f"kexue          {kexue.__version__}\n" in out
         assert f"cache          {cache} (2 files, " in out
+
+    def test_info_for_builds(self, run, monkeypatch, tmp_path):
+        code, out, _ = run("info", "--includes")
+        assert (code, out) == (0, f"-I{shlex.quote(kexue.get_include())}\n")
+        assert run("info", "--libs")[:2] == (0, "-lm -lpthread\n")
+        monkeypatch.setattr("kexue._context.__file__", str(tmp_path / "_context.so"))
+        for option in ("--includes", "--cmakedir", "--pkgconfigdir", "--source", "--amalgamation"):
+            code, out, err = run("info", option)
+            assert (code, out) == (2, "")
+            assert "installed without its C files" in err
+        for option, name in (("--cmakedir", "lib/cmake/kexue"), ("--source", "source")):
+            (tmp_path / name).mkdir(parents=True)
+            assert run("info", option)[:2] == (0, f"{tmp_path.resolve() / name}\n")
 
 
 @pytest.fixture(scope="module")

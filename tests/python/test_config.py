@@ -60,3 +60,14 @@ def test_kexue_isa_lowers_the_instruction_set():
 def test_version_is_the_projects():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert kexue.__version__ == project["version"]
+
+
+def test_get_include():
+    folder = kexue.get_include()
+    assert (Path(folder) / "kexue" / "kexue.h").is_file()
+
+
+def test_an_installation_without_c_files_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr("kexue._context.__file__", str(tmp_path / "_context.so"))
+    with pytest.raises(FileNotFoundError, match="kexue.h is not there"):
+        kexue.get_include()

@@ -491,3 +491,14 @@ def longest_common_subsequence(object a, object b, object as_codes):
 def edit_distance(object a, object b, object as_codes):
     """The distance. as_codes : callable that makes of two sequences contiguous, aligned arrays of uint32."""
     return align(kx_edit_distance, a, b, as_codes)
+
+
+# ---- kexue.capi: without the interpreter, on one thread ----
+
+
+cdef int count_edits(const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int64_t *distance) noexcept nogil:
+    return kx_edit_distance(NULL, a, n, b, m, distance)
+
+
+cdef int count_common(const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int64_t *length) noexcept nogil:
+    return kx_longest_common_subsequence(NULL, a, n, b, m, length)

@@ -2,13 +2,19 @@
 cimport numpy as cnp
 from cpython.object cimport PyObject
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport INT32_MAX, INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from kexue._context cimport fill_context, raise_for_status
 from kexue.core cimport (
+    KX_E_ARGUMENT,
     KX_E_CANCELLED,
+    KX_E_MEMORY,
+    KX_E_OVERFLOW,
     KX_OK,
+    KX_WMD,
+    KX_WRD,
     kx_ctx_t,
     kx_document_metric_t,
     kx_documents_normalize_f32,
@@ -19,6 +25,7 @@ from kexue.core cimport (
     kx_documents_search_f64,
     kx_documents_t,
     kx_index_t,
+    kx_pairwise_options_init,
     kx_pairwise_options_t,
     kx_search_options_t,
     kx_search_results_release,
@@ -72,7 +79,7 @@ cdef kx_documents_t documents(tuple rows) except *:
     offsets, words, weights = rows
     return kx_documents_t(
         offsets.shape[0] - 1, <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>offsets),
-        <const int *>cnp.PyArray_DATA(<cnp.ndarray>words), <const double *>cnp.PyArray_DATA(<cnp.ndarray>weights))
+        <const int32_t *>cnp.PyArray_DATA(<cnp.ndarray>words), <const double *>cnp.PyArray_DATA(<cnp.ndarray>weights))
 
 
 def pairwise(vectors, tuple X, tuple Y, str metric, double scale, double empty_value, object workers, report=None,
@@ -212,3 +219,70 @@ def search(vectors, used, factors, offsets, words, weights, removed, tuple queri
     if report is not None:
         report(progress.total, progress.total)
     return <int>status, (ends, indices, distances.astype(vectors.dtype, copy=False)), counts
+
+
+# ---- kexue.capi: without the interpreter, on one thread ----
+
+
+cdef int _distance(kx_document_metric_t metric, size_t size, const void *x, const void *y, const double *x_weights,
+                   const double *y_weights, int64_t m, int64_t n, int64_t dimension, void *distance) noexcept nogil:
+    if m < 0 or n < 0 or dimension < 1 or m > INT32_MAX - n:
+        return KX_E_ARGUMENT
+    cdef int64_t words = m + n, i
+    if <uint64_t>dimension > <uint64_t>INT64_MAX // size // <uint64_t>max(words, 1):
+        return KX_E_OVERFLOW
+    cdef ptrdiff_t row = dimension * <ptrdiff_t>size
+    # One vocabulary: the words of x, then those of y.
+    cdef char *vectors = <char *>malloc(max(words, 1) * row)
+    cdef double *weights = <double *>malloc(max(words, 1) * sizeof(double))
+    cdef int32_t *places = <int32_t *>malloc(max(words, 1) * sizeof(int32_t))
+    cdef int outcome = KX_E_MEMORY
+    cdef int64_t[4] offsets
+    cdef kx_documents_t X, Y
+    cdef kx_pairwise_options_t options
+    if vectors != NULL and weights != NULL and places != NULL:
+        if m > 0:
+            memcpy(vectors, x, m * row)
+        if n > 0:
+            memcpy(vectors + m * row, y, n * row)
+        for i in range(words):
+            places[i] = <int32_t>i
+            weights[i] = 1
+        if x_weights != NULL and m > 0:
+            memcpy(weights, x_weights, m * sizeof(double))
+        if y_weights != NULL and n > 0:
+            memcpy(weights + m, y_weights, n * sizeof(double))
+        offsets[0], offsets[1], offsets[2], offsets[3] = 0, m, 0, n
+        X.count, X.offsets, X.words, X.weights = 1, offsets, places, weights
+        Y.count, Y.offsets, Y.words, Y.weights = 1, offsets + 2, places + m, weights + m
+        kx_pairwise_options_init(&options)
+        options.metric = metric
+        if size == sizeof(float):
+            outcome = kx_documents_pairwise_f32(NULL, <float *>vectors, &X, &Y, words, dimension, row, &options, <float *>distance)
+        else:
+            outcome = kx_documents_pairwise_f64(NULL, <double *>vectors, &X, &Y, words, dimension, row, &options,
+                                                <double *>distance)
+    free(vectors)
+    free(weights)
+    free(places)
+    return outcome
+
+
+cdef int wmd_f32(const float *x, const float *y, const double *x_weights, const double *y_weights, int64_t m, int64_t n,
+                 int64_t dimension, float *distance) noexcept nogil:
+    return _distance(KX_WMD, sizeof(float), x, y, x_weights, y_weights, m, n, dimension, distance)
+
+
+cdef int wmd_f64(const double *x, const double *y, const double *x_weights, const double *y_weights, int64_t m, int64_t n,
+                 int64_t dimension, double *distance) noexcept nogil:
+    return _distance(KX_WMD, sizeof(double), x, y, x_weights, y_weights, m, n, dimension, distance)
+
+
+cdef int wrd_f32(const float *x, const float *y, const double *x_weights, const double *y_weights, int64_t m, int64_t n,
+                 int64_t dimension, float *distance) noexcept nogil:
+    return _distance(KX_WRD, sizeof(float), x, y, x_weights, y_weights, m, n, dimension, distance)
+
+
+cdef int wrd_f64(const double *x, const double *y, const double *x_weights, const double *y_weights, int64_t m, int64_t n,
+                 int64_t dimension, double *distance) noexcept nogil:
+    return _distance(KX_WRD, sizeof(double), x, y, x_weights, y_weights, m, n, dimension, distance)

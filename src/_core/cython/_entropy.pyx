@@ -14,6 +14,7 @@ from kexue.core cimport (
     kx_entropy_gradient_f64,
     kx_entropy_normalize_f32,
     kx_entropy_normalize_f64,
+    kx_entropy_options_init,
     kx_entropy_options_t,
     kx_entropy_outputs_t,
     kx_entropy_target_t,
@@ -115,3 +116,28 @@ def gradient(cnp.ndarray values, offsets, cnp.ndarray gamma, cnp.ndarray grad_q,
             outcome = kx_entropy_gradient_f64(&ctx, <const double *>value_data, offset_data, gamma_data, <const double *>grad_data,
                                               rows, n, kind, <double *>by_values, by_entropy)
     raise_for_status(outcome)
+
+
+# ---- kexue.capi: without the interpreter, on one thread ----
+
+
+cdef int _normalize(bint narrow, const void *p, int64_t rows, int64_t n, const double *targets, int target_kind,
+                    void *q, int32_t *statuses) noexcept nogil:
+    cdef kx_entropy_options_t options
+    cdef kx_entropy_outputs_t outputs
+    kx_entropy_options_init(&options)
+    options.target = <kx_entropy_target_t>target_kind
+    outputs = kx_entropy_outputs_t(q, NULL, NULL, statuses, NULL)
+    if narrow:
+        return kx_entropy_normalize_f32(NULL, <const float *>p, NULL, targets, rows, n, sizeof(double), &options, &outputs)
+    return kx_entropy_normalize_f64(NULL, <const double *>p, NULL, targets, rows, n, sizeof(double), &options, &outputs)
+
+
+cdef int entropy_normalize_f32(const float *p, int64_t rows, int64_t n, const double *targets, int target_kind,
+                               float *q, int32_t *statuses) noexcept nogil:
+    return _normalize(True, p, rows, n, targets, target_kind, q, statuses)
+
+
+cdef int entropy_normalize_f64(const double *p, int64_t rows, int64_t n, const double *targets, int target_kind,
+                               double *q, int32_t *statuses) noexcept nogil:
+    return _normalize(False, p, rows, n, targets, target_kind, q, statuses)

@@ -5,10 +5,14 @@ Sums are over pairs i != j.
 """
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t
+from libc.stdlib cimport free, malloc
 
 from kexue._context cimport data, fill_context, is_narrow, raise_for_status
 from kexue.core cimport (
+    KX_E_ARGUMENT,
+    KX_E_MEMORY,
+    KX_E_OVERFLOW,
     KX_INDEPENDENCE_LAPLACE,
     KX_INDEPENDENCE_LINEAR,
     KX_INDEPENDENCE_POLYNOMIAL,
@@ -275,3 +279,58 @@ def median_distance(cnp.ndarray X, int kind, workers):
             outcome = kx_independence_median_distance_f64(&ctx, &x, n, &median)
     raise_for_status(outcome)
     return median
+
+
+# ---- kexue.capi: without the interpreter, on one thread ----
+
+
+cdef int _hsic(bint narrow, const void *x, const void *y, int64_t n, int64_t x_dimension, int64_t y_dimension,
+               double x_gamma, double y_gamma, double *result) noexcept nogil:
+    if n < 1 or x_dimension < 1 or y_dimension < 1:
+        return KX_E_ARGUMENT
+    cdef ptrdiff_t size = sizeof(float) if narrow else sizeof(double)
+    cdef kx_independence_points_t X, Y
+    X = kx_independence_points_t(x, x_dimension, x_dimension * size, KX_INDEPENDENCE_RBF, x_gamma, 0, 0)
+    Y = kx_independence_points_t(y, y_dimension, y_dimension * size, KX_INDEPENDENCE_RBF, y_gamma, 0, 0)
+    if n > INT64_MAX // 16:
+        return KX_E_OVERFLOW
+    cdef double *means_x = <double *>malloc(2 * n * sizeof(double))
+    if means_x == NULL:
+        return KX_E_MEMORY
+    cdef double *means_y = means_x + n
+    cdef double[3] sums
+    cdef double mean_x = 0, mean_y = 0, product = 0
+    cdef int64_t i
+    cdef int outcome
+    if narrow:
+        outcome = kx_independence_sums_f32(NULL, &X, &Y, n, means_x, means_y, sums)
+    else:
+        outcome = kx_independence_sums_f64(NULL, &X, &Y, n, means_x, means_y, sums)
+    if outcome >= 0:
+        for i in range(n):  # the diagonals are 1
+            means_x[i] = (means_x[i] + 1) / n
+            means_y[i] = (means_y[i] + 1) / n
+            mean_x += means_x[i] / n
+            mean_y += means_y[i] / n
+        # Centred before they are multiplied: the sum of products of kernels would cancel.
+        if narrow:
+            outcome = kx_independence_centred_sums_f32(NULL, &X, &Y, n, means_x, mean_x, means_y, mean_y, sums)
+        else:
+            outcome = kx_independence_centred_sums_f64(NULL, &X, &Y, n, means_x, mean_x, means_y, mean_y, sums)
+    if outcome >= 0:
+        product = sums[0]
+        for i in range(n):
+            product += (1 - 2 * means_x[i] + mean_x) * (1 - 2 * means_y[i] + mean_y)
+        result[0] = product / n / n
+    free(means_x)
+    return outcome
+
+
+cdef int hsic_f32(const float *x, const float *y, int64_t n, int64_t x_dimension, int64_t y_dimension, double x_gamma,
+                  double y_gamma, double *result) noexcept nogil:
+    return _hsic(True, x, y, n, x_dimension, y_dimension, x_gamma, y_gamma, result)
+
+
+cdef int hsic_f64(const double *x, const double *y, int64_t n, int64_t x_dimension, int64_t y_dimension, double x_gamma,
+                  double y_gamma, double *result) noexcept nogil:
+    return _hsic(False, x, y, n, x_dimension, y_dimension, x_gamma, y_gamma, result)

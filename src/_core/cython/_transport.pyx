@@ -2,6 +2,7 @@
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
 
 from kexue._context cimport data, fill_context, raise_for_status
 from kexue.core cimport (
@@ -85,7 +86,7 @@ cdef int fill_outputs(kx_emd_outputs_t *outputs, dict arrays) except -1:
     outputs.masses = <double *>data(arrays.get("masses"))
     outputs.entry_counts = <int64_t *>data(arrays.get("entry_counts"))
     outputs.results = <kx_emd_result_t *>data(arrays.get("results"))
-    outputs.statuses = <int *>data(arrays.get("statuses"))
+    outputs.statuses = <int32_t *>data(arrays.get("statuses"))
     return 0
 
 
@@ -300,3 +301,56 @@ def barycenter(histograms, M, shares, double reg, dict settings, object workers)
     if status == KX_E_CANCELLED:
         raise_for_status(status)
     return <int>status, result, error, iterations
+
+
+# ---- kexue.capi: without the interpreter, on one thread ----
+
+
+cdef int _emd2(bint narrow, const double *a, const double *b, const void *M, int64_t m, int64_t n,
+               double *cost) noexcept nogil:
+    cdef kx_emd_options_t options
+    cdef kx_emd_outputs_t outputs
+    kx_emd_options_init(&options)
+    memset(&outputs, 0, sizeof(outputs))
+    outputs.costs = cost
+    if narrow:
+        return kx_transport_emd_f32(NULL, a, b, <const float *>M, 1, NULL, NULL, NULL, m, n,
+                                    n * <ptrdiff_t>sizeof(float), &options, &outputs, NULL)
+    return kx_transport_emd_f64(NULL, a, b, <const double *>M, 1, NULL, NULL, NULL, m, n,
+                                n * <ptrdiff_t>sizeof(double), &options, &outputs, NULL)
+
+
+cdef int emd2_f32(const double *a, const double *b, const float *M, int64_t m, int64_t n, double *cost) noexcept nogil:
+    return _emd2(True, a, b, M, m, n, cost)
+
+
+cdef int emd2_f64(const double *a, const double *b, const double *M, int64_t m, int64_t n, double *cost) noexcept nogil:
+    return _emd2(False, a, b, M, m, n, cost)
+
+
+cdef int _sinkhorn2(bint narrow, const double *a, const double *b, const void *M, int64_t m, int64_t n, double reg,
+                    double *cost) noexcept nogil:
+    cdef kx_sinkhorn_options_t options
+    cdef kx_sinkhorn_problems_t problems
+    cdef kx_sinkhorn_outputs_t outputs
+    kx_sinkhorn_options_init(&options)
+    memset(&problems, 0, sizeof(problems))
+    memset(&outputs, 0, sizeof(outputs))
+    problems.count, problems.m, problems.n = 1, m, n
+    problems.a, problems.b, problems.M, problems.reg = a, b, M, &reg
+    outputs.costs = cost
+    if narrow:
+        problems.row_stride = n * <ptrdiff_t>sizeof(float)
+        return kx_transport_sinkhorn_f32(NULL, &problems, &options, &outputs, NULL)
+    problems.row_stride = n * <ptrdiff_t>sizeof(double)
+    return kx_transport_sinkhorn_f64(NULL, &problems, &options, &outputs, NULL)
+
+
+cdef int sinkhorn2_f32(const double *a, const double *b, const float *M, int64_t m, int64_t n, double reg,
+                       double *cost) noexcept nogil:
+    return _sinkhorn2(True, a, b, M, m, n, reg, cost)
+
+
+cdef int sinkhorn2_f64(const double *a, const double *b, const double *M, int64_t m, int64_t n, double reg,
+                       double *cost) noexcept nogil:
+    return _sinkhorn2(False, a, b, M, m, n, reg, cost)

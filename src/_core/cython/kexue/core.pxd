@@ -49,6 +49,7 @@ cdef extern from "kexue/kx_ctx.h" nogil:
     int kx_task_should_stop(kx_task_t *task)
 
     ctypedef kx_status_t (*kx_body_fn)(kx_task_t *task, void *arg, int64_t begin, int64_t end) noexcept nogil
+    int kx_ctx_should_stop(const kx_ctx_t *ctx, int64_t *next_poll_ns)
     kx_status_t kx_parallel_for(const kx_ctx_t *ctx, int64_t n, int64_t grain, kx_body_fn body, void *arg)
     int kx_cpu_count()
 
@@ -452,7 +453,7 @@ cdef extern from "kexue/kx_transport.h" nogil:
         double *masses
         int64_t *entry_counts
         kx_emd_result_t *results
-        int *statuses
+        int32_t *statuses
 
     kx_status_t kx_transport_emd_f32(
         const kx_ctx_t *ctx, const double *a, const double *b, const float *M, int64_t count,
@@ -568,7 +569,7 @@ cdef extern from "kexue/kx_documents.h" nogil:
     ctypedef struct kx_documents_t:
         int64_t count
         const int64_t *offsets
-        const int *words
+        const int32_t *words
         const double *weights
 
     ctypedef enum kx_document_metric_t:
@@ -576,6 +577,7 @@ cdef extern from "kexue/kx_documents.h" nogil:
         KX_WRD
         KX_RELAXED_WMD
         KX_RELAXED_WRD
+        KX_ENTROPIC_WMD
 
     ctypedef struct kx_pairwise_options_t:
         kx_document_metric_t metric
@@ -1404,3 +1406,9 @@ cdef extern from "kexue/kx_gradient_clipping.h" nogil:
     kx_status_t kx_scale_rows_f64(
         const kx_ctx_t *ctx, const double *x, int64_t rows, int64_t columns, int64_t stride, const kx_clip_factor_t *factors, double *out,
         int64_t out_stride)
+
+cdef extern from "kexue/kx_vector_math.h" nogil:
+    kx_status_t kx_vector_exp_f32(const float *x, int64_t n, float *out)
+    kx_status_t kx_vector_exp_f64(const double *x, int64_t n, double *out)
+    kx_status_t kx_vector_log_f32(const float *x, int64_t n, float *out)
+    kx_status_t kx_vector_log_f64(const double *x, int64_t n, double *out)
