@@ -1,12 +1,12 @@
 """Write the C core as two files, kexue.h and kexue.c:  python tools/amalgamate.py DIRECTORY
 
-kexue.c needs kexue.h, the C library and threads, nothing else; it is C11 and C++17. It is the sources of src/_core in one piece for one
-instruction set, which is what the compiler's flags say: docs/vendoring_amalgamation.md.
+kexue.c needs kexue.h, the C library and threads, nothing else; it is C11 and C++17. It is the sources of src/_core in
+one piece for one instruction set, which is what the compiler's flags say: docs/vendoring_amalgamation.md.
 
-A preprocessor that knows only the core's own idioms does it. Includes of the core's files are replaced by their text; a template, a
-file that includes itself, is there once for each type. The macros that steer this are known here and their conditions are
-decided; all others (processor, compiler, system) stay for the compiler. What is private to a file gets the file's name
-behind its own, as `run` is the name of some function in ten of them.
+A preprocessor that knows only the core's own idioms does it. Includes of the core's files are replaced by their text;
+a template, a file that includes itself, is there once for each type. The macros that steer this are known here and
+their conditions are decided; all others (processor, compiler, system) stay for the compiler. What is private to a file
+gets the file's name behind its own: several files have a `weigh_row`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _TOKEN = re.compile(
 )
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _WORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return "
-    "short signed sizeof static struct switch typedef union unsigned void volatile while".split()
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register"
+    " restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
 )
 _DECORATION = frozenset({"__attribute__", "__declspec"})
 
@@ -119,7 +119,7 @@ class _Expansion:
             if not condition.decided:
                 if self._live():
                     self._emit(line, where)
-            elif word == "elif" and not (condition.fixed or condition.taken or rest.startswith("!defined(KX_DISPATCH_PASS)")):
+            elif word == "elif" and not (condition.fixed or condition.taken or rest == "!defined(KX_DISPATCH_PASS)"):
                 raise AmalgamationError(f"{where}: #elif {rest} after a condition that was decided as false")
             else:
                 condition.next_branch()
@@ -280,7 +280,7 @@ class _Names:
 
 
 def _without_groups(tokens: list[str], left: str, right: str, keep_typed: bool = False) -> list[str]:
-    """The tokens without what is between brackets; the argument of KX_TYPED may stay. Of (...) an opening bracket stays."""
+    """The tokens without what is between brackets, but for KX_TYPED's if it is to stay. Of (...) the ( stays."""
     out, depth, i = [], 0, 0
     while i < len(tokens):
         token = tokens[i]
@@ -332,7 +332,8 @@ def _declarations(text: str) -> Iterator[list[str]]:
                 depth += 1
             if depth == 0 or not in_body:
                 current.append(token)
-            if token == ")" and depth == parens == 0 and re.fullmatch(r"[A-Z][A-Z0-9_]*", current[0]) and current[1] == "(":
+            is_call = token == ")" and depth == parens == 0 and current[1] == "("
+            if is_call and re.fullmatch(r"[A-Z][A-Z0-9_]*", current[0]):
                 current = []  # KX_DISPATCH(...) and the like need no semicolon
                 continue
             if token == "}":
@@ -402,15 +403,18 @@ def _banner(title: str, core: Path) -> str:
     if not version:
         raise AmalgamationError("kx_base.h has no KX_VERSION_STRING")
     text = LICENSE.read_text(encoding="utf-8").strip()
-    return f"/* kexue {version[1]}: {title}\n\n   Made by tools/amalgamate.py; change the sources, not this file.\n\n" + "".join(
-        f"   {line}".rstrip() + "\n" for line in text.split("\n")
-    ).rstrip("\n") + " */\n"
+    indented = "\n".join(f"   {line}".rstrip() for line in text.split("\n"))
+    return (
+        f"/* kexue {version[1]}: {title}\n\n"
+        f"   Made by tools/amalgamate.py; change the sources, not this file.\n\n{indented} */\n"
+    )
 
 
 def _header(core: Path) -> str:
     expansion = _Expansion(core, public=True)
     expansion.file((core / "include/kexue/kexue.h").resolve())
-    body = "".join(f"\n/* ---- {where} ---- */\n{text.strip()}\n" for text, _, where in expansion.take() if text.strip())
+    pieces = [(text.strip(), where) for text, _, where in expansion.take() if text.strip()]
+    body = "".join(f"\n/* ---- {where} ---- */\n{text}\n" for text, where in pieces)
     return f"{_banner('the whole public C interface.', core)}#ifndef KEXUE_H\n#define KEXUE_H\n{body}\n#endif\n"
 
 
