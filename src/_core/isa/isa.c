@@ -1,10 +1,34 @@
 /* CPU detection. The level is written once with release order; a race merely computes it twice, with one answer. */
 #include "isa/isa.h"
 
+#include "kexue/kx_base.h"
+
+static const char *const level_names[] = {"baseline", "v3", "v4"};
+
+#ifdef KX_AMALGAMATION /* there is one level, that of the compiler's flags */
+#include "isa/simd.h"
+
+int kx_isa_level(void) {
+#if KX_SIMD_AVX512
+    return KX_LEVEL_V4;
+#elif KX_SIMD_AVX2
+    return KX_LEVEL_V3;
+#else
+    return KX_LEVEL_BASELINE;
+#endif
+}
+
+int kx_isa_extensions(void) {
+#ifdef __AVX512VPOPCNTDQ__
+    return KX_EXTENSION_VPOPCNTDQ;
+#else
+    return 0;
+#endif
+}
+#else
 #include <stdlib.h>
 #include <string.h>
 
-#include "kexue/kx_base.h"
 #include "runtime/atomic.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -77,8 +101,6 @@ static int compiled_level(void) {
 #endif
 }
 
-static const char *const level_names[] = {"baseline", "v3", "v4"};
-
 /* The level that KEXUE_ISA names, or -1. */
 static int wanted_level(void) {
     const char *wanted = getenv("KEXUE_ISA");
@@ -114,5 +136,6 @@ int kx_isa_extensions(void) {
     }
     return extensions;
 }
+#endif
 
 const char *kx_isa_name(void) { return level_names[kx_isa_level()]; }

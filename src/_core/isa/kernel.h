@@ -14,7 +14,10 @@
 #define KX_PASTE_(a, b) a##b
 #define KX_PASTE(a, b) KX_PASTE_(a, b)
 
-#ifdef KX_ISA
+#if defined(KX_AMALGAMATION) /* tools/amalgamate.py: one pass, whose kernels are the public functions */
+#define KX_KERNEL(name) name
+#define KX_DISPATCH(name, parameters, arguments) kx_status_t name parameters;
+#elif defined(KX_ISA)
 #define KX_KERNEL(name) KX_PASTE(KX_PASTE(name, __), KX_ISA)
 #define KX_DISPATCH(name, parameters, arguments) kx_status_t KX_KERNEL(name) parameters;
 #else
@@ -58,7 +61,20 @@
 #define KX_NEVER_INLINE __attribute__((noinline))
 #endif
 
+/* The core is C++ too, for those who compile the amalgamation as such. */
+#ifdef __cplusplus
+#define KX_RESTRICT __restrict
+#else
+#include <stdalign.h>
+#define KX_RESTRICT restrict
+#endif
+
 /* Two precisions from one source: a file that includes itself with KX_REAL and KX_SUFFIX set. */
 #define KX_TYPED(name) KX_PASTE(KX_PASTE(name, _), KX_SUFFIX)
+
+/* In such a file: an operation of its vectors and of their masks (simd.h), and a number of its type. */
+#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
+#define M(operation) KX_PASTE(KX_PASTE(KX_MASK, _), operation)
+#define R(value) ((KX_REAL)(value))
 
 #endif

@@ -123,7 +123,6 @@ static void evaluate_any(int function, const double *x, const double *b, int n, 
 #else /* the template */
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 
 typedef struct KX_TYPED(pair) {
     KX_VECTOR high, low;
@@ -277,18 +276,18 @@ static KX_ALWAYS_INLINE void KX_TYPED(evaluate)(int function, const void *x, con
     KX_REAL block_x[KX_TYPED(BLOCK)], block_b[KX_TYPED(BLOCK)], block_out[KX_TYPED(BLOCK)];
     const int b_varies = b_stride != 0;
     int64_t done = 0;
-    if (!b_varies && n > 0) KX_TYPED(gather)(b, 0, KX_LANES, block_b);
+    if (!b_varies && n > 0) KX_TYPED(gather)((const char *)b, 0, KX_LANES, block_b);
     if (KX_TYPED(is_array)(x, x_stride) && KX_TYPED(is_array)(out, out_stride) &&
         (!b_varies || KX_TYPED(is_array)(b, b_stride))) {
         done = n - n % KX_LANES;
-        const KX_REAL *from = x, *with = b_varies ? b : block_b;
-        KX_REAL *to = out;
+        const KX_REAL *from = (const KX_REAL *)x, *with = b_varies ? (const KX_REAL *)b : block_b;
+        KX_REAL *to = (KX_REAL *)out;
         /* For much more than the caches hold and starting at a whole vector: the lines of `out` need not be read first. */
         const int apart = to + n <= from || from + n <= to;
         if (function == VALUE && !b_varies && apart && n >= STREAM_BYTES / (int64_t)sizeof(KX_REAL)) {
             const int64_t head = (int64_t)((KX_LANES - (uintptr_t)to / sizeof(KX_REAL) % KX_LANES) % KX_LANES);
             if (head) {
-                KX_TYPED(gather)(x, x_stride, head, block_x);
+                KX_TYPED(gather)((const char *)x, x_stride, head, block_x);
                 KX_TYPED(contiguous)(function, block_x, block_b, 0, KX_LANES, 0, block_out);
                 memcpy(to, block_out, (size_t)head * sizeof *to);
             }
@@ -315,7 +314,6 @@ static KX_ALWAYS_INLINE void KX_TYPED(evaluate)(int function, const void *x, con
             memcpy((char *)out + (done + i) * out_stride, block_out + i, sizeof *block_out);
     }
 }
-#undef V
 #endif
 
 KX_DISPATCH(KX_TYPED(kx_activations_squareplus),

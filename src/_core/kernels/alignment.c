@@ -166,7 +166,7 @@ static int64_t number_kinds(kx_strip_t *strip, const uint32_t *rows, int64_t cou
 
 /* task: NULL for one that is soon done. */
 static kx_status_t align_strips(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
-    kx_alignment_t *p = arg;
+    kx_alignment_t *p = (kx_alignment_t *)arg;
     (void)unused_begin, (void)unused_end;
     const int64_t most = STRIP * 64, rows_of_strip = p->rows < most ? p->rows : most;
     int64_t slots = SHORT_SLOTS, capacity = 0;
@@ -175,10 +175,11 @@ static kx_status_t align_strips(kx_task_t *task, void *arg, int64_t unused_begin
     const size_t keys = kx_layout_add(&layout, slots, sizeof(uint32_t)), kinds = kx_layout_add(&layout, slots, sizeof(uint32_t));
     const size_t steps = kx_layout_add(&layout, p->rows > most ? p->columns : 0, 1), past = kx_layout_add(&layout, COLUMNS, 1);
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *memory = kx_allocate(p->ctx, layout.bytes);
+    char *memory = (char *)kx_allocate(p->ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
-    kx_strip_t strip = {.keys = (void *)(memory + keys), .kinds = (void *)(memory + kinds), .mask = (uint64_t)slots - 1};
-    uint8_t *borders = p->rows > most ? (void *)(memory + steps) : NULL;
+    kx_strip_t strip = {.keys = (uint32_t *)(void *)(memory + keys), .kinds = (uint32_t *)(void *)(memory + kinds),
+                        .mask = (uint64_t)slots - 1};
+    uint8_t *borders = p->rows > most ? (uint8_t *)(void *)(memory + steps) : NULL;
     if (borders) memset(borders, p->is_distance ? MORE : 0, past + COLUMNS - steps);
     kx_status_t status = KX_OK;
     for (int64_t first = 0; first < p->rows && status == KX_OK; first += most) {
@@ -187,7 +188,7 @@ static kx_status_t align_strips(kx_task_t *task, void *arg, int64_t unused_begin
         const int64_t size = number_kinds(&strip, p->pattern + first, rows) * strip.words;
         if (size > capacity) {
             kx_release(p->ctx, strip.places);
-            strip.places = kx_allocate(p->ctx, (size_t)size * sizeof *strip.places);
+            strip.places = (uint64_t *)kx_allocate(p->ctx, (size_t)size * sizeof *strip.places);
             capacity = size;
         }
         if (!strip.places) {

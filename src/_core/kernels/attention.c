@@ -94,7 +94,7 @@ static void KX_TYPED(finish)(const kx_attention_job_t *job, const KX_TYPED(work)
 }
 
 static kx_status_t KX_TYPED(attend)(kx_task_t *task, void *arg, int64_t first_chunk, int64_t end_chunk) {
-    const kx_attention_job_t *job = arg;
+    const kx_attention_job_t *job = (const kx_attention_job_t *)arg;
     const kx_attention_t *a = job->a;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     KX_TYPED(work) work;
@@ -169,7 +169,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_attention)) KX_ATTENTION_PARAMETERS(KX_REAL) {
     if (workers > tasks) workers = tasks;
     if (!layout.overflow) kx_layout_add(&whole, workers, layout.bytes);
     if (layout.overflow || whole.overflow) return KX_E_OVERFLOW;
-    job.memory = kx_allocate(ctx, whole.bytes);
+    job.memory = (char *)kx_allocate(ctx, whole.bytes);
     if (!job.memory) return KX_E_MEMORY;
     /* Some million products a chunk at least, so that short items are not a task each. */
     const double products = (double)rows * (double)attention->key_count * (double)(attention->dimension
@@ -181,7 +181,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_attention)) KX_ATTENTION_PARAMETERS(KX_REAL) {
     kx_release(ctx, job.memory);
     return status;
 }
-#undef V
 #undef WIDTH
 #endif
 #endif

@@ -176,7 +176,7 @@ static kx_status_t KX_TYPED(differentiate_item)(kx_task_t *task, const kx_attent
 }
 
 static kx_status_t KX_TYPED(differentiate)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_attention_gradient_job_t *job = arg;
+    const kx_attention_gradient_job_t *job = (const kx_attention_gradient_job_t *)arg;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     KX_TYPED(gradient_work) work;
     KX_REAL **parts[] = {&work.keys_across, &work.values_across, &work.keys, &work.queries, &work.scaled_queries,
@@ -214,7 +214,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_attention_gradient)) KX_GRADIENT_PARAMETERS(KX
     if (workers > attention->items) workers = attention->items;
     if (!layout.overflow) kx_layout_add(&whole, workers, layout.bytes);
     if (layout.overflow || whole.overflow) return KX_E_OVERFLOW;
-    job.memory = kx_allocate(ctx, whole.bytes);
+    job.memory = (char *)kx_allocate(ctx, whole.bytes);
     if (!job.memory) return KX_E_MEMORY;
     memset(job.memory, 0, whole.bytes); /* tiles read past what is written, into numbers whose products are not used */
     const double products = (double)attention->query_count * (double)attention->key_count *
@@ -226,7 +226,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_attention_gradient)) KX_GRADIENT_PARAMETERS(KX
     kx_release(ctx, job.memory);
     return status;
 }
-#undef V
 #undef WIDTH
 #endif
 #endif

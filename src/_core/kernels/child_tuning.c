@@ -85,8 +85,6 @@ KX_DISPATCH(KX_TYPED(kx_child_tuning_add_squares), (const KX_REAL *x, int64_t ro
             (x, rows, n, stride, sums))
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-#define M(operation) KX_PASTE(KX_PASTE(KX_MASK, _), operation)
 
 /* Chosen before the product: what is dropped raises no flag. */
 static KX_ALWAYS_INLINE void KX_TYPED(keep_vector)(KX_MASK kept, const KX_REAL *x, KX_VECTOR scale, KX_REAL *out) {
@@ -117,7 +115,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(keep)(const uint32_t *kept, int64_t place,
 }
 
 static kx_status_t KX_TYPED(drop)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_child_tuning_job_t *job = arg;
+    const kx_child_tuning_job_t *job = (const kx_child_tuning_job_t *)arg;
     uint32_t kept[TILE_BLOCKS + 3];
     if (kx_task_should_stop(task)) return KX_E_CANCELLED;
     if (job->keeps_all) memset(kept, 0xff, sizeof kept);
@@ -132,9 +130,9 @@ static kx_status_t KX_TYPED(drop)(kx_task_t *task, void *arg, int64_t begin, int
 }
 
 static kx_status_t KX_TYPED(mask)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_child_tuning_job_t *job = arg;
-    const KX_REAL *x = job->x, scale = (KX_REAL)job->scale;
-    KX_REAL *out = job->out;
+    const kx_child_tuning_job_t *job = (const kx_child_tuning_job_t *)arg;
+    const KX_REAL *x = (const KX_REAL *)job->x, scale = (KX_REAL)job->scale;
+    KX_REAL *out = (KX_REAL *)job->out;
     const KX_VECTOR scales = V(set)(scale);
     const int64_t head = begin + KX_TYPED(unaligned)(out + begin, end - begin);
     int64_t i = begin;
@@ -177,7 +175,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_child_tuning_add_squares))(const KX_REAL *x, i
     if (!x || !sums) return KX_E_ARGUMENT;
     for (int64_t first = 0; first < n; first += COLUMNS) {
         const int64_t count = n - first < COLUMNS ? n - first : COLUMNS;
-        double *restrict to = sums + first;
+        double *KX_RESTRICT to = sums + first;
         int64_t r = 0;
         for (; r + 4 <= rows; r += 4) {
             const KX_REAL *row[4];
@@ -194,7 +192,5 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_child_tuning_add_squares))(const KX_REAL *x, i
     }
     return KX_OK;
 }
-#undef V
-#undef M
 #endif
 #endif

@@ -570,7 +570,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_classification_topk_entropy)) KX_TOPK_PARAMETE
     const int needs_work = kind == KX_UNCERTAINTY_REPO && job.count > SMALL_COUNT;
     if (needs_work) kx_layout_add(&layout, KX_TYPED(count_workers)(ctx, &job), row.bytes);
     if (row.overflow || layout.overflow) return KX_E_OVERFLOW;
-    if (needs_work && !(job.works = kx_allocate(ctx, layout.bytes))) return KX_E_MEMORY;
+    if (needs_work && !(job.works = (char *)kx_allocate(ctx, layout.bytes))) return KX_E_MEMORY;
     status = KX_TYPED(run)(ctx, &job, KX_TYPED(judge_chunk));
     kx_release(ctx, job.works);
     return status;
@@ -598,7 +598,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_classification_can)) KX_CAN_PARAMETERS(KX_REAL
     const size_t priors = kx_layout_add(&layout, job.padded, sizeof(double));
     const size_t certain = kx_layout_add(&layout, job.chunks, sizeof(int64_t));
     if (work.overflow || layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     job.works = block + works;
     job.work_bytes = work.bytes;

@@ -42,8 +42,6 @@ enum { TILE_COLUMNS = 4 };
 
 #else /* the template */
 
-#define VECTOR(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-
 /* Copies the rows `words` of the vectors, times a factor for each if there are any, to rows of `stride` numbers. */
 void KX_KERNEL(KX_TYPED(kx_document_pack))(const KX_REAL *vectors, ptrdiff_t row_stride, int64_t dimension, const int32_t *words,
                                            int64_t count, const double *factors, KX_REAL *packed, int64_t stride) {
@@ -67,28 +65,28 @@ static inline void KX_TYPED(squared_tile)(const KX_REAL *const *x, const KX_REAL
                                           int64_t dimension, int64_t stride, KX_REAL *out, int64_t out_stride) {
     KX_VECTOR sums[TILE_ROWS][TILE_COLUMNS], columns[TILE_COLUMNS];
     for (int r = 0; r < TILE_ROWS; r++)
-        for (int c = 0; c < TILE_COLUMNS; c++) sums[r][c] = VECTOR(set)(0);
+        for (int c = 0; c < TILE_COLUMNS; c++) sums[r][c] = V(set)(0);
     for (int64_t k = 0; k < whole; k += KX_LANES) {
-        for (int c = 0; c < TILE_COLUMNS; c++) columns[c] = VECTOR(load)(y + c * stride + k);
+        for (int c = 0; c < TILE_COLUMNS; c++) columns[c] = V(load)(y + c * stride + k);
         for (int r = 0; r < TILE_ROWS; r++) {
-            KX_VECTOR row = VECTOR(load)(x[r] + k);
+            KX_VECTOR row = V(load)(x[r] + k);
             for (int c = 0; c < TILE_COLUMNS; c++) {
-                KX_VECTOR difference = VECTOR(sub)(row, columns[c]);
-                sums[r][c] = VECTOR(fma)(difference, difference, sums[r][c]);
+                KX_VECTOR difference = V(sub)(row, columns[c]);
+                sums[r][c] = V(fma)(difference, difference, sums[r][c]);
             }
         }
     }
     if (whole < dimension) {
-        for (int c = 0; c < TILE_COLUMNS; c++) columns[c] = VECTOR(load)(y + c * stride + whole);
+        for (int c = 0; c < TILE_COLUMNS; c++) columns[c] = V(load)(y + c * stride + whole);
         for (int r = 0; r < TILE_ROWS; r++) {
-            KX_VECTOR row = VECTOR(load)(tails + r * KX_LANES);
+            KX_VECTOR row = V(load)(tails + r * KX_LANES);
             for (int c = 0; c < TILE_COLUMNS; c++) {
-                KX_VECTOR difference = VECTOR(sub)(row, columns[c]);
-                sums[r][c] = VECTOR(fma)(difference, difference, sums[r][c]);
+                KX_VECTOR difference = V(sub)(row, columns[c]);
+                sums[r][c] = V(fma)(difference, difference, sums[r][c]);
             }
         }
     }
-    for (int r = 0; r < TILE_ROWS; r++) VECTOR(sum4)(out + r * out_stride, sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
+    for (int r = 0; r < TILE_ROWS; r++) V(sum4)(out + r * out_stride, sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
 }
 
 /* The distance of two rows whose squares leave the range or its accurate part: differences scaled by a power of two. */
@@ -112,13 +110,13 @@ static KX_NEVER_INLINE double KX_TYPED(scaled_distance)(const KX_REAL *x, const 
 static inline void KX_TYPED(finish_row)(const KX_REAL *x, const KX_REAL *y, int64_t columns, int64_t dimension, int64_t stride,
                                         int take_root, double scale, KX_REAL *row) {
     const int is_f32 = sizeof(KX_REAL) == sizeof(float);
-    const KX_VECTOR factor = VECTOR(set)((KX_REAL)scale);
-    const KX_VECTOR low = VECTOR(set)((KX_REAL)(is_f32 ? 1e-28 : 1e-280)), high = VECTOR(set)((KX_REAL)(is_f32 ? 1e37 : 1e300));
+    const KX_VECTOR factor = V(set)((KX_REAL)scale);
+    const KX_VECTOR low = V(set)((KX_REAL)(is_f32 ? 1e-28 : 1e-280)), high = V(set)((KX_REAL)(is_f32 ? 1e37 : 1e300));
     for (int64_t j = 0; j < columns; j += KX_LANES) {
-        const KX_VECTOR square = VECTOR(load)(row + j);
-        KX_VECTOR value = take_root ? VECTOR(sqrt)(square) : square;
-        VECTOR(store)(row + j, VECTOR(mul)(value, factor));
-        uint64_t outside = KX_MASK_BITS(VECTOR(less)(square, low)) | KX_MASK_BITS(VECTOR(less)(high, square));
+        const KX_VECTOR square = V(load)(row + j);
+        KX_VECTOR value = take_root ? V(sqrt)(square) : square;
+        V(store)(row + j, V(mul)(value, factor));
+        uint64_t outside = KX_MASK_BITS(V(less)(square, low)) | KX_MASK_BITS(V(less)(high, square));
         for (; outside; outside &= outside - 1) {
             const int64_t column = j + kx_lowest_bit(outside);
             if (column >= columns) break;
@@ -152,5 +150,4 @@ void KX_KERNEL(KX_TYPED(kx_document_table))(const KX_REAL *vectors, ptrdiff_t ro
             KX_TYPED(finish_row)(x[r], y, columns, dimension, stride, take_root, scale, table + (i + r) * table_stride);
     }
 }
-#undef VECTOR
 #endif

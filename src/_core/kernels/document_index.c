@@ -122,7 +122,7 @@ static kx_status_t grow(const kx_ctx_t *ctx, kx_neighbour_t **entries, int64_t c
     if (wanted < 2 * *capacity) wanted = 2 * *capacity;
     kx_layout_t layout = {0, 0};
     kx_layout_add(&layout, wanted, sizeof **entries);
-    kx_neighbour_t *grown = layout.overflow ? NULL : kx_allocate(ctx, layout.bytes);
+    kx_neighbour_t *grown = layout.overflow ? NULL : (kx_neighbour_t *)kx_allocate(ctx, layout.bytes);
     if (!grown) return KX_E_MEMORY;
     if (count) memcpy(grown, *entries, (size_t)count * sizeof *grown);
     kx_release(ctx, *entries);
@@ -214,14 +214,12 @@ kx_status_t KX_KERNEL(kx_documents_search_f64) KX_SEARCH_PARAMETERS(double) { re
 
 #else /* the template */
 
-#define VECTOR(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-
 static kx_status_t KX_TYPED(normalize) KX_NORMALIZE_PARAMETERS(KX_REAL) {
     if (!vectors || !documents || !offsets || !words || !weights || vocabulary < 1 || dimension < 1) return KX_E_ARGUMENT;
     if (metric != KX_WMD && metric != KX_WRD) return KX_E_ARGUMENT;
     if (metric == KX_WRD && !factors) return KX_E_ARGUMENT;
     if (vocabulary > INT32_MAX || dimension > INT32_MAX) return KX_E_OVERFLOW;
-    uint8_t *seen = kx_allocate(ctx, (size_t)vocabulary);
+    uint8_t *seen = (uint8_t *)kx_allocate(ctx, (size_t)vocabulary);
     if (!seen) return KX_E_MEMORY;
     memset(seen, 0, (size_t)vocabulary);
     kx_status_t status = KX_OK;
@@ -295,12 +293,12 @@ typedef struct KX_TYPED(search_job) {
 
 /* The table's rows of a tile of words, for every query of the group. */
 static kx_status_t KX_TYPED(measure_words)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    KX_TYPED(search_job) *job = arg;
+    KX_TYPED(search_job) *job = (KX_TYPED(search_job) *)arg;
     KX_TYPED(search_worker) *w = &job->workers[kx_task_worker(task)];
     const kx_index_t *index = job->index;
     const int wrd = job->options->metric == KX_WRD;
     if (wrd && !w->memory) {
-        w->memory = kx_allocate(job->ctx, (size_t)((WORD_TILE + 4) * job->stride) * sizeof(KX_REAL));
+        w->memory = (char *)kx_allocate(job->ctx, (size_t)((WORD_TILE + 4) * job->stride) * sizeof(KX_REAL));
         if (!w->memory) return KX_E_MEMORY;
         w->packed = (KX_REAL *)w->memory;
     }
@@ -318,8 +316,8 @@ static kx_status_t KX_TYPED(measure_words)(kx_task_t *task, void *arg, int64_t b
                                                    job->dimension, wrd ? NULL : words, q->packed, count, q->words, job->stride,
                                                    !wrd, (wrd ? 0.5 : 1.0) * job->options->scale, !wrd && q == job->queries, table,
                                                    q->slots);
-            const KX_VECTOR most = VECTOR(set)(KX_REAL_MAX);
-            KX_VECTOR largest = VECTOR(set)(0);
+            const KX_VECTOR most = V(set)(KX_REAL_MAX);
+            KX_VECTOR largest = V(set)(0);
             const int32_t base = q->base;
             for (int64_t r = 0; r < count; r++) {
                 KX_REAL *row = table + r * q->slots;
@@ -330,9 +328,9 @@ static kx_status_t KX_TYPED(measure_words)(kx_task_t *task, void *arg, int64_t b
                 for (int64_t c = 0; c < q->code_slots; c++) least = codes[c] < least ? codes[c] : least;
                 q->least[first + r] = decode(least, base);
                 for (int64_t c = 0; c < q->slots; c += KX_LANES)
-                    largest = VECTOR(max)(VECTOR(min)(VECTOR(load)(row + c), most), largest);
+                    largest = V(max)(V(min)(V(load)(row + c), most), largest);
             }
-            q->largest[tile] = -VECTOR(reduce_min)(VECTOR(sub)(VECTOR(set)(0), largest));
+            q->largest[tile] = -V(reduce_min)(V(sub)(V(set)(0), largest));
         }
     }
     return KX_OK;
@@ -340,7 +338,7 @@ static kx_status_t KX_TYPED(measure_words)(kx_task_t *task, void *arg, int64_t b
 
 /* Relaxed bounds of a block of documents for one query. */
 static kx_status_t KX_TYPED(bound_documents)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    KX_TYPED(search_job) *job = arg;
+    KX_TYPED(search_job) *job = (KX_TYPED(search_job) *)arg;
     const kx_index_t *index = job->index;
     for (int64_t item = begin; item < end; item++) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
@@ -407,14 +405,14 @@ static kx_status_t KX_TYPED(solve_document)(KX_TYPED(search_job) *job, KX_TYPED(
 
 /* A segment's documents whose bounds let them be neighbours, for the queries of the group. */
 static kx_status_t KX_TYPED(solve_queries)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    KX_TYPED(search_job) *job = arg;
+    KX_TYPED(search_job) *job = (KX_TYPED(search_job) *)arg;
     KX_TYPED(search_worker) *w = &job->workers[kx_task_worker(task)];
     if (!w->scratch_memory) {
         size_t scratch = KX_KERNEL(kx_document_scratch_cut)(&w->scratch, job->widest, job->longest, KX_USE_LIMITED, NULL);
         kx_layout_t layout = {0, 0};
         size_t words = kx_layout_add(&layout, job->longest, sizeof(int32_t)), pair = kx_layout_add(&layout, (int64_t)scratch, 1);
         if (scratch == 0 || layout.overflow) return KX_E_OVERFLOW;
-        w->scratch_memory = kx_allocate(job->ctx, layout.bytes);
+        w->scratch_memory = (char *)kx_allocate(job->ctx, layout.bytes);
         if (!w->scratch_memory) return KX_E_MEMORY;
         w->words = (int32_t *)(w->scratch_memory + words);
         KX_KERNEL(kx_document_scratch_cut)(&w->scratch, job->widest, job->longest, KX_USE_LIMITED, w->scratch_memory + pair);
@@ -498,7 +496,7 @@ static kx_status_t KX_TYPED(prepare_query)(const KX_TYPED(search_job) *job, KX_T
     if (layout.overflow) return KX_E_OVERFLOW;
     if (q->bytes < layout.bytes) { /* fresh pages for every query would be a twentieth of its time */
         kx_release(job->ctx, q->memory);
-        q->memory = kx_allocate(job->ctx, layout.bytes);
+        q->memory = (char *)kx_allocate(job->ctx, layout.bytes);
         q->bytes = q->memory ? layout.bytes : 0;
         if (!q->memory) return KX_E_MEMORY;
     }
@@ -580,8 +578,8 @@ static kx_status_t KX_TYPED(store)(const kx_ctx_t *ctx, kx_nearest_t *nearest, i
     kx_layout_t layout = {0, 0};
     kx_layout_add(&layout, total + 1, sizeof(int64_t));
     if (layout.overflow) return KX_E_OVERFLOW;
-    results->indices = kx_allocate(ctx, layout.bytes);
-    results->distances = kx_allocate(ctx, layout.bytes);
+    results->indices = (int64_t *)kx_allocate(ctx, layout.bytes);
+    results->distances = (double *)kx_allocate(ctx, layout.bytes);
     if (!results->indices || !results->distances) return KX_E_MEMORY;
     for (int64_t q = 0; q < count; q++) {
         sort_heap(nearest[q].heap, nearest[q].count);
@@ -632,7 +630,7 @@ static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
     size_t query_block = kx_layout_add(&layout, most, sizeof *job.queries);
     size_t nearest_block = kx_layout_add(&layout, queries->count, sizeof(kx_nearest_t));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *memory = kx_allocate(ctx, layout.bytes);
+    char *memory = (char *)kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
     memset(memory, 0, layout.bytes);
     job.workers = (KX_TYPED(search_worker) *)(memory + worker_block);
@@ -640,8 +638,8 @@ static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
     kx_nearest_t *nearest = (kx_nearest_t *)(memory + nearest_block);
 
     kx_status_t worst = KX_OK;
-    results->offsets = kx_allocate(ctx, (size_t)(queries->count + 1) * sizeof *results->offsets);
-    results->counts = kx_allocate(ctx, (size_t)(queries->count + 1) * sizeof *results->counts);
+    results->offsets = (int64_t *)kx_allocate(ctx, (size_t)(queries->count + 1) * sizeof *results->offsets);
+    results->counts = (kx_search_counts_t *)kx_allocate(ctx, (size_t)(queries->count + 1) * sizeof *results->counts);
     if (!results->offsets || !results->counts) worst = KX_E_MEMORY;
     const KX_REAL *own = query_vectors ? query_vectors : vectors;
     for (int64_t first = 0; first < queries->count && worst >= KX_OK; first += most) {
@@ -674,5 +672,4 @@ static kx_status_t KX_TYPED(search) KX_SEARCH_PARAMETERS(KX_REAL) {
     if (worst < KX_OK) kx_search_results_release(ctx, results);
     return worst;
 }
-#undef VECTOR
 #endif

@@ -63,7 +63,7 @@ static kx_status_t block_documents(const kx_ctx_t *ctx, const kx_documents_t *so
     size_t distinct = kx_layout_add(&layout, entries, sizeof(int32_t));
     size_t block_factors = kx_layout_add(&layout, factors ? entries : 0, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
-    set->memory = kx_allocate(ctx, layout.bytes);
+    set->memory = (char *)kx_allocate(ctx, layout.bytes);
     if (!set->memory) return KX_E_MEMORY;
     set->offsets = (int64_t *)(set->memory + offsets);
     set->words = (int32_t *)(set->memory + words);
@@ -199,11 +199,11 @@ static kx_status_t KX_TYPED(solve_pair)(const KX_TYPED(pairwise_job) *job, KX_TY
 }
 
 static kx_status_t KX_TYPED(solve_tile)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    KX_TYPED(pairwise_job) *job = arg;
+    KX_TYPED(pairwise_job) *job = (KX_TYPED(pairwise_job) *)arg;
     const kx_blocked_documents_t *X = job->X, *Y = job->Y;
     KX_TYPED(tile_worker) *w = &job->workers[kx_task_worker(task)];
     if (!w->memory) {
-        w->memory = kx_allocate(job->ctx, KX_TYPED(lay_out_worker)(job, w));
+        w->memory = (char *)kx_allocate(job->ctx, KX_TYPED(lay_out_worker)(job, w));
         if (!w->memory) return KX_E_MEMORY;
         KX_TYPED(lay_out_worker)(job, w);
     }
@@ -280,7 +280,7 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
     kx_layout_t layout = {0, 0};
     size_t stamp = kx_layout_add(&layout, vocabulary, sizeof(int64_t)), number = kx_layout_add(&layout, vocabulary, sizeof(int32_t));
     size_t factor = kx_layout_add(&layout, is_wrd(options) ? vocabulary : 0, sizeof(double));
-    char *memory = kx_allocate(ctx, layout.bytes);
+    char *memory = (char *)kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
     int64_t *marks = (int64_t *)(memory + stamp);
     int32_t *numbers = (int32_t *)(memory + number);
@@ -293,9 +293,7 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
     if (status == KX_OK) status = block_documents(ctx, X, factors, ROW_BLOCK_WORDS, marks, numbers, vocabulary, &blocked_x);
     if (status == KX_OK) status = block_documents(ctx, other, factors, COLUMN_BLOCK_WORDS, marks, numbers, vocabulary, &blocked_y);
     if (status == KX_OK) {
-        KX_TYPED(pairwise_job) job;
-        memset(&job, 0, sizeof job);
-        job.ctx = ctx;
+        KX_TYPED(pairwise_job) job = {.ctx = ctx};
         job.vectors = vectors;
         job.dimension = dimension;
         job.row_stride = row_stride;
@@ -317,7 +315,7 @@ static kx_status_t KX_TYPED(pairwise) KX_PAIRWISE_PARAMETERS(KX_REAL) {
         KX_TYPED(tile_worker) probe = {0};
         if (KX_TYPED(lay_out_worker)(&job, &probe) == 0) {
             status = KX_E_OVERFLOW;
-        } else if (!(job.workers = kx_allocate(ctx, (size_t)workers * sizeof *job.workers))) {
+        } else if (!(job.workers = (KX_TYPED(tile_worker) *)kx_allocate(ctx, (size_t)workers * sizeof *job.workers))) {
             status = KX_E_MEMORY;
         } else {
             memset(job.workers, 0, (size_t)workers * sizeof *job.workers);

@@ -118,9 +118,9 @@ static KX_ALWAYS_INLINE void KX_TYPED(kx_elementwise)(int function, int operands
     if (n <= 0) return;
     for (int k = 0; k < operands; k++) {
         varies[k] = x_strides[k] != 0;
-        if (!varies[k]) KX_TYPED(kx_elementwise_gather)(x[k], 0, KX_F64_LANES, blocks[k]);
+        if (!varies[k]) KX_TYPED(kx_elementwise_gather)((const char *)x[k], 0, KX_F64_LANES, blocks[k]);
         else are_arrays &= KX_TYPED(kx_elementwise_is_array)(x[k], x_strides[k]);
-        from[k] = varies[k] ? x[k] : blocks[k];
+        from[k] = varies[k] ? (const KX_REAL *)x[k] : blocks[k];
     }
     int64_t done = 0;
     /* One loop for all: it is inlined once, and an array's whole vectors are a single turn of it. */

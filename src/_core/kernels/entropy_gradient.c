@@ -64,7 +64,6 @@ KX_DISPATCH(KX_TYPED(kx_entropy_gradient), KX_GRADIENT_PARAMETERS,
             (ctx, values, offsets, gamma, grad_q, rows, n, domain, grad_values, grad_entropy))
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #include "kernels/entropy_template.h"
 
 /* One group at work: arrays of lines.count vectors, and a number for each lane. */
@@ -82,8 +81,8 @@ static void KX_TYPED(load)(const kx_gradient_job_t *job, KX_TYPED(kx_gradient_t)
     const KX_REAL infinity = (KX_REAL)INFINITY;
     const KX_REAL nothing = job->domain == KX_ENTROPY_WEIGHTS ? 0 : job->domain == KX_ENTROPY_LOGITS ? -infinity : infinity;
     const kx_entropy_lines_t *lines = &work->lines;
-    KX_TYPED(load_lines)(job->values, lines, KX_LANES, nothing, work->values);
-    KX_TYPED(load_lines)(job->grad_q, lines, KX_LANES, 0, work->slopes);
+    KX_TYPED(load_lines)((const KX_REAL *)job->values, lines, KX_LANES, nothing, work->values);
+    KX_TYPED(load_lines)((const KX_REAL *)job->grad_q, lines, KX_LANES, 0, work->slopes);
     if (job->domain == KX_ENTROPY_DISTANCES_TO_OTHERS)
         for (int k = 0; k < lines->rows; k++)
             if (lines->row[k] < lines->length[k]) work->values[lines->is_long ? lines->row[k] : lines->row[k] * KX_LANES + k] = nothing;
@@ -222,7 +221,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(differentiate)(KX_TYPED(kx_gradient_t) *wo
 }
 
 static kx_status_t KX_TYPED(gradient_of_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_gradient_job_t *job = arg;
+    const kx_gradient_job_t *job = (const kx_gradient_job_t *)arg;
     const int weighs = job->domain == KX_ENTROPY_WEIGHTS;
     char *block = job->works + (size_t)kx_task_worker(task) * job->work_bytes;
     KX_TYPED(kx_gradient_t) work;
@@ -247,7 +246,7 @@ static kx_status_t KX_TYPED(gradient_of_rows)(kx_task_t *task, void *arg, int64_
             for (int k = 0; k < KX_LANES; k++) work.rate[k] = -work.rate[k];
         if (weighs) KX_TYPED(differentiate)(&work, 1);
         else KX_TYPED(differentiate)(&work, 0);
-        KX_TYPED(store_lines)(work.weights, &work.lines, KX_LANES, job->grad_values);
+        KX_TYPED(store_lines)(work.weights, &work.lines, KX_LANES, (KX_REAL *)job->grad_values);
     }
     return KX_OK;
 }
@@ -270,7 +269,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_entropy_gradient)) KX_GRADIENT_PARAMETERS {
     if (layout.bytes == 0) kx_layout_add(&layout, 1, sizeof(KX_REAL));
     return kx_entropy_run(ctx, rows, entries, &layout, &job.works, KX_TYPED(gradient_of_rows), &job);
 }
-#undef V
 #endif
 #undef KX_GRADIENT_PARAMETERS
 #endif

@@ -112,7 +112,7 @@ static inline kx_status_t kx_entropy_run(const kx_ctx_t *ctx, int64_t rows, int6
     int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
     workers = workers < chunks ? workers : chunks;
     if (layout->overflow || layout->bytes > SIZE_MAX / 2 / (size_t)workers) return KX_E_OVERFLOW;
-    *works = kx_allocate(ctx, layout->bytes * (size_t)workers);
+    *works = (char *)kx_allocate(ctx, layout->bytes * (size_t)workers);
     if (!*works) return KX_E_MEMORY;
     kx_ctx_t limited;
     if (ctx) limited = *ctx;

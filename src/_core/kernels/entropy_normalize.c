@@ -197,7 +197,6 @@ KX_DISPATCH(KX_TYPED(kx_entropy_normalize), KX_ENTROPY_PARAMETERS,
             (ctx, values, offsets, targets, rows, n, targets_stride, options, outputs))
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #define FROM_BITS KX_PASTE(KX_MASK, _from_bits)
 #define BITS KX_PASTE(KX_MASK, _bits)
 
@@ -355,8 +354,8 @@ static void KX_TYPED(evaluate_group)(kx_entropy_work_t *work, const KX_REAL *x, 
 static void KX_TYPED(load_rows)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
     const kx_entropy_domain_t domain = job->options->domain;
     const KX_REAL nothing = domain == KX_ENTROPY_WEIGHTS ? 0 : domain == KX_ENTROPY_LOGITS ? -(KX_REAL)INFINITY : (KX_REAL)INFINITY;
-    KX_REAL *x = work->exponents;
-    KX_TYPED(load_lines)(job->values, &work->lines, LANES, nothing, x);
+    KX_REAL *x = (KX_REAL *)work->exponents;
+    KX_TYPED(load_lines)((const KX_REAL *)job->values, &work->lines, LANES, nothing, x);
     if (domain == KX_ENTROPY_DISTANCES_TO_OTHERS)
         for (int k = 0; k < work->lines.rows; k++) {
             const kx_entropy_place_t place = place_of(work, k);
@@ -366,7 +365,7 @@ static void KX_TYPED(load_rows)(const kx_entropy_job_t *job, kx_entropy_work_t *
 
 /* A lane with a bad row, or none: told from the others, and made harmless. */
 static void KX_TYPED(set_aside)(const kx_entropy_job_t *job, kx_entropy_work_t *work, int lane, int32_t status) {
-    KX_REAL *x = work->exponents;
+    KX_REAL *x = (KX_REAL *)work->exponents;
     const KX_REAL some = job->options->domain == KX_ENTROPY_WEIGHTS ? 1 : 0;
     work->status[lane] = status;
     const kx_entropy_place_t place = place_of(work, lane);
@@ -379,7 +378,7 @@ static void KX_TYPED(set_aside)(const kx_entropy_job_t *job, kx_entropy_work_t *
 static KX_ALWAYS_INLINE void KX_TYPED(scan_lines)(int is_long, int weighs, int negative, kx_entropy_work_t *work, double *minus_largest,
                                                   double *lowest, double *check) {
     const KX_VECTOR zero = V(set)((KX_REAL)0);
-    KX_REAL *x = work->exponents;
+    KX_REAL *x = (KX_REAL *)work->exponents;
     for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
         const kx_entropy_place_t place = KX_TYPED(line_of)(work, is_long, line);
         KX_VECTOR top = weighs ? zero : V(set)(-(KX_REAL)INFINITY), bottom = zero, sum = zero;
@@ -403,7 +402,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(scan_lines)(int is_long, int weighs, int n
 static void KX_TYPED(find_largest)(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
     const kx_entropy_domain_t domain = job->options->domain;
     const int weighs = domain == KX_ENTROPY_WEIGHTS, negative = domain >= KX_ENTROPY_DISTANCES;
-    const KX_REAL *x = work->exponents;
+    const KX_REAL *x = (const KX_REAL *)work->exponents;
     double minus_largest[LANES], lowest[LANES], check[LANES];
     if (work->lines.is_long) KX_TYPED(scan_lines)(1, weighs, negative, work, minus_largest, lowest, check);
     else KX_TYPED(scan_lines)(0, weighs, negative, work, minus_largest, lowest, check);
@@ -434,7 +433,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(log_lines)(int is_long, int weighs, kx_ent
     const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1);
     const KX_VECTOR farthest = V(set)(-(KX_REAL)LARGEST); /* where the difference overflows */
     const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
-    KX_REAL *x = work->exponents;
+    KX_REAL *x = (KX_REAL *)work->exponents;
     for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
         const kx_entropy_place_t place = KX_TYPED(line_of)(work, is_long, line);
         const KX_TYPED(top_t) top = is_long ? KX_TYPED(top_of_row)(work->largest + line)
@@ -485,7 +484,7 @@ static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_wo
 static KX_ALWAYS_INLINE void KX_TYPED(shift_lines)(int is_long, kx_entropy_work_t *work, const double *shift, const double *centre,
                                                    double *squares, double *cubes) {
     const KX_VECTOR zero = V(set)((KX_REAL)0);
-    KX_REAL *x = work->exponents;
+    KX_REAL *x = (KX_REAL *)work->exponents;
     for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
         const kx_entropy_place_t place = KX_TYPED(line_of)(work, is_long, line);
         const KX_VECTOR by = KX_TYPED(spread)(is_long, shift, line), unit = KX_TYPED(spread)(is_long, work->unit, line);
@@ -520,7 +519,7 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
     begin_lanes(work);
     group->centred = group->flat;
     group->uncentred = 0;
-    const KX_REAL *values = work->exponents;
+    const KX_REAL *values = (const KX_REAL *)work->exponents;
     for (int k = 0; k < LANES; k++) {
         work->unit[k] = kx_entropy_inverse_power(range[k], KX_TYPED(KX_ENTROPY_SCALE_LIMIT));
         double mean = sum[k] / group->support[k];
@@ -561,7 +560,7 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
     for (int k = 0; k < work->lines.rows; k++) {
         if (!(group->uncentred >> k & 1)) continue;
         const KX_REAL *values = (const KX_REAL *)job->values + work->lines.start[k];
-        KX_REAL *x = work->exponents;
+        KX_REAL *x = (KX_REAL *)work->exponents;
         const double largest = work->largest[k], unit = work->unit[k];
         const kx_entropy_place_t place = place_of(work, k);
         for (int64_t j = 0; j < work->lines.length[k]; j++) {
@@ -580,7 +579,7 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
 
 #ifdef NARROW_FIRST
 static void narrow_exponents(kx_entropy_work_t *work) {
-    const double *x = work->exponents;
+    const double *x = (const double *)work->exponents;
     for (int64_t i = 0; i < entries_of(work); i++) work->narrow[i] = (float)x[i];
 }
 #endif
@@ -597,7 +596,7 @@ static void KX_TYPED(climb)(kx_entropy_group_t *group) {
 static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job, kx_entropy_work_t *work) {
     kx_entropy_group_t *group = &work->group;
     const unsigned solved = group->active;
-    KX_REAL *weights = job->outputs->q ? work->weights : NULL;
+    KX_REAL *weights = job->outputs->q ? (KX_REAL *)work->weights : NULL;
     const double precision = sizeof(KX_REAL) == 8 ? 0x1p-53 : 0x1p-24, tolerance = job->options->tolerance;
     double settle = 0.25 * cbrt(tolerance > precision ? tolerance : precision);
     if (!(settle < 2e-3)) settle = 2e-3;
@@ -625,7 +624,7 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
     int rounds = 0;
     while (group->active) {
         if (work->lines.is_long && kx_task_should_stop(task)) return KX_E_CANCELLED;
-        KX_TYPED(evaluate_group)(work, work->exponents, weights);
+        KX_TYPED(evaluate_group)(work, (const KX_REAL *)work->exponents, weights);
         kx_entropy_advance(group, settle, 1);
         if (group->uncentred) KX_TYPED(uncentre)(job, work);
         if (++rounds > 4) KX_TYPED(climb)(group);
@@ -646,8 +645,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(weigh_lines)(int is_long, kx_entropy_work_
                                                    int far) {
     const KX_VECTOR one = V(set)((KX_REAL)1), zero = V(set)((KX_REAL)0), minus_one = V(set)((KX_REAL)-1);
     const KX_VECTOR half = V(set)((KX_REAL)0.5), third = V(set)((KX_REAL)(1.0 / 3)), quarter = V(set)((KX_REAL)0.25);
-    const KX_REAL *x = work->exponents;
-    KX_REAL *weights = work->weights;
+    const KX_REAL *x = (const KX_REAL *)work->exponents;
+    KX_REAL *weights = (KX_REAL *)work->weights;
     for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
         if (is_long && inverse[line] == 0) continue; /* was not evaluated */
         const kx_entropy_place_t place = KX_TYPED(line_of)(work, is_long, line);
@@ -674,8 +673,8 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
     const kx_entropy_outputs_t *outputs = job->outputs;
     double inverse[LANES], rate[LANES], gammas[LANES], entropies[LANES];
     int far = 0; /* whether powers of rate x may overflow, far below the largest, where e^c is next to nothing */
-    const KX_REAL *x = work->exponents;
-    KX_REAL *weights = work->weights, *q = outputs->q;
+    const KX_REAL *x = (const KX_REAL *)work->exponents;
+    KX_REAL *weights = (KX_REAL *)work->weights, *q = (KX_REAL *)outputs->q;
     for (int k = 0; k < LANES; k++) {
         inverse[k] = rate[k] = 0;
         gammas[k] = entropies[k] = (double)NAN;
@@ -742,7 +741,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(prefetch_group)(const kx_entropy_job_t *jo
 }
 
 static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_entropy_job_t *job = arg;
+    const kx_entropy_job_t *job = (const kx_entropy_job_t *)arg;
     char *block = job->works + (size_t)kx_task_worker(task) * job->work_bytes;
     kx_entropy_work_t *work = (kx_entropy_work_t *)block;
     work->exponents = block + job->exponents;
@@ -783,7 +782,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_entropy_normalize)) KX_ENTROPY_PARAMETERS {
     job.work_bytes = layout.bytes;
     return kx_entropy_run(ctx, rows, entries, &layout, &job.works, KX_TYPED(normalize_rows), &job);
 }
-#undef V
 #undef FROM_BITS
 #undef BITS
 #endif

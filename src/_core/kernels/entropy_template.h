@@ -1,5 +1,5 @@
 /* What the templates of the entropy family share: included by each, once for double and once for float, so without a guard. KX_REAL,
-   KX_SUFFIX, KX_VECTOR, KX_MASK, KX_LANES and V are the template's. */
+   KX_SUFFIX, KX_VECTOR, KX_MASK and KX_LANES are the template's. */
 
 static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(lanes_of)(const double *from) {
     KX_REAL values[KX_LANES];

@@ -56,7 +56,6 @@ KX_DISPATCH(KX_TYPED(kx_gaussian_first_bad_pivot),
             (ctx, cov, items, n, form, item, pivot, value))
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #define WIDE(p) KX_TYPED(kx_lanes_wide)(p)
 #define PARTS KX_TYPED(PARTS)
 
@@ -266,7 +265,7 @@ static kx_status_t KX_TYPED(divergences)(const kx_ctx_t *ctx, const kx_gaussian_
     for (int k = 0; k < 2; k++) at[next++] = KX_TYPED(reserve)(&layout, n, 1);
     for (int k = 0; k < 3; k++) at[next++] = KX_TYPED(reserve)(&layout, n, kind == KX_GAUSSIAN_KL ? 0 : n);
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     KX_TYPED(workspace) w;
     KX_REAL **const parts[12] = {&w.p.l, &w.p.inverse, &w.q.l, &w.q.inverse, &w.mean.l, &w.mean.inverse, &w.panel, &w.v, &w.other,
@@ -346,7 +345,7 @@ static kx_status_t KX_TYPED(allocate_factor)(const kx_ctx_t *ctx, int64_t n, KX_
     kx_layout_t layout = {0, 0};
     const size_t l = KX_TYPED(reserve)(&layout, n, n), inverse = KX_TYPED(reserve)(&layout, n, 1);
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     factor->l = (KX_REAL *)(void *)(block + l), factor->inverse = (KX_REAL *)(void *)(block + inverse);
     return KX_OK;
@@ -421,7 +420,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_first_bad_pivot))(const kx_ctx_t *ctx
     return KX_OK;
 }
 
-#undef V
 #undef WIDE
 #undef PARTS
 #endif

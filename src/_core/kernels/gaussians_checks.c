@@ -47,7 +47,6 @@ enum { PREFETCHED = 32 };
 #else /* the template */
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 
 static KX_ALWAYS_INLINE double KX_TYPED(at)(const char *place) {
     KX_REAL value;
@@ -156,7 +155,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_flaws))(const kx_batch_t *matrices, i
     kx_flags_end(before, 0);
     return KX_OK;
 }
-#undef V
 #endif
 
 KX_DISPATCH(KX_TYPED(kx_gaussian_flaws),

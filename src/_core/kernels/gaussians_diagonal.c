@@ -57,7 +57,6 @@ static inline kx_f64v bhattacharyya_term(kx_f64v difference, kx_f64v p, kx_f64v 
 #else /* the template */
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #define WIDE(p) KX_TYPED(kx_lanes_wide)(p)
 enum { KX_TYPED(PARTS) = KX_LANES / KX_F64_LANES };
 #define PARTS KX_TYPED(PARTS)
@@ -241,7 +240,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_diagonal_gradient))(const kx_gaussian
     return KX_OK;
 }
 
-#undef V
 #undef WIDE
 #undef PARTS
 #undef MASK_BITS

@@ -45,7 +45,6 @@ KX_DISPATCH(KX_TYPED(kx_gaussian_bhattacharyya_gradient), GRADIENT_PARAMETERS, G
 KX_DISPATCH(KX_TYPED(kx_gaussian_hellinger_gradient), GRADIENT_PARAMETERS, GRADIENT_ARGUMENTS)
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 
 /* gaussians.c */
 kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_bhattacharyya))(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
@@ -232,7 +231,7 @@ static kx_status_t KX_TYPED(gradients)(const kx_ctx_t *ctx, const kx_gaussian_pa
     at[next++] = KX_TYPED(reserve)(&layout, 1, 1);
     const size_t distances_at = kx_layout_add(&layout, is_scaled ? items : 0, sizeof(KX_REAL));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     KX_TYPED(workspace) w;
     KX_REAL **const parts[19] = {&w.p.l, &w.p.w, &w.p.u, &w.p.diagonal, &w.q.l, &w.q.w, &w.q.u, &w.q.diagonal, &w.mean.l,
@@ -293,7 +292,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_entropy_gradient))(const kx_ctx_t *ct
     at[4] = KX_TYPED(reserve)(&layout, n, 1);
     at[5] = KX_TYPED(reserve)(&layout, n, KX_LANES_TILE);
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     KX_TYPED(side) side;
     KX_REAL *gradient, *panel;
@@ -324,6 +323,5 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_gaussian_entropy_gradient))(const kx_ctx_t *ct
     return KX_OK;
 }
 
-#undef V
 #endif
 #endif

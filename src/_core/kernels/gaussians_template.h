@@ -1,6 +1,4 @@
 /* Included by gaussians_internal.h for double and for float. */
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-#define M(operation) KX_PASTE(KX_PASTE(KX_MASK, _), operation)
 #define TILE KX_LANES_TILE
 
 /* Entries begin .. end - 1 of a contiguous line of n, `at` bytes into every item, to every step-th vector. What the line has
@@ -332,6 +330,4 @@ static inline void KX_TYPED(kx_lanes_multiply_vector)(const KX_REAL *x, kx_lanes
     }
 }
 
-#undef V
-#undef M
 #undef TILE

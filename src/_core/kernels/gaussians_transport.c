@@ -147,7 +147,7 @@ static kx_status_t prepare_careful(task *t) {
     for (int k = 4; k < 6; k++) at[k] = kx_layout_add(&layout, n * LANES, sizeof(double));
     at[6] = kx_layout_add(&layout, 4 * n * n + 2 * n, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
-    t->careful_block = kx_allocate(t->ctx, layout.bytes);
+    t->careful_block = (char *)kx_allocate(t->ctx, layout.bytes);
     if (!t->careful_block) return KX_E_MEMORY;
     double *arrays[7];
     for (int k = 0; k < 7; k++) arrays[k] = (double *)(void *)(t->careful_block + at[k]);
@@ -359,7 +359,7 @@ static kx_status_t run_matrices(task *t) {
     at[7] = kx_layout_add(&layout, KX_SINGULAR_VALUES_WORK * n * LANES, sizeof(double));
     at[8] = kx_layout_add(&layout, 2 * n * LANES, sizeof(double)), at[9] = kx_layout_add(&layout, n * LANES, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
-    t->block = kx_allocate(t->ctx, layout.bytes);
+    t->block = (char *)kx_allocate(t->ctx, layout.bytes);
     if (!t->block) return KX_E_MEMORY;
     double *parts_of[10];
     for (int k = 0; k < 10; k++) parts_of[k] = (double *)(void *)(t->block + at[k]);

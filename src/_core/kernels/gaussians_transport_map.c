@@ -253,7 +253,7 @@ static kx_status_t run_matrices(task *t) {
     at[16] = kx_layout_add(&layout, near * LANES, sizeof(double));
     at[17] = kx_layout_add(&layout, near * n * LANES, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(t->ctx, layout.bytes);
+    char *block = (char *)kx_allocate(t->ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     double *arrays[18];
     for (int k = 0; k < 18; k++) arrays[k] = (double *)(void *)(block + at[k]);
@@ -350,7 +350,7 @@ static kx_status_t find_not_semidefinite(const kx_ctx_t *ctx, const kx_batch_t *
     const size_t inverse = kx_layout_add(&layout, n * LANES, sizeof(double)),
         one = kx_layout_add(&layout, 4 * n * n + 2 * n, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     kx_transport_side_t side = {.batch = cov, .n = n, .form = form, .is_float = is_float,
                                 .factor = (double *)(void *)(block + factor),

@@ -185,7 +185,7 @@ static kx_squares_t KX_TYPED(sum_part)(const KX_REAL *x, int64_t n) {
 }
 
 static kx_status_t KX_TYPED(sum_parts)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_rows_t *job = arg;
+    const kx_rows_t *job = (const kx_rows_t *)arg;
     for (int64_t unit = begin; unit < end; unit++) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         const int64_t row = unit / job->parts, from = unit % job->parts * PART, left = job->columns - from;
@@ -203,7 +203,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_row_norms)) KX_ROW_NORMS_PARAMETERS(KX_REAL) {
     const int flags = kx_flags_begin();
     kx_rows_t job = {.x = x, .rows = rows, .columns = columns, .stride = stride, .parts = parts_of(columns), .norms = norms};
     if (job.parts > 1) { /* fewer bytes than numbers: no wrap-around */
-        job.squares = kx_allocate(ctx, (size_t)(rows * job.parts) * sizeof *job.squares);
+        job.squares = (kx_squares_t *)kx_allocate(ctx, (size_t)(rows * job.parts) * sizeof *job.squares);
         if (!job.squares) return KX_E_MEMORY;
     }
     status = kx_parallel_for(ctx, rows * job.parts, grain_of(columns), KX_TYPED(sum_parts), &job);
@@ -228,7 +228,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(scale_part)(const KX_REAL *x, int64_t n, d
 }
 
 static kx_status_t KX_TYPED(scale_parts)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_rows_t *job = arg;
+    const kx_rows_t *job = (const kx_rows_t *)arg;
     for (int64_t unit = begin; unit < end; unit++) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         const int64_t row = unit / job->parts, from = unit % job->parts * PART, left = job->columns - from;
@@ -253,8 +253,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_scale_rows)) KX_SCALE_ROWS_PARAMETERS(KX_REAL)
     kx_status_t status = check_sizes(rows, columns);
     if (status != KX_OK) return status;
     const int flags = kx_flags_begin();
-    kx_rows_t job = {.x = x, .rows = rows, .columns = columns, .stride = stride, .parts = parts_of(columns),
-                     .factors = factors, .out = out, .out_stride = out_stride};
+    kx_rows_t job = {.x = x, .out = out, .rows = rows, .columns = columns, .stride = stride, .out_stride = out_stride,
+                     .parts = parts_of(columns), .factors = factors};
     status = kx_parallel_for(ctx, rows * job.parts, grain_of(columns), KX_TYPED(scale_parts), &job);
     kx_flags_end(flags, 0);
     return status;

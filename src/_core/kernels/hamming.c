@@ -176,7 +176,7 @@ kx_status_t KX_KERNEL(kx_hamming_distances) KX_DISTANCES_PARAMETERS {
     layout.bytes = 0;
     kx_layout_add(&layout, at_most(workers_of(ctx), tasks), job.worker_bytes);
     if (layout.overflow) return KX_E_OVERFLOW;
-    job.memory = kx_allocate(ctx, layout.bytes);
+    job.memory = (char *)kx_allocate(ctx, layout.bytes);
     if (!job.memory) return KX_E_MEMORY;
     const kx_status_t status =
         kx_parallel_for(ctx, tasks, is_small(query_count, code_count, words) ? tasks : 1, KX_CHOOSE(measure), &job);
@@ -186,7 +186,7 @@ kx_status_t KX_KERNEL(kx_hamming_distances) KX_DISTANCES_PARAMETERS {
 
 /* The k best of a query's segments, in order: taken as codes were, an ascending list at a time. */
 static kx_status_t merge(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    kx_hamming_job_t *job = arg;
+    kx_hamming_job_t *job = (kx_hamming_job_t *)arg;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     kx_nearest_t nearest = {.indices = (int64_t *)(void *)(memory + job->index_part),
                             .distances = (int32_t *)(void *)(memory + job->distance_part),
@@ -263,7 +263,7 @@ kx_status_t KX_KERNEL(kx_hamming_neighbors) KX_NEIGHBORS_PARAMETERS {
         segment_distances = kx_layout_add(&layout, query_count * results, sizeof(int32_t));
     }
     if (layout.overflow || overflow) return KX_E_OVERFLOW;
-    job.memory = kx_allocate(ctx, layout.bytes);
+    job.memory = (char *)kx_allocate(ctx, layout.bytes);
     if (!job.memory) return KX_E_MEMORY;
     if (job.segments > 1) {
         job.segment_indices = (int64_t *)(void *)(job.memory + segment_indices);
@@ -403,7 +403,7 @@ KX_TARGET static KX_ALWAYS_INLINE kx_status_t KX_PASTE(search_words_, KX_FORM)(k
 }
 
 KX_TARGET static kx_status_t KX_PASTE(search_, KX_FORM)(kx_task_t *task, void *arg, int64_t first_task, int64_t end_task) {
-    const kx_hamming_job_t *job = arg;
+    const kx_hamming_job_t *job = (const kx_hamming_job_t *)arg;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     uint64_t *limits = (uint64_t *)(void *)(memory + job->limit_part);
     kx_nearest_t *nearest = (kx_nearest_t *)(void *)(memory + job->nearest_part);
@@ -467,7 +467,7 @@ KX_TARGET static KX_ALWAYS_INLINE kx_status_t KX_PASTE(measure_words_, KX_FORM)(
 }
 
 KX_TARGET static kx_status_t KX_PASTE(measure_, KX_FORM)(kx_task_t *task, void *arg, int64_t first_task, int64_t end_task) {
-    const kx_hamming_job_t *job = arg;
+    const kx_hamming_job_t *job = (const kx_hamming_job_t *)arg;
     uint64_t *block = (uint64_t *)(void *)(job->memory + (size_t)kx_task_worker(task) * job->worker_bytes);
     for (int64_t t = first_task; t < end_task; t++) {
         const int64_t first = t / job->segments * job->tile, s = t % job->segments;

@@ -84,8 +84,8 @@ enum { KX_TYPED(PARTS) = PANEL / KX_F64_LANES };
 #define PARTS KX_TYPED(PARTS)
 
 typedef struct KX_TYPED(kx_sums_work) {
-    _Alignas(64) KX_REAL tiles[2][BLOCK * PANEL];
-    _Alignas(64) double row_lanes[2][BLOCK * KX_F64_LANES];
+    alignas(64) KX_REAL tiles[2][BLOCK * PANEL];
+    alignas(64) double row_lanes[2][BLOCK * KX_F64_LANES];
     kx_lane_sum_t sums[SUMS];
 } KX_TYPED(kx_sums_work_t);
 
@@ -158,7 +158,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(add_centred)(KX_TYPED(kx_sums_work_t) *wor
 }
 
 static kx_status_t KX_TYPED(sum_strips)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_sums_job_t *job = arg;
+    const kx_sums_job_t *job = (const kx_sums_job_t *)arg;
     KX_TYPED(kx_sums_work_t) work;
     for (int64_t strip = begin; strip < end; strip++) {
         double *columns[2];
@@ -215,7 +215,7 @@ static kx_status_t KX_TYPED(sum_pairs)(const kx_ctx_t *ctx, kx_sums_job_t *job, 
     const size_t strips_at = kx_layout_add(&layout, job->strips, sizeof *job->strip_sums);
     const size_t all_columns_at = kx_layout_add(&layout, keeps_sums ? job->strips * 2 : 0, (size_t)job->stride * sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     for (int v = 0; v < job->sides; v++) {
         KX_KERNEL(KX_TYPED(kx_independence_pack))(job->points[v], job->n, (KX_REAL *)(block + rows_at[v]));

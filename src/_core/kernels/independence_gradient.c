@@ -65,14 +65,13 @@ typedef struct kx_gradient_job {
 
 #else /* the template */
 
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #define PANEL KX_PASTE(KX_PANEL_, KX_SUFFIX)
 #define BLOCK KX_PASTE(KX_BLOCK_, KX_SUFFIX)
 
 typedef struct KX_TYPED(kx_gradient_work) {
-    _Alignas(64) KX_REAL weights[2][BLOCK * CHUNK];
-    _Alignas(64) KX_REAL values[2][BLOCK * PANEL];
-    _Alignas(64) KX_REAL slopes[2][BLOCK * PANEL];
+    alignas(64) KX_REAL weights[2][BLOCK * CHUNK];
+    alignas(64) KX_REAL values[2][BLOCK * PANEL];
+    alignas(64) KX_REAL slopes[2][BLOCK * PANEL];
     double row_sums[2][BLOCK];
     double *sums[2]; /* block x stride */
 } KX_TYPED(kx_gradient_work_t);
@@ -177,9 +176,9 @@ static KX_ALWAYS_INLINE void KX_TYPED(multiply_rows)(const kx_gradient_side_t *s
 }
 
 static kx_status_t KX_TYPED(differentiate)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_gradient_job_t *job = arg;
+    const kx_gradient_job_t *job = (const kx_gradient_job_t *)arg;
     char *block = job->works + (size_t)kx_task_worker(task) * job->work_bytes;
-    KX_TYPED(kx_gradient_work_t) *work = (void *)block;
+    KX_TYPED(kx_gradient_work_t) *work = (KX_TYPED(kx_gradient_work_t) *)(void *)block;
     for (int64_t i = begin * BLOCK; i < end * BLOCK && i < job->n; i += BLOCK) {
         const int64_t rows = job->n - i < BLOCK ? job->n - i : BLOCK;
         memset(work, 0, sizeof *work);
@@ -238,8 +237,8 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_gradient)) KX_GRADIENT_PARAMETERS
         kx_gradient_side_t *side = &job.sides[v];
         const int64_t d = points[v]->dimension;
         const int kind = (int)points[v]->kind, is_wanted = gradients[v] && d > 0;
-        *side = (kx_gradient_side_t){.points = points[v], .slope = *points[v], .gradient = is_wanted ? gradients[v] : NULL,
-                                     .stride = kx_round_up(d, KX_LANES), .factor = 1, .constant = constants[v]};
+        *side = (kx_gradient_side_t){.points = points[v], .slope = *points[v], .stride = kx_round_up(d, KX_LANES),
+                                     .factor = 1, .constant = constants[v], .gradient = is_wanted ? gradients[v] : NULL};
         side->shares = is_wanted && (kind == KX_INDEPENDENCE_RBF || kind == KX_INDEPENDENCE_LAPLACE);
         side->has_slopes = is_wanted && kind == KX_INDEPENDENCE_POLYNOMIAL;
         side->has_values = side->shares || (gradients[!v] && points[!v]->dimension > 0);
@@ -261,7 +260,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_gradient)) KX_GRADIENT_PARAMETERS
     job.work_bytes = work.bytes;
     for (int64_t w = 0; w < workers; w++) kx_layout_add(&layout, 1, job.work_bytes);
     if (layout.overflow || work.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     for (int v = 0; v < 2; v++) {
         kx_gradient_side_t *side = &job.sides[v];
@@ -279,7 +278,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_gradient)) KX_GRADIENT_PARAMETERS
     kx_release(ctx, block);
     return status;
 }
-#undef V
 #undef PANEL
 #undef BLOCK
 #endif

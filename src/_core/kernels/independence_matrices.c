@@ -192,7 +192,7 @@ static kx_status_t KX_TYPED(evaluate)(const KX_REAL *K, const KX_REAL *L, int64_
     for (int64_t item = 0; item < count; item++) {
         volatile double value = 0;
         if (n < (unbiased ? 4 : 1)) {
-            value /= value;
+            value = value / value;
         } else {
             k.pivot = KX_TYPED(entry)(&k, 0, n - 1);
             l.pivot = KX_TYPED(entry)(&l, 0, n - 1);

@@ -103,15 +103,14 @@ static uint64_t select_rank(uint64_t *numbers, int64_t count, int64_t rank) {
 
 #else /* the template */
 
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #define PANEL KX_PASTE(KX_PANEL_, KX_SUFFIX)
 #define BLOCK KX_PASTE(KX_BLOCK_, KX_SUFFIX)
 
 static kx_status_t KX_TYPED(go_through)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    kx_median_job_t *job = arg;
+    kx_median_job_t *job = (kx_median_job_t *)arg;
     const int64_t d = job->x->dimension;
     const KX_VECTOR low = V(set)((KX_REAL)KX_TYPED(value)(job->low)), high = V(set)((KX_REAL)KX_TYPED(value)(job->high - 1));
-    _Alignas(64) KX_REAL tile[BLOCK * PANEL];
+    alignas(64) KX_REAL tile[BLOCK * PANEL];
     for (int64_t strip = begin; strip < end; strip++) {
         uint64_t *found = job->found;
         for (int64_t s = 0; found && s < strip; s++) found += job->counts[s][0];
@@ -192,7 +191,7 @@ static kx_status_t KX_TYPED(find_rank)(const kx_ctx_t *ctx, kx_median_job_t *job
         }
         if (inside > COLLECTED) continue;
         for (int64_t s = 0; s < job->strips; s++) job->counts[s][0] = job->counts[s][bin];
-        job->found = kx_allocate(ctx, (size_t)inside * sizeof *job->found);
+        job->found = (uint64_t *)kx_allocate(ctx, (size_t)inside * sizeof *job->found);
         if (!job->found) return KX_E_MEMORY;
         uint64_t *found = job->found;
         status = KX_TYPED(pass)(ctx, job);
@@ -217,7 +216,7 @@ static void KX_TYPED(guess)(const kx_independence_points_t *x, int64_t n, KX_REA
     kx_independence_points_t some = *x;
     some.row_stride *= step;
     KX_KERNEL(KX_TYPED(kx_independence_pack))(&some, GUESSING, packed);
-    _Alignas(64) KX_REAL tile[BLOCK * PANEL];
+    alignas(64) KX_REAL tile[BLOCK * PANEL];
     int64_t count = 0;
     for (int64_t i = 0; i < GUESSING; i += BLOCK)
         for (int64_t j = i; j < GUESSING; j += PANEL) {
@@ -250,7 +249,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_median_distance)) KX_MEDIAN_PARAM
     const size_t least_at = kx_layout_add(&layout, job.strips, sizeof *job.least);
     const size_t numbers_at = kx_layout_add(&layout, GUESSING * (GUESSING - 1) / 2, sizeof(uint64_t));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     job.packed = block + packed_at;
     job.counts = (int64_t (*)[BINS + 1])(block + counts_at);
@@ -276,7 +275,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_median_distance)) KX_MEDIAN_PARAM
     *median = 0.5 * first + 0.5 * second;
     return *median <= DBL_MAX ? KX_OK : KX_E_NONFINITE;
 }
-#undef V
 #undef PANEL
 #undef BLOCK
 #endif

@@ -57,8 +57,6 @@ typedef struct kx_permutation_job {
 
 #else /* the template */
 
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-
 /* columns[c] = the entries c of the rows */
 static inline void KX_TYPED(transpose_rows)(const KX_REAL *const *rows, int64_t n, KX_REAL *columns) {
     int64_t c = 0;
@@ -87,12 +85,12 @@ static void KX_TYPED(pack_half)(const KX_REAL *k, int64_t n, KX_REAL *packed) {
 }
 
 static kx_status_t KX_TYPED(permute)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_permutation_job_t *job = arg;
+    const kx_permutation_job_t *job = (const kx_permutation_job_t *)arg;
     const int64_t n = job->n;
     KX_REAL *columns = (KX_REAL *)(job->columns + (size_t)kx_task_worker(task) * job->columns_bytes);
     for (int64_t b = begin; b < end; b++) {
         const int32_t *p = job->permutations + b * n;
-        const KX_REAL *packed = job->packed;
+        const KX_REAL *packed = (const KX_REAL *)job->packed;
         double total = 0, lost = 0;
         for (int64_t i = 0; i < n; i += KX_LANES) {
             if (i % (POLL_GROUPS * KX_LANES) == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
@@ -146,7 +144,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_permutation_sums)) KX_PERMUTATION
     const size_t packed_at = kx_layout_add(&layout, entries, sizeof(KX_REAL));
     kx_layout_add(&layout, 1, 1);
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     job.columns = block;
     job.packed = block + packed_at;
@@ -156,5 +154,4 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_permutation_sums)) KX_PERMUTATION
     kx_release(ctx, block);
     return status;
 }
-#undef V
 #endif

@@ -66,7 +66,6 @@ kx_status_t KX_KERNEL(kx_independence_check)(const kx_independence_points_t *x, 
 
 #else /* the template */
 
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #define PANEL KX_PASTE(KX_PANEL_, KX_SUFFIX)
 #define BLOCK KX_PASTE(KX_BLOCK_, KX_SUFFIX)
 
@@ -157,9 +156,9 @@ void KX_KERNEL(KX_TYPED(kx_independence_tile))(const kx_independence_points_t *x
 }
 
 static kx_status_t KX_TYPED(matrix_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_matrix_job_t *job = arg;
+    const kx_matrix_job_t *job = (const kx_matrix_job_t *)arg;
     const int64_t d = job->x->dimension;
-    _Alignas(64) KX_REAL tile[BLOCK * PANEL];
+    alignas(64) KX_REAL tile[BLOCK * PANEL];
     for (int64_t i = begin * BLOCK; i < end * BLOCK && i < job->n; i += BLOCK) {
         const int64_t rows = job->n - i < BLOCK ? job->n - i : BLOCK;
         for (int64_t j = 0; j < job->m; j += PANEL) {
@@ -186,7 +185,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_matrix)) KX_MATRIX_PARAMETERS(KX_
     const size_t columns_at =
         is_same ? rows_at : kx_layout_add(&layout, kx_round_up(m, PANEL), (size_t)(x->dimension + !x->dimension) * sizeof(KX_REAL));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     KX_KERNEL(KX_TYPED(kx_independence_pack))(x, n, (KX_REAL *)(block + rows_at));
     if (!is_same) KX_KERNEL(KX_TYPED(kx_independence_pack))(others, m, (KX_REAL *)(block + columns_at));
@@ -197,7 +196,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_independence_matrix)) KX_MATRIX_PARAMETERS(KX_
     kx_release(ctx, block);
     return status;
 }
-#undef V
 #undef PANEL
 #undef BLOCK
 #endif

@@ -573,10 +573,10 @@ static KX_ALWAYS_INLINE kx_status_t KX_TYPED(differentiate_chunk)(const int is_l
     return KX_OK;
 }
 static kx_status_t KX_TYPED(layer_chunk)(kx_task_t *task, void *job, int64_t begin, int64_t end) {
-    return KX_TYPED(differentiate_chunk)(1, task, job, begin, end);
+    return KX_TYPED(differentiate_chunk)(1, task, (const kx_norm_job_t *)job, begin, end);
 }
 static kx_status_t KX_TYPED(rms_chunk)(kx_task_t *task, void *job, int64_t begin, int64_t end) {
-    return KX_TYPED(differentiate_chunk)(0, task, job, begin, end);
+    return KX_TYPED(differentiate_chunk)(0, task, (const kx_norm_job_t *)job, begin, end);
 }
 
 static void KX_TYPED(round_sums)(const double *totals, const double *lost, KX_REAL *out, int64_t n) {
@@ -598,7 +598,7 @@ static kx_status_t KX_TYPED(differentiate_batch)(const kx_ctx_t *ctx, int is_lay
     kx_layout_t layout = {0, 0};
     kx_layout_add(&layout, count * 2 * sums, sizeof(double));
     const size_t blocks = kx_layout_add(&layout, sums, (size_t)workers * sizeof(double));
-    char *memory = layout.overflow ? NULL : kx_allocate(ctx, layout.bytes);
+    char *memory = layout.overflow ? NULL : (char *)kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
     job->chunks = (double *)(void *)memory;
     job->blocks = (double *)(void *)(memory + blocks);

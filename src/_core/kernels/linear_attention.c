@@ -275,7 +275,7 @@ static void KX_TYPED(gather)(const kx_linear_job_t *job, KX_TYPED(linear_work) *
 }
 
 static kx_status_t KX_TYPED(attend_linearly)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_linear_job_t *job = arg;
+    const kx_linear_job_t *job = (const kx_linear_job_t *)arg;
     const kx_linear_attention_t *a = job->a;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     KX_TYPED(linear_work) work;
@@ -330,7 +330,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_linear_attention)) KX_LINEAR_PARAMETERS(KX_REA
     if (workers > a->items) workers = a->items;
     if (!layout.overflow) kx_layout_add(&whole, workers, layout.bytes);
     if (layout.overflow || whole.overflow) return KX_E_OVERFLOW;
-    job.memory = kx_allocate(ctx, whole.bytes);
+    job.memory = (char *)kx_allocate(ctx, whole.bytes);
     if (!job.memory) return KX_E_MEMORY;
     memset(job.memory, 0, whole.bytes); /* tiles read past what is written, into numbers that go into no result */
     const double products = (double)(a->query_count + a->key_count) * (double)a->dimension * (double)(a->value_dimension + 1);
@@ -341,7 +341,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_linear_attention)) KX_LINEAR_PARAMETERS(KX_REA
     kx_release(ctx, job.memory);
     return status;
 }
-#undef V
 #undef WIDTH
 #endif
 #endif

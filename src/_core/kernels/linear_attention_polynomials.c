@@ -74,8 +74,8 @@ kx_status_t KX_KERNEL(kx_polynomial_features_size)(kx_polynomial_t kind, int64_t
 
 #ifndef KX_DISPATCH_PASS
 
-static KX_ALWAYS_INLINE void KX_TYPED(scaled_run)(const KX_REAL *restrict from, int64_t count, KX_REAL factor,
-                                                  KX_REAL *restrict to) {
+static KX_ALWAYS_INLINE void KX_TYPED(scaled_run)(const KX_REAL *KX_RESTRICT from, int64_t count, KX_REAL factor,
+                                                  KX_REAL *KX_RESTRICT to) {
     for (int64_t t = 0; t < count; t++) to[t] = factor * from[t];
 }
 
@@ -122,7 +122,7 @@ static void KX_TYPED(tensors)(const kx_polynomial_job_t *job, const KX_REAL *x, 
 }
 
 static kx_status_t KX_TYPED(expand)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_polynomial_job_t *job = arg;
+    const kx_polynomial_job_t *job = (const kx_polynomial_job_t *)arg;
     double *powers = job->powers + (size_t)kx_task_worker(task) * job->worker_powers;
     for (int64_t r = begin; r < end; r++) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
@@ -151,7 +151,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_polynomial_features)) KX_POLYNOMIAL_PARAMETERS
     const size_t counts = kx_layout_add(&layout, table, sizeof(int64_t)), powers = kx_layout_add(&layout, table * workers + 1,
         sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *memory = kx_allocate(ctx, layout.bytes);
+    char *memory = (char *)kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
     job.counts = (int64_t *)(void *)(memory + counts), job.powers = (double *)(void *)(memory + powers),
         job.worker_powers = (size_t)table;

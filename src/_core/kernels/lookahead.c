@@ -52,7 +52,7 @@ static inline int64_t token_of(const kx_prefix_tree_t *tree, int64_t node) {
 }
 
 static kx_status_t run(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
-    kx_lookahead_t *l = arg;
+    kx_lookahead_t *l = (kx_lookahead_t *)arg;
     (void)unused_begin, (void)unused_end;
     const kx_prefix_tree_t *tree = l->tree;
     int64_t until_poll = POLL;
@@ -107,8 +107,8 @@ kx_status_t kx_prefix_tree_lcs_gains(const kx_ctx_t *ctx, const kx_prefix_tree_t
                                      int64_t n, const int64_t *query, int64_t m, int64_t stop_token, int64_t *gains) {
     if (!tree || node < 0 || node >= tree->nodes || n < 0 || m < 0) return KX_E_ARGUMENT;
     if (m >= (int64_t)UINT32_MAX) return KX_E_OVERFLOW;
-    kx_lookahead_t l = {.tree = tree, .node = node, .stop_token = stop_token, .prefix = prefix, .prefix_length = n,
-                        .query = query, .query_length = m, .words = (m + 63) / 64, .gains = gains};
+    kx_lookahead_t l = {.tree = tree, .node = node, .stop_token = stop_token, .prefix = prefix, .query = query,
+                        .prefix_length = n, .query_length = m, .words = (m + 63) / 64, .gains = gains};
     /* what lies below a node is contiguous in every level */
     for (int64_t begin = tree->children[node], end = tree->children[node + 1]; begin < end; l.depth++)
         begin = tree->children[begin], end = tree->children[end];
@@ -129,11 +129,13 @@ kx_status_t kx_prefix_tree_lcs_gains(const kx_ctx_t *ctx, const kx_prefix_tree_t
     const int64_t fits = INT64_MAX / l.words;
     const size_t states = kx_layout_add(&layout, levels > fits ? -1 : levels * l.words, sizeof *l.states);
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *memory = kx_allocate(ctx, layout.bytes);
+    char *memory = (char *)kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
-    l.keys = (void *)(memory + keys), l.kinds = (void *)(memory + kinds), l.rows = (void *)(memory + rows);
-    l.lengths = (void *)(memory + lengths), l.cursors = (void *)(memory + cursors), l.stops = (void *)(memory + stops);
-    l.states = (void *)(memory + states);
+    l.keys = (int64_t *)(void *)(memory + keys), l.kinds = (uint32_t *)(void *)(memory + kinds);
+    l.rows = (const uint64_t **)(void *)(memory + rows);
+    l.lengths = (int64_t *)(void *)(memory + lengths), l.cursors = (int64_t *)(void *)(memory + cursors);
+    l.stops = (int64_t *)(void *)(memory + stops);
+    l.states = (uint64_t *)(void *)(memory + states);
     memset(l.kinds, 0, (size_t)slots * sizeof *l.kinds);
     l.count = 1;
     for (int64_t i = 0; i < m; i++) {
@@ -142,7 +144,7 @@ kx_status_t kx_prefix_tree_lcs_gains(const kx_ctx_t *ctx, const kx_prefix_tree_t
     }
     kx_layout_t table = {0, 0};
     kx_layout_add(&table, l.count > fits ? -1 : l.count * l.words, sizeof *l.places);
-    l.places = table.overflow ? NULL : kx_allocate(ctx, table.bytes);
+    l.places = table.overflow ? NULL : (uint64_t *)kx_allocate(ctx, table.bytes);
     kx_status_t status = table.overflow ? KX_E_OVERFLOW : l.places ? KX_OK : KX_E_MEMORY;
     if (status == KX_OK) {
         status = kx_parallel_for(ctx, 1, 1, run, &l);

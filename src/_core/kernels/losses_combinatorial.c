@@ -457,7 +457,7 @@ static KX_NEVER_INLINE kx_status_t solve_row(work *w, const job *j, int64_t numb
 }
 
 static kx_status_t solve_rows(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const job *j = arg;
+    const job *j = (const job *)arg;
     work *w = j->works + kx_task_worker(task);
     w->task = task;
     w->budget = 0;
@@ -484,7 +484,7 @@ static kx_status_t run(const kx_ctx_t *ctx, job *j, int64_t rows) {
     if (layout.overflow || each > SIZE_MAX / 4 / (size_t)workers) return KX_E_OVERFLOW;
     layout.bytes = each * (size_t)workers;
     const size_t works = kx_layout_add(&layout, workers, sizeof(work));
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     j->works = (work *)(block + works);
     for (int64_t i = 0; i < workers; i++) {

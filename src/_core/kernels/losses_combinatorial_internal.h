@@ -312,7 +312,7 @@ static kx_status_t find_room(work *w, int with_gradient, int64_t extended, doubl
     if (layout.bytes > w->polynomial_bytes) {
         kx_release(w->ctx, w->polynomials);
         w->polynomial_bytes = 0;
-        w->polynomials = kx_allocate(w->ctx, layout.bytes);
+        w->polynomials = (char *)kx_allocate(w->ctx, layout.bytes);
         if (!w->polynomials) return KX_E_MEMORY;
         w->polynomial_bytes = layout.bytes;
     }

@@ -87,8 +87,6 @@ typedef struct kx_contrast_job {
 #else /* the template */
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-#define R(value) ((KX_REAL)(value))
 
 typedef struct KX_TYPED(pair) {
     const KX_REAL *s, *t, *weights;
@@ -315,10 +313,10 @@ static double KX_TYPED(solve_row)(const kx_contrast_job_t *job, KX_TYPED(pair) *
 }
 
 static kx_status_t KX_TYPED(solve_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_contrast_job_t *job = arg;
+    const kx_contrast_job_t *job = (const kx_contrast_job_t *)arg;
     const int flags = kx_flags_begin(), has_gradient = job->grad_s != NULL;
     char *scratch = job->scratch + (size_t)kx_task_worker(task) * 3 * job->row_bytes;
-    KX_TYPED(pair) pair = {.n = job->n, .apart = (KX_REAL *)(void *)scratch};
+    KX_TYPED(pair) pair = {.apart = (KX_REAL *)(void *)scratch, .n = job->n};
     kx_status_t status = KX_OK;
     for (int64_t r = begin; r < end; r++) {
         if ((r - begin) % POLL_ROWS == 0 && kx_task_should_stop(task)) {
@@ -347,7 +345,7 @@ static kx_status_t KX_TYPED(solve)(const kx_ctx_t *ctx, kx_contrast_job_t *job, 
     layout.bytes = 0;
     if (!layout.overflow) kx_layout_add(&layout, 3 * (workers < tasks ? workers : tasks), job->row_bytes);
     if (layout.overflow) return KX_E_OVERFLOW;
-    job->scratch = kx_allocate(ctx, layout.bytes);
+    job->scratch = (char *)kx_allocate(ctx, layout.bytes);
     if (!job->scratch) return KX_E_MEMORY;
     const kx_status_t status = kx_parallel_for(ctx, count, grain, KX_TYPED(solve_rows), job);
     kx_release(ctx, job->scratch);
@@ -363,16 +361,13 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_softmax_symmetric_kl)) KX_DIVERGENCE_PA
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_losses_r_drop)) KX_R_DROP_PARAMETERS(KX_REAL) {
     if (!(alpha >= 0 && alpha <= (double)LARGEST) || (count > 0 && !ids && !weights)) return KX_E_ARGUMENT;
-    kx_contrast_job_t job = {.s = (const char *)s, .t = (const char *)t, .ids = ids,
-                             .weights = ids ? NULL : (const char *)weights, .n = n, .s_stride = s_stride,
-                             .t_stride = t_stride, .weight_stride = weight_stride, .grad_stride = grad_stride,
-                             .factor = alpha / 2, .loss = (char *)loss, .grad_s = (char *)grad_s,
-                             .grad_t = (char *)grad_t};
+    kx_contrast_job_t job = {.s = (const char *)s, .t = (const char *)t, .weights = ids ? NULL : (const char *)weights,
+                             .ids = ids, .n = n, .s_stride = s_stride, .t_stride = t_stride,
+                             .weight_stride = weight_stride, .grad_stride = grad_stride, .factor = alpha / 2,
+                             .loss = (char *)loss, .grad_s = (char *)grad_s, .grad_t = (char *)grad_t};
     return KX_TYPED(solve)(ctx, &job, count);
 }
 
-#undef V
-#undef R
 #endif /* KX_DISPATCH_PASS */
 
 #endif

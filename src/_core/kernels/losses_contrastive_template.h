@@ -1,4 +1,4 @@
-/* Vectors of part of a row, and sums over lanes in float64: for the template of one precision, which has defined V. */
+/* Vectors of part of a row, and sums over lanes in float64: for the template of one precision. */
 static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(load)(const KX_REAL *p, int64_t width, KX_REAL fill) {
     return width == KX_LANES ? V(load)(p) : V(load_part)(p, width, fill);
 }

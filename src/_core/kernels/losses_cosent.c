@@ -283,7 +283,7 @@ static kx_status_t KX_TYPED(row_loss)(kx_task_t *task, const kx_cosent_job_t *jo
 }
 
 static kx_status_t KX_TYPED(losses)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_cosent_job_t *job = arg;
+    const kx_cosent_job_t *job = (const kx_cosent_job_t *)arg;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     for (int64_t r = begin; r < end; r++) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
@@ -315,7 +315,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_cosent)) KX_COSENT_PARAMETERS(KX_REAL) 
     job.worker_bytes = layout.bytes;
     if (!layout.overflow) kx_layout_add(&whole, workers, layout.bytes);
     if (layout.overflow || whole.overflow) return KX_E_OVERFLOW;
-    job.memory = kx_allocate(ctx, whole.bytes);
+    job.memory = (char *)kx_allocate(ctx, whole.bytes);
     if (!job.memory) return KX_E_MEMORY;
     const int flags = kx_flags_begin();
     const kx_status_t status = kx_parallel_for(ctx, rows, grain, KX_TYPED(losses), &job);

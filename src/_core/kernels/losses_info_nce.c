@@ -82,8 +82,6 @@ typedef struct kx_nce_job {
 #else /* the template */
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-#define R(value) ((KX_REAL)(value))
 
 #include "kernels/losses_contrastive_template.h"
 
@@ -179,7 +177,7 @@ static kx_status_t KX_TYPED(solve_rows)(kx_task_t *task, void *arg, int64_t begi
     kx_status_t status = KX_OK;
     for (int64_t r = begin; r < end && status == KX_OK; r++) {
         if (kx_task_should_stop(task)) status = KX_E_CANCELLED;
-        else KX_TYPED(solve_row)(arg, r);
+        else KX_TYPED(solve_row)((const kx_nce_job_t *)arg, r);
     }
     kx_flags_end(flags, 0);
     return status;
@@ -200,7 +198,7 @@ static kx_status_t KX_TYPED(solve_matrices_by_row)(const kx_ctx_t *ctx, kx_nce_j
     kx_layout_add(&layout, padded, sizeof(double));
     const size_t rest = kx_layout_add(&layout, padded, sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     job->base = (double *)(void *)block;
     job->rest = (double *)(void *)(block + rest);
@@ -357,7 +355,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(apart_row)(const int is_gradient, const KX
 }
 
 static kx_status_t KX_TYPED(square_chunks)(kx_task_t *task, void *arg, int64_t first, int64_t last) {
-    const KX_TYPED(square) *q = arg;
+    const KX_TYPED(square) *q = (const KX_TYPED(square) *)arg;
     const int flags = kx_flags_begin();
     kx_status_t status = KX_OK;
     for (int64_t chunk = first; chunk < last && status == KX_OK; chunk++) {
@@ -420,7 +418,7 @@ static kx_status_t KX_TYPED(solve_square)(const kx_ctx_t *ctx, const kx_nce_job_
     parts[8] = kx_layout_add(&layout, padded, (size_t)(chunks + 1) * sizeof(KX_REAL));
     parts[9] = kx_layout_add(&layout, padded, (size_t)chunks * sizeof(double));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     KX_REAL *reals[5];
     double *doubles[3];
@@ -495,7 +493,7 @@ static kx_status_t KX_TYPED(solve_square)(const kx_ctx_t *ctx, const kx_nce_job_
 }
 
 static kx_status_t KX_TYPED(solve_squares)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_nce_job_t *job = arg;
+    const kx_nce_job_t *job = (const kx_nce_job_t *)arg;
     const int flags = kx_flags_begin();
     kx_status_t status = KX_OK;
     for (int64_t m = begin; m < end && status == KX_OK; m++)
@@ -522,8 +520,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_info_nce)) KX_INFO_NCE_PARAMETERS(KX_RE
     return status;
 }
 
-#undef V
-#undef R
 #endif /* KX_DISPATCH_PASS */
 
 #endif

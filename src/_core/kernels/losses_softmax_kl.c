@@ -159,9 +159,9 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_softmax_kl)) KX_KL_PARAMETERS(KX_REAL) 
     if (count < 0 || n < 1) return KX_E_ARGUMENT;
     const int flags = kx_flags_begin();
     for (int64_t r = 0; r < count; r++) {
-        const KX_REAL *row = (const void *)((const char *)a + r * a_stride);
-        const KX_REAL *other = (const void *)((const char *)b + r * b_stride);
-        KX_REAL *to = grad ? (void *)((char *)grad + r * grad_stride) : NULL;
+        const KX_REAL *row = (const KX_REAL *)(const void *)((const char *)a + r * a_stride);
+        const KX_REAL *other = (const KX_REAL *)(const void *)((const char *)b + r * b_stride);
+        KX_REAL *to = grad ? (KX_REAL *)(void *)((char *)grad + r * grad_stride) : NULL;
         loss[r] = (KX_REAL)KX_TYPED(kl_of_row)(row, other, n, scratch, scratch + n + 16, to);
     }
     kx_flags_end(flags, 0);

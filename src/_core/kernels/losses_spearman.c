@@ -48,7 +48,7 @@ static double product_of(const double *x, const double *y, int64_t n) {
 }
 
 static kx_status_t correlate(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_spearman_job_t *job = arg;
+    const kx_spearman_job_t *job = (const kx_spearman_job_t *)arg;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     double *x = (double *)(void *)(memory + job->x_part), *y = (double *)(void *)(memory + job->y_part);
     for (int64_t r = begin; r < end; r++) {
@@ -80,7 +80,7 @@ kx_status_t KX_KERNEL(kx_losses_spearman) KX_SPEARMAN_PARAMETERS {
     job.worker_bytes = layout.bytes;
     if (!layout.overflow) kx_layout_add(&whole, workers, layout.bytes);
     if (layout.overflow || whole.overflow) return KX_E_OVERFLOW;
-    job.memory = kx_allocate(ctx, whole.bytes);
+    job.memory = (char *)kx_allocate(ctx, whole.bytes);
     if (!job.memory) return KX_E_MEMORY;
     const int flags = kx_flags_begin();
     const kx_status_t status = kx_parallel_for(ctx, rows, grain, correlate, &job);

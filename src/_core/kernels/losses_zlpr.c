@@ -99,9 +99,6 @@ static double relative_term(double base, double sum) { return base == 0 ? log1p(
 #else /* the template */
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-#define M(operation) KX_PASTE(KX_PASTE(KX_MASK, _), operation)
-#define R(value) ((KX_REAL)(value))
 
 typedef struct KX_TYPED(row) {
     const KX_REAL *scores, *targets;
@@ -412,7 +409,7 @@ static int KX_TYPED(solve_row)(const kx_zlpr_job_t *job, KX_TYPED(row) * row, do
 }
 
 static kx_status_t KX_TYPED(solve_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_zlpr_job_t *job = arg;
+    const kx_zlpr_job_t *job = (const kx_zlpr_job_t *)arg;
     const kx_loss_rows_t *rows = job->rows;
     const int flags = kx_flags_begin();
     uint8_t *marks = job->marks ? job->marks + (size_t)kx_task_worker(task) * job->marks_stride : NULL;
@@ -463,7 +460,7 @@ static kx_status_t KX_TYPED(solve)(const kx_ctx_t *ctx, kx_zlpr_job_t *job) {
         layout.bytes = 0;
         kx_layout_add(&layout, workers < tasks ? workers : tasks, job->marks_stride);
         if (layout.overflow) return KX_E_OVERFLOW;
-        job->marks = kx_allocate(ctx, layout.bytes);
+        job->marks = (uint8_t *)kx_allocate(ctx, layout.bytes);
         if (!job->marks) return KX_E_MEMORY;
         memset(job->marks, 0, layout.bytes);
     }
@@ -495,14 +492,11 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_pairwise_rank)) KX_RANK_PARAMETERS(KX_R
         return KX_E_ARGUMENT;
     if (rows->count == 0) return KX_OK;
     if (!rows->labels && !rows->targets) return KX_E_ARGUMENT;
-    kx_zlpr_job_t job = {.rows = rows, .is_ranked = 1, .gamma = gamma, .margin = margin, .loss = loss, .grad = grad,
+    kx_zlpr_job_t job = {.rows = rows, .gamma = gamma, .margin = margin, .is_ranked = 1, .loss = loss, .grad = grad,
                          .grad_stride = grad_stride};
     return KX_TYPED(solve)(ctx, &job);
 }
 
-#undef V
-#undef M
-#undef R
 #endif /* KX_DISPATCH_PASS */
 
 #endif

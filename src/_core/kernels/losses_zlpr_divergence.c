@@ -63,9 +63,6 @@ typedef struct kx_divergence_job {
 #else /* the template */
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-#define M(operation) KX_PASTE(KX_PASTE(KX_MASK, _), operation)
-#define R(value) ((KX_REAL)(value))
 
 /* 1 - e^-d for d >= 0, without cancelling where d is small. */
 static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(one_minus_exp)(KX_VECTOR d) {
@@ -146,7 +143,7 @@ static KX_ALWAYS_INLINE double KX_TYPED(sum_row)(const int has_mask, const int h
 }
 
 static kx_status_t KX_TYPED(sum_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_divergence_job_t *job = arg;
+    const kx_divergence_job_t *job = (const kx_divergence_job_t *)arg;
     const int flags = kx_flags_begin(), has_gradient = job->grad_s != NULL;
     kx_status_t status = KX_OK;
     for (int64_t r = begin; r < end; r++) {
@@ -181,9 +178,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_losses_zlpr_symmetric_kl)) KX_DIVERGENCE_PARAM
     return kx_parallel_for(ctx, count, 1 + CHUNK_ENTRIES / (n + 1), KX_TYPED(sum_rows), &job);
 }
 
-#undef V
-#undef M
-#undef R
 #endif /* KX_DISPATCH_PASS */
 
 #endif

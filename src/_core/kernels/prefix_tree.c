@@ -152,7 +152,7 @@ static int64_t refine(kx_task_t *task, kx_tree_job_t *job, int64_t first, int64_
 }
 
 static kx_status_t sort_sequences(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
-    kx_tree_job_t *job = arg;
+    kx_tree_job_t *job = (kx_tree_job_t *)arg;
     (void)unused_begin, (void)unused_end;
     const int64_t count = job->count, begin = count ? job->starts[0] : 0, end = count ? job->starts[count] : 0;
     kx_prefix_tree_sizes_t *sizes = &job->sizes;
@@ -201,12 +201,12 @@ kx_status_t kx_prefix_tree_sort(const kx_ctx_t *ctx, const void *tokens, int tok
     const size_t bounds = kx_layout_add(&layout, count + 2, sizeof(uint32_t));
     const size_t next = kx_layout_add(&layout, count + 2, sizeof(uint32_t));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *memory = kx_allocate(ctx, layout.bytes);
+    char *memory = (char *)kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
     kx_tree_job_t job = {.tokens = tokens, .token_bytes = token_bytes, .starts = starts, .count = count, .order = order,
                          .shared = shared,
-                         .items = (void *)(memory + items), .spare = (void *)(memory + spare),
-                         .bounds = (void *)(memory + bounds), .next_bounds = (void *)(memory + next)};
+                         .items = (kx_tree_item_t *)(void *)(memory + items), .spare = (kx_tree_item_t *)(void *)(memory + spare),
+                         .bounds = (uint32_t *)(void *)(memory + bounds), .next_bounds = (uint32_t *)(void *)(memory + next)};
     const kx_status_t status = kx_parallel_for(ctx, 1, 1, sort_sequences, &job);
     kx_release(ctx, memory);
     *sizes = job.sizes;
@@ -262,7 +262,7 @@ static KX_ALWAYS_INLINE int write_nodes(kx_task_t *task, const kx_tree_job_t *jo
 
 /* Nodes and ranks are below 2^32, as sort_sequences saw to: no sum wraps around. */
 static kx_status_t fill(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
-    const kx_tree_job_t *job = arg;
+    const kx_tree_job_t *job = (const kx_tree_job_t *)arg;
     (void)unused_begin, (void)unused_end;
     uint32_t *cursors = job->cursors;
     const int64_t words = (job->sizes.nodes + 63) / 64, deepest = job->sizes.deepest;
@@ -312,20 +312,20 @@ kx_status_t kx_prefix_tree_fill(const kx_ctx_t *ctx, const void *tokens, int tok
     const size_t cursors = kx_layout_add(&layout, sizes->deepest + 3, sizeof(uint32_t));
     const size_t end_nodes = kx_layout_add(&layout, count, sizeof(uint32_t));
     if (layout.overflow) return KX_E_OVERFLOW;
-    char *memory = kx_allocate(ctx, layout.bytes);
+    char *memory = (char *)kx_allocate(ctx, layout.bytes);
     if (!memory) return KX_E_MEMORY;
     kx_tree_job_t job = {.tokens = tokens, .token_bytes = token_bytes, .starts = starts, .count = count,
                          .order = (uint32_t *)order, .shared = (int64_t *)shared, .sizes = *sizes,
-                         .tree_tokens = tree_tokens, .tree_token_bytes = tree_token_bytes,
-                         .children = children, .ends = ends, .ranks = ranks, .places = places,
-                         .cursors = (void *)(memory + cursors), .end_nodes = (void *)(memory + end_nodes)};
+                         .tree_tokens = tree_tokens, .tree_token_bytes = tree_token_bytes, .children = children,
+                         .ranks = ranks, .places = places, .ends = ends, .cursors = (uint32_t *)(void *)(memory + cursors),
+                         .end_nodes = (uint32_t *)(void *)(memory + end_nodes)};
     const kx_status_t status = kx_parallel_for(ctx, 1, 1, fill, &job);
     kx_release(ctx, memory);
     return status;
 }
 
 static kx_status_t check(kx_task_t *task, void *arg, int64_t unused_begin, int64_t unused_end) {
-    const kx_prefix_tree_t *tree = arg;
+    const kx_prefix_tree_t *tree = (const kx_prefix_tree_t *)arg;
     (void)unused_begin, (void)unused_end;
     const int64_t nodes = tree->nodes;
     if (tree->children[0] != 1 || tree->children[nodes] != nodes) return KX_E_ARGUMENT;

@@ -1,5 +1,5 @@
 /* A tile of a product of matrices, TILE_ROWS by WIDTH numbers, with its accumulators in registers. For one type: KX_REAL,
-   KX_SUFFIX, KX_VECTOR, KX_LANES; the includer's template ends with #undef V and WIDTH. */
+   KX_SUFFIX, KX_VECTOR, KX_LANES; the includer's template ends with #undef WIDTH. */
 #ifndef KX_PRODUCT_TILE_H
 #define KX_PRODUCT_TILE_H
 
@@ -15,7 +15,6 @@ enum { TILE_ROWS = 3, VECTORS = 2 };
 #endif
 
 #ifdef KX_REAL
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #define WIDTH (VECTORS * KX_LANES)
 
 /* c[i][j] = sum over k of a[i * a_row + k * a_step] b[k * b_row + j], `rows` by WIDTH. */

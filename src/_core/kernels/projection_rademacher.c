@@ -78,7 +78,7 @@ typedef struct kx_rademacher_job {
 } kx_rademacher_job_t;
 
 static kx_status_t fill_blocks(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_rademacher_job_t *job = arg;
+    const kx_rademacher_job_t *job = (const kx_rademacher_job_t *)arg;
     for (int64_t i = begin; i < end; i++) {
         if (i % STREAM == 0 && kx_task_should_stop(task)) return KX_E_CANCELLED;
         kx_philox_block(job->key, (uint64_t)(i % job->inputs) + 1, (uint64_t)(i / job->inputs), job->blocks + 4 * i);
@@ -126,7 +126,6 @@ static int sizes_fit(const uint64_t *key, int64_t rows, int64_t d, int64_t n_com
 
 #else /* the template */
 
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 #define GROUP KX_TYPED(GROUP)
 #define TABLE KX_TYPED(TABLE)
 #define TILE KX_TYPED(TILE)
@@ -161,7 +160,7 @@ static void KX_TYPED(fill_indices)(const uint64_t (*words)[4], KX_REAL *panel, i
 
 /* Of the panel's streams of groups [begin, end): stream by stream, all groups of each */
 static kx_status_t KX_TYPED(fill_panel)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_rademacher_job_t *job = arg;
+    const kx_rademacher_job_t *job = (const kx_rademacher_job_t *)arg;
     uint64_t words[GROUP][4];
     for (int64_t i = begin; i < end; i++) {
         const int64_t part = i / job->groups, g = i % job->groups, stream = job->first_output / STREAM + part;
@@ -176,7 +175,7 @@ static kx_status_t KX_TYPED(fill_panel)(kx_task_t *task, void *arg, int64_t begi
 
 /* The same for R instead of its transpose: inputs are components, and outputs columns. */
 static kx_status_t KX_TYPED(fill_adjoint_panel)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_rademacher_job_t *job = arg;
+    const kx_rademacher_job_t *job = (const kx_rademacher_job_t *)arg;
     for (int64_t i = begin; i < end; i++) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         KX_REAL *place = (KX_REAL *)job->panel + i / TILE * TILE * job->groups + i % TILE;
@@ -256,8 +255,8 @@ static KX_NEVER_INLINE void KX_TYPED(add_tile)(const KX_REAL *tables, const KX_R
 }
 
 static kx_status_t KX_TYPED(add_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_rademacher_job_t *job = arg;
-    _Alignas(64) KX_REAL tables[BLOCK_GROUPS * TILE_ROWS * TABLE], part[TILE_ROWS][TILE];
+    const kx_rademacher_job_t *job = (const kx_rademacher_job_t *)arg;
+    alignas(64) KX_REAL tables[BLOCK_GROUPS * TILE_ROWS * TABLE], part[TILE_ROWS][TILE];
     for (int64_t base = 0; base < job->groups; base += BLOCK_GROUPS) {
         const int64_t groups = job->groups - base < BLOCK_GROUPS ? job->groups - base : BLOCK_GROUPS;
         const int64_t column = job->first_input + base * GROUP;
@@ -297,7 +296,7 @@ static kx_status_t KX_TYPED(add_rows)(kx_task_t *task, void *arg, int64_t begin,
 /* Fills in the fields of the panel. */
 static kx_status_t KX_TYPED(multiply)(const kx_ctx_t *ctx, kx_rademacher_job_t *job, int is_adjoint) {
     const int64_t outputs = job->outputs, all_groups = (job->inputs + GROUP - 1) / GROUP;
-    KX_REAL *const y = job->y;
+    KX_REAL *const y = (KX_REAL *)job->y;
     if (job->rows == 0 || outputs == 0) return KX_OK;
     if (!y || (!job->x && job->inputs > 0)) return KX_E_ARGUMENT;
     if (job->inputs == 0) {
@@ -347,10 +346,10 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher_adjoint)) KX_RADEMACHER_
 }
 
 static kx_status_t KX_TYPED(add_entries)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_rademacher_job_t *job = arg;
-    const KX_REAL *data = job->x;
+    const kx_rademacher_job_t *job = (const kx_rademacher_job_t *)arg;
+    const KX_REAL *data = (const KX_REAL *)job->x;
     const KX_VECTOR scale = V(set)((KX_REAL)job->scale);
-    _Alignas(64) KX_REAL sums[STREAM];
+    alignas(64) KX_REAL sums[STREAM];
     for (int64_t i = begin; i < end; i++) {
         for (int64_t stream = 0; stream * STREAM < job->outputs; stream++) {
             if (kx_task_should_stop(task)) return KX_E_CANCELLED;
@@ -403,7 +402,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher_csr)) KX_RADEMACHER_CSR_
     const int64_t streams = (n_components - 1) / STREAM + 1, most = PANEL_BYTES / 4 / (int64_t)sizeof *job.blocks;
     kx_status_t status = KX_OK;
     if (columns <= entries / 2 && columns > 0 && columns <= most / streams) {
-        job.blocks = kx_allocate(ctx, (size_t)(columns * streams) * 4 * sizeof *job.blocks);
+        job.blocks = (uint64_t *)kx_allocate(ctx, (size_t)(columns * streams) * 4 * sizeof *job.blocks);
         if (!job.blocks) return KX_E_MEMORY;
         status = kx_parallel_for(ctx, columns * streams, 16 * STREAM, fill_blocks, &job);
     }
@@ -415,7 +414,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher_csr)) KX_RADEMACHER_CSR_
 }
 
 static kx_status_t KX_TYPED(write_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_rademacher_job_t *job = arg;
+    const kx_rademacher_job_t *job = (const kx_rademacher_job_t *)arg;
     const KX_REAL plus = (KX_REAL)job->scale, minus = -plus;
     uint64_t words[4];
     for (int64_t stream = begin; stream < end; stream++) {
@@ -439,7 +438,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_rademacher_matrix)) KX_RADEMACHER_M
                                .scale = scale, .y = matrix, .first_input = first_column};
     return kx_parallel_for(ctx, (n_components - 1) / STREAM + 1, 1, KX_TYPED(write_rows), &job);
 }
-#undef V
 #undef GROUP
 #undef TABLE
 #undef TILE

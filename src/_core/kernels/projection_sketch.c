@@ -133,8 +133,6 @@ static int64_t rows_of_chunk(int64_t numbers_of_row) {
 
 #else /* the template */
 
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-
 static inline void KX_TYPED(add_column)(const kx_projection_signs_t *signs, int64_t j, KX_REAL value, KX_REAL *y) {
     for (int64_t e = signs->column_starts[j]; e < signs->column_starts[j + 1]; e++) {
         const int32_t t = signs->targets[e], is_minus = t >> 31;
@@ -143,7 +141,7 @@ static inline void KX_TYPED(add_column)(const kx_projection_signs_t *signs, int6
 }
 
 static kx_status_t KX_TYPED(sketch_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_sketch_job_t *job = arg;
+    const kx_sketch_job_t *job = (const kx_sketch_job_t *)arg;
     const kx_projection_signs_t *signs = job->signs;
     const KX_REAL scale = (KX_REAL)job->scale;
     for (int64_t i = begin; i < end; i++) {
@@ -151,7 +149,7 @@ static kx_status_t KX_TYPED(sketch_rows)(kx_task_t *task, void *arg, int64_t beg
         KX_REAL *y = (KX_REAL *)((char *)job->y + i * job->y_stride);
         memset(y, 0, (size_t)signs->n_components * sizeof *y);
         if (job->row_starts) {
-            const KX_REAL *data = job->x;
+            const KX_REAL *data = (const KX_REAL *)job->x;
             for (int64_t e = job->row_starts[i]; e < job->row_starts[i + 1]; e++) {
                 const int64_t j = job->indices[e];
                 if (j < 0 || j >= signs->d) return KX_E_ARGUMENT;
@@ -194,13 +192,13 @@ static KX_NEVER_INLINE void KX_TYPED(add_groups)(const kx_sketch_plan_t *plan, i
 }
 
 static kx_status_t KX_TYPED(sketch_blocks)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_sketch_job_t *job = arg;
+    const kx_sketch_job_t *job = (const kx_sketch_job_t *)arg;
     const kx_projection_signs_t *s = job->signs;
     const int64_t d = s->d, row_bytes = d * (int64_t)sizeof(KX_REAL);
     KX_REAL *sums = (KX_REAL *)(job->scratch + (size_t)kx_task_worker(task) * job->scratch_bytes);
     KX_REAL *vectors = (KX_REAL *)((char *)sums + job->accumulator_bytes);
     const KX_VECTOR scale = V(set)((KX_REAL)job->scale);
-    _Alignas(64) KX_REAL units[2][KX_LANES];
+    alignas(64) KX_REAL units[2][KX_LANES];
     for (int k = 0; k < KX_LANES; k++) units[0][k] = 1, units[1][k] = -1;
     if (job->plan) memset(vectors + job->plan->zero_column * KX_LANES, 0, KX_LANES * sizeof *vectors);
     for (int64_t i = begin; i < end; i += KX_LANES) {
@@ -295,7 +293,7 @@ static kx_status_t KX_TYPED(make_plan)(const kx_ctx_t *ctx, const kx_projection_
     const size_t counts_at = kx_layout_add(&layout, signs->n_components, sizeof(int64_t));
     const size_t places_at = kx_layout_add(&layout, signs->n_components, sizeof(int64_t));
     const size_t order_at = kx_layout_add(&layout, signs->n_components, sizeof(int32_t));
-    char *work = kx_allocate(ctx, layout.bytes);
+    char *work = (char *)kx_allocate(ctx, layout.bytes);
     if (!work) return KX_E_MEMORY;
     int64_t *counts = (int64_t *)(work + counts_at), *places = (int64_t *)(work + places_at), group_count, length;
     int32_t *order = (int32_t *)(work + order_at);
@@ -308,7 +306,7 @@ static kx_status_t KX_TYPED(make_plan)(const kx_ctx_t *ctx, const kx_projection_
     const size_t values_at = kx_layout_add(&layout, length, sizeof(KX_REAL));
     *block = layout.overflow ? NULL : kx_allocate(ctx, layout.bytes);
     if (*block) {
-        char *memory = *block;
+        char *memory = (char *)*block;
         plan->panel_groups = (int64_t *)(memory + panels_at);
         plan->groups = (kx_sketch_group_t *)(memory + groups_at);
         plan->columns = (int32_t *)(memory + columns_at);
@@ -343,7 +341,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_sketch)) KX_SKETCH_PARAMETERS(KX_RE
     const int64_t workers = wanted < chunks ? wanted : chunks;
     job.accumulator_bytes = (size_t)kx_round_up((signs->n_components + 1) * vector_bytes, 64);
     job.scratch_bytes = job.accumulator_bytes + (size_t)kx_round_up((job.plan ? panel + 1 : 0) * vector_bytes, 64);
-    job.scratch = kx_allocate(ctx, (size_t)workers * job.scratch_bytes);
+    job.scratch = (char *)kx_allocate(ctx, (size_t)workers * job.scratch_bytes);
     const kx_status_t ended = job.scratch ? kx_parallel_for(ctx, rows, grain, KX_TYPED(sketch_blocks), &job) : KX_E_MEMORY;
     kx_release(ctx, job.scratch);
     kx_release(ctx, plan_block);
@@ -365,5 +363,4 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_projection_sketch_csr)) KX_SKETCH_CSR_PARAMETE
     const int64_t grain = rows_of_chunk(numbers < CHUNK_WORK ? (int64_t)numbers : CHUNK_WORK);
     return kx_parallel_for(ctx, rows, grain, KX_TYPED(sketch_rows), &job);
 }
-#undef V
 #endif

@@ -51,7 +51,7 @@ static kx_status_t run(const kx_ctx_t *ctx, kx_srht_job_t *job, kx_body_fn body,
     layout.bytes = 0;
     (void)kx_layout_add(&layout, wanted < chunks ? wanted : chunks, job->buffer_bytes);
     if (layout.overflow) return KX_E_OVERFLOW;
-    job->buffers = kx_allocate(ctx, layout.bytes);
+    job->buffers = (char *)kx_allocate(ctx, layout.bytes);
     if (!job->buffers) return KX_E_MEMORY;
     if (!job->x && !job->indptr) job->x = job->buffers; /* nothing is read, but the rows' addresses are counted from it */
     status = kx_parallel_for(ctx, job->n, grain, body, job);
@@ -77,7 +77,7 @@ KX_DISPATCH(KX_TYPED(kx_srht_csr), CSR_PARAMETERS, (ctx, s, n, indptr, indices, 
 #ifndef KX_DISPATCH_PASS
 
 static kx_status_t KX_TYPED(dense_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_srht_job_t *job = arg;
+    const kx_srht_job_t *job = (const kx_srht_job_t *)arg;
     const kx_srht_t *s = job->s;
     KX_REAL *buffer = (KX_REAL *)(job->buffers + (size_t)kx_task_worker(task) * job->buffer_bytes);
     const int64_t row_bytes = s->d * (int64_t)sizeof(KX_REAL);
@@ -110,7 +110,7 @@ static void KX_TYPED(sparse_row)(const kx_srht_t *s, const int64_t *indices, con
 }
 
 static kx_status_t KX_TYPED(csr_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_srht_job_t *job = arg;
+    const kx_srht_job_t *job = (const kx_srht_job_t *)arg;
     const kx_srht_t *s = job->s;
     const KX_REAL *data = (const KX_REAL *)job->x;
     KX_REAL *buffer = (KX_REAL *)(job->buffers + (size_t)kx_task_worker(task) * job->buffer_bytes);
@@ -134,7 +134,7 @@ static kx_status_t KX_TYPED(csr_rows)(kx_task_t *task, void *arg, int64_t begin,
 }
 
 static kx_status_t KX_TYPED(adjoint_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_srht_job_t *job = arg;
+    const kx_srht_job_t *job = (const kx_srht_job_t *)arg;
     const kx_srht_t *s = job->s;
     KX_REAL *buffer = (KX_REAL *)(job->buffers + (size_t)kx_task_worker(task) * job->buffer_bytes);
     for (int64_t i = begin; i < end; i++) {

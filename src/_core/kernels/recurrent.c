@@ -153,7 +153,7 @@ static void KX_TYPED(spread_bias)(const KX_TYPED(job) *job, KX_REAL *out) {
 }
 
 static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk, int64_t end_chunk) {
-    const KX_TYPED(job) *job = arg;
+    const KX_TYPED(job) *job = (const KX_TYPED(job) *)arg;
     const kx_recurrent_t *network = job->network;
     const kx_recurrent_shape_t shape = job->shape;
     const int64_t size = network->size, padded = job->padded, steps = network->steps, row = job->row;
@@ -221,9 +221,9 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent)) KX_RECURRENT_PARAMETERS(KX_REAL) {
     job.row = width + (network->kind == KX_RECURRENT_GRU_AFTER ? second_width : 0);
     /* A result does not depend on the chunk that its sequence is in, so chunks may depend on the workers. */
     const int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1, share = (network->sequences - 1) / workers + 1;
-    job.chunk = share < MOST_ROWS ? kx_round_up(share, TILE_ROWS) : MOST_ROWS;
+    job.chunk = share < KX_RECURRENT_MOST_ROWS ? kx_round_up(share, TILE_ROWS) : KX_RECURRENT_MOST_ROWS;
     if (job.chunk > network->sequences) job.chunk = network->sequences;
-    job.steps = MOST_ROWS / job.chunk < network->steps ? MOST_ROWS / job.chunk : network->steps;
+    job.steps = KX_RECURRENT_MOST_ROWS / job.chunk < network->steps ? KX_RECURRENT_MOST_ROWS / job.chunk : network->steps;
     const int64_t chunks = (network->sequences - 1) / job.chunk + 1, used = workers < chunks ? workers : chunks;
     const int in_place = width == shape.blocks * size && network->steps * ((network->sequences - 1) / TILE_ROWS + 1) <= 8;
     kx_layout_t layout = {0, 0}, whole = {0, 0};
@@ -241,7 +241,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent)) KX_RECURRENT_PARAMETERS(KX_REAL) {
     size_t rows_part = 0;
     if (!layout.overflow) rows_part = kx_layout_add(&whole, used, layout.bytes);
     if (layout.overflow || whole.overflow) return KX_E_OVERFLOW;
-    char *memory = kx_allocate(ctx, whole.bytes);
+    char *memory = (char *)kx_allocate(ctx, whole.bytes);
     if (!memory) return KX_E_MEMORY;
     job.memory = memory + rows_part;
     job.inputs = KX_TYPED(pack)(network->input_weights, dimension, size, shape.blocks, 0, shape.blocks, job.place, width,
@@ -256,7 +256,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent)) KX_RECURRENT_PARAMETERS(KX_REAL) {
     kx_release(ctx, memory);
     return status;
 }
-#undef V
 #undef WIDTH
 #endif
 #endif

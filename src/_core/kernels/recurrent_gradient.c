@@ -178,7 +178,7 @@ static void KX_TYPED(add_row)(const KX_REAL *from, int64_t n, KX_REAL *to) {
 }
 
 static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk, int64_t end_chunk) {
-    const KX_TYPED(job) *job = arg;
+    const KX_TYPED(job) *job = (const KX_TYPED(job) *)arg;
     const kx_recurrent_t *network = job->network;
     const kx_recurrent_shape_t shape = job->shape;
     const int64_t size = network->size, padded = job->padded, steps = network->steps, row = job->row, state_row = job->state_row;
@@ -189,7 +189,7 @@ static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_chunk
     KX_REAL *du = (KX_REAL *)(void *)(memory + job->reset_part), *p = (KX_REAL *)(void *)(memory + job->gate_part);
     KX_REAL *parts = (KX_REAL *)(void *)(memory + job->step_part); /* of a row: gates, h, h', c, c' */
     const int64_t parts_row = (shape.kept_blocks + 4) * padded;
-    KX_TYPED(step) rows_of_steps[MOST_ROWS];
+    KX_TYPED(step) rows_of_steps[KX_RECURRENT_MOST_ROWS];
     for (int64_t chunk = first_chunk; chunk < end_chunk; chunk++) {
         const int64_t begin = chunk * job->chunk;
         const int64_t rows = network->sequences - begin < job->chunk ? network->sequences - begin : job->chunk;
@@ -252,7 +252,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent_gradient)) KX_RECURRENT_GRADIENT_PAR
     const int64_t size = network->size, padded = kx_round_up(size, KX_LANES), width = kx_round_up(padded, WIDTH);
     job.padded = padded, job.state_row = width, job.row = (shape.kept_blocks ? shape.kept_blocks : 1) * padded;
     const int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1, share = (network->sequences - 1) / workers + 1;
-    job.chunk = share < MOST_ROWS ? kx_round_up(share, TILE_ROWS) : MOST_ROWS;
+    job.chunk = share < KX_RECURRENT_MOST_ROWS ? kx_round_up(share, TILE_ROWS) : KX_RECURRENT_MOST_ROWS;
     if (job.chunk > network->sequences) job.chunk = network->sequences;
     const int64_t chunks = (network->sequences - 1) / job.chunk + 1, used = workers < chunks ? workers : chunks;
     kx_layout_t layout = {0, 0}, whole = {0, 0};
@@ -268,7 +268,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent_gradient)) KX_RECURRENT_GRADIENT_PAR
     size_t rows_part = 0;
     if (!layout.overflow) rows_part = kx_layout_add(&whole, used, layout.bytes);
     if (layout.overflow || whole.overflow) return KX_E_OVERFLOW;
-    char *memory = kx_allocate(ctx, whole.bytes);
+    char *memory = (char *)kx_allocate(ctx, whole.bytes);
     if (!memory) return KX_E_MEMORY;
     job.memory = memory + rows_part;
     if (network->steps > 0) {
@@ -283,7 +283,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent_gradient)) KX_RECURRENT_GRADIENT_PAR
     kx_release(ctx, memory);
     return status;
 }
-#undef V
 #undef WIDTH
 #endif
 #endif

@@ -14,7 +14,7 @@
 
 enum {
     DEPTH = 128, /* of a block of a panel, 32 KB: it stays in the first cache while the rows of all sequences go past */
-    MOST_ROWS = 96 /* of sequences and steps whose inputs are multiplied together */
+    KX_RECURRENT_MOST_ROWS = 96 /* of sequences and steps whose inputs are multiplied together */
 };
 
 /* Blocks of a kind: its gates, the first of which are of h' and the second of r h' (is_reset) or, for q of GRU_AFTER, on

@@ -46,7 +46,7 @@ typedef struct KX_TYPED(job) {
 
 static KX_TYPED(operand) KX_TYPED(operand_of)(const kx_recurrent_matrix_t *matrix) {
     const ptrdiff_t size = (ptrdiff_t)sizeof(KX_REAL);
-    return (KX_TYPED(operand)){matrix->data, matrix->row / size, matrix->column / size};
+    return (KX_TYPED(operand)){(const KX_REAL *)matrix->data, matrix->row / size, matrix->column / size};
 }
 
 /* Tiles of rows of the left side, one column of a tile after the other; zeros below the last row. */
@@ -92,7 +92,7 @@ static void KX_TYPED(pack_panel)(const KX_TYPED(operand) * right, int64_t from, 
 }
 
 static kx_status_t KX_TYPED(run)(kx_task_t *task, void *arg, int64_t first_block, int64_t end_block) {
-    const KX_TYPED(job) *job = arg;
+    const KX_TYPED(job) *job = (const KX_TYPED(job) *)arg;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     KX_REAL *packed = (KX_REAL *)(void *)memory, *panel = (KX_REAL *)(void *)(memory + job->panel_part);
     const int64_t across = (job->columns - 1) / job->block_columns + 1;
@@ -148,7 +148,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent_product)) KX_RECURRENT_PRODUCT_PARAM
     job.worker_bytes = layout.bytes;
     kx_layout_add(&whole, used, layout.bytes + 64);
     if (whole.overflow) return KX_E_OVERFLOW;
-    job.memory = kx_allocate(ctx, whole.bytes);
+    job.memory = (char *)kx_allocate(ctx, whole.bytes);
     if (!job.memory) return KX_E_MEMORY;
     const int flags = kx_flags_begin();
     const kx_status_t status = kx_parallel_for(ctx, blocks, 1, KX_TYPED(run), &job);
@@ -156,7 +156,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_recurrent_product)) KX_RECURRENT_PRODUCT_PARAM
     kx_release(ctx, job.memory);
     return status;
 }
-#undef V
 #undef WIDTH
 #endif
 #endif

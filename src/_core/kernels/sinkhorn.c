@@ -43,13 +43,13 @@ static kx_sinkhorn_problem_t take(const kx_sinkhorn_problems_t *all, int64_t k) 
     kx_sinkhorn_problem_t p;
     p.m = all->row_counts ? all->row_counts[k] : all->m;
     p.n = all->column_counts ? all->column_counts[k] : all->n;
-    p.a = at_offset(all->a, all->a_offsets, k);
-    p.b = at_offset(all->b, all->b_offsets, k);
-    p.u = at_offset(all->u, all->u_offsets, k);
-    p.v = at_offset(all->v, all->v_offsets, k);
-    p.M = at_offset(all->M, all->M_offsets, k);
-    p.row_indices = at_offset(all->row_indices, all->a_offsets, k);
-    p.column_indices = at_offset(all->column_indices, all->b_offsets, k);
+    p.a = (const double *)at_offset(all->a, all->a_offsets, k);
+    p.b = (const double *)at_offset(all->b, all->b_offsets, k);
+    p.u = (const double *)at_offset(all->u, all->u_offsets, k);
+    p.v = (const double *)at_offset(all->v, all->v_offsets, k);
+    p.M = (const char *)at_offset(all->M, all->M_offsets, k);
+    p.row_indices = (const int64_t *)at_offset(all->row_indices, all->a_offsets, k);
+    p.column_indices = (const int64_t *)at_offset(all->column_indices, all->b_offsets, k);
     p.row_stride = all->row_strides ? all->row_strides[k] : all->row_stride;
     p.reg = *(const double *)at_offset(all->reg, all->reg_offsets, k);
     return p;
@@ -115,7 +115,7 @@ static kx_status_t prepare_costs(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_p
             if (bad) return KX_E_NONFINITE;
         }
         if (!arena->compact) {
-            arena->compact = kx_allocate(s->ctx, (size_t)arena->largest_size * sizeof(double));
+            arena->compact = (double *)kx_allocate(s->ctx, (size_t)arena->largest_size * sizeof(double));
             if (!arena->compact) return KX_E_MEMORY;
         }
         for (int64_t i = 0; i < s->m; i++) {
@@ -131,7 +131,7 @@ static kx_status_t prepare_costs(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_p
         s->is_f32 = 0;
     }
     s->has_forbidden = 0;
-    scan_costs(s->M, s->row_stride, s->m, s->n, s->is_f32, &least, &largest, &s->has_forbidden, &bad);
+    scan_costs((const char *)s->M, s->row_stride, s->m, s->n, s->is_f32, &least, &largest, &s->has_forbidden, &bad);
     if (bad) return KX_E_NONFINITE;
     if (!(least <= largest)) return KX_E_INFEASIBLE;
     s->range = largest - least;
@@ -376,7 +376,7 @@ typedef struct kx_sinkhorn_batch {
 static kx_status_t solve_problems(const kx_sinkhorn_batch_t *batch, int worker, int64_t begin, int64_t end) {
     kx_sinkhorn_arena_t *arena = &batch->arenas[worker];
     if (!arena->block) {
-        char *block = kx_allocate(batch->ctx, batch->bytes);
+        char *block = (char *)kx_allocate(batch->ctx, batch->bytes);
         if (!block) return KX_E_MEMORY;
         KX_KERNEL(kx_sinkhorn_arena_cut)(arena, batch->problems->m, batch->problems->n, batch->largest_size, batch->inner_workers,
                                          batch->options, block);
@@ -396,7 +396,7 @@ static kx_status_t solve_problems(const kx_sinkhorn_batch_t *batch, int worker, 
 
 static kx_status_t solve_range(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
     if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-    return solve_problems(arg, kx_task_worker(task), begin, end);
+    return solve_problems((const kx_sinkhorn_batch_t *)arg, kx_task_worker(task), begin, end);
 }
 
 static kx_status_t sinkhorn(const kx_ctx_t *ctx, const kx_sinkhorn_problems_t *problems, const kx_sinkhorn_options_t *options,
@@ -425,7 +425,7 @@ static kx_status_t sinkhorn(const kx_ctx_t *ctx, const kx_sinkhorn_problems_t *p
     if (inside) workers = 1;
     if (workers > count / grain + 1) workers = count / grain + 1;
     const size_t each = sizeof(kx_sinkhorn_arena_t) + sizeof(int64_t);
-    char *block = kx_allocate(ctx, (size_t)workers * each);
+    char *block = (char *)kx_allocate(ctx, (size_t)workers * each);
     if (!block) return KX_E_MEMORY;
     memset(block, 0, (size_t)workers * each);
     batch.arenas = (kx_sinkhorn_arena_t *)block;

@@ -32,7 +32,7 @@ typedef struct kx_barycenter_job {
 
 /* The column sums of a range of histograms: their logarithms in r, the rows' potentials in phi. */
 static kx_status_t run_histograms(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_barycenter_job_t *job = arg;
+    const kx_barycenter_job_t *job = (const kx_barycenter_job_t *)arg;
     kx_sinkhorn_state_t *s = &job->arenas[kx_task_worker(task)].state;
     kx_status_t status = KX_OK;
     for (int64_t k = begin; k < end && status == KX_OK; k++) {
@@ -156,7 +156,7 @@ kx_status_t KX_KERNEL(kx_transport_barycenter) KX_BARYCENTER_PARAMETERS {
     double **of_rows[] = {&job.all.a, &job.all.phi, &accelerator.previous_phi};
     const size_t vectors = kx_layout_add(&layout, (5 + 2 * memory) * count * stride + 3 * count * rows, sizeof(double));
     if (own == 0 || layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     job.arenas = (kx_sinkhorn_arena_t *)(block + arenas);
     memset(job.arenas, 0, (size_t)workers * sizeof *job.arenas);

@@ -127,7 +127,7 @@ static KX_ALWAYS_INLINE kx_status_t run_rows(const kx_sinkhorn_state_t *state, i
 }
 
 static kx_status_t pass_blocks(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_sinkhorn_state_t *state = arg;
+    const kx_sinkhorn_state_t *state = (const kx_sinkhorn_state_t *)arg;
     kx_status_t status = KX_OK;
     for (int64_t block = begin; block < end && status == KX_OK; block++) {
         const int64_t first = block * state->block_rows;
@@ -242,7 +242,7 @@ static double form_row(const kx_sinkhorn_forming_t *forming, int64_t i, double *
 }
 
 static kx_status_t form_blocks(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_sinkhorn_forming_t *forming = arg;
+    const kx_sinkhorn_forming_t *forming = (const kx_sinkhorn_forming_t *)arg;
     const kx_sinkhorn_state_t *state = forming->state;
     for (int64_t block = begin; block < end; block++) {
         const int64_t first = block * state->block_rows;

@@ -123,7 +123,7 @@ kx_status_t KX_KERNEL(kx_transport_sinkhorn_points) KX_POINTS_PARAMETERS {
     const size_t y = kx_layout_add(&layout, stride * points->dimension, sizeof(double));
     const size_t generated = kx_layout_add(&layout, KX_SINKHORN_GROUP * stride * workers, sizeof(double));
     if (own == 0 || layout.overflow) return KX_E_OVERFLOW;
-    char *block = kx_allocate(ctx, layout.bytes);
+    char *block = (char *)kx_allocate(ctx, layout.bytes);
     if (!block) return KX_E_MEMORY;
     KX_KERNEL(kx_sinkhorn_arena_cut)(&arena, m, n, kx_sinkhorn_kernel_size(m, n), workers, &chosen, block);
     arena.state.ctx = ctx;

@@ -248,7 +248,7 @@ static kx_status_t iterate_newton(kx_sinkhorn_arena_t *arena, const kx_sinkhorn_
     if (!arena->newton) {
         const int64_t widest = arena->largest_n < NEWTON_COLUMNS ? arena->largest_n : NEWTON_COLUMNS;
         const int64_t stride = kx_round_up(widest, KX_SINKHORN_ROUND);
-        arena->newton = kx_allocate(s->ctx, KX_KERNEL(kx_sinkhorn_newton_bytes)(stride));
+        arena->newton = (char *)kx_allocate(s->ctx, KX_KERNEL(kx_sinkhorn_newton_bytes)(stride));
         if (!arena->newton) return KX_E_MEMORY;
     }
     KX_KERNEL(kx_sinkhorn_read_scalings)(s);

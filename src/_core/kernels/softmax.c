@@ -70,8 +70,6 @@ static inline int sum_count(int function) {
 #else /* the template */
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
-#define R(value) ((KX_REAL)(value))
 
 typedef struct KX_TYPED(rows) {
     const char *x, *y; /* y: the upstream gradient */
@@ -530,8 +528,6 @@ static KX_ALWAYS_INLINE kx_status_t KX_TYPED(evaluate)(const int function, const
     if (!is_vjp_of_output(function)) kx_flags_end(before, due);
     return KX_OK;
 }
-#undef V
-#undef R
 #endif
 
 KX_DISPATCH(KX_TYPED(kx_softmax),

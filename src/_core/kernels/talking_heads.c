@@ -75,7 +75,7 @@ static kx_status_t KX_TYPED(talk)(kx_task_t *task, const kx_talking_job_t *job, 
 }
 
 static kx_status_t KX_TYPED(talk_chunks)(kx_task_t *task, void *arg, int64_t first, int64_t end) {
-    const kx_talking_job_t *job = arg;
+    const kx_talking_job_t *job = (const kx_talking_job_t *)arg;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
     for (int64_t i = first; i < end; i++) {
         const kx_status_t status = KX_TYPED(talk)(task, job, memory, i / job->chunks, i % job->chunks * job->chunk);
@@ -88,7 +88,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_talking_heads)) KX_TALKING_PARAMETERS(KX_REAL)
     kx_talking_job_t job = {.t = talking, .out = out};
     return KX_TYPED(run_talking_heads)(ctx, &job, KX_TYPED(talk_chunks));
 }
-#undef V
 #undef WIDTH
 #undef PART
 #endif

@@ -211,7 +211,7 @@ static kx_status_t KX_TYPED(differentiate_chunk)(kx_task_t *task, const kx_talki
 }
 
 static kx_status_t KX_TYPED(differentiate_items)(kx_task_t *task, void *arg, int64_t first, int64_t end) {
-    const kx_talking_job_t *job = arg;
+    const kx_talking_job_t *job = (const kx_talking_job_t *)arg;
     const kx_talking_heads_t *t = job->t;
     const kx_attention_t *a = &t->heads;
     char *memory = job->memory + (size_t)kx_task_worker(task) * job->worker_bytes;
@@ -237,7 +237,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_talking_heads_gradient)) KX_TALKING_PARAMETERS
                             .logit_mix_gradients = logit_mix_gradients, .weight_mix_gradients = weight_mix_gradients};
     return KX_TYPED(run_talking_heads)(ctx, &job, KX_TYPED(differentiate_items));
 }
-#undef V
 #undef WIDTH
 #undef PART
 #endif

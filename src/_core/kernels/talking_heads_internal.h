@@ -6,7 +6,7 @@
 
 /* 12 heads of 2048 x 64 float32: 24 rows 122 ms, 48 109 ms, 96 104 ms, 192 113 ms; of 8192 x 64: 8 MB 2.9 s, 16 MB 2.1 s, 32 MB
    1.8 s. */
-enum { MOST_ROWS = 96 }; /* queries of a chunk: a multiple of every TILE_ROWS */
+enum { KX_TALKING_MOST_ROWS = 96 }; /* queries of a chunk: a multiple of every TILE_ROWS */
 #define KX_TALKING_LIMIT (32 << 20) /* bytes of a chunk's logits */
 
 enum {

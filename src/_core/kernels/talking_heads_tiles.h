@@ -4,8 +4,9 @@
 #define PART(name) ((KX_REAL *)(void *)(memory + job->offsets[KX_TALKING_##name]))
 
 /* to_g = sum over h of mix[g * row + h * step] from_h, for `heads` heads, a multiple of TILE_ROWS. */
-static void KX_TYPED(mix_heads)(const kx_talking_job_t *job, const KX_REAL *mix, ptrdiff_t row, ptrdiff_t step, int64_t depth,
+static void KX_TYPED(mix_heads)(const kx_talking_job_t *job, const void *matrix, ptrdiff_t row, ptrdiff_t step, int64_t depth,
                                 const KX_REAL *from, KX_REAL *to, int64_t heads, int64_t columns) {
+    const KX_REAL *mix = (const KX_REAL *)matrix;
     for (int64_t j = 0; j < columns; j += KEYS)
         for (int64_t g = 0; g < heads; g += TILE_ROWS)
             KX_TYPED(multiply)(mix + g * row, row, step, from + j, job->stride, depth, KEYS, to + g * job->stride + j,
@@ -154,7 +155,7 @@ static kx_status_t KX_TYPED(run_talking_heads)(const kx_ctx_t *ctx, kx_talking_j
     const double row_bytes = (double)t->softmax_heads * (double)job->blocks * (double)(KEYS * number) + 1;
     const int64_t fitting = (int64_t)(KX_TALKING_LIMIT / row_bytes) / TILE_ROWS * TILE_ROWS, rows = kx_round_up(a->query_count,
         TILE_ROWS);
-    job->chunk = fitting < TILE_ROWS ? TILE_ROWS : fitting > MOST_ROWS ? MOST_ROWS : fitting;
+    job->chunk = fitting < TILE_ROWS ? TILE_ROWS : fitting > KX_TALKING_MOST_ROWS ? KX_TALKING_MOST_ROWS : fitting;
     if (job->chunk > rows) job->chunk = rows > 0 ? rows : TILE_ROWS;
     job->chunks = (a->query_count + job->chunk - 1) / job->chunk;
     job->stride = job->chunk * KEYS + (int64_t)(64 / number); /* a line more,
@@ -192,7 +193,7 @@ static kx_status_t KX_TYPED(run_talking_heads)(const kx_ctx_t *ctx, kx_talking_j
     const size_t weight_part = kx_layout_add(&whole, t->weight_mix ? job->value_heads * job->softmax_heads : 0, number);
     const size_t worker_part = kx_layout_add(&whole, workers, layout.bytes);
     if (layout.overflow || whole.overflow) return KX_E_OVERFLOW;
-    char *memory = kx_allocate(ctx, whole.bytes);
+    char *memory = (char *)kx_allocate(ctx, whole.bytes);
     if (!memory) return KX_E_MEMORY;
     job->memory = memory + worker_part;
     memset(memory, 0, whole.bytes); /* tiles read heads and rows of padding, whose products are not used */

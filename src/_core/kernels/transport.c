@@ -496,10 +496,10 @@ typedef struct KX_TYPED(emd_batch) {
 } KX_TYPED(emd_batch);
 
 static kx_status_t KX_TYPED(solve_range)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const KX_TYPED(emd_batch) *batch = arg;
+    const KX_TYPED(emd_batch) *batch = (const KX_TYPED(emd_batch) *)arg;
     kx_emd_arena_t *arena = &batch->arenas[kx_task_worker(task)];
     if (!arena->block) {
-        char *block = kx_allocate(batch->ctx, batch->bytes);
+        char *block = (char *)kx_allocate(batch->ctx, batch->bytes);
         if (!block) return KX_E_MEMORY;
         KX_KERNEL(kx_emd_arena_cut)(arena, batch->m, batch->n, block);
     }
@@ -536,7 +536,7 @@ static kx_status_t KX_TYPED(emd) KX_EMD_PARAMETERS(KX_REAL) {
     int64_t grain = 1 + 16384 / (m * n + 1);
     if (workers > count / grain + 1) workers = count / grain + 1;
     size_t each = sizeof(kx_emd_arena_t) + sizeof(int64_t);
-    char *block = kx_allocate(ctx, (size_t)workers * each);
+    char *block = (char *)kx_allocate(ctx, (size_t)workers * each);
     if (!block) return KX_E_MEMORY;
     memset(block, 0, (size_t)workers * each);
     batch.arenas = (kx_emd_arena_t *)block;

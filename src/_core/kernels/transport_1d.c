@@ -113,7 +113,7 @@ static kx_status_t solve_line(const kx_line_job_t *job, int64_t index) {
 }
 
 static kx_status_t solve_lines(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_line_job_t *job = arg;
+    const kx_line_job_t *job = (const kx_line_job_t *)arg;
     for (int64_t k = begin; k < end; k++) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         kx_status_t status = solve_line(job, k);

@@ -217,14 +217,14 @@ static kx_status_t bound_one(const kx_bound_job_t *job, int64_t k, char *block) 
 }
 
 static kx_status_t bound_range(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
-    const kx_bound_job_t *job = arg;
+    const kx_bound_job_t *job = (const kx_bound_job_t *)arg;
     const int worker = kx_task_worker(task);
     if (!job->blocks[worker]) {
         kx_layout_t layout = {0, 0};
         kx_layout_add(&layout, job->m, sizeof(double));
         kx_layout_add(&layout, job->n, sizeof(double));
         kx_layout_add(&layout, (int64_t)KX_KERNEL(kx_transport_bound_bytes)(job->m, job->n), 1);
-        job->blocks[worker] = kx_allocate(job->ctx, layout.bytes);
+        job->blocks[worker] = (char *)kx_allocate(job->ctx, layout.bytes);
         if (!job->blocks[worker]) return KX_E_MEMORY;
     }
     for (int64_t k = begin; k < end; k++) {
@@ -244,7 +244,7 @@ kx_status_t KX_KERNEL(kx_transport_lower_bound) KX_BOUND_PARAMETERS {
     if (row_stride % (ptrdiff_t)sizeof(double) != 0) return KX_E_ARGUMENT;
     if (m > INT32_MAX / 4 || n > INT32_MAX / 4 || KX_KERNEL(kx_transport_bound_bytes)(m, n) == 0) return KX_E_OVERFLOW;
     const int64_t workers = ctx && ctx->workers > 1 ? ctx->workers : 1;
-    char *memory = kx_allocate(ctx, (size_t)workers * (sizeof(char *) + sizeof(int64_t)));
+    char *memory = (char *)kx_allocate(ctx, (size_t)workers * (sizeof(char *) + sizeof(int64_t)));
     if (!memory) return KX_E_MEMORY;
     kx_bound_job_t job = {ctx, a, b, M, a_offsets, b_offsets, M_offsets, m, n, sweeps, row_stride, reg_share, totals_tolerance,
                           bounds, u, v, (int64_t *)memory, (char **)(memory + (size_t)workers * sizeof(int64_t))};

@@ -375,7 +375,7 @@ static double largest_potential(const kx_large_t *s) {
 
 kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx_task_t *task) {
     kx_large_t s = {0};
-    lay_out(&s, p->m, p->n, scratch);
+    lay_out(&s, p->m, p->n, (char *)scratch);
     copy_costs(&s, p);
     start(&s, p);
     refresh_potentials(&s, p);

@@ -533,7 +533,7 @@ static KX_ALWAYS_INLINE kx_status_t solve(kx_small_t *s, kx_emd_problem_t *p, kx
 
 kx_status_t KX_KERNEL(kx_emd_small_solve)(kx_emd_problem_t *p, void *scratch, kx_task_t *task) {
     kx_small_t s = {0};
-    lay_out(&s, p->m, p->n, scratch);
+    lay_out(&s, p->m, p->n, (char *)scratch);
     s.cost = p->cost;
     s.row = p->arc_row;
     s.column = p->arc_column;

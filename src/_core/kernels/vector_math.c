@@ -17,7 +17,6 @@ KX_DISPATCH(KX_TYPED(kx_vector_exp), (const KX_REAL *x, int64_t n, KX_REAL *out)
 KX_DISPATCH(KX_TYPED(kx_vector_log), (const KX_REAL *x, int64_t n, KX_REAL *out), (x, n, out))
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 
 /* The last few items go by way of a padded vector. */
 static KX_ALWAYS_INLINE kx_status_t KX_TYPED(evaluate)(KX_VECTOR (*function)(KX_VECTOR), const KX_REAL *x, int64_t n,
@@ -39,6 +38,5 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_vector_exp))(const KX_REAL *x, int64_t n, KX_R
 kx_status_t KX_KERNEL(KX_TYPED(kx_vector_log))(const KX_REAL *x, int64_t n, KX_REAL *out) {
     return KX_TYPED(evaluate)(V(log), x, n, out);
 }
-#undef V
 #endif
 #endif

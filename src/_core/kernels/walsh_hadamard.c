@@ -73,7 +73,6 @@ KX_DISPATCH(KX_TYPED(kx_walsh_hadamard), PARAMETERS, ARGUMENTS)
 KX_DISPATCH(KX_TYPED(kx_walsh_hadamard_orthonormal), PARAMETERS, ARGUMENTS)
 
 #ifndef KX_DISPATCH_PASS
-#define V(operation) KX_PASTE(KX_PASTE(KX_VECTOR, _), operation)
 
 /* 2^stages vectors, `stages` a constant: written stage by stage, so that they stay in registers. */
 static KX_ALWAYS_INLINE void KX_TYPED(butterfly)(KX_VECTOR *v, int i, int distance) {
@@ -390,7 +389,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_walsh_hadamard_orthonormal)) PARAMETERS {
     return KX_TYPED(rows)(x, rows, n, x_row_stride, x_stride, out, out_row_stride, out_stride, 1);
 }
 
-#undef V
 #endif
 #undef PARAMETERS
 #undef ARGUMENTS

@@ -16,9 +16,17 @@ static __inline int64_t kx_atomic_load64(kx_atomic_int64 *a) { return _Interlock
 static __inline int64_t kx_atomic_add64(kx_atomic_int64 *a, int64_t value) { return _InterlockedExchangeAdd64(a, value); }
 static __inline void kx_atomic_store64(kx_atomic_int64 *a, int64_t value) { _InterlockedExchange64(a, value); }
 #else
+#ifdef __cplusplus
+#include <atomic>
+typedef std::atomic<int> kx_atomic_int;
+typedef std::atomic<int64_t> kx_atomic_int64;
+using std::memory_order_acquire;
+using std::memory_order_release;
+#else
 #include <stdatomic.h>
 typedef atomic_int kx_atomic_int;
 typedef _Atomic(int64_t) kx_atomic_int64;
+#endif
 #define KX_ATOMIC_INIT(value) (value)
 static inline int kx_atomic_load(kx_atomic_int *a) { return atomic_load_explicit(a, memory_order_acquire); }
 static inline void kx_atomic_store(kx_atomic_int *a, int value) { atomic_store_explicit(a, value, memory_order_release); }

@@ -12,6 +12,8 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define KX_THREAD_LOCAL __declspec(thread)
+#elif defined(__cplusplus)
+#define KX_THREAD_LOCAL thread_local
 #else
 #define KX_THREAD_LOCAL _Thread_local
 #endif
@@ -113,7 +115,7 @@ static void run_chunks(kx_job_t *job, int worker) {
 }
 
 static void run_job(void *pointer, int worker) {
-    kx_job_t *job = pointer;
+    kx_job_t *job = (kx_job_t *)pointer;
     if (worker == 0) {
         run_chunks(job, 0);
     } else {

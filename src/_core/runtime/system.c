@@ -32,7 +32,7 @@ static DWORD WINAPI thread_main(LPVOID pointer) {
     return 0;
 }
 int kx_thread_start(void (*run)(void *), void *argument) {
-    kx_thread_start_t *start = malloc(sizeof *start);
+    kx_thread_start_t *start = (kx_thread_start_t *)malloc(sizeof *start);
     if (!start) return -1;
     start->run = run;
     start->argument = argument;
@@ -94,7 +94,7 @@ static void *thread_main(void *pointer) {
     return NULL;
 }
 int kx_thread_start(void (*run)(void *), void *argument) {
-    kx_thread_start_t *start = malloc(sizeof *start);
+    kx_thread_start_t *start = (kx_thread_start_t *)malloc(sizeof *start);
     if (!start) return -1;
     start->run = run;
     start->argument = argument;
