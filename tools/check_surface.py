@@ -26,7 +26,7 @@ C_STANDARD = {
 }
 PLATFORM = {
     f"{name}.h" for name in "arm_neon cpuid immintrin intrin malloc pthread sched unistd windows".split()
-}
+} | {"atomic"}  # C++'s, for the amalgamation compiled as that
 # layer -> (headers in <>, folders it may include from)
 C_LAYERS = {
     "include": (C_STANDARD, {"kexue"}),
