@@ -9,4 +9,4 @@ add_custom_command(OUTPUT "${amalgamation_dir}/kexue.h" "${amalgamation_dir}/kex
                    DEPENDS "${amalgamate}" ${amalgamation_sources} "${CMAKE_CURRENT_LIST_DIR}/../LICENSE"
                    COMMENT "Writing kexue.h and kexue.c" VERBATIM)
 add_custom_target(kexue_amalgamation ALL DEPENDS "${amalgamation_dir}/kexue.h" "${amalgamation_dir}/kexue.c")
-install(FILES "${amalgamation_dir}/kexue.h" "${amalgamation_dir}/kexue.c" DESTINATION kexue/amalgamation)
+install(FILES "${amalgamation_dir}/kexue.h" "${amalgamation_dir}/kexue.c" DESTINATION amalgamation)

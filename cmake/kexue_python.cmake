@@ -25,6 +25,7 @@ foreach(source IN LISTS modules)
                    CYTHON_ARGS -X language_level=3 -X boundscheck=False -X wraparound=False -X cdivision=True
                                -X initializedcheck=False -X embedsignature=True -X freethreading_compatible=True)
   python_add_library(${module} MODULE ${stable_abi} WITH_SOABI "${generated}")
+  kexue_set_properties(${module})
   target_compile_definitions(${module} PRIVATE NPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION NPY_TARGET_VERSION=NPY_2_0_API_VERSION
                              KX_COMPILED_ISAS="${compiled_isas}")
   target_include_directories(${module} PRIVATE "${cython_dir}")

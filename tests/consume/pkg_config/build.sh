@@ -1,1 +1,2 @@
-cc -std=c11 -O2 $(pkg-config --cflags kexue) ../program.c "$(pkg-config --variable=amalgamation kexue)" $(pkg-config --libs kexue) -o consumer
+core=$(pkg-config --variable=amalgamation kexue)
+cc -std=c11 -O2 $CFLAGS $(pkg-config --cflags kexue) ../program.c "$core" $(pkg-config --libs kexue) -o consumer

@@ -16,7 +16,7 @@ setup(
             "consumer",
             ["consumer.c", core],
             include_dirs=[kexue.get_include()],
-            extra_compile_args=["-std=c11", "-O2"],
+            extra_compile_args=["-std=c11"],
             libraries=["m", "pthread"],
         )
     ],
