@@ -75,16 +75,12 @@ if os.environ.get("KEXUE_DOCS_INTERSPHINX"):
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples/gallery"],
     "gallery_dirs": ["gallery"],
-    "filename_pattern": r"plot_",
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,
     "min_reported_time": 5,
-    "matplotlib_animations": False,
-    "reset_modules": ("matplotlib",),
-    "abort_on_example_error": False,
-    "copyfile_regex": r".*\.rst",
+    "reset_modules": ("matplotlib", "gallery_style.apply"),
 }
 
 html_theme = "furo"
