@@ -39,6 +39,7 @@ nitpick_ignore_regex = [
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence"]
 myst_heading_anchors = 4
+smartquotes = False  # h' is no quotation
 
 autodoc_typehints = "none"
 autodoc_docstring_signature = False

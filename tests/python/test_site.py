@@ -23,8 +23,10 @@ ROOT = Path(__file__).parents[2]
 EXTENSIONS = ROOT / "docs" / "_extensions"
 MADE_BY_BUILDS = ("reference", "c_reference", "gallery", "__pycache__")
 
-for package in ("sphinx", "numpydoc", "myst_parser", "sphinx_gallery", "furo", "sklearn", "dask"):
+for package in ("sphinx", "numpydoc", "myst_parser", "sphinx_gallery", "furo"):
     pytest.importorskip(package)
+for adapter in kexue._MODULES:
+    pytest.importorskip(f"kexue.{adapter}", exc_type=ImportError)
 
 
 @pytest.fixture(scope="module")
