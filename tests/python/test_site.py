@@ -21,7 +21,7 @@ import kexue
 
 ROOT = Path(__file__).parents[2]
 EXTENSIONS = ROOT / "docs" / "_extensions"
-MADE_BY_BUILDS = ("reference", "c_reference", "gallery", "__pycache__")
+MADE_BY_BUILDS = ("reference", "c_reference", "gallery", "programs", "__pycache__")
 
 for package in ("sphinx", "numpydoc", "myst_parser", "sphinx_gallery", "furo"):
     pytest.importorskip(package)
@@ -36,6 +36,9 @@ def site(tmp_path_factory):
     shutil.copytree(ROOT / "docs", copy / "docs", ignore=shutil.ignore_patterns(*MADE_BY_BUILDS))
     for folder in ("examples", "src/_core/include"):
         shutil.copytree(ROOT / folder, copy / folder)
+    for file in ("CONTRIBUTING.md", "bench/README.md"):
+        (copy / file).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / file, copy / file)
     chinese = copy / "docs" / "zh" / "test_language.md"
     chinese.parent.mkdir(exist_ok=True)
     chinese.write_text("# 语言\n\n科学。\n", encoding="utf-8")
@@ -110,6 +113,12 @@ def test_internal_links(site):
 def test_pages_say_their_language(site):
     assert '<html class="no-js" lang="zh-CN"' in (site / "zh/test_language.html").read_text(encoding="utf-8")
     assert '<html class="no-js" lang="en"' in (site / "transport.html").read_text(encoding="utf-8")
+
+
+def test_programs_and_files_beside_the_pages(site):
+    for program in (ROOT / "examples").glob("*.py"):
+        assert (site / f"programs/{program.stem}.html").exists()
+    assert "The four places of a function" in (site / "contributing.html").read_text(encoding="utf-8")
 
 
 def test_both_precisions_stand_together(site):
