@@ -1,6 +1,11 @@
 """kexue: a compiled numerical core for exact optimal transport, document distances and more.
 
 Every name is reachable here and in its family's module, which is loaded when a name of it is first used.
+
+Attributes
+----------
+__version__ : str
+    The version of the compiled library.
 """
 
 from __future__ import annotations

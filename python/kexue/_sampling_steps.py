@@ -246,7 +246,12 @@ class BoltzmannStep:
     nfev: int
 
     def covariance(self) -> np.ndarray:
-        """That of the distribution, shape (d, d), from the weighted sample."""
+        """The covariance of the distribution, estimated from the weighted sample.
+
+        Returns
+        -------
+        ndarray, shape (d, d)
+        """
         centred = (self.deltas.astype(np.float64) - self.step).reshape(len(self.deltas), -1)
         return (centred * self.weights[:, None]).T @ centred
 
@@ -400,7 +405,20 @@ class GaussianMixtureProposal:
     mixing: float
 
     def sample(self, n: int, rng: np.random.Generator | int | None = None) -> np.ndarray:
-        """n steps, shape (n, ...) with that of `mean` behind, of its dtype."""
+        """Steps that are drawn from the mixture.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        rng : Generator, int or None
+            Source of random numbers, or its seed.
+
+        Returns
+        -------
+        ndarray, shape (n, ...)
+            With the shape of `mean` behind, of its dtype.
+        """
         generator = np.random.default_rng(rng)
         count = check_integer("n", n, 0)
         moved = generator.random(count) >= self.mixing
@@ -410,10 +428,20 @@ class GaussianMixtureProposal:
         return steps
 
     def log_density(self, deltas: ArrayLike, *, normalized: bool = True) -> np.ndarray:
-        """The logarithm of the density at steps of shape (..., *mean.shape), in float64.
+        """The logarithm of the density at steps.
 
-        Without `normalized` the term -d/2 log(2 pi std^2) is left out. It cancels in weights, where it would cost
-        digits in high dimension.
+        Parameters
+        ----------
+        deltas : array_like
+            Steps, the shape of `mean` behind any leading one.
+        normalized : bool
+            False leaves the term -d/2 log(2 pi std^2) out. It cancels in weights, where it would cost digits in high
+            dimension.
+
+        Returns
+        -------
+        ndarray or scalar
+            Of the leading shape, in float64.
         """
         steps = as_float64("deltas", deltas)
         depth = self.mean.ndim

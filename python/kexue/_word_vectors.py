@@ -177,7 +177,7 @@ class WordVectors:
         Parameters
         ----------
         texts : iterable of str or of sequences of str
-            Documents; a string is split by :func:`tokenize`. A window never crosses from one text to the
+            Documents; a string is split into its words, in lower case. A window never crosses from one text to the
             next.
         dimension : int, default 100
             Length of the vectors. Less comes out where the PPMI matrix has a lower rank, as with a vocabulary
@@ -381,7 +381,17 @@ class WordVectors:
         _npz.save_npz(path, {"vectors": self.vectors, "keys": keys, "offsets": offsets})
 
     def document(self, text: str | Sequence[str]) -> sparse.csr_array:
-        """Word counts of one document: ``count_matrix([text])``, of shape (1, vocabulary)."""
+        """Word counts of one document: ``count_matrix([text])``.
+
+        Parameters
+        ----------
+        text : str or list of str
+            As one of the texts of `count_matrix`.
+
+        Returns
+        -------
+        csr_array, shape (1, vocabulary)
+        """
         return self.count_matrix([text])
 
     def count_matrix(self, texts: Iterable[str | Sequence[str]]) -> sparse.csr_array:
@@ -390,7 +400,7 @@ class WordVectors:
         Parameters
         ----------
         texts : iterable of str or of sequences of str
-            Documents; a string is split by :func:`tokenize`. Unknown words are dropped.
+            Documents; a string is split into its words, in lower case. Unknown words are dropped.
 
         Returns
         -------

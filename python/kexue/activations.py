@@ -2,6 +2,17 @@
 
 SquarePlus is f(x; b) = (x + sqrt(x**2 + b)) / 2 (J. T. Barron, arXiv:2112.11687); softplus, Swish and GELU are the
 usual ones; exp_taylor(x, n) is the Taylor polynomial of exp of degree n, positive everywhere for an even n.
+
+Attributes
+----------
+SQUAREPLUS_B_MINIMAX : float
+    b with the least maximal distance of SquarePlus to softplus.
+SQUAREPLUS_B_UPPER : float
+    4 log(2)**2, from which on SquarePlus is nowhere below softplus.
+SQUAREPLUS_B_CURVATURE : float
+    b with softplus' curvature at 0.
+SQUAREPLUS_B_T2 : float
+    b whose SquarePlus is relu convolved with Student's t of two degrees of freedom.
 """
 
 from __future__ import annotations

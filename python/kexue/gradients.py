@@ -1,4 +1,12 @@
-"""Gradients: clipped, normalised, penalised, estimated without derivatives; recurrent networks."""
+"""Gradients: clipped, normalised, penalised, estimated without derivatives; recurrent networks.
+
+Attributes
+----------
+TANH_JACOBIAN_ARGUMENT : float
+    c at which c sech(c)**2 is largest, the positive root of c tanh(c) = 1/2.
+TANH_JACOBIAN_BOUND : float
+    The largest value of c sech(c)**2: times 1 / |h|, it bounds the derivative tanh(U h)' for a fixed h.
+"""
 
 from kexue._adversarial_perturbations import fgm_perturbation, vat_loss, vat_perturbation
 from kexue._ball_step import ball_step_length

@@ -188,7 +188,17 @@ class WmdSimilarity:
             yield from results if len(numbers) > 1 else [results]
 
     def get_similarities(self, query: Any) -> np.ndarray:
-        """Similarities to all documents, whatever `num_best` is; see ``index[query]``."""
+        """Similarities to all documents, whatever `num_best` is.
+
+        Parameters
+        ----------
+        query : list of str, or list of lists
+            A document or several, as for ``index[query]``.
+
+        Returns
+        -------
+        ndarray, shape (n_documents,) or (n_queries, n_documents)
+        """
         similarities = 1.0 / (1.0 + self._distances(self._count(self._queries(query))))
         return similarities[0] if len(similarities) == 1 else similarities
 

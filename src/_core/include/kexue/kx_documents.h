@@ -46,6 +46,7 @@ typedef struct kx_pairwise_options {
     int64_t *unconverged;   /* NULL, or a counter of such pairs */
 } kx_pairwise_options_t;
 
+/* KX_WMD, and the defaults above. */
 void kx_pairwise_options_init(kx_pairwise_options_t *options);
 
 /* out[i, j], row after row of Y's count (X's count when Y is NULL: all pairs within X, each solved once, diagonal 0 but for KX_ENTROPIC_WMD).
@@ -80,6 +81,7 @@ typedef struct kx_search_options {
     int64_t *done, *total;       /* as in kx_pairwise_options_t */
 } kx_search_options_t;
 
+/* KX_WMD, one neighbour, and the defaults above. */
 void kx_search_options_init(kx_search_options_t *options);
 
 /* What became of the documents of a search: there and not empty; ruled out by the relaxed bound; by the dual bound; solved. */
@@ -95,6 +97,7 @@ typedef struct kx_search_results {
     kx_search_counts_t *counts;
 } kx_search_results_t;
 
+/* Gives back what a search allocated, by the context that the search had; pointers become NULL. */
 void kx_search_results_release(const kx_ctx_t *ctx, kx_search_results_t *results);
 
 /* Documents as an index wants them: words without weight left out, weights (for KX_WRD times the norms) scaled to sum 1. words and

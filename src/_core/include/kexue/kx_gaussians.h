@@ -85,11 +85,14 @@ kx_status_t kx_gaussian_hellinger_f64(const kx_ctx_t *ctx, const kx_batch_t *mea
    by the Cholesky factor: the lower triangle of 2 G L, zeros above; by variances: vectors. Outputs whose pointer is NULL are
    left out. Every entry of an item of which one matrix is not positive definite (zeros on a diagonal included) is NaN, with
    the invalid flag. Where p = q, the Hellinger distance has a kink as |x| has, and its gradient is given as 0. */
+
+/* Of the entropy. */
 kx_status_t kx_gaussian_entropy_gradient_f32(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
                                              kx_gaussian_form_t form, const kx_batch_out_t *grad_cov);
 kx_status_t kx_gaussian_entropy_gradient_f64(const kx_ctx_t *ctx, const kx_batch_t *cov, int64_t items, int64_t n,
                                              kx_gaussian_form_t form, const kx_batch_out_t *grad_cov);
 
+/* Of KL(p || q), by all four. */
 kx_status_t kx_gaussian_kl_gradient_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
                                         const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
                                         kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
@@ -101,6 +104,7 @@ kx_status_t kx_gaussian_kl_gradient_f64(const kx_ctx_t *ctx, const kx_batch_t *m
                                         const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q,
                                         const kx_batch_out_t *grad_cov_q);
 
+/* Of the Bhattacharyya distance, by all four. */
 kx_status_t kx_gaussian_bhattacharyya_gradient_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
                                                    const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
                                                    kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,
@@ -112,6 +116,7 @@ kx_status_t kx_gaussian_bhattacharyya_gradient_f64(const kx_ctx_t *ctx, const kx
                                                    const kx_batch_out_t *grad_cov_p, const kx_batch_out_t *grad_mean_q,
                                                    const kx_batch_out_t *grad_cov_q);
 
+/* Of the Hellinger distance, by all four. */
 kx_status_t kx_gaussian_hellinger_gradient_f32(const kx_ctx_t *ctx, const kx_batch_t *mean_p, const kx_batch_t *cov_p,
                                                const kx_batch_t *mean_q, const kx_batch_t *cov_q, int64_t items, int64_t n,
                                                kx_gaussian_form_t form, const kx_batch_out_t *grad_mean_p,

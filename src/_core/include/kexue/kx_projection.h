@@ -33,6 +33,7 @@ typedef struct kx_projection_signs {
     int64_t n_components, d;
 } kx_projection_signs_t;
 
+/* Y = scale * X R^T for a matrix R of such signs, of dense X and of X in CSR. */
 kx_status_t kx_projection_sketch_f32(const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const float *x, int64_t rows,
                                      ptrdiff_t row_stride, double scale, float *y, ptrdiff_t y_stride);
 kx_status_t kx_projection_sketch_f64(const kx_ctx_t *ctx, const kx_projection_signs_t *signs, const double *x, int64_t rows,

@@ -46,6 +46,7 @@ typedef struct kx_sinkhorn_options {
     int32_t round_plans;     /* move the plans onto the marginals (Altschuler, Weed and Rigollet, arXiv:1705.09634) */
 } kx_sinkhorn_options_t;
 
+/* The defaults above, both choices automatic. */
 void kx_sinkhorn_options_init(kx_sinkhorn_options_t *options);
 
 /* `count` problems. Without row_counts and column_counts all are m x n; with them (both or none) problem k is row_counts[k] x

@@ -25,6 +25,7 @@ typedef struct kx_emd_options {
     int64_t max_iter;        /* pivots (or augmenting steps); 0: no limit that a sound problem reaches */
 } kx_emd_options_t;
 
+/* The defaults above, no limit. */
 void kx_emd_options_init(kx_emd_options_t *options);
 
 typedef struct kx_emd_result {

@@ -12,8 +12,11 @@
 extern "C" {
 #endif
 
+/* out = e^x */
 kx_status_t kx_vector_exp_f32(const float *x, int64_t n, float *out);
 kx_status_t kx_vector_exp_f64(const double *x, int64_t n, double *out);
+
+/* out = log x, the natural logarithm */
 kx_status_t kx_vector_log_f32(const float *x, int64_t n, float *out);
 kx_status_t kx_vector_log_f64(const double *x, int64_t n, double *out);
 
