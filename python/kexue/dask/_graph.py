@@ -45,7 +45,7 @@ def default_client() -> Client | None:
     from dask.base import get_scheduler
 
     try:
-        client = getattr(get_scheduler(), "__self__", None)
+        client: Any = getattr(get_scheduler(), "__self__", None)
     except RuntimeError:  # newer versions do so for an asynchronous client
         return None
     # Of an asynchronous one the user computes, and everything in memory is in the graph.

@@ -164,7 +164,8 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         rows: Any = check_array(X, dtype=[np.float64, np.float32], accept_sparse="csr")
         rows = rows.toarray() if issparse(rows) else rows
         if rows.shape[1] != self.n_components_:
-            raise KexueValueError(f"X has {rows.shape[1]} columns, but the projection has {self.n_components_} components")
+            have, wanted = rows.shape[1], self.n_components_
+            raise KexueValueError(f"X has {have} columns, but the projection has {wanted} components")
         if hasattr(self, "inverse_components_"):
             return rows @ self.inverse_components_.T.astype(rows.dtype, copy=False)
         return self.projection_.inverse(rows, workers=count_jobs(self.n_jobs))
