@@ -23,7 +23,7 @@ WITHOUT_ARRAYS = {
     *("answers_match", "evaluate_expression", "format_answer", "normalize_equation", "normalize_question"),
     *("attention_param_budget", "crossover_lengths", "exp_taylor_min", "feature_dimension", "residual_branch_weights"),
     *("constrained_beam_search", "edit_distance", "lcs_f1", "longest_common_subsequence"),
-    *("errstate", "get_num_threads", "show_config", "strip_redundant_parentheses", "threads"),
+    *("errstate", "get_include", "get_num_threads", "show_config", "strip_redundant_parentheses", "threads"),
     *("favor_projection", "orthogonal_init", "random_angle", "truncated_normal"),
 }
 
