@@ -26,6 +26,8 @@ else()
   # A host's -ffast-math would cost infinities, NaNs and compensated sums.
   target_compile_options(kexue_flags INTERFACE -Wall -Wextra -Wconversion -pedantic -fno-fast-math -ffp-contract=off -fno-math-errno
                                                -ffunction-sections)
+  # C unwinds nothing: 0.1 MB of the compressed wheel.
+  target_compile_options(kexue_flags INTERFACE $<$<CONFIG:Release,MinSizeRel>:-fno-asynchronous-unwind-tables>)
   # An archive of bitcode would only serve the very compiler that made it.
   target_compile_options(kexue_flags INTERFACE -fno-lto)
   if(KEXUE_WERROR)
