@@ -3,13 +3,16 @@
 # that adds this folder: whatever the sources need stands in the targets' properties.
 set(core_dir "${CMAKE_CURRENT_LIST_DIR}/../src/_core")
 cmake_path(NORMAL_PATH core_dir)
-set(include_dir "${core_dir}/include")
-if(NOT EXISTS "${include_dir}")
-  set(include_dir "${CMAKE_CURRENT_LIST_DIR}/../../include") # in a wheel, which has the headers once
-  cmake_path(NORMAL_PATH include_dir)
+if(EXISTS "${core_dir}")
+  set(include_dir "${core_dir}/include")
+  file(GLOB kernel_sources CONFIGURE_DEPENDS "${core_dir}/kernels/*.c")
+  file(GLOB common_sources CONFIGURE_DEPENDS "${core_dir}/runtime/*.c" "${core_dir}/isa/*.c")
+else() # in a wheel, which has the sources once: the amalgamation is compiled in as many passes
+  cmake_path(SET package_dir NORMALIZE "${CMAKE_CURRENT_LIST_DIR}/../..")
+  set(include_dir "${package_dir}/include")
+  set(kernel_sources "${package_dir}/amalgamation/kexue.c")
+  set(common_sources "")
 endif()
-file(GLOB kernel_sources CONFIGURE_DEPENDS "${core_dir}/kernels/*.c")
-file(GLOB common_sources CONFIGURE_DEPENDS "${core_dir}/runtime/*.c" "${core_dir}/isa/*.c")
 
 find_package(Threads REQUIRED GLOBAL) # a host links kexue::core from its own folder
 include(CheckCCompilerFlag)

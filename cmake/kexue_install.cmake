@@ -1,7 +1,7 @@
 # What a host finds: headers, a CMake package, a pkg-config file, and the library; all of it may be moved together.
 #
-# A wheel, whose package folder is the prefix, has the core's sources in place of the library: its extension modules hold all
-# kernels already, and an archive of every instruction set is 4.4 MB more of compressed wheel, the sources 0.4. There the
+# A wheel, whose package folder is the prefix, has the amalgamation in place of the library: its extension modules hold all
+# kernels already, and an archive of every instruction set is 4.4 MB more of compressed wheel, the amalgamation 0.45. There the
 # CMake package builds kexue::core in the host's build, with the host's compiler.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -18,8 +18,6 @@ if(KEXUE_BUILD_PYTHON)
   install(FILES "${CMAKE_CURRENT_SOURCE_DIR}/CMakeLists.txt" DESTINATION source COMPONENT kexue)
   install(DIRECTORY "${CMAKE_CURRENT_LIST_DIR}" DESTINATION source COMPONENT kexue FILES_MATCHING
           PATTERN kexue_core.cmake PATTERN kexue_install.cmake PATTERN "*.in")
-  install(DIRECTORY "${core_dir}/isa" "${core_dir}/kernels" "${core_dir}/runtime" DESTINATION source/src/_core COMPONENT kexue
-          FILES_MATCHING PATTERN "*.c" PATTERN "*.h")
   set(config kexueSourceConfig.cmake.in)
 else()
   install(TARGETS kexue_core EXPORT kexue ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT kexue

@@ -1,7 +1,7 @@
 """Write the C core as two files, kexue.h and kexue.c:  python tools/amalgamate.py DIRECTORY
 
-kexue.c needs kexue.h, the C library and threads, nothing else; it is C11 and C++17. It is the sources of src/_core in
-one piece for one instruction set, which is what the compiler's flags say: docs/vendoring_amalgamation.md.
+kexue.c needs kexue.h, the C library and threads, nothing else; it is C11 and C++17. Compiled once, it has one
+instruction set, which is what the flags say; in several passes it has all of them: docs/vendoring_amalgamation.md.
 
 A preprocessor that knows only the core's own idioms does it. Includes of the core's files are replaced by their text;
 a template, a file that includes itself, is there once for each type. The macros that steer this are known here and
@@ -24,7 +24,7 @@ LICENSE = Path(__file__).resolve().parent.parent / "LICENSE"
 FOLDERS = ("kernels", "isa", "runtime")
 
 _GUARD = re.compile(r"KX\w*_H|KEXUE_H")
-_STEERING = {"KX_REAL", "KX_FORM", "KX_TEMPLATE", "KX_AMALGAMATION"}
+_STEERING = {"KX_REAL", "KX_FORM", "KX_TEMPLATE"}
 _DIRECTIVE = re.compile(r"\s*#\s*(\w+)\s*(.*)", re.DOTALL)
 _TOKEN = re.compile(
     r"""/\*.*?\*/ | //[^\n]* | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*'   # comments and literals
@@ -37,6 +37,7 @@ _WORDS = frozenset(
     "auto break case char const continue default do double else enum extern float for goto if inline int long register"
     " restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
 )
+KERNELS, COMMON = "KX_KERNELS_PASS", "KX_COMMON_PASS"
 _DECORATION = frozenset({"__attribute__", "__declspec"})
 
 
@@ -63,13 +64,15 @@ def _logical_lines(text: str) -> list[str]:
 class _Condition:
     """An #if that is open: decided here (a branch is live or not), or left to the compiler."""
 
-    def __init__(self, decided: bool, live: bool, guard: bool = False, fixed: bool = False) -> None:
+    def __init__(self, decided: bool, live: bool, guard: bool = False, dead: bool = False, of_pass: str = "") -> None:
         self.decided, self.live, self.guard = decided, live, guard
-        self.fixed = fixed  # all branches alike
+        self.dead = dead  # all branches: it is inside one that is not live
+        self.of_pass = of_pass  # the macro of the pass that the open branch belongs to
+        self.suspended = False
         self.taken = live
 
     def next_branch(self) -> None:
-        if self.decided and not self.fixed:
+        if self.decided and not self.dead:
             self.live, self.taken = not self.taken, True
 
 
@@ -78,7 +81,7 @@ class _Expansion:
 
     def __init__(self, core: Path, public: bool) -> None:
         self.core, self.public = core, public
-        self.defined: dict[str, str] = {} if public else {"KX_AMALGAMATION": "1"}
+        self.defined: dict[str, str] = {}
         self.seen_system: set[str] = set()
         self.pieces: list[tuple[str, bool, str]] = []  # text, whether it is shared between files, where it comes from
         self.conditions: list[_Condition] = []
@@ -101,12 +104,16 @@ class _Expansion:
 
     def file(self, path: Path) -> None:
         depth, where = len(self.conditions), path.relative_to(self.core).as_posix()
+        if depth == 0 and not self.public and not where.startswith("kernels/"):
+            self._open_pass(COMMON, where)
         for line in _logical_lines(path.read_text(encoding="utf-8").rstrip("\n")):
             match = _DIRECTIVE.fullmatch(line)
             if match:
                 self._directive(match[1], match[2].strip(), line, path, where)
             elif self._live():
                 self._emit(line, where)
+        if len(self.conditions) > depth and self.conditions[-1].of_pass and depth == 0:
+            self._directive("endif", "", "#endif", path, where)
         if len(self.conditions) != depth:
             raise AmalgamationError(f"{where}: a condition is not closed")
 
@@ -116,10 +123,13 @@ class _Expansion:
             self._open(word, rest, name, line, where)
         elif word in ("else", "elif"):
             condition = self.conditions[-1]
-            if not condition.decided:
+            if condition.of_pass:
+                if self._live():
+                    self._other_pass(condition, where)
+            elif not condition.decided:
                 if self._live():
                     self._emit(line, where)
-            elif word == "elif" and not (condition.fixed or condition.taken or rest == "!defined(KX_DISPATCH_PASS)"):
+            elif word == "elif" and not (condition.dead or condition.taken):
                 raise AmalgamationError(f"{where}: #elif {rest} after a condition that was decided as false")
             else:
                 condition.next_branch()
@@ -146,13 +156,10 @@ class _Expansion:
                 self._emit(line, where)
 
     def _open(self, word: str, rest: str, name: str, line: str, where: str) -> None:
-        if word == "if" and rest.startswith("defined(KX_AMALGAMATION)"):
-            word, name = "ifdef", "KX_AMALGAMATION"
         if not self._live():
-            self.conditions.append(_Condition(True, False, fixed=True))
+            self.conditions.append(_Condition(True, False, dead=True))
         elif word != "if" and name == "KX_DISPATCH_PASS":
-            # One pass is both. What the dispatcher has instead of something (#ifndef ... #else) is not needed.
-            self.conditions.append(_Condition(True, True, fixed=word == "ifdef"))
+            self._open_pass(COMMON if word == "ifdef" else KERNELS, where)
         elif word != "if" and (name in _STEERING or _GUARD.fullmatch(name)):
             live = (name in self.defined) == (word == "ifdef")
             self.conditions.append(_Condition(True, live, guard=bool(_GUARD.fullmatch(name))))
@@ -160,11 +167,25 @@ class _Expansion:
             self._emit(line, where)
             self.conditions.append(_Condition(False, True))
 
+    def _open_pass(self, of_pass: str, where: str) -> None:
+        self._emit(f"#if {of_pass}", where)
+        self.conditions.append(_Condition(False, True, of_pass=of_pass))
+
+    def _other_pass(self, condition: _Condition, where: str) -> None:
+        """#else: one pass may be both, and what the dispatcher has instead of something is not needed there."""
+        if condition.of_pass == KERNELS:
+            self._emit("#else", where)
+            condition.of_pass = f"!{KERNELS}"
+        else:
+            self._emit("#endif", where)
+            self._emit(f"#if {KERNELS}", where)
+            condition.of_pass = KERNELS
+
     def _define(self, name: str, rest: str, line: str, where: str) -> None:
         if name == "_GNU_SOURCE":
             return  # at the top of kexue.c
         self.defined[name] = rest[len(name) :].strip()
-        if _GUARD.fullmatch(name) and any(not c.decided for c in self.conditions):
+        if _GUARD.fullmatch(name) and any(not c.decided and not c.of_pass for c in self.conditions):
             raise AmalgamationError(f"{where} is included for the first time under a condition of the compiler's")
         if _GUARD.fullmatch(name) or name == "KX_TEMPLATE":
             return
@@ -186,7 +207,27 @@ class _Expansion:
         inside = target.relative_to(self.core).as_posix()
         if not self.public and inside.startswith("include/"):
             return  # kexue.h
-        self.file(target)
+        passes = [c for c in self.conditions if c.of_pass and not c.suspended]
+        text = target.read_text(encoding="utf-8")
+        tested = re.findall(r"^#ifndef (\w+)$", text, re.MULTILINE)
+        guard = next((name for name in tested if _GUARD.fullmatch(name)), None)
+        if not passes or guard is None or guard in self.defined:
+            self.file(target)
+            return
+        # Every pass has all headers, whichever file is the first to include one; but for those that declare kernels.
+        for condition in passes:
+            self._emit("#endif", where)
+            condition.suspended = True
+        if "KX_KERNEL(" in text:
+            self._open_pass(KERNELS, where)
+            self.file(target)
+            self.conditions.pop()
+            self._emit("#endif", where)
+        else:
+            self.file(target)
+        for condition in passes:
+            self._emit(f"#if {condition.of_pass}", where)
+            condition.suspended = False
 
     def take(self) -> list[tuple[str, bool, str]]:
         pieces, self.pieces = self.pieces, []
@@ -478,7 +519,20 @@ _PREAMBLE = """
 #endif
 #endif
 
+/* Compiled as it is, this file is the core for one instruction set, the one of the compiler's flags. Compiled with
+   -DKX_ISA=v3 (or baseline, v4) it is the kernels for one of several, and with -DKX_HAVE_BASELINE, and -DKX_HAVE_V3 and
+   -DKX_HAVE_V4 as the case may be, all but kernels. */
+#if defined(KX_ISA)
+#define KX_KERNELS_PASS 1
+#define KX_COMMON_PASS 0
+#elif defined(KX_HAVE_BASELINE)
+#define KX_KERNELS_PASS 0
+#define KX_COMMON_PASS 1
+#else
 #define KX_AMALGAMATION 1
+#define KX_KERNELS_PASS 1
+#define KX_COMMON_PASS 1
+#endif
 #include "kexue.h"
 """
 

@@ -35,7 +35,7 @@ _BUILD_LINES = {
     "libs": "the linker's options: the libraries that the core needs",
     "cmakedir": "the folder of the CMake package, for -Dkexue_DIR=",
     "pkgconfigdir": "the folder of kexue.pc, for PKG_CONFIG_PATH",
-    "source": "the folder of the core's sources, a CMake project",
+    "source": "the folder of a CMake project that builds the core",
     "amalgamation": "the core as one C file, kexue.c, with kexue.h beside it",
 }
 _SHOWN_MOVES = 25

@@ -108,7 +108,8 @@ def test_c11_without_a_warning(amalgamation: Path, name: str, command: list[str]
     for level in LEVELS if os.uname().machine == "x86_64" and name == "gcc" else [None]:
         march = [f"-march={level}"] if level else []
         options = ["-std=c11", *march, *WARNINGS, "-pedantic", *target, "-fsyntax-only"]
-        run([*command, *options, amalgamation / "kexue.c"], cwd=amalgamation)
+        for of_pass in ([], [f"-DKX_ISA={LEVELS[level]}"]) if level else ([],):
+            run([*command, *options, *of_pass, amalgamation / "kexue.c"], cwd=amalgamation)
 
 
 @pytest.mark.parametrize(("command", "standard"), cplusplus())
@@ -117,7 +118,25 @@ def test_cplusplus_without_a_warning(amalgamation: Path, command: str, standard:
 
 
 def test_a_program_without_python_has_the_figures_of_python(link: Callable[[str], Path]) -> None:
-    lines = [line.split() for line in run([link("without_python")]).stdout.splitlines()]
+    check_figures(run([link("without_python")]).stdout)
+
+
+def test_several_passes_make_one_library(amalgamation: Path, tmp_path: Path) -> None:
+    """A pass for each instruction set and one for the rest: what a wheel's CMake package compiles.
+
+    One instruction set here, as each takes half a minute.
+    """
+    command, source = [*compilers()[0][1], "-std=c11", "-O0", *WARNINGS, "-pedantic"], amalgamation / "kexue.c"
+    for name, define in (("baseline", "-DKX_ISA=baseline"), ("common", "-DKX_HAVE_BASELINE")):
+        run([*command, define, "-c", source, "-o", tmp_path / f"{name}.o"])
+    objects = [tmp_path / "baseline.o", tmp_path / "common.o", "-lm", "-lpthread"]
+    program = ROOT / "examples" / "c" / "without_python.c"
+    run([*command, "-I", amalgamation, program, *objects, "-o", tmp_path / "program"])
+    check_figures(run([tmp_path / "program"]).stdout)
+
+
+def check_figures(output: str) -> None:
+    lines = [line.split() for line in output.splitlines()]
     printed = {key: np.array([float(v) for k, v in lines if k == key]) for key in ("wmd", "q", "hsic")}
 
     x = [[0.0, 0.1, 0.2], [1.0, 0.5, -0.3], [0.4, -1.0, 0.7]]

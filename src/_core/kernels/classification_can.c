@@ -206,7 +206,8 @@ static int are_lost(const kx_can_job_t *job) {
 #define KX_LOAD_PART kx_f64v_load_part_f32
 #include "classification_can.c"
 
-#elif !defined(KX_DISPATCH_PASS)
+#else /* the template */
+#ifndef KX_DISPATCH_PASS
 
 static KX_ALWAYS_INLINE const KX_REAL *KX_TYPED(row_of)(const kx_can_job_t *job, int64_t i) {
     return (const KX_REAL *)(const void *)((const char *)job->p + i * job->row_stride);
@@ -637,4 +638,5 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_classification_can)) KX_CAN_PARAMETERS(KX_REAL
     kx_release(ctx, block);
     return status;
 }
+#endif
 #endif
