@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -79,13 +78,7 @@ def public_name(text: str, is_table_of_names: bool) -> str | None:
     return None
 
 
-def is_worth_telling(record: logging.LogRecord) -> bool:
-    """A pattern of a toctree without a page is a page that is yet to be written."""
-    return "toctree glob pattern" not in str(record.msg)
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
-    logging.getLogger("sphinx.sphinx.directives.other").addFilter(is_worth_telling)
     app.add_post_transform(LinkNames)
     app.connect("builder-inited", write_programs)
     app.connect("source-read", link_to_pages)
