@@ -70,7 +70,8 @@ class RandomizedSVDResult:
         to five digits (float32: to 3 %), an estimate from random vectors.
     spectral_error : float
         An estimate from below of ||A - U S Vh|| in the spectral norm, by 10 % at most as a rule, and by far less where
-        the singular values decay; exact where the decomposition is.
+        the singular values decay; exact where the decomposition is. Below 1e-7 of the largest singular value it may be
+        as large as `frobenius_error`.
     n_iter : int
         Multiplications with A A^T that went into the subspace, after the first product.
     n_products : int

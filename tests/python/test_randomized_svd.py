@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from threadpoolctl import threadpool_limits
@@ -342,6 +342,7 @@ def test_nothing_is_left():
     assert result.spectral_error <= result.frobenius_error < 1e-14
 
 
+@example(rows=4, columns=4, rank=2, share=0.5, oversample=0, method="krylov", exponent=0, seed=0)
 @settings(max_examples=60, deadline=None)
 @given(
     rows=st.integers(1, 40),
@@ -374,7 +375,9 @@ def test_any_matrix(rows, columns, rank, share, oversample, method, exponent, se
     np.testing.assert_allclose(result.Vh @ result.Vh.T, np.eye(k), atol=1e-12)
     frobenius, spectral = errors(A, unscaled)
     assert unscaled.frobenius_error == pytest.approx(frobenius, rel=1e-6, abs=1e-12 * largest)
-    assert unscaled.spectral_error <= spectral * (1 + 1e-5) + 1e-12 * largest
+    # What is smaller than the rounding of float32 products is known by its Frobenius norm alone.
+    known = spectral if spectral > 1e-7 * largest else frobenius
+    assert unscaled.spectral_error <= known * (1 + 1e-5) + 1e-12 * largest
     if k + oversample >= min(rank, rows, columns) and method == "krylov":
         assert frobenius <= 1.05 * best_errors(A, k)[0] + 1e-6 * largest
 
