@@ -12,11 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse, vstack
 
 from kexue._analytic_classifier import ClassStatistics
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, check_integer, check_number, result_dtype
+from kexue._arrays import as_real, check_integer, check_number, is_sparse, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue.density import effective_sample_size
 
@@ -366,7 +365,9 @@ def _take(X: Any, places: np.ndarray) -> Any:
 def _join(first: Any, second: Any) -> Any:
     if hasattr(first, "iloc"):
         return sys.modules["pandas"].concat([first, second], ignore_index=True)
-    if issparse(first):
+    if is_sparse(first):
+        from scipy.sparse import vstack
+
         return vstack([first, second], format="csr")
     return np.concatenate([first, second]) if hasattr(first, "shape") else [*first, *second]
 

@@ -9,9 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import eigh
-from scipy.linalg.lapack import dpocon, dpotrf, dpotrs
-from scipy.sparse import csc_array
 
 from kexue._array_kinds import same_kind
 from kexue._arrays import as_array, as_real, check_integer, check_number, result_dtype
@@ -43,6 +40,9 @@ class _Inverse:
     """
 
     def __init__(self, matrix: np.ndarray, cutoff: float | None, floor: np.ndarray | float = 0.0) -> None:
+        from scipy.linalg import eigh
+        from scipy.linalg.lapack import dpocon, dpotrf
+
         size = len(matrix)
         share = _CUTOFF * size * _EPS if cutoff is None else cutoff
         diagonal = matrix.diagonal()
@@ -78,6 +78,8 @@ class _Inverse:
         if not self.rank:
             return np.zeros(right.shape)
         if self.vectors is None:
+            from scipy.linalg.lapack import dpotrs
+
             return self.scale[:, None] * dpotrs(self.factor, self.scale[:, None] * right)[0]
         return self.vectors @ ((self.vectors.T @ right) / self.values[:, None])
 
@@ -258,6 +260,8 @@ class ClassStatistics:
         return self
 
     def _add(self, rows: np.ndarray, codes: np.ndarray, weights: np.ndarray | None, name: str = "X") -> None:
+        from scipy.sparse import csc_array
+
         if weights is not None and not weights.all():
             used = weights > 0
             rows, codes, weights = rows[used], codes[used], weights[used]

@@ -9,11 +9,10 @@ from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
 
 from kexue import _transport
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_contiguous, as_csr_rows, as_real, result_dtype
+from kexue._arrays import as_contiguous, as_csr_rows, as_real, is_sparse, result_dtype
 from kexue._context import status_name
 from kexue._errors import KexueValueError, first_bad, raise_status, require_finite
 from kexue._transport_arguments import Problem, byte_offsets, check_problem, contiguous_rows, explain_failure
@@ -287,7 +286,7 @@ def _check_warmstart(warmstart: Any, *sizes: int) -> list[np.ndarray | None]:
 
 def is_ragged(a: Any, M: Any) -> bool:
     """Whether the problems have sizes of their own: CSR weights, or a list of cost matrices."""
-    if issparse(a):
+    if is_sparse(a):
         return True
     return (
         isinstance(M, (list, tuple)) and len(M) > 0 and all(isinstance(one, np.ndarray) and one.ndim == 2 for one in M)
@@ -301,7 +300,7 @@ def solve_ragged(
     if warmstart is not None:
         raise KexueValueError("warmstart is for problems of one size")
     regs = check_reg(reg)
-    given = _from_sparse(a, b, M) if issparse(a) else _from_lists(a, b, M)
+    given = _from_sparse(a, b, M) if is_sparse(a) else _from_lists(a, b, M)
     count = given["count"]
     try:
         given["reg"] = as_contiguous(np.broadcast_to(regs, (count,)))
@@ -332,7 +331,7 @@ def _starts(sizes: np.ndarray) -> np.ndarray:
 
 def _from_sparse(a: Any, b: Any, M: ArrayLike) -> dict[str, Any]:
     """CSR weights over shared vocabularies: problem k is made of the entries of row k of a and of b."""
-    if not issparse(b):
+    if not is_sparse(b):
         raise TypeError(f"b must be sparse where a is, not {type(b).__name__}")
     costs = contiguous_rows(as_real("M", M, ndim=2), 2)
     rows = as_csr_rows("a", a, costs.shape[0], "M has {} rows")

@@ -6,11 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
 
 from kexue import _entropy
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_contiguous, as_real, result_dtype, sum_to
+from kexue._arrays import as_contiguous, as_real, is_sparse, result_dtype, sum_to
 from kexue._entropy_rows import (
     LOG_WEIGHTS,
     MAX_ITER,
@@ -246,7 +245,7 @@ def _upstream(rows: DenseRows | SparseRows, grad_q: Any) -> np.ndarray:
 
 def _sparse_upstream(rows: SparseRows, grad_q: Any) -> np.ndarray:
     shape = rows.matrix.shape
-    if not issparse(grad_q):
+    if not is_sparse(grad_q):
         array = as_real("grad_q", grad_q, dtype=rows.values.dtype)
         try:
             array = np.broadcast_to(array, shape)

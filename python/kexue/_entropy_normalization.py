@@ -7,10 +7,9 @@ from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
 
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, result_dtype
+from kexue._arrays import as_real, is_sparse, result_dtype
 from kexue._entropy_rows import (
     COSTS,
     COSTS_OFF_DIAGONAL,
@@ -513,7 +512,7 @@ def perplexity_affinities(
     }
     if is_lazy(squared_distances, perplexity):
         return _affinities_lazily(names, squared_distances, perplexity, exclude_diagonal, log, workers, out, settings)
-    sparse = issparse(squared_distances)
+    sparse = is_sparse(squared_distances)
     given: Any = squared_distances if sparse else as_real(names.values, squared_distances, ndim=2)
     exclude = _excludes_diagonal(given.shape, exclude_diagonal)
     rows: DenseRows | SparseRows

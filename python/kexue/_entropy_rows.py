@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array, csr_matrix, issparse, spmatrix
 
 from kexue import _entropy
-from kexue._arrays import as_contiguous, as_real, check_axis
+from kexue._arrays import as_contiguous, as_real, check_axis, is_sparse
 from kexue._context import status_name
 from kexue._errors import InternalError, KexueValueError, warn_convergence
 
@@ -342,7 +341,9 @@ class SparseRows(_Rows):
             raise KexueValueError(f"axis must be -1 or 1 for sparse {names.values}, got {axis}")
         as_real(names.values, np.empty(0, dtype=values.dtype))
         self.matrix = _without_repeats(names.values, values, added=domain == WEIGHTS)
-        self.spmatrix = isinstance(values, spmatrix)
+        from scipy.sparse import csr_array, csr_matrix, spmatrix
+
+        self.kind = csr_matrix if isinstance(values, spmatrix) else csr_array
         self.batch = (self.matrix.shape[0],)
         data = as_contiguous(as_real(names.values, self.matrix.data, dtype=dtype))
         if exclude_diagonal:
@@ -362,8 +363,7 @@ class SparseRows(_Rows):
 
     def shaped(self, data: np.ndarray) -> Any:
         """Entries as a matrix of the same structure."""
-        kind = csr_matrix if self.spmatrix else csr_array
-        return kind((data, self.matrix.indices.copy(), self.matrix.indptr.copy()), shape=self.matrix.shape)
+        return self.kind((data, self.matrix.indices.copy(), self.matrix.indptr.copy()), shape=self.matrix.shape)
 
     def scalars(self, numbers: np.ndarray) -> np.ndarray:
         return numbers
@@ -385,12 +385,14 @@ def rows_of(
     names: Names, values: Any, target: ArrayLike, *, domain: int, axis: int = -1, dtype: Any = None
 ) -> DenseRows | SparseRows:
     """The rows of an array or of a sparse matrix."""
-    kind = SparseRows if issparse(values) else DenseRows
+    kind = SparseRows if is_sparse(values) else DenseRows
     return kind(names, values, target, domain=domain, axis=axis, dtype=dtype)
 
 
 def _without_repeats(name: str, values: Any, *, added: bool) -> Any:
     """CSR rows in which no column comes twice; weights are added up, logarithms cannot be."""
+    from scipy.sparse import csr_array
+
     if added and values.dtype.kind in "iub":
         values = values.astype(np.float64)  # counts of uint8 would wrap around
     matrix = csr_array(values)

@@ -6,9 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import eigh, svd, svdvals
-from scipy.linalg.blas import dtrsm
-from scipy.linalg.lapack import dpotrf
 
 from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, result_dtype
@@ -31,6 +28,8 @@ def _covariance_part(factor_a: np.ndarray, factor_b: np.ndarray) -> float:
     It is the least ||F - G U||_F^2 over all U with U U^T = 1 (Procrustes), and tr (A B)^(1/2) is the nuclear norm of
     G^T F. An error of U enters as a product with F - G U, which is small where the distance is.
     """
+    from scipy.linalg import svd, svdvals
+
     if factor_b.shape[1] > factor_a.shape[1]:
         factor_a, factor_b = factor_b, factor_a
     product = factor_b.T @ factor_a
@@ -50,6 +49,9 @@ def _triangle(tall: np.ndarray) -> np.ndarray:
     The first one loses twice as many digits as the condition has, and the second gets them back if the columns came
     out nearly orthogonal (Y. Yamamoto et al., "Roundoff Error Analysis of the CholeskyQR2 Algorithm", ETNA 44, 2015).
     """
+    from scipy.linalg.blas import dtrsm
+    from scipy.linalg.lapack import dpotrf
+
     first, failed = dpotrf(tall.T @ tall)
     if not failed:
         rows = dtrsm(1.0, first, tall.T, trans_a=1)
@@ -151,6 +153,8 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> np.floatin
 
 
 def _spectral_factor(name: str, covariance: np.ndarray, eps: float) -> np.ndarray:
+    from scipy.linalg import eigh
+
     largest = np.abs(covariance).max(initial=0)
     skew = np.abs(covariance - covariance.T)
     first_bad(name, skew, lambda entries: entries > 1e3 * eps * largest, "differs from its mirror image by {value}")

@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from kexue import _independence
 from kexue._array_kinds import same_kind
@@ -724,6 +723,8 @@ def normalized_hsic(
 
 
 def _normalized_matrix(name: str, X: np.ndarray, kernel: Kernel, epsilon: float, workers: int | None) -> np.ndarray:
+    from scipy.linalg import cho_factor, cho_solve
+
     n = len(X)
     matrix = full_matrix(X, kernel, workers)
     if not np.isfinite(matrix).all():
@@ -736,6 +737,6 @@ def _normalized_matrix(name: str, X: np.ndarray, kernel: Kernel, epsilon: float,
     regularized[np.diag_indices(n)] += epsilon * n
     try:
         factor = cho_factor(regularized, lower=True, overwrite_a=True, check_finite=False)
-    except LinAlgError as error:
+    except np.linalg.LinAlgError as error:
         raise KexueValueError(f"the kernel of {name} is not positive semidefinite on these points: {error}") from error
     return cho_solve(factor, matrix, overwrite_b=True, check_finite=False)

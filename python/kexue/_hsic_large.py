@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaincinv, stdtr
 
 from kexue._array_kinds import same_kind
 from kexue._arrays import check_integer
@@ -151,6 +150,8 @@ def hsic_block(
     >>> result.pvalue < 1e-6
     True
     """
+    from scipy.special import stdtr
+
     size = check_integer("block_size", block_size, 1)
     if size < 4:
         raise KexueValueError(f"block_size must be at least 4, got {size}")
@@ -436,6 +437,8 @@ def _frequencies(d: int, kernel: Kernel, generator: np.random.Generator) -> np.n
     if kernel.name == "laplace":
         shares = _stratified((d,), generator).T
         return kernel.gamma / (2 * math.pi) * np.tan(math.pi * (shares - 0.5))
+    from scipy.special import gammaincinv
+
     squares = -(-_GROUP // d)
     # Orthogonal directions, each of them uniform, and the lengths of Gaussian vectors.
     q, r = np.linalg.qr(generator.normal(size=(squares, d, min(d, _GROUP))))

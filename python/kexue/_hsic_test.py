@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import gammaincc
 
 from kexue import _independence
 from kexue._array_kinds import same_kind
@@ -415,6 +414,8 @@ def _random_permutations(n: int, count: int, generator: np.random.Generator) -> 
 
 
 def _gamma_test(first: _Side, second: _Side, workers: int) -> HSICTestResult:
+    from scipy.special import gammaincc
+
     n = len(first.points)
     assert first.kernel is not None and second.kernel is not None
     kernels = first.kernel.parameters, second.kernel.parameters

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import erfc, gammainc, gammaincc
 
 from kexue._array_kinds import same_kind
 from kexue._arrays import as_real, result_dtype
@@ -170,6 +169,8 @@ def inner_product_bound(
 
 
 def _log_norm_exact(n: np.ndarray, eps: np.ndarray) -> np.ndarray:
+    from scipy.special import gammainc, gammaincc
+
     a = n / 2
     return np.logaddexp(
         _log_gamma_tail(a, eps, gammaincc, _upper_fraction), _log_gamma_tail(a, -eps, gammainc, _lower_fraction)
@@ -212,6 +213,8 @@ def _excess(x: np.ndarray) -> np.ndarray:
 @np.errstate(divide="ignore", under="ignore")  # where a tail underflows, and in terms that are then nothing
 def _log_gamma_tail(a: np.ndarray, x: np.ndarray, tail: _Bound, fraction: _Bound) -> np.ndarray:
     """log of the upper tail Q(a, a (1 + x)), x > 0, or the lower one P(a, a (1 + x)), x < 0."""
+    from scipy.special import erfc
+
     a, x = np.broadcast_arrays(a, x)
     exponent = a * _excess(x)
     at = a * (1 + x)

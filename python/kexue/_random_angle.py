@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, psi, zeta
 
 from kexue._arrays import as_real, check_integer, result_dtype
 from kexue._errors import KexueValueError
@@ -209,6 +208,8 @@ class RandomAngle:
         order = check_integer("order", order, 1, _MOST_CUMULANT)
         if order % 2:
             return math.pi / 2 if order == 1 else 0.0
+        from scipy.special import zeta
+
         size = 2 * math.gamma(order) * 0.5**order * float(zeta(order, self.n / 2))
         return size if order % 4 == 2 else -size
 
@@ -226,6 +227,8 @@ class RandomAngle:
         """The differential entropy in nats, -log c_n + (n-2)/2 (digamma(n/2) - digamma((n-1)/2))."""
         x = (self.n - 1) / 2
         if x < _HALF_STEP_FROM:
+            from scipy.special import psi
+
             difference = float(psi(x + 0.5) - psi(x))
         else:  # the derivative of the series: digammas of large numbers agree in most digits
             terms = ((2 * j + 1) * c / x ** (2 * j + 2) for j, c in enumerate(_HALF_STEP))
@@ -338,6 +341,8 @@ class RandomAngle:
             return math.pi * p, np.sin(math.pi * (0.5 - p))
         if self.n == 3:
             return np.arctan2(2 * np.sqrt(p * (1 - p)), 1 - 2 * p), 1 - 2 * p
+        from scipy.special import ndtri
+
         goal = np.log(p)
         s = np.minimum(-ndtri(p) / math.sqrt(self.n - 1), 1 - goal / (self.n - 1))
         s[p == 0] = np.inf

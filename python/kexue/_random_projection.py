@@ -7,18 +7,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Integral
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
-from scipy.linalg import pinvh
-from scipy.sparse import csc_array, csr_array, issparse
 
 from kexue import _projection
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_contiguous, as_csr, as_real, check_integer, check_number
+from kexue._arrays import as_contiguous, as_csr, as_real, check_integer, check_number, is_sparse
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, require_finite, require_finite_entries
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Kind = Literal["gaussian", "rademacher", "sparse", "srht", "countsketch", "osnap"]
 
@@ -188,7 +189,7 @@ class RandomProjectionMap:
         else:
             direct, result = False, np.empty(shape, dtype=dtype)
         with np.errstate(all="ignore"):  # NaN and overflow are told apart below
-            if issparse(X):
+            if is_sparse(X):
                 rows = as_csr("X", X, dtype)
                 require_finite_entries("X", rows, vector=vector)
                 self._project_sparse(rows, result, workers)
@@ -212,7 +213,7 @@ class RandomProjectionMap:
         """Of X in CSR form, that is known already."""
         # What is not finite in a column of X, if it is used, is not in the result, which is smaller, nor in its sum.
         finite = np.isfinite(result.sum())
-        if not issparse(X) and not (finite and _all_finite(X, self._unused_columns)):
+        if not is_sparse(X) and not (finite and _all_finite(X, self._unused_columns)):
             require_finite("X", X[0] if vector else X)
         if not finite:
             _require_range("the projection of X", result, vector)
@@ -343,6 +344,8 @@ class RandomProjectionMap:
         if dtype not in (np.float32, np.float64):
             raise KexueValueError(f"dtype must be float32 or float64, got {dtype}")
         if self.kind in _SIGNED_SPARSE:
+            from scipy.sparse import csc_array
+
             starts, targets = self._signed
             values = np.where(targets < 0, -self._scale, self._scale).astype(dtype)
             indices = np.where(targets < 0, ~targets, targets)
@@ -411,6 +414,8 @@ class RandomProjectionMap:
                 rows = self._back(np.eye(min(step, n - start), n, start), 1)
                 self._kernel(rows, gram[start : start + step], 1)
             gram = (gram + gram.T) / 2
+        from scipy.linalg import pinvh
+
         return pinvh(gram)
 
     # ---- what the key stands for ----
@@ -665,7 +670,7 @@ def _nonzeros(kind: str, nonzeros: Any, n: int) -> int | None:
 
 def _as_rows(name: str, value: Any) -> tuple[Any, bool]:
     """Two dimensions, dense or sparse, still of any dtype and strides, and whether it is one vector."""
-    if issparse(value):
+    if is_sparse(value):
         as_real(name, np.empty(0, dtype=value.dtype))
         rows = value
     else:
@@ -674,7 +679,7 @@ def _as_rows(name: str, value: Any) -> tuple[Any, bool]:
         rows = np.asarray(value) if mapped else as_real(name, value)
         if rows.ndim not in (1, 2):
             raise KexueValueError(f"{name} must have 1 or 2 dimensions, but its shape is {rows.shape}")
-    shape = value.shape if issparse(value) else rows.shape
+    shape = value.shape if is_sparse(value) else rows.shape
     if shape[-1] == 0:
         raise KexueValueError(f"{name} has no columns: its shape is {shape}")
     return rows if len(shape) == 2 else rows.reshape(1, -1), len(shape) == 1
@@ -706,7 +711,7 @@ def _require_range(what: str, result: np.ndarray, vector: bool) -> None:
 
 
 def _share_memory(out: np.ndarray, X: Any) -> bool:
-    values = getattr(X, "data", None) if issparse(X) else X
+    values = getattr(X, "data", None) if is_sparse(X) else X
     return isinstance(values, np.ndarray) and np.may_share_memory(out, values)
 
 
@@ -716,6 +721,8 @@ def _pieces_of_csr(X: Any, entries: int) -> Iterator[tuple[slice, Any]]:
     if count + int(starts[-1]) <= entries:
         yield slice(0, count), X
         return
+    from scipy.sparse import csr_array
+
     while start < count:
         first = int(starts[start])
         stop = int(np.searchsorted(starts, first + entries, side="right")) - 1

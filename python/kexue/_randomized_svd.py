@@ -7,17 +7,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.linalg import lu
-from scipy.linalg.lapack import dpotrf, dtrtri
-from scipy.sparse.linalg import LinearOperator
 
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_csr, as_real, check_integer
+from kexue._arrays import as_csr, as_real, check_integer, is_sparse
 from kexue._errors import KexueValueError, require_finite, require_finite_entries, warn_convergence
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+    from scipy.sparse.linalg import LinearOperator
 
 __all__ = ["RandomizedSVDResult", "randomized_svd"]
 
@@ -367,7 +367,7 @@ class _Dense(_Matrix):
 class _Sparse(_Matrix):
     norm: float
 
-    def __init__(self, rows: sparse.csr_array, columns: sparse.csr_array, norm: float, shift: int) -> None:
+    def __init__(self, rows: csr_array, columns: csr_array, norm: float, shift: int) -> None:
         super().__init__()
         self.rows, self.columns, self.norm, self.shift = rows, columns, norm, shift
         self.shape, self.dtype = rows.shape, rows.dtype
@@ -387,9 +387,11 @@ class _Sparse(_Matrix):
         return self.rows.toarray()
 
     def as_float32(self) -> _Matrix:
+        from scipy.sparse import csr_array
+
         shift = -math.frexp(self.norm)[1]
         rows, columns = (
-            sparse.csr_array((_small(half.data * 2.0**shift), half.indices, half.indptr), shape=half.shape)
+            csr_array((_small(half.data * 2.0**shift), half.indices, half.indptr), shape=half.shape)
             for half in (self.rows, self.columns)
         )
         single = _Sparse(rows, columns, math.ldexp(self.norm, shift), self.shift + shift)
@@ -431,7 +433,10 @@ class _Implicit(_Matrix):
 
 
 def _as_matrix(A: Any) -> _Matrix:
-    if sparse.issparse(A):
+    from scipy.sparse import csr_array
+    from scipy.sparse.linalg import LinearOperator
+
+    if is_sparse(A):
         array = np.empty((0,) * A.ndim, dtype=A.dtype)
         shape = A.shape
     elif isinstance(A, LinearOperator):
@@ -447,14 +452,14 @@ def _as_matrix(A: Any) -> _Matrix:
     dtype = as_real("A", array[:0]).dtype
     if isinstance(A, LinearOperator):
         return _Implicit(A, dtype)
-    if not sparse.issparse(A):
+    if not is_sparse(A):
         return _Dense(*_in_range(array if _suits_blas(array) else array.copy(), lambda: require_finite("A", array)))
-    rows = sparse.csr_array(as_csr("A", A, dtype))
+    rows = csr_array(as_csr("A", A, dtype))
     if not rows.has_canonical_format:
         rows = rows.copy()
         rows.sum_duplicates()
     data, norm, shift = _in_range(rows.data, lambda: require_finite_entries("A", rows))
-    rows = sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
+    rows = csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
     return _Sparse(rows, rows.T.tocsr(), norm, shift)
 
 
@@ -761,6 +766,8 @@ def _change(before: np.ndarray, values: np.ndarray, dtype: np.dtype, k: int) -> 
 
 
 def _normalized(block: np.ndarray) -> np.ndarray:
+    from scipy.linalg import lu
+
     return lu(block, permute_l=True, check_finite=False)[0]
 
 
@@ -774,6 +781,8 @@ def _orthogonalized(tall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Columns of very different lengths are no harm, as they are scaled first. With a rank that is not full, Householder
     reflections complete the basis.
     """
+    from scipy.linalg.lapack import dpotrf, dtrtri
+
     gram = tall.T @ tall
     lengths = np.sqrt(np.diagonal(gram))
     if lengths.min() > 2.0 ** -_SAFE[_FLOAT64]:

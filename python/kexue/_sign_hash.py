@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 import kexue  # kexue.projection exports this module's names too, so fwht is looked up when it is called
 from kexue import _hamming
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, as_contiguous, as_csr, as_real, check_integer
+from kexue._arrays import as_array, as_contiguous, as_csr, as_real, check_integer, is_sparse
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, first_bad, require_finite, require_finite_entries
 
@@ -677,9 +677,9 @@ def words_of(n_bits: int) -> int:
 
 def as_vectors(name: str, value: Any, n_features: int | None) -> Any:
     """Finite rows of float32 or float64: an array, or a CSR array."""
-    from scipy.sparse import csr_array, issparse
+    if is_sparse(value):
+        from scipy.sparse import csr_array
 
-    if issparse(value):
         dtype = as_real(name, np.empty(0, dtype=value.dtype)).dtype
         if value.ndim != 2:
             raise KexueValueError(f"{name} must have 2 dimensions, but its shape is {value.shape}")

@@ -7,14 +7,17 @@ import os
 import re
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from kexue import _npz, _word_vector_files
 from kexue._arrays import as_array
 from kexue._errors import ConvergenceWarning, KexueValueError, errstate, require_finite
 from kexue._randomized_svd import randomized_svd
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 __all__ = ["WordVectors", "tokenize"]
 
@@ -421,6 +424,8 @@ class WordVectors:
                [1., 0.],
                [0., 0.]])
         """
+        from scipy import sparse
+
         get = self.key_to_index.get
         ids = array("q")
         ends = array("q", [0])
@@ -483,6 +488,8 @@ def _number_words(
 
 def _cooccurrences(ids: np.ndarray, lengths: np.ndarray, vocabulary: int, window: int) -> sparse.csr_array:
     """Symmetric (vocabulary, vocabulary) weights of words up to `window` apart in one text."""
+    from scipy import sparse
+
     text = np.repeat(np.arange(len(lengths)), lengths)
     counts = sparse.csr_array((vocabulary, vocabulary))
     for begin in range(0, len(ids), _TOKENS_PER_BLOCK):
@@ -500,6 +507,8 @@ def _cooccurrences(ids: np.ndarray, lengths: np.ndarray, vocabulary: int, window
 
 def _positive_pmi(counts: sparse.csr_array, context_smoothing: float) -> sparse.csr_array:
     """max(0, log(P(word, context) / (P(word) P(context)))), with P(context) ~ count**context_smoothing."""
+    from scipy import sparse
+
     totals = counts.sum(axis=1)
     contexts = np.where(totals > 0, totals, 1.0) ** context_smoothing * (totals > 0)
     contexts /= max(contexts.sum(), 1.0)

@@ -8,12 +8,10 @@ from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
-from scipy.special import expit
 
 from kexue import _losses
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, as_csr, as_real, check_axis, check_number, result_dtype
+from kexue._arrays import as_array, as_csr, as_real, check_axis, check_number, is_sparse, result_dtype
 from kexue._errors import KexueValueError, first_bad
 
 # ---- arguments ----
@@ -264,7 +262,7 @@ def zlpr_loss(
 def _positive_ids(positive_ids: Any, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Offsets and ids, without padding, of as many rows as the scores have."""
     count = 1 if scores.ndim == 1 else len(scores)
-    if issparse(positive_ids):
+    if is_sparse(positive_ids):
         wanted = scores.shape if scores.ndim == 2 else (1, len(scores))
         if positive_ids.shape not in (wanted, scores.shape):
             raise KexueValueError(f"positive_ids has shape {positive_ids.shape}, but scores has shape {scores.shape}")
@@ -546,6 +544,8 @@ def zlpr_probability(scores: ArrayLike, *, threshold: ArrayLike | None = None, a
     >>> kexue.zlpr_probability([0.0, 1.0, -1.0]).round(4)
     array([0.5   , 0.8808, 0.1192])
     """
+    from scipy.special import expit
+
     margins = _margins(scores, threshold, axis)
     with np.errstate(over="ignore", under="ignore"):
         twice = margins + margins

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _documents
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_contiguous, as_csr_rows, as_real
+from kexue._arrays import as_contiguous, as_csr_rows, as_real, is_sparse
 from kexue._context import status_name
 from kexue._document_index import DocumentIndex, SearchStats
 from kexue._entropic import DEFAULT_MAX_ITER, Settings, check_reg
@@ -325,9 +325,7 @@ def _array_rows(
     name: str, documents: Sequence[ArrayLike], weights: Sequence[ArrayLike | None] | None, first: int
 ) -> tuple[list[np.ndarray], _Rows]:
     """A list of arrays of word vectors as documents whose every word is its own."""
-    from scipy.sparse import issparse
-
-    if isinstance(documents, (str, bytes)) or not hasattr(documents, "__len__") or issparse(documents):
+    if isinstance(documents, (str, bytes)) or not hasattr(documents, "__len__") or is_sparse(documents):
         raise TypeError(f"{name} must be a sequence of arrays where vectors is None, not {type(documents).__name__}")
     if weights is not None and len(weights) != len(documents):
         raise KexueValueError(f"{name.lower()}_weights has {len(weights)} entries for {len(documents)} documents")

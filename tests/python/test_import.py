@@ -23,6 +23,14 @@ def modules_after(code):
         "import kexue; kexue.squareplus(1.0, 1.0)",
         "import kexue.attention, kexue.initialization, kexue.gradients",
         "import kexue; kexue.layer_norm([1.0, 2.0]), kexue.attention([[1.0]], [[1.0]], [[1.0]])",
+        "import kexue; [getattr(kexue, name) for name in kexue.__all__]",
+        "import kexue; kexue.emd2([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]])",
+        "import kexue; kexue.sinkhorn2([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 0.1)",
+        "import kexue; kexue.wmd([[0.0, 1.0]], [[1.0, 0.0]]), kexue.wrd([[0.0, 1.0]], [[1.0, 0.0]])",
+        "import kexue; kexue.softmax([0.0, 1.0]), kexue.entropy_normalize([0.2, 0.8], 0.3)",
+        "import kexue; points = [[0.0], [1.0], [2.0], [4.0]]; kexue.hsic(points, points), kexue.cka(points, points)",
+        "import kexue; kexue.gaussian_w2([0.0], [[1.0]], [1.0], [[2.0]]), kexue.zlpr_loss([0.1, 0.2], [0, 1])",
+        "import kexue; kexue.random_projection([[1.0, 2.0]], 1, rng=0), kexue.sign_hash([[1.0, 2.0]], 8, rng=0)",
     ],
 )
 def test_nothing_heavy_is_imported(code):
