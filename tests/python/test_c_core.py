@@ -16,7 +16,7 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_build_and_ctest(tmp_path):
     build = str(tmp_path / "build")
     run("cmake", "-S", str(ROOT), "-B", build, "-G", "Ninja", "-DKEXUE_WERROR=ON")
