@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from kexue import ClassStatistics, KexueValueError, SoftmaxRule
+from kexue.sklearn._fitting import columns_kept_on_failure
 
 
 class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
@@ -103,11 +104,13 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         -------
         self
         """
-        X, y = self._check(X, y, reset=True)
-        classes, codes = np.unique(y, return_inverse=True)
-        _require_two_classes("y", classes)
-        statistics = ClassStatistics(len(classes), X.shape[1]).update(X, codes, _weights(sample_weight, len(X)))
-        self._rule: SoftmaxRule | None = self._solve(classes, statistics)
+        with columns_kept_on_failure(self):
+            X, y = self._check(X, y, reset=True)
+            classes, codes = np.unique(y, return_inverse=True)
+            _require_two_classes("y", classes)
+            statistics = ClassStatistics(len(classes), X.shape[1]).update(X, codes, _weights(sample_weight, len(X)))
+            rule = self._solve(classes, statistics)
+        self._rule: SoftmaxRule | None = rule
         self.classes_, self.statistics_ = classes, statistics
         return self
 
