@@ -171,6 +171,43 @@ def test_what_a_task_is_sent_is_small(blocks, queries, vectors):
             assert len(cloudpickle.dumps(task)) < 1500
 
 
+# ---- names ----
+
+
+@functions
+def test_equal_calls_are_one_work(name, vectors, tasks_run):
+    """What is computed or kept under a name need not be computed again."""
+    table = documents(np.random.default_rng(3), 17).toarray()
+    for form in (lambda: da.from_array(table, chunks=(5, 15)), lambda: [table[:5].copy(), table[5:].copy()]):
+        first, second = (as_tuple(LAZY[name](form(), vectors.copy())) for _ in range(2))
+        assert [array.name for array in first] == [array.name for array in second]
+        dask.compute(*first, scheduler="synchronous")
+        alone = len(tasks_run)
+        tasks_run.clear()
+        dask.compute(*first, *second, scheduler="synchronous")
+        assert len(tasks_run) == alone > 0
+        tasks_run.clear()
+
+
+def test_other_calls_have_other_names(queries, blocks, vectors):
+    tables = [block.toarray() for block in blocks]
+    pairs, neighbours = kexue.dask.pairwise_distances, kexue.dask.kneighbors
+    project, hsic = kexue.dask.random_projection, kexue.dask.hsic
+    calls = [
+        *(pairs(blocks, vectors=vectors, **options) for options in ({}, {"metric": "wrd"}, {"rms": True})),
+        *(pairs(blocks, Y, vectors=vectors) for Y in (blocks, blocks[:2], queries)),
+        pairs(blocks, vectors=vectors + 1),
+        pairs([together(blocks)], vectors=vectors),
+        *(neighbours(queries, blocks, k, vectors=vectors, wave=wave)[0] for k in (1, 2) for wave in (1, 2)),
+        neighbours(queries, blocks, 1, vectors=vectors, wave=1)[1],
+        *(hsic(tables, tables, **options) for options in ({}, {"estimator": "n-1"}, {"gamma": 0.3}, {"gamma": 0.4})),
+        hsic(tables, [2 * table for table in tables]),
+        *(project(blocks, n, kind="srht", rng=rng) for n in (2, 3) for rng in (0, 1)),
+        *(project(blocks, 2, kind="srht") for _ in range(2)),  # each drawn anew
+    ]
+    assert len({array.name for array in calls}) == len(calls)
+
+
 # ---- without Dask, and without loading it ----
 
 
