@@ -329,6 +329,16 @@ def test_names_of_columns_are_those_of_the_last_fit_that_did_not_fail(case):
     assert not hasattr(model, "feature_names_in_") and model.n_features_in_ == 8
 
 
+def test_a_first_batch_that_fails_leaves_nothing():
+    model = AnalyticLogisticRegression()
+    for classes, match in ((["few"], "at least two"), (["few", "many"], "not among the classes")):
+        with pytest.raises(ValueError, match=match):
+            model.partial_fit(X, CLASSES, classes=classes)
+        assert not hasattr(model, "n_features_in_")
+    model.partial_fit(X[:, :5], CLASSES, classes=np.unique(CLASSES))
+    assert model.n_features_in_ == 5
+
+
 @every
 @pytest.mark.parametrize("dtype", ["float16", ">f8", "int8", "bool", "object"])
 def test_other_dtypes(case, dtype):

@@ -137,23 +137,25 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         if first and classes is None:
             raise KexueValueError("classes must be given in the first call of partial_fit")
         announced: Any = None if classes is None else column_or_1d(classes)
-        X, y = self._check(X, y, reset=first)
-        known = np.unique(announced) if first else self.classes_
-        if first:
-            _require_two_classes("classes", known)
-        elif announced is not None and not np.array_equal(np.unique(announced), known):
-            raise KexueValueError(
-                f"classes is {np.unique(announced).tolist()}, but was {known.tolist()} in the first call of partial_fit"
-            )
-        codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
-        strange = known[codes] != y
-        if strange.any():
-            place = int(np.argmax(strange))
-            raise KexueValueError(
-                f"y[{place}] is {y.tolist()[place]!r}, which is not among the classes {known.tolist()}"
-            )
-        statistics = ClassStatistics(len(known), X.shape[1]) if first else self.statistics_
-        statistics.update(X, codes, _weights(sample_weight, len(X)))
+        with columns_kept_on_failure(self):
+            X, y = self._check(X, y, reset=first)
+            known = np.unique(announced) if first else self.classes_
+            if first:
+                _require_two_classes("classes", known)
+            elif announced is not None and not np.array_equal(np.unique(announced), known):
+                raise KexueValueError(
+                    f"classes is {np.unique(announced).tolist()}, but was {known.tolist()} in the first call of "
+                    "partial_fit"
+                )
+            codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
+            strange = known[codes] != y
+            if strange.any():
+                place = int(np.argmax(strange))
+                raise KexueValueError(
+                    f"y[{place}] is {y.tolist()[place]!r}, which is not among the classes {known.tolist()}"
+                )
+            statistics = ClassStatistics(len(known), X.shape[1]) if first else self.statistics_
+            statistics.update(X, codes, _weights(sample_weight, len(X)))
         self.classes_, self.statistics_, self._rule = known, statistics, None
         return self
 
