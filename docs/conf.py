@@ -81,6 +81,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "min_reported_time": 5,
+    "capture_repr": (),  # what an example says it prints; the last expression of a block is mostly a legend
     "reset_modules": ("matplotlib", "gallery_style.apply"),
 }
 

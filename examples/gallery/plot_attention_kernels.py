@@ -36,7 +36,7 @@ axes[0].set_ylabel(r"$\phi(q) \cdot \phi(k)$")
 # Random features are right on average, and wrong by a factor that grows with the length of :math:`q + k`. Taylor's
 # polynomial of degree 2 is positive and nearly exact about :math:`q \cdot k = 0`, but it rises again on the left, and
 # falls behind on the right. Which is better depends on the dimension and on how long q and k are:
-# :func:`kexue.plot.kernel_error` draws it for your own.
+# :func:`kexue.plot.kernel_error` draws it for your own; dotted is the law of independent random directions.
 
 fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained", sharey=True)
 for ax, length in zip(axes, (0.3, 0.6), strict=True):

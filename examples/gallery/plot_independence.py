@@ -38,6 +38,7 @@ for ax, law in zip(axes, (circle, parabola, independent), strict=True):
     correlation = np.corrcoef(x, y)[0, 1]
     p = kx.hsic_test(x[:, None], y[:, None], rng=0).pvalue
     ax.scatter(x, y, s=8)
+    ax.set(xlabel="x", ylabel="y")
     ax.set_title(f"{law.__name__}\ncorrelation {correlation:.2f}, HSIC's p = {p:.3f}")
 
 # %%

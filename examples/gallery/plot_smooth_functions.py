@@ -21,7 +21,7 @@ b = kx.SQUAREPLUS_B_MINIMAX
 
 # %%
 # SquarePlus needs no exponential. Which b is nearest to softplus? 4 gives the same curvature at 0,
-# :data:`kexue.SQUAREPLUS_B_MINIMAX` the least of the largest differences: it is reached at 0 and near 3.7, with
+# :data:`kexue.SQUAREPLUS_B_MINIMAX` the least of the largest differences: it is reached at 0 and near 3.56, with
 # opposite signs, as it must be for the best approximation.
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")

@@ -604,7 +604,8 @@ def distortion(
     ax.plot(dimensions, bound, color="0.3", linestyle=":", label=f'bound of "gaussian", {100 * confidence:g}%')
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
-    ax.set_ylim(bottom=min(bound) / 20)  # pairs that no entries meet in have changes of 0, up to rounding
+    # Pairs that no entries meet in have changes of 0, up to rounding, which are not to decide what can be seen.
+    ax.set_ylim(bottom=max(ax.get_ylim()[0], min(bound) / 20))
     ax.set_xlabel("dimension")
     ax.set_ylabel("change of squared distances")
     ax.legend(fontsize="small")

@@ -40,6 +40,16 @@ def test_links(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_chinese_index_has_every_page():
+    """Both indexes lead to the same pages, but for each other and the quick starts."""
+    found = []
+    for index in (ROOT / "docs/index.md", ROOT / "docs/zh/index.md"):
+        targets = re.findall(r"\]\(([^)#:]+\.md)[^)]*\)", index.read_text(encoding="utf-8"))
+        found.append({(index.parent / target).resolve() for target in targets})
+    english, chinese = ({page.stem for page in pages} - {"index", "quick_start"} for pages in found)
+    assert english == chinese
+
+
 def test_c_programs(tmp_path):
     ((_, commands),) = blocks(ROOT / "docs" / "c_api.md", "sh")
     environment = {**os.environ, "KEXUE": str(ROOT)}

@@ -535,6 +535,14 @@ class TestDistortion:
         pyplot.close(new)
         assert self.draw([[1.0], [2.0]], kinds=["gaussian"])["gaussian"].get_xdata().tolist() == [1]
 
+    def test_the_axis_shows_the_lines_and_no_rounding(self, rng):
+        lines = self.draw(rng.normal(size=(40, 200)), [16, 128], kinds=["gaussian", "srht"], rng=0)
+        lowest = min(line.get_ydata().min() for line in lines.values())
+        assert lowest / 2 < lines["srht"].axes.get_ylim()[0] < lowest
+        lines = self.draw(rng.normal(size=(40, 64)), [64], kinds=["srht"], rng=0)  # orthogonal: all is rounding
+        assert 0 < lines["srht"].get_ydata()[0] < 1e-12
+        assert lines["srht"].axes.get_ylim()[0] == lines['bound of "gaussian", 95%'].get_ydata()[0] / 20
+
     def test_many_columns(self, rng):
         X = sparse.random_array((50, 10**6), density=1e-5, rng=rng, format="csr")
         lines = self.draw(X, [32], kinds=["countsketch", "osnap"], n_pairs=40, rng=0)

@@ -306,14 +306,68 @@ def test_not_fitted(case):
 
 
 @learning
-def test_a_fit_that_fails_leaves_what_was_there(case):
+@pytest.mark.parametrize("columns", [8, 5])
+def test_a_fit_that_fails_leaves_what_was_there(case, columns):
     model = fitted(case)
     expected = results_of(case, model, X)
     name, bad = _BAD_PARAMETERS[type(model)]
     good = model.get_params()[name]
     with pytest.raises((ValueError, TypeError), match=name):
-        model.set_params(**{name: bad}).fit(X[:30], targets_of(model)[30:])
+        model.set_params(**{name: bad}).fit(X[:30, :columns], targets_of(model)[30:])
     assert_same(results_of(case, model.set_params(**{name: good}), X), expected)
+
+
+@every
+def test_names_of_columns_are_those_of_the_last_fit_that_did_not_fail(case):
+    pandas = pytest.importorskip("pandas")
+    frame, y = pandas.DataFrame(X, columns=NAMES), targets_of(case.estimator)
+    model = clone(case.estimator).fit(frame, y)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(frame.rename(columns=str.upper) * np.nan, y)
+    assert model.feature_names_in_.tolist() == NAMES
+    model.fit(X, y)
+    assert not hasattr(model, "feature_names_in_") and model.n_features_in_ == 8
+
+
+def test_a_first_batch_that_fails_leaves_nothing():
+    model = AnalyticLogisticRegression()
+    for classes, match in ((["few"], "at least two"), (["few", "many"], "not among the classes")):
+        with pytest.raises(ValueError, match=match):
+            model.partial_fit(X, CLASSES, classes=classes)
+        assert not hasattr(model, "n_features_in_")
+    model.partial_fit(X[:, :5], CLASSES, classes=np.unique(CLASSES))
+    assert model.n_features_in_ == 5
+
+
+@every
+@pytest.mark.parametrize("dtype", ["float16", ">f8", "int8", "bool", "object"])
+def test_other_dtypes(case, dtype):
+    rows = X.astype(dtype)
+    if isinstance(case.estimator, CAN) and dtype == "float16":
+        return  # GaussianNB keeps it, and overflows
+    exact = rows.astype(np.float64)
+    expected = results_of(case, fitted(case, exact), exact)
+    for name, result in results_of(case, fitted(case, rows), rows).items():
+        if result.dtype.kind == "f":
+            np.testing.assert_allclose(result, expected[name], rtol=1e-6, atol=1e-6, err_msg=str(name))
+        else:
+            np.testing.assert_array_equal(result, expected[name], err_msg=str(name))
+
+
+@every
+def test_arrays_and_models_that_joblib_maps(case, tmp_path):
+    """Read-only both, as the processes of a search have them."""
+    joblib = pytest.importorskip("joblib")
+    expected = results_of(case, fitted(case), X)
+    forms = [np.asarray, csr_array] if case.sparse else [np.asarray]
+    for form in forms:
+        path = tmp_path / "rows"
+        joblib.dump(form(X), path)
+        rows = joblib.load(path, mmap_mode="r")
+        assert not (rows.data if form is csr_array else rows).flags.writeable
+        joblib.dump(fitted(case, rows), tmp_path / "model")
+        model = joblib.load(tmp_path / "model", mmap_mode="r")
+        assert_same(results_of(case, model, rows), expected, rtol=1e-11, atol=1e-12)
 
 
 # ---- transformers beside others ----

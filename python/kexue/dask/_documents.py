@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -27,6 +26,7 @@ from kexue.dask._graph import (
     positive_integer,
     require_dask,
     threads_of,
+    token_of,
 )
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def pairwise_distances(
     rows = in_blocks("X", X, client, _require_table)
     columns = rows if Y is None else in_blocks("Y", Y, client, _require_table)
     source, dtype = _vectors(vectors, client)
-    name = f"pairwise_distances-{uuid.uuid4().hex}"
+    name = f"pairwise_distances-{token_of(rows.keys, Y is None or columns.keys, source.key, options)}"
     tasks: dict[Key, tuple[Any, ...]] = {}
     for i, x in enumerate(rows.nodes):
         for j, y in enumerate(columns.nodes):
@@ -267,7 +267,7 @@ def _search_graph(
     """The graph of the search, its layer's name, and the key of the `_Found` for each block of queries."""
     from dask.highlevelgraph import HighLevelGraph
 
-    token = uuid.uuid4().hex
+    token = token_of(queries.keys, partitions.keys, None if source is None else source.key, search, wave)
     tasks: dict[Key, tuple[Any, ...]] = {}
     found = []
     for b, block in enumerate(queries.nodes):

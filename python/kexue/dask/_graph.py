@@ -32,6 +32,17 @@ class Blocks:
     def total(self) -> float:
         return sum(self.lengths)
 
+    @property
+    def keys(self) -> list[Key]:
+        return [node.key for node in self.nodes]
+
+
+def token_of(*arguments: Any) -> str:
+    """The end of a name: calls with equal arguments are one work for Dask, and one result if it is kept."""
+    from dask.base import tokenize
+
+    return tokenize(*arguments)
+
 
 def require_dask() -> None:
     try:
@@ -61,7 +72,8 @@ def in_graph(values: Sequence[Any], client: Client | None) -> list[Delayed]:
         # scheduler keeps those of a task, large as they are, and sends them again.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": 2**63}):
             values = client.map(_itself, list(values), pure=False)
-    return [dask.delayed(value, traverse=False) for value in values]
+    # Without a cluster they are named by their content, as by dask.array.from_array.
+    return [dask.delayed(value, traverse=False, pure=client is None) for value in values]
 
 
 def _itself(value: Any) -> Any:
@@ -89,7 +101,8 @@ def in_blocks(name: str, value: Any, client: Client | None, require: Callable[[s
         rows = value.to_delayed(optimize_graph=False)
         rows = rows.reshape(len(rows), -1)
         whole = rows.shape[1] == 1
-        return Blocks([row[0] if whole else delayed(_side_by_side)(list(row)) for row in rows], value.chunks[0])
+        join = delayed(_side_by_side, pure=True)
+        return Blocks([row[0] if whole else join(list(row)) for row in rows], value.chunks[0])
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     if not items:
         raise KexueValueError(f"{name} has no blocks")

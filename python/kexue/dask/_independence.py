@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import uuid
 from collections.abc import Sequence
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +11,7 @@ import numpy as np
 
 import kexue
 from kexue import KexueValueError
-from kexue.dask._graph import Blocks, Key, default_client, in_blocks, in_tree, named, require_dask
+from kexue.dask._graph import Blocks, Key, default_client, in_blocks, in_tree, named, require_dask, token_of
 
 if TYPE_CHECKING:
     from dask.array import Array
@@ -110,7 +109,7 @@ def hsic(
     first, second = (in_blocks(name, value, client, _require_points) for name, value in (("X", X), ("Y", Y)))
     _require_pairs(first, second)
 
-    token = uuid.uuid4().hex
+    token = token_of(first.keys, second.keys, estimator, options, workers)
     tasks: dict[Key, Any] = {}
     sample = None
     if any(medians) or any(linear):

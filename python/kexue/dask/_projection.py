@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +9,7 @@ import numpy as np
 
 import kexue
 from kexue import KexueValueError
-from kexue.dask._graph import default_client, in_blocks, is_lazy, named, require_dask
+from kexue.dask._graph import default_client, in_blocks, is_lazy, named, require_dask, token_of
 
 if TYPE_CHECKING:
     from dask.array import Array
@@ -94,7 +93,7 @@ def random_projection(
         columns, n_components, kind=kind, density=density, nonzeros=nonzeros, rng=rng
     )
     project(np.empty((0, columns)), workers=workers)  # raises for bad workers
-    name = f"random_projection-{uuid.uuid4().hex}"
+    name = f"random_projection-{token_of(blocks.keys, project, dtype, workers)}"
     tasks = {
         (name, i, 0): (partial(_project, f"block {i} of X", project, dtype, workers), block.key)
         for i, block in enumerate(blocks.nodes)

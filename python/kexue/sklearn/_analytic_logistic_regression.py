@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from kexue import ClassStatistics, KexueValueError, SoftmaxRule
+from kexue.sklearn._fitting import columns_kept_on_failure
 
 
 class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
@@ -103,11 +104,13 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         -------
         self
         """
-        X, y = self._check(X, y, reset=True)
-        classes, codes = np.unique(y, return_inverse=True)
-        _require_two_classes("y", classes)
-        statistics = ClassStatistics(len(classes), X.shape[1]).update(X, codes, _weights(sample_weight, len(X)))
-        self._rule: SoftmaxRule | None = self._solve(classes, statistics)
+        with columns_kept_on_failure(self):
+            X, y = self._check(X, y, reset=True)
+            classes, codes = np.unique(y, return_inverse=True)
+            _require_two_classes("y", classes)
+            statistics = ClassStatistics(len(classes), X.shape[1]).update(X, codes, _weights(sample_weight, len(X)))
+            rule = self._solve(classes, statistics)
+        self._rule: SoftmaxRule | None = rule
         self.classes_, self.statistics_ = classes, statistics
         return self
 
@@ -134,23 +137,25 @@ class AnalyticLogisticRegression(ClassifierMixin, BaseEstimator):
         if first and classes is None:
             raise KexueValueError("classes must be given in the first call of partial_fit")
         announced: Any = None if classes is None else column_or_1d(classes)
-        X, y = self._check(X, y, reset=first)
-        known = np.unique(announced) if first else self.classes_
-        if first:
-            _require_two_classes("classes", known)
-        elif announced is not None and not np.array_equal(np.unique(announced), known):
-            raise KexueValueError(
-                f"classes is {np.unique(announced).tolist()}, but was {known.tolist()} in the first call of partial_fit"
-            )
-        codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
-        strange = known[codes] != y
-        if strange.any():
-            place = int(np.argmax(strange))
-            raise KexueValueError(
-                f"y[{place}] is {y.tolist()[place]!r}, which is not among the classes {known.tolist()}"
-            )
-        statistics = ClassStatistics(len(known), X.shape[1]) if first else self.statistics_
-        statistics.update(X, codes, _weights(sample_weight, len(X)))
+        with columns_kept_on_failure(self):
+            X, y = self._check(X, y, reset=first)
+            known = np.unique(announced) if first else self.classes_
+            if first:
+                _require_two_classes("classes", known)
+            elif announced is not None and not np.array_equal(np.unique(announced), known):
+                raise KexueValueError(
+                    f"classes is {np.unique(announced).tolist()}, but was {known.tolist()} in the first call of "
+                    "partial_fit"
+                )
+            codes = np.minimum(np.searchsorted(known, y), len(known) - 1)
+            strange = known[codes] != y
+            if strange.any():
+                place = int(np.argmax(strange))
+                raise KexueValueError(
+                    f"y[{place}] is {y.tolist()[place]!r}, which is not among the classes {known.tolist()}"
+                )
+            statistics = ClassStatistics(len(known), X.shape[1]) if first else self.statistics_
+            statistics.update(X, codes, _weights(sample_weight, len(X)))
         self.classes_, self.statistics_, self._rule = known, statistics, None
         return self
 

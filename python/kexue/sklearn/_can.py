@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, column_or_1d
 
 from kexue import KexueValueError, can, topk_entropy
+from kexue.sklearn._fitting import COLUMNS
 
 
 class CAN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -139,9 +140,11 @@ class CAN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         prior = self._prior_of(estimator.classes_, labels, weights)
         self._can(np.full((1, len(prior)), 1 / len(prior)), prior)  # bad options show here, not at the prediction
         self.estimator_, self.classes_ = estimator, estimator.classes_
-        for name in ("n_features_in_", "feature_names_in_"):
+        for name in COLUMNS:
             if hasattr(estimator, name):
                 setattr(self, name, getattr(estimator, name))
+            elif hasattr(self, name):
+                delattr(self, name)  # of the fit before: of a frame, where this one is of an array
         prior = prior / prior.max()  # whose sum does not overflow
         self.prior_ = prior / prior.sum()
         return self

@@ -11,6 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_non_negative, validate_data
 
 from kexue import KexueValueError, entropy_normalize
+from kexue.sklearn._fitting import columns_kept_on_failure
 from kexue.sklearn._jobs import count_jobs
 
 
@@ -88,7 +89,8 @@ class EntropyNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -------
         self
         """
-        self._check(X, reset=True)
+        with columns_kept_on_failure(self):
+            self._check(X, reset=True)
         return self
 
     def transform(self, X: Any) -> Any:

@@ -17,7 +17,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
 from kexue import DocumentIndex, KexueValueError
+from kexue.sklearn._fitting import columns_kept_on_failure
 from kexue.sklearn._jobs import count_jobs
+
+_DTYPES = [np.float64, np.float32]  # sparse matrices know neither float16 nor other byte orders
 
 
 class _Neighbors(BaseEstimator):
@@ -82,7 +85,7 @@ class _Neighbors(BaseEstimator):
             others[others.all(axis=1), -1] = False
             distances, indices = (a[others].reshape(len(a), -1) for a in (distances, indices))
         else:
-            X = validate_data(self, X, accept_sparse="csr", reset=False)
+            X = validate_data(self, X, accept_sparse="csr", dtype=_DTYPES, reset=False)
             distances, indices = self._index.kneighbors(self._rows(X), k, workers=count_jobs(self.n_jobs))
         return (distances, indices) if return_distance else indices
 
@@ -283,10 +286,12 @@ class WMDNeighbors(ClassifierMixin, _Neighbors):
         -------
         self
         """
-        X, y = validate_data(self, X, y, accept_sparse="csr")
-        check_classification_targets(y)
-        self._fit_documents(X)
-        self.classes_, self._labels = np.unique(y, return_inverse=True)
+        with columns_kept_on_failure(self):
+            X, y = validate_data(self, X, y, accept_sparse="csr", dtype=_DTYPES)
+            check_classification_targets(y)
+            classes, labels = np.unique(y, return_inverse=True)
+            self._fit_documents(X)
+        self.classes_, self._labels = classes, labels
         self.class_prior_ = np.bincount(self._labels) / len(self._labels)
         return self
 
@@ -370,8 +375,11 @@ class WMDNeighborsRegressor(RegressorMixin, _Neighbors):
         -------
         self
         """
-        X, targets = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True)
-        self._fit_documents(X)
+        with columns_kept_on_failure(self):
+            X, targets = validate_data(
+                self, X, y, accept_sparse="csr", dtype=_DTYPES, multi_output=True, y_numeric=True
+            )
+            self._fit_documents(X)
         self._targets = targets.astype(np.float64)
         self.y_mean_ = self._targets.mean(axis=0)
         return self

@@ -16,6 +16,7 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from kexue import KexueValueError, RandomProjectionMap, jl_min_dim
+from kexue.sklearn._fitting import columns_kept_on_failure
 from kexue.sklearn._jobs import count_jobs
 
 
@@ -115,22 +116,26 @@ class RandomProjection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         -------
         self
         """
-        X = self._check(X, reset=True)
-        rng = self.random_state
-        if isinstance(rng, RandomState):
-            rng = rng.randint(2**31 - 1)
-        self.projection_ = RandomProjectionMap.draw(
-            X.shape[1],
-            self._dimension(*X.shape),
-            kind=self.kind,
-            density=self.density,
-            nonzeros=self.nonzeros,
-            rng=rng,
-        )
-        self.n_components_ = self.projection_.n_components
-        if self.compute_inverse_components:
-            components: Any = self.projection_.matrix(X.dtype)
-            self.inverse_components_ = pinv(components.toarray() if issparse(components) else components)
+        with columns_kept_on_failure(self):
+            X = self._check(X, reset=True)
+            rng = self.random_state
+            if isinstance(rng, RandomState):
+                rng = rng.randint(2**31 - 1)
+            projection = RandomProjectionMap.draw(
+                X.shape[1],
+                self._dimension(*X.shape),
+                kind=self.kind,
+                density=self.density,
+                nonzeros=self.nonzeros,
+                rng=rng,
+            )
+            inverse = None
+            if self.compute_inverse_components:
+                components: Any = projection.matrix(X.dtype)
+                inverse = pinv(components.toarray() if issparse(components) else components)
+        self.projection_, self.n_components_ = projection, projection.n_components
+        if inverse is not None:
+            self.inverse_components_ = inverse
         elif hasattr(self, "inverse_components_"):
             del self.inverse_components_
         return self
