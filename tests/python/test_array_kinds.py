@@ -5,8 +5,6 @@ import importlib
 import importlib.util
 import inspect
 import pickle
-import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -722,20 +720,3 @@ def test_xarray_in_chunks():
         lazy = xarray.apply_ufunc(kexue.softmax, x, **core, **extra)
         assert lazy.chunks is not None and lazy.coords["time"].equals(x.coords["time"])
         np.testing.assert_array_equal(lazy.values, kexue.softmax(values))
-
-
-# ---- the page ----
-
-PAGE = Path(__file__).parents[2] / "docs" / "array_kinds.md"
-
-
-@pytest.mark.parametrize("library", ["torch", "jax", "pandas", "xarray"])
-def test_snippets_of_the_page(library):
-    pytest.importorskip(library)
-    text = PAGE.read_text(encoding="utf-8")
-    blocks = list(re.finditer(rf"^```python {library}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    assert blocks
-    namespace = {"__name__": "__main__"}
-    for block in blocks:
-        line = text.count("\n", 0, block.start(1))
-        exec(compile("\n" * line + block[1], str(PAGE), "exec"), namespace)
