@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
+import numpy as np
 from torch import Tensor
 
 import kexue
@@ -258,12 +258,12 @@ def hsic(
         if needs and any(map(callable, kernel if isinstance(kernel, tuple) else (kernel,))):
             raise KexueValueError("kernel is a callable, whose derivative is not known: a gradient needs a named one")
         points = given["X"], given["Y"]
-        value = kexue.hsic(*points, **options)
+        value = kexue.hsic(*points, **{option: given[option] for option in options})
         single = all(array.dtype in ("float16", "float32") for array in points)
-        return torch.tensor(value, dtype=torch.float32 if single else torch.float64).numpy(), ()
+        return np.asarray(value, dtype=np.float32 if single else np.float64), ()
 
     def backward(needs: Needs, upstream: Tensor, given: Arrays, kept: Any) -> dict[str, Tensor]:
-        by_x, by_y = kexue.hsic_gradient(given["X"], given["Y"], **options)
+        by_x, by_y = kexue.hsic_gradient(given["X"], given["Y"], **{option: given[option] for option in options})
         return {"X": upstream * as_tensor(by_x), "Y": upstream * as_tensor(by_y)}
 
-    return call("hsic", forward, backward, required={"X": X, "Y": Y})
+    return call("hsic", forward, backward, required={"X": X, "Y": Y}, constant=options)

@@ -28,7 +28,7 @@ def _loss(
     of : dict of str to Tensor
         The arguments by which it gives gradients, in this order.
     constant : dict
-        Those without a gradient.
+        Those without a gradient that are arrays.
     axes : tuple of int
         Where the loss, a number for each row, has to get dimensions to broadcast with the gradients.
     shift : dict, optional
@@ -38,7 +38,7 @@ def _loss(
     """
 
     def forward(needs: Needs, given: Arrays) -> Any:
-        result = getattr(kexue, name)(**given, **options, return_grad=bool(needs))
+        result = getattr(kexue, name)(**given, return_grad=bool(needs))
         if not needs:
             return result, ()
         value, gradients = result
@@ -57,7 +57,7 @@ def _loss(
                 gradients[argument] = -gradients[next(iter(of))].sum(axes)
         return gradients
 
-    return call(name, forward, backward, required=of, optional=shift, constant=constant)
+    return call(name, forward, backward, required=of, optional=shift, constant=constant | options)
 
 
 def zlpr_loss(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -179,10 +180,12 @@ def sinkhorn2(
     >>> round(cost.item(), 6), [round(slope, 6) for slope in M.grad[0].tolist()]
     (0.268941, [0.463835, 0.036165])
     """
-    if isinstance(b, Tensor) and isinstance(M, Tensor) and b.ndim == M.ndim == 2 and (a is None or a.ndim == 1):
+    if isinstance(b, Tensor) and isinstance(M, Tensor) and b.ndim == M.ndim == 2 and (a is None or np.ndim(a) == 1):
         if b.shape[0] == M.shape[1] != b.shape[1]:
             b = b.T  # as kexue reads it
-    constant = {} if warmstart is None else dict(zip(("warmstart[0]", "warmstart[1]"), warmstart, strict=True))
+    start: dict[str, Any] = {"warmstart": warmstart}  # None, or what is no pair, which kexue refuses
+    if isinstance(warmstart, (tuple, list)):
+        start = {f"warmstart[{k}]": one for k, one in enumerate(warmstart)}
     options: dict[str, Any] = dict(
         method=method,
         acceleration=acceleration,
@@ -194,10 +197,10 @@ def sinkhorn2(
 
     def forward(needs: Needs, given: Arrays) -> Any:
         arrays = given["a"], given["b"], given["M"], given["reg"]
-        start = None if warmstart is None else (given["warmstart[0]"], given["warmstart[1]"])
+        potentials = given["warmstart"] if "warmstart" in start else tuple(given[name] for name in start)
         if not needs:
-            return kexue.sinkhorn2(*arrays, warmstart=start, **options), ()
-        plan, log = kexue.sinkhorn(*arrays, warmstart=start, log=True, **options)
+            return kexue.sinkhorn2(*arrays, warmstart=potentials, **options), ()
+        plan, log = kexue.sinkhorn(*arrays, warmstart=potentials, log=True, **options)
         return log["cost"], (plan, log["u"], log["v"])
 
     def backward(needs: Needs, upstream: Tensor, given: Arrays, kept: Any) -> dict[str, Tensor]:
@@ -210,7 +213,7 @@ def sinkhorn2(
         backward,
         required={"M": M},
         optional={"a": a, "b": b, "reg": reg},
-        constant=constant,
+        constant=start,
     )
 
 
