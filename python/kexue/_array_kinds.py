@@ -150,11 +150,19 @@ def _read_tensor(name: str, tensor: Any, torch: Any) -> np.ndarray:
     # torch 2.13 exports such tensors through DLPack with the sign that they have in memory.
     tensor = tensor.resolve_conj().resolve_neg()
     try:
-        return tensor.numpy()
-    except (TypeError, RuntimeError) as error:
+        array = tensor.numpy()
+    except RuntimeError as error:
+        raise TypeError(
+            f"{name} has no memory of its own, as under torch.func (vmap, grad, jvp) or while torch traces, "
+            "but kexue computes on numbers that are there"
+        ) from error
+    except TypeError as error:
         if tensor.dtype.is_floating_point:
             raise TypeError(f"{name} has the dtype {tensor.dtype}, which NumPy lacks; call .float() first") from error
         _refuse(name, tensor, error)
+    if torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None:
+        raise TypeError(f"{name} has a forward-mode derivative, which would be lost: pass unpack_dual({name}).primal")
+    return array
 
 
 def _check_device(name: str, value: Any) -> None:
@@ -242,20 +250,21 @@ class _Call:
             return (self.enter(f"{name}[{i}]", item) for i, item in enumerate(value))
         if not is_foreign(value):
             return value
-        if id(value) in self.read:
-            return self.read[id(value)][1]
-        array, kind = read(name, value), kind_of(value)
-        if kind is None:  # no way back: its result is NumPy's
-            return array
-        if self.kind is None:
-            self.kind, self.place = kind, name
-        elif self.kind is not kind:
-            raise TypeError(
-                f"{name} is {_title(kind)}'s, but {self.place} is {_title(self.kind)}'s: pass arrays of one library, "
-                "NumPy's beside them"
-            )
-        self.read[id(value)] = value, array
-        return array
+        if id(value) not in self.read:
+            array, kind = read(name, value), kind_of(value)
+            if kind is None:  # no way back: its result is NumPy's
+                return array
+            if self.kind is None:
+                self.kind, self.place = kind, name
+            elif self.kind is not kind:
+                raise TypeError(
+                    f"{name} is {_title(kind)}'s, but {self.place} is {_title(self.kind)}'s: pass arrays of one "
+                    "library, NumPy's beside them"
+                )
+            self.read[id(value)] = value, array
+        if name.partition("[")[0] == "out" and self.kind is sys.modules.get("torch"):
+            self.kind.autograd.graph.increment_version(value)  # autograd has to notice, if it needs the old numbers
+        return self.read[id(value)][1]
 
     def leave(self, result: Any) -> Any:
         if type(result) is np.ndarray:

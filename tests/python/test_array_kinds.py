@@ -344,6 +344,50 @@ def test_out(torch, jax):
 # ---- what is refused, and what is not ----
 
 
+def test_autograd_notices_what_is_written(torch):
+    """A gradient of numbers that are no longer there would be wrong."""
+
+    def squareplus(x):
+        kexue.squareplus(x, 4.0, out=x)
+
+    for write_to in (
+        squareplus,
+        lambda x: kexue.squareplus(x, 4.0, x),
+        lambda x: kexue.squareplus(x, 4.0, out=(x,)),
+        lambda x: kexue.clip_by_norm(x, 0.5, out=x),
+        lambda x: kexue.clip_global_norm([x], 0.5, out=[x]),
+    ):
+        x, w = torch.ones(3), torch.ones(3, requires_grad=True)
+        y = (w * x).sum()
+        write_to(x)
+        assert x[0] != 1
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.backward()
+    x, w = torch.ones(3), torch.ones(3, requires_grad=True)
+    y = (w * x).sum()
+    kexue.squareplus(x, 4.0, out=torch.empty(3))
+    y.backward()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, at the first use
+def test_tensors_that_torch_transforms(torch):
+    """They have no numbers yet, or a derivative that a NumPy array cannot have."""
+    x = torch.rand(2, 3)
+    for transform in (
+        lambda f: torch.func.vmap(f)(x[None]),
+        lambda f: torch.func.jvp(f, (x,), (x,)),
+    ):
+        for function in (lambda x: kexue.rbf_kernel(x, bandwidth=1.0), kexue.softmax):
+            with pytest.raises(TypeError, match="^[xX] has no memory of its own, as under torch.func"):
+                transform(function)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        for function in (lambda x: kexue.rbf_kernel(x, bandwidth=1.0), kexue.softmax):
+            with pytest.raises(TypeError, match="^[xX] has a forward-mode derivative"):
+                function(dual)
+            assert isinstance(function(torch.autograd.forward_ad.unpack_dual(dual).primal), torch.Tensor)
+
+
 def test_mixed_libraries(torch, jax, strict):
     M = np.ones((2, 2))
     for a in (torch.full((2,), 0.5), jax.numpy.full(2, 0.5), strict.full(2, 0.5)):
