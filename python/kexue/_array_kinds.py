@@ -237,7 +237,7 @@ class _Call:
         if type(value) in _PLAIN:
             return value
         if isinstance(value, (list, tuple)):
-            if _PLAIN.issuperset(map(type, value)):
+            if _is_plain_list(value):
                 return value
             items = [self.enter(f"{name}[{i}]", item) for i, item in enumerate(value)]
             if all(map(_is, items, value)):
@@ -262,8 +262,9 @@ class _Call:
                     "library, NumPy's beside them"
                 )
             self.read[id(value)] = value, array
-        if name.partition("[")[0] == "out" and self.kind is sys.modules.get("torch"):
-            self.kind.autograd.graph.increment_version(value)  # autograd has to notice, if it needs the old numbers
+        torch: Any = sys.modules.get("torch")
+        if self.kind is torch and name.partition("[")[0] == "out":
+            torch.autograd.graph.increment_version(value)  # autograd has to notice, if it needs the old numbers
         return self.read[id(value)][1]
 
     def leave(self, result: Any) -> Any:
@@ -277,6 +278,18 @@ class _Call:
         if type(result) is dict:
             return {key: self.leave(item) for key, item in result.items()}
         return result
+
+
+def _is_plain_list(value: Any) -> bool:
+    """Whether it is a list or tuple without arrays of other libraries, also in lists there."""
+    if type(value) is not list and type(value) is not tuple:
+        return False
+    if _PLAIN.issuperset(map(type, value)):
+        return True
+    for item in value:
+        if type(item) not in _PLAIN and not _is_plain_list(item):
+            return False
+    return True
 
 
 def _is(first: Any, second: Any) -> bool:
@@ -391,14 +404,14 @@ def same_kind(function: Function) -> Function:
     >>> double(np.ones(2))
     array([2., 2.])
     """
-    plain, call = _PLAIN, _call
+    plain, is_plain_list, call = _PLAIN, _is_plain_list, _call
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         for value in args:
-            if type(value) not in plain:
+            if type(value) not in plain and not is_plain_list(value):
                 return call(function, args, kwargs)
         for name in kwargs:
-            if type(kwargs[name]) not in plain:
+            if type(kwargs[name]) not in plain and not is_plain_list(kwargs[name]):
                 return call(function, args, kwargs)
         return function(*args, **kwargs)
 

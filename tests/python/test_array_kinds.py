@@ -587,6 +587,23 @@ def test_the_decorator_keeps_what_a_function_is():
             assert function.__name__ == name and function.__globals__ is function.__wrapped__.__globals__
 
 
+def test_what_is_no_array_takes_the_short_way(monkeypatch):
+    """Lists of numbers, however deep, are looked at once."""
+    looked_at = []
+    monkeypatch.setattr("kexue._array_kinds._call", lambda function, args, keywords: looked_at.append(args or keywords))
+    function = same_kind(lambda *args, **keywords: (args, keywords))
+    array, numbers = np.ones(2), [[1, 2.0], (np.float32(3), None), []]
+    assert function(array, numbers, 1.0, option=numbers, out=[array]) == (
+        (array, numbers, 1.0),
+        {"option": numbers, "out": [array]},
+    )
+    other = SmallestArray(array)
+    for foreign in (other, [other], [[1.0], [2.0, other]], (1.0, [other])):
+        function(foreign)
+        function(1.0, option=foreign)
+    assert len(looked_at) == 8
+
+
 def test_errors_of_calls_are_pythons(torch):
     x = torch.ones(2, 2)
     for call in (lambda: kexue.emd(x, x, x, x), lambda: kexue.emd(x), lambda: kexue.emd(x, x, x, wrong=x)):
