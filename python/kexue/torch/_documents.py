@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
@@ -17,8 +18,8 @@ from kexue.torch._autograd import Arrays, Needs, as_tensor, call
 def wmd(
     x: Tensor,
     y: Tensor,
-    x_weights: Tensor | None = None,
-    y_weights: Tensor | None = None,
+    x_weights: Tensor | ArrayLike | None = None,
+    y_weights: Tensor | ArrayLike | None = None,
     *,
     rms: bool = False,
 ) -> Tensor:
@@ -30,9 +31,9 @@ def wmd(
         Word vectors of one document.
     y : Tensor, shape (n, d)
         Word vectors of the other.
-    x_weights : Tensor, shape (m,), optional
+    x_weights : Tensor or array_like, shape (m,), optional
         Non-negative weights, scaled to sum 1. Uniform by default.
-    y_weights : Tensor, shape (n,), optional
+    y_weights : Tensor or array_like, shape (n,), optional
         The same for `y`.
     rms : bool, optional
         Use Euclid / sqrt(d) as the ground cost.
@@ -93,7 +94,9 @@ def wmd(
     )
 
 
-def wrd(x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: Tensor | None = None) -> Tensor:
+def wrd(
+    x: Tensor, y: Tensor, x_weights: Tensor | ArrayLike | None = None, y_weights: Tensor | ArrayLike | None = None
+) -> Tensor:
     """`kexue.wrd`: Word Rotator's Distance, transport by angle of masses that are the norms.
 
     Parameters

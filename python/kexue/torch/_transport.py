@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 import kexue
@@ -13,8 +14,8 @@ from kexue.torch._autograd import Arrays, Needs, call
 
 
 def emd2(
-    a: Tensor | None,
-    b: Tensor | None,
+    a: Tensor | ArrayLike | None,
+    b: Tensor | ArrayLike | None,
     M: Tensor,
     *,
     max_iter: int | None = None,
@@ -24,9 +25,9 @@ def emd2(
 
     Parameters
     ----------
-    a : Tensor, shape (..., m), or None
+    a : Tensor or array_like, shape (..., m), or None
         Non-negative weights of the rows; None: uniform.
-    b : Tensor, shape (..., n), or None
+    b : Tensor or array_like, shape (..., n), or None
         Non-negative weights of the columns, of the same total.
     M : Tensor, shape (..., m, n)
         Costs; ``inf`` forbids. Leading dimensions broadcast: each combination is one problem.
@@ -102,10 +103,10 @@ def with_equal_means(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sinkhorn2(
-    a: Tensor | None,
-    b: Tensor | None,
+    a: Tensor | ArrayLike | None,
+    b: Tensor | ArrayLike | None,
     M: Tensor,
-    reg: Tensor | float,
+    reg: Tensor | ArrayLike,
     *,
     method: Literal["auto", "kernel", "stabilized", "log"] = "auto",
     acceleration: Literal["auto", "none", "anderson", "overrelaxation", "newton"] = "auto",
@@ -119,13 +120,13 @@ def sinkhorn2(
 
     Parameters
     ----------
-    a : Tensor, shape (..., m), or None
+    a : Tensor or array_like, shape (..., m), or None
         Non-negative weights of the rows; None: uniform.
-    b : Tensor, shape (..., n) or (n, k), or None
+    b : Tensor or array_like, shape (..., n) or (n, k), or None
         Non-negative weights of the columns, of the same total; or k targets, as in `kexue.sinkhorn`.
     M : Tensor, shape (..., m, n)
         Costs; ``inf`` forbids. Leading dimensions broadcast: each combination is one problem.
-    reg : Tensor or float
+    reg : Tensor or array_like
         The regularisation, positive; broadcasts with the batch.
     method, acceleration, epsilon_scaling, tol, max_iter, workers
         As in `kexue.sinkhorn`.
