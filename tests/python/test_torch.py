@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.sparse import csr_array
 
 import kexue
 
@@ -327,6 +328,17 @@ def test_what_is_no_tensor(rng):
             assert torch.equal(found, expected)
     ids = [torch.tensor([0, 2]), torch.tensor([1])]
     assert torch.equal(kt.zlpr_sparse_loss(M[:2], ids), kt.zlpr_sparse_loss(M[:2], [[0, 2], [1]]))
+
+
+def test_sparse_weights(rng):
+    a = csr_array([[0.5, 0.5, 0.0], [0.0, 0.2, 0.8]])
+    M = tensor(rng.random((3, 3)))
+    with torch.no_grad():
+        assert torch.equal(kt.sinkhorn2(a, a, M, 0.1), kexue.sinkhorn2(a, a, M.detach(), 0.1))
+    with pytest.raises(kexue.KexueValueError, match="a is sparse, .*: a.toarray()"):
+        kt.sinkhorn2(a, a, M, 0.1)
+    with pytest.raises(TypeError, match="a must be an array of real numbers, not csr_array"):
+        kt.emd2(a, a, M)
 
 
 def test_numbers_may_be_tensors(rng):

@@ -7,9 +7,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from torch import Tensor
 
 import kexue
+from kexue import KexueValueError
 from kexue.torch._autograd import Arrays, Needs, call
 
 
@@ -201,6 +203,8 @@ def sinkhorn2(
         potentials = given["warmstart"] if "warmstart" in start else tuple(given[name] for name in start)
         if not needs:
             return kexue.sinkhorn2(*arrays, warmstart=potentials, **options), ()
+        if issparse(given["a"]):
+            raise KexueValueError("a is sparse, and a gradient of problems of several sizes is not known: a.toarray()")
         plan, log = kexue.sinkhorn(*arrays, warmstart=potentials, log=True, **options)
         return log["cost"], (plan, log["u"], log["v"])
 
