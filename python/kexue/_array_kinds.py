@@ -150,11 +150,19 @@ def _read_tensor(name: str, tensor: Any, torch: Any) -> np.ndarray:
     # torch 2.13 exports such tensors through DLPack with the sign that they have in memory.
     tensor = tensor.resolve_conj().resolve_neg()
     try:
-        return tensor.numpy()
-    except (TypeError, RuntimeError) as error:
+        array = tensor.numpy()
+    except RuntimeError as error:
+        raise TypeError(
+            f"{name} has no memory of its own, as under torch.func (vmap, grad, jvp) or while torch traces, "
+            "but kexue computes on numbers that are there"
+        ) from error
+    except TypeError as error:
         if tensor.dtype.is_floating_point:
             raise TypeError(f"{name} has the dtype {tensor.dtype}, which NumPy lacks; call .float() first") from error
         _refuse(name, tensor, error)
+    if torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None:
+        raise TypeError(f"{name} has a forward-mode derivative, which would be lost: pass unpack_dual({name}).primal")
+    return array
 
 
 def _check_device(name: str, value: Any) -> None:
@@ -229,7 +237,7 @@ class _Call:
         if type(value) in _PLAIN:
             return value
         if isinstance(value, (list, tuple)):
-            if _PLAIN.issuperset(map(type, value)):
+            if _is_plain_list(value):
                 return value
             items = [self.enter(f"{name}[{i}]", item) for i, item in enumerate(value)]
             if all(map(_is, items, value)):
@@ -242,20 +250,22 @@ class _Call:
             return (self.enter(f"{name}[{i}]", item) for i, item in enumerate(value))
         if not is_foreign(value):
             return value
-        if id(value) in self.read:
-            return self.read[id(value)][1]
-        array, kind = read(name, value), kind_of(value)
-        if kind is None:  # no way back: its result is NumPy's
-            return array
-        if self.kind is None:
-            self.kind, self.place = kind, name
-        elif self.kind is not kind:
-            raise TypeError(
-                f"{name} is {_title(kind)}'s, but {self.place} is {_title(self.kind)}'s: pass arrays of one library, "
-                "NumPy's beside them"
-            )
-        self.read[id(value)] = value, array
-        return array
+        if id(value) not in self.read:
+            array, kind = read(name, value), kind_of(value)
+            if kind is None:  # no way back: its result is NumPy's
+                return array
+            if self.kind is None:
+                self.kind, self.place = kind, name
+            elif self.kind is not kind:
+                raise TypeError(
+                    f"{name} is {_title(kind)}'s, but {self.place} is {_title(self.kind)}'s: pass arrays of one "
+                    "library, NumPy's beside them"
+                )
+            self.read[id(value)] = value, array
+        torch: Any = sys.modules.get("torch")
+        if self.kind is torch and name.partition("[")[0] == "out":
+            torch.autograd.graph.increment_version(value)  # autograd has to notice, if it needs the old numbers
+        return self.read[id(value)][1]
 
     def leave(self, result: Any) -> Any:
         if type(result) is np.ndarray:
@@ -268,6 +278,18 @@ class _Call:
         if type(result) is dict:
             return {key: self.leave(item) for key, item in result.items()}
         return result
+
+
+def _is_plain_list(value: Any) -> bool:
+    """Whether it is a list or tuple without arrays of other libraries, also in lists there."""
+    if type(value) is not list and type(value) is not tuple:
+        return False
+    if _PLAIN.issuperset(map(type, value)):
+        return True
+    for item in value:
+        if type(item) not in _PLAIN and not _is_plain_list(item):
+            return False
+    return True
 
 
 def _is(first: Any, second: Any) -> bool:
@@ -382,14 +404,14 @@ def same_kind(function: Function) -> Function:
     >>> double(np.ones(2))
     array([2., 2.])
     """
-    plain, call = _PLAIN, _call
+    plain, is_plain_list, call = _PLAIN, _is_plain_list, _call
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         for value in args:
-            if type(value) not in plain:
+            if type(value) not in plain and not is_plain_list(value):
                 return call(function, args, kwargs)
         for name in kwargs:
-            if type(kwargs[name]) not in plain:
+            if type(kwargs[name]) not in plain and not is_plain_list(kwargs[name]):
                 return call(function, args, kwargs)
         return function(*args, **kwargs)
 

@@ -276,7 +276,7 @@ def check_number(name: str, value: Any, *, finite: bool = False) -> float:
     name : str
         The argument's name for messages.
     value : float
-        Python's or NumPy's, or an integer or fraction; no bool.
+        Python's or NumPy's, an array without dimensions, or an integer or fraction; no bool.
     finite : bool
         Whether NaN and infinity are refused.
 
@@ -297,6 +297,8 @@ def check_number(name: str, value: Any, *, finite: bool = False) -> float:
     >>> check_number("eps", 1)
     1.0
     """
+    if isinstance(value, np.ndarray) and value.ndim == 0:  # such as a tensor's memory
+        value = value[()]
     if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     try:

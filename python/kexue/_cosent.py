@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _ranking
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, as_real, check_axis
+from kexue._arrays import as_array, as_real, check_axis, check_number
 from kexue._errors import KexueValueError, require_finite
 from kexue._ufuncs import cosine_pairs, cosine_pairs_vjp
 
@@ -54,9 +53,7 @@ def _ordered_labels(labels: ArrayLike) -> np.ndarray:
 
 
 def _check_scale(scale: float) -> float:
-    if type(scale) is not float and (not isinstance(scale, Real) or isinstance(scale, (bool, np.bool_))):
-        raise TypeError(f"scale must be a number, not {type(scale).__name__}")
-    value = float(scale)
+    value = scale if type(scale) is float else check_number("scale", scale)
     if not 0 < value < math.inf:
         raise KexueValueError(f"scale must be positive and finite, got {scale!r}")
     return value

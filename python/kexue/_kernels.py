@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _independence
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_contiguous, as_real, result_dtype
+from kexue._arrays import as_contiguous, as_real, check_number, result_dtype
 from kexue._context import count_workers
 from kexue._errors import KexueValueError, require_finite
 
@@ -157,9 +157,7 @@ def full_matrix(X: np.ndarray, kernel: Kernel, workers: int | None = None) -> np
 
 
 def positive(name: str, value: Any) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    number = float(value)
+    number = check_number(name, value)
     if not (number > 0 and math.isfinite(number)):
         raise KexueValueError(f"{name} must be positive and finite, got {value!r}")
     return number
@@ -198,13 +196,12 @@ def make_kernel(
         if bandwidth is not None and not isinstance(bandwidth, str) and kernel != "polynomial":
             raise KexueValueError(f"give gamma or bandwidth, not both: gamma is {gamma!r}, bandwidth is {bandwidth!r}")
     if kernel == "polynomial":
-        if not isinstance(coef0, Real) or not math.isfinite(coef0):
-            raise KexueValueError(f"coef0 must be a finite number, got {coef0!r}")
+        coef0 = check_number("coef0", coef0, finite=True)
         if isinstance(degree, (bool, np.bool_)) or not isinstance(degree, Integral) or degree < 1:
             raise KexueValueError(f"degree must be a positive integer, got {degree!r}")
         if degree >= 2**31:
             raise KexueValueError(f"degree must be below 2^31, got {degree}")
-        return Kernel("polynomial", 1 / X.shape[1] if gamma is None else gamma, float(coef0), int(degree))
+        return Kernel("polynomial", 1 / X.shape[1] if gamma is None else gamma, coef0, int(degree))
     if gamma is None:
         if bandwidth is None:
             gamma = 1 / X.shape[1]

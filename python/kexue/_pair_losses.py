@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, as_real, result_dtype
+from kexue._arrays import as_array, as_real, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite
 
 _KINDS = ("linear", "squared", "margin")
@@ -95,10 +93,7 @@ def cosine_target_loss(
     if kind not in _KINDS:
         allowed = ", ".join(f'"{name}"' for name in _KINDS)
         raise KexueValueError(f"kind must be one of {allowed}, got {kind!r}")
-    if not isinstance(margin, Real) or isinstance(margin, (bool, np.bool_)):
-        raise TypeError(f"margin must be a number, not {type(margin).__name__}")
-    if not -math.inf < margin < math.inf:
-        raise KexueValueError(f"margin must be finite, got {margin!r}")
+    margin = check_number("margin", margin, finite=True)
     targets = as_array("targets", targets)
     dtype = result_dtype(cos, targets)
     c, t = as_real("cos", cos, dtype=dtype), as_real("targets", targets, dtype=dtype)

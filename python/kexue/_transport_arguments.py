@@ -42,7 +42,9 @@ class Problem:
 
 
 def as_weights(name: str, value: Any, size: int, axis: str) -> np.ndarray | None:
-    if value is None or (hasattr(value, "__len__") and len(value) == 0 and np.ndim(value) == 1):
+    if value is None or (
+        hasattr(value, "__len__") and getattr(value, "ndim", 1) == 1 and len(value) == 0 and np.ndim(value) == 1
+    ):
         return None
     weights = contiguous_rows(as_real(name, value, dtype=np.float64), 1)
     if weights.ndim == 0:

@@ -5,8 +5,6 @@ import importlib
 import importlib.util
 import inspect
 import pickle
-import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -346,6 +344,50 @@ def test_out(torch, jax):
 # ---- what is refused, and what is not ----
 
 
+def test_autograd_notices_what_is_written(torch):
+    """A gradient of numbers that are no longer there would be wrong."""
+
+    def squareplus(x):
+        kexue.squareplus(x, 4.0, out=x)
+
+    for write_to in (
+        squareplus,
+        lambda x: kexue.squareplus(x, 4.0, x),
+        lambda x: kexue.squareplus(x, 4.0, out=(x,)),
+        lambda x: kexue.clip_by_norm(x, 0.5, out=x),
+        lambda x: kexue.clip_global_norm([x], 0.5, out=[x]),
+    ):
+        x, w = torch.ones(3), torch.ones(3, requires_grad=True)
+        y = (w * x).sum()
+        write_to(x)
+        assert x[0] != 1
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.backward()
+    x, w = torch.ones(3), torch.ones(3, requires_grad=True)
+    y = (w * x).sum()
+    kexue.squareplus(x, 4.0, out=torch.empty(3))
+    y.backward()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, at the first use
+def test_tensors_that_torch_transforms(torch):
+    """They have no numbers yet, or a derivative that a NumPy array cannot have."""
+    x = torch.rand(2, 3)
+    for transform in (
+        lambda f: torch.func.vmap(f)(x[None]),
+        lambda f: torch.func.jvp(f, (x,), (x,)),
+    ):
+        for function in (lambda x: kexue.rbf_kernel(x, bandwidth=1.0), kexue.softmax):
+            with pytest.raises(TypeError, match="^[xX] has no memory of its own, as under torch.func"):
+                transform(function)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        for function in (lambda x: kexue.rbf_kernel(x, bandwidth=1.0), kexue.softmax):
+            with pytest.raises(TypeError, match="^[xX] has a forward-mode derivative"):
+                function(dual)
+            assert isinstance(function(torch.autograd.forward_ad.unpack_dual(dual).primal), torch.Tensor)
+
+
 def test_mixed_libraries(torch, jax, strict):
     M = np.ones((2, 2))
     for a in (torch.full((2,), 0.5), jax.numpy.full(2, 0.5), strict.full(2, 0.5)):
@@ -545,6 +587,23 @@ def test_the_decorator_keeps_what_a_function_is():
             assert function.__name__ == name and function.__globals__ is function.__wrapped__.__globals__
 
 
+def test_what_is_no_array_takes_the_short_way(monkeypatch):
+    """Lists of numbers, however deep, are looked at once."""
+    looked_at = []
+    monkeypatch.setattr("kexue._array_kinds._call", lambda function, args, keywords: looked_at.append(args or keywords))
+    function = same_kind(lambda *args, **keywords: (args, keywords))
+    array, numbers = np.ones(2), [[1, 2.0], (np.float32(3), None), []]
+    assert function(array, numbers, 1.0, option=numbers, out=[array]) == (
+        (array, numbers, 1.0),
+        {"option": numbers, "out": [array]},
+    )
+    other = SmallestArray(array)
+    for foreign in (other, [other], [[1.0], [2.0, other]], (1.0, [other])):
+        function(foreign)
+        function(1.0, option=foreign)
+    assert len(looked_at) == 8
+
+
 def test_errors_of_calls_are_pythons(torch):
     x = torch.ones(2, 2)
     for call in (lambda: kexue.emd(x, x, x, x), lambda: kexue.emd(x), lambda: kexue.emd(x, x, x, wrong=x)):
@@ -722,20 +781,3 @@ def test_xarray_in_chunks():
         lazy = xarray.apply_ufunc(kexue.softmax, x, **core, **extra)
         assert lazy.chunks is not None and lazy.coords["time"].equals(x.coords["time"])
         np.testing.assert_array_equal(lazy.values, kexue.softmax(values))
-
-
-# ---- the page ----
-
-PAGE = Path(__file__).parents[2] / "docs" / "array_kinds.md"
-
-
-@pytest.mark.parametrize("library", ["torch", "jax", "pandas", "xarray"])
-def test_snippets_of_the_page(library):
-    pytest.importorskip(library)
-    text = PAGE.read_text(encoding="utf-8")
-    blocks = list(re.finditer(rf"^```python {library}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    assert blocks
-    namespace = {"__name__": "__main__"}
-    for block in blocks:
-        line = text.count("\n", 0, block.start(1))
-        exec(compile("\n" * line + block[1], str(PAGE), "exec"), namespace)

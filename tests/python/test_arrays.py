@@ -225,12 +225,12 @@ def test_a_broadcast_is_undone(shape, dtype, rng):
 
 
 def test_check_number():
-    for value in (2, 2.0, np.float32(2), np.int8(2), Fraction(4, 2)):
+    for value in (2, 2.0, np.float32(2), np.int8(2), Fraction(4, 2), np.array(2), np.array(2.0)):
         number = check_number("eps", value, finite=True)
         assert number == 2
         assert type(number) is float
     assert check_number("eps", -np.inf) == -np.inf
-    for wrong in (True, np.True_, "1", None, 1j, [1.0], np.ones(1)):
+    for wrong in (True, np.True_, "1", None, 1j, [1.0], np.ones(1), np.array(True), np.array(1j)):
         with pytest.raises(TypeError, match="eps must be a number, not"):
             check_number("eps", wrong)
     for wrong in (np.nan, np.inf):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Pages about packages that the tests do without.
-OPTIONAL = {"torch": "torch"}
+# Packages that `[test]` does not bring. A snippet that needs one says so in its fence: ```python torch
+OPTIONAL = {"jax", "pandas", "torch", "xarray"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "zh").glob("*.md"))]
 
 
@@ -24,12 +24,22 @@ def blocks(page, language):
         yield text.count("\n", 0, match.start(1)), match[1]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_python_blocks(page):
-    if page.stem in OPTIONAL:
-        pytest.importorskip(OPTIONAL[page.stem])
+def snippets():
+    """Each page with each optional package that its snippets name, or None for those that name none."""
+    for page in PAGES:
+        packages = dict.fromkeys(re.findall(r"^```python(?: (.+))?$", page.read_text(encoding="utf-8"), re.MULTILINE))
+        for package in packages:
+            yield pytest.param(page, package or None, id=f"{name_of(page)} {package}".rstrip())
+
+
+@pytest.mark.parametrize(("page", "package"), list(snippets()))
+def test_python_blocks(page, package):
+    """They run from top to bottom, those of each package by themselves."""
+    if package is not None:
+        assert package in OPTIONAL
+        pytest.importorskip(package)
     namespace = {"__name__": "__main__"}
-    for line, source in blocks(page, "python"):
+    for line, source in blocks(page, f"python {package}" if package else "python"):
         # The newlines put the page's own line numbers into tracebacks.
         exec(compile("\n" * line + source, str(page), "exec"), namespace)
 

@@ -681,7 +681,7 @@ def test_bad_samples(function, rng):
         ({"kernel": "polynomial", "degree": 0}, "degree must be a positive integer, got 0"),
         ({"kernel": "polynomial", "degree": 2.5}, "degree must be a positive integer, got 2.5"),
         ({"kernel": "polynomial", "degree": 2**40}, "degree must be below"),
-        ({"kernel": "polynomial", "coef0": np.nan}, "coef0 must be a finite number"),
+        ({"kernel": "polynomial", "coef0": np.nan}, "coef0 must be finite, got nan"),
     ],
 )
 def test_bad_options(function, options, message, rng):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.sparse import csr_array
 
 import kexue
 
@@ -308,6 +309,70 @@ def test_empty():
     assert p.grad.shape == (0, 3)
 
 
+def test_weights_without_entries_are_uniform(rng):
+    M = tensor(rng.random((3, 4)))
+    for function in (kt.emd2, partial(kt.sinkhorn2, reg=0.1)):
+        a, b = torch.empty(0, requires_grad=True), torch.empty(0, requires_grad=True)
+        cost = function(a, b, M)
+        assert torch.equal(cost, function(None, None, M))
+        assert all(grad.shape == (0,) for grad in torch.autograd.grad(cost, (a, b)))
+
+
+def test_what_is_no_tensor(rng):
+    """Lists and arrays beside the tensor, as in kexue."""
+    a, b, M = rng.dirichlet(np.ones(3)), rng.dirichlet(np.ones(4), 5).T, tensor(rng.random((3, 4)))
+    expected = kt.sinkhorn2(tensor(a), tensor(b), M, 0.1)
+    for weights in (a, a.tolist()):
+        for targets in (b, b.tolist(), tensor(b)):
+            found = kt.sinkhorn2(weights, targets, M, 0.1)
+            assert torch.equal(found, expected)
+    ids = [torch.tensor([0, 2]), torch.tensor([1])]
+    assert torch.equal(kt.zlpr_sparse_loss(M[:2], ids), kt.zlpr_sparse_loss(M[:2], [[0, 2], [1]]))
+
+
+def test_sparse_weights(rng):
+    a = csr_array([[0.5, 0.5, 0.0], [0.0, 0.2, 0.8]])
+    M = tensor(rng.random((3, 3)))
+    with torch.no_grad():
+        assert torch.equal(kt.sinkhorn2(a, a, M, 0.1), kexue.sinkhorn2(a, a, M.detach(), 0.1))
+    with pytest.raises(kexue.KexueValueError, match="a is sparse, .*: a.toarray()"):
+        kt.sinkhorn2(a, a, M, 0.1)
+    with pytest.raises(TypeError, match="a must be an array of real numbers, not csr_array"):
+        kt.emd2(a, a, M)
+
+
+def test_numbers_may_be_tensors(rng):
+    """Those without a gradient: for what has none by them it must not be lost in silence."""
+    x, y, square = (tensor(rng.normal(size=shape)) for shape in ((6, 2), (6, 2), (6, 6)))
+    labels = torch.arange(6)
+    for name, function, number in [
+        ("scale", lambda scale: kt.cosent_loss(x[:, 0], labels, scale), 3.0),
+        ("scale", lambda scale: kt.cosent_embedding_loss(x, y, labels, scale), 3.0),
+        ("temperature", lambda temperature: kt.info_nce_loss(square, temperature=temperature), 0.5),
+        ("alpha", lambda alpha: kt.r_drop_loss(square, square, labels, alpha=alpha), 2.0),
+        ("label_smoothing", lambda share: kt.zlpr_loss(square, square.detach() > 0, label_smoothing=share), 0.25),
+        ("bandwidth", lambda bandwidth: kt.hsic(x, y, bandwidth=bandwidth), 1.5),
+        ("gamma", lambda gamma: kt.hsic(x, y, gamma=gamma), 1.5),
+        ("coef0", lambda coef0: kt.hsic(x, y, kernel="polynomial", coef0=coef0), 1.5),
+    ]:
+        found, expected = function(torch.tensor(number)), function(number)
+        assert torch.equal(found, expected)
+        found.sum().backward()
+        with pytest.raises(kexue.KexueValueError, match=rf"{name} requires a gradient, .* pass {name}.detach\(\)"):
+            function(torch.tensor(number, requires_grad=True))
+
+
+def test_another_default_device(rng):
+    """Values and gradients are on the processor, where the tensors are."""
+    of = cases(rng)
+    for name in PLAIN:
+        function, tensors = of[name][0], leaves(of[name][1])
+        expected = torch.autograd.grad(function(*tensors).sum(), tensors)
+        with torch.device("meta"):
+            found = torch.autograd.grad(function(*tensors).sum(), tensors)
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 # ---- no copies ----
 
 
@@ -484,8 +549,20 @@ def test_warmstart(rng):
     start = torch.from_numpy(log["u"]), torch.from_numpy(log["v"])
     found = torch.autograd.grad(kt.sinkhorn2(None, None, M, 0.1, warmstart=start, max_iter=1000), M)
     assert_allclose(found[0], torch.autograd.grad(kt.sinkhorn2(None, None, M, 0.1), M)[0], atol=1e-7)
+    for wrong in (start[:1], start * 2, torch.ones(2, 4), 1.0):
+        with pytest.raises(kexue.KexueValueError, match="warmstart must be a pair of potentials"):
+            kt.sinkhorn2(None, None, M, 0.1, warmstart=wrong)
     with pytest.raises(kexue.KexueValueError, match=r"warmstart\[1\] requires a gradient"):
         kt.sinkhorn2(None, None, M, 0.1, warmstart=(start[0], start[1].clone().requires_grad_()))
+
+
+@pytest.mark.parametrize("name", ["wmd", "wrd"])
+def test_distances_in_blocks(name, rng, monkeypatch):
+    function, tensors = cases(rng)[name]
+    expected = torch.autograd.grad(function(*tensors), tensors)
+    monkeypatch.setattr("kexue.torch._documents._BLOCK_ENTRIES", 9)  # two rows and two rows and one
+    for one, other in zip(torch.autograd.grad(function(*tensors), tensors), expected, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("function", [kt.wmd, kt.wrd])

@@ -14,6 +14,7 @@ import scipy.optimize
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 import kexue
 from accuracy_transport import Errors, examine, problem
@@ -512,6 +513,10 @@ def test_wrong_types():
         kexue.emd2(None, None, M.astype(complex))
     with pytest.raises(TypeError, match="a must hold real numbers"):
         kexue.emd2(["x", "y"], None, M)
+    with pytest.raises(TypeError, match="b must be an array of real numbers, not csr_array"):
+        kexue.emd2(None, csr_array(np.full((1, 2), 0.5)), M)
+    with pytest.raises(kexue.KexueValueError, match="a must be an array of weights, got a scalar"):
+        kexue.emd2(np.array(0.5), None, M)
     with pytest.raises(TypeError, match="masked"):
         kexue.emd2(None, None, np.ma.masked_array(M, M == 0))
     for bad in (0, -3):

@@ -143,7 +143,8 @@ class _Function(torch.autograd.Function):
         with torch.no_grad():
             found = ctx.gradients(ctx.needs, upstream, ctx.fixed | arrays_of(by_name), kept)
             wanted = [
-                (place, found[name].sum_to_size(tensor.shape).to(tensor.dtype))
+                # Weights without entries are uniform ones, of another shape.
+                (place, found[name].sum_to_size(tensor.shape).to(tensor.dtype) if tensor.numel() else tensor.detach())
                 for place, (name, tensor) in enumerate(by_name.items())
                 if name in ctx.needs
             ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
@@ -17,8 +18,8 @@ from kexue.torch._autograd import Arrays, Needs, as_tensor, call
 def wmd(
     x: Tensor,
     y: Tensor,
-    x_weights: Tensor | None = None,
-    y_weights: Tensor | None = None,
+    x_weights: Tensor | ArrayLike | None = None,
+    y_weights: Tensor | ArrayLike | None = None,
     *,
     rms: bool = False,
 ) -> Tensor:
@@ -30,9 +31,9 @@ def wmd(
         Word vectors of one document.
     y : Tensor, shape (n, d)
         Word vectors of the other.
-    x_weights : Tensor, shape (m,), optional
+    x_weights : Tensor or array_like, shape (m,), optional
         Non-negative weights, scaled to sum 1. Uniform by default.
-    y_weights : Tensor, shape (n,), optional
+    y_weights : Tensor or array_like, shape (n,), optional
         The same for `y`.
     rms : bool, optional
         Use Euclid / sqrt(d) as the ground cost.
@@ -72,8 +73,8 @@ def wmd(
     def backward(needs: Needs, upstream: Tensor, given: Arrays, kept: Any) -> dict[str, Tensor]:
         vectors, weights = _sides(given)
         scale = 1 / math.sqrt(vectors[0].shape[1]) if rms else 1.0
-        costs = cdist(*vectors)
-        solution = _solved(weights, costs * scale)
+        costs = _distances(vectors, "euclidean")
+        solution = _solved(weights, costs * scale if rms else costs)
         gradients = _by_weights(needs, weights, solution)
         if "x" in needs or "y" in needs:
             # Moves one by one: there are m + n - 1 at most, and the difference of close vectors loses no digits.
@@ -93,7 +94,9 @@ def wmd(
     )
 
 
-def wrd(x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: Tensor | None = None) -> Tensor:
+def wrd(
+    x: Tensor, y: Tensor, x_weights: Tensor | ArrayLike | None = None, y_weights: Tensor | ArrayLike | None = None
+) -> Tensor:
     """`kexue.wrd`: Word Rotator's Distance, transport by angle of masses that are the norms.
 
     Parameters
@@ -139,7 +142,7 @@ def wrd(x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: Tensor
             for side, norm in zip(vectors, norms, strict=True)
         ]
         masses = [one * norm for one, norm in zip(weights, norms, strict=True)]
-        solution = _solved(masses, cdist(*units, "sqeuclidean") / 2)
+        solution = _solved(masses, _distances(units, "sqeuclidean") / 2)
         by_masses = _by_weights({"x_weights", "y_weights"}, masses, solution)
         gradients = {}
         for k, side in enumerate("xy"):
@@ -165,6 +168,19 @@ def _sides(given: Arrays) -> tuple[list[np.ndarray], list[np.ndarray]]:
         given_weights = given[f"{side}_weights"]
         weights.append(np.ones(len(points)) if given_weights is None else np.asarray(given_weights, dtype=np.float64))
     return vectors, weights
+
+
+# Numbers in one call of SciPy, during which Ctrl-C is not heard.
+_BLOCK_ENTRIES = 1 << 20
+
+
+def _distances(points: Sequence[np.ndarray], metric: Literal["euclidean", "sqeuclidean"]) -> np.ndarray:
+    x, y = points
+    distances = np.empty((len(x), len(y)))
+    step = max(1, _BLOCK_ENTRIES // len(y))
+    for start in range(0, len(x), step):
+        cdist(x[start : start + step], y, metric, out=distances[start : start + step])
+    return distances
 
 
 def _solved(masses: list[np.ndarray], costs: np.ndarray) -> kexue.TransportResult:

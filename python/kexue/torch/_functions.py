@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
+import numpy as np
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 import kexue
@@ -12,14 +13,14 @@ from kexue import KexueValueError
 from kexue.torch._autograd import Arrays, Needs, as_array, as_tensor, call
 
 
-def squareplus(x: Tensor, b: Tensor | float) -> Tensor:
+def squareplus(x: Tensor, b: Tensor | ArrayLike) -> Tensor:
     """`kexue.squareplus`: (x + sqrt(x**2 + b)) / 2.
 
     Parameters
     ----------
     x : Tensor
         Real numbers. float16 and float32 give float32; float64, integers and bool, float64.
-    b : Tensor or float
+    b : Tensor or array_like
         Smoothness, b >= 0; broadcast against `x`.
 
     Returns
@@ -60,7 +61,7 @@ def squareplus(x: Tensor, b: Tensor | float) -> Tensor:
 
 def entropy_normalize(
     p: Tensor,
-    target: Tensor | float,
+    target: Tensor | ArrayLike,
     *,
     axis: int = -1,
     target_kind: Literal["entropy", "perplexity", "fraction", "gap_low", "gap_high"] = "entropy",
@@ -75,7 +76,7 @@ def entropy_normalize(
     ----------
     p : Tensor, shape (..., n)
         Non-negative weights.
-    target : Tensor or float
+    target : Tensor or array_like
         The entropies; broadcast with the shape of `p` without the axis.
     axis, target_kind, on_unreachable, tol, max_iter, workers
         As in `kexue.entropy_normalize`.
@@ -119,7 +120,7 @@ def entropy_normalize(
 
 def entropy_normalize_logits(
     u: Tensor,
-    target: Tensor | float,
+    target: Tensor | ArrayLike,
     *,
     axis: int = -1,
     target_kind: Literal["entropy", "perplexity", "fraction", "gap_low", "gap_high"] = "entropy",
@@ -134,7 +135,7 @@ def entropy_normalize_logits(
     ----------
     u : Tensor, shape (..., n)
         Logits: finite, or -inf for an entry of probability 0.
-    target : Tensor or float
+    target : Tensor or array_like
         The entropies; broadcast with the shape of `u` without the axis.
     axis, target_kind, on_unreachable, tol, max_iter, workers
         As in `kexue.entropy_normalize_logits`.
@@ -258,12 +259,12 @@ def hsic(
         if needs and any(map(callable, kernel if isinstance(kernel, tuple) else (kernel,))):
             raise KexueValueError("kernel is a callable, whose derivative is not known: a gradient needs a named one")
         points = given["X"], given["Y"]
-        value = kexue.hsic(*points, **options)
+        value = kexue.hsic(*points, **{option: given[option] for option in options})
         single = all(array.dtype in ("float16", "float32") for array in points)
-        return torch.tensor(value, dtype=torch.float32 if single else torch.float64).numpy(), ()
+        return np.asarray(value, dtype=np.float32 if single else np.float64), ()
 
     def backward(needs: Needs, upstream: Tensor, given: Arrays, kept: Any) -> dict[str, Tensor]:
-        by_x, by_y = kexue.hsic_gradient(given["X"], given["Y"], **options)
+        by_x, by_y = kexue.hsic_gradient(given["X"], given["Y"], **{option: given[option] for option in options})
         return {"X": upstream * as_tensor(by_x), "Y": upstream * as_tensor(by_y)}
 
-    return call("hsic", forward, backward, required={"X": X, "Y": Y})
+    return call("hsic", forward, backward, required={"X": X, "Y": Y}, constant=options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 import kexue
@@ -28,7 +29,7 @@ def _loss(
     of : dict of str to Tensor
         The arguments by which it gives gradients, in this order.
     constant : dict
-        Those without a gradient.
+        Those without a gradient that are arrays.
     axes : tuple of int
         Where the loss, a number for each row, has to get dimensions to broadcast with the gradients.
     shift : dict, optional
@@ -38,7 +39,7 @@ def _loss(
     """
 
     def forward(needs: Needs, given: Arrays) -> Any:
-        result = getattr(kexue, name)(**given, **options, return_grad=bool(needs))
+        result = getattr(kexue, name)(**given, return_grad=bool(needs))
         if not needs:
             return result, ()
         value, gradients = result
@@ -57,16 +58,16 @@ def _loss(
                 gradients[argument] = -gradients[next(iter(of))].sum(axes)
         return gradients
 
-    return call(name, forward, backward, required=of, optional=shift, constant=constant)
+    return call(name, forward, backward, required=of, optional=shift, constant=constant | options)
 
 
 def zlpr_loss(
     scores: Tensor,
-    targets: Tensor,
+    targets: Tensor | ArrayLike,
     *,
-    threshold: Tensor | float | None = None,
-    label_smoothing: float = 0.0,
-    mask: Tensor | None = None,
+    threshold: Tensor | ArrayLike | None = None,
+    label_smoothing: Tensor | float = 0.0,
+    mask: Tensor | ArrayLike | None = None,
     axis: int = -1,
     workers: int | None = None,
 ) -> Tensor:
@@ -78,7 +79,7 @@ def zlpr_loss(
         Finite, or -inf for classes that do not take part.
     targets : Tensor or array_like
         0 and 1, or degrees of membership within [0, 1]; without a gradient. Broadcast to the shape of `scores`.
-    threshold : Tensor or float, optional
+    threshold : Tensor or array_like, optional
         One number, or one for each row.
     label_smoothing, mask, axis, workers
         As in `kexue.zlpr_loss`.
@@ -123,8 +124,8 @@ def zlpr_sparse_loss(
     scores: Tensor,
     positive_ids: Any,
     *,
-    threshold: Tensor | float | None = None,
-    mask: Tensor | None = None,
+    threshold: Tensor | ArrayLike | None = None,
+    mask: Tensor | ArrayLike | None = None,
     workers: int | None = None,
 ) -> Tensor:
     """`kexue.zlpr_sparse_loss`: the loss of `zlpr_loss`, of positive classes that are listed.
@@ -172,11 +173,11 @@ def zlpr_sparse_loss(
 
 def combinatorial_softmax_loss(
     scores: Tensor,
-    targets: Tensor,
+    targets: Tensor | ArrayLike,
     *,
     max_labels: int | None = None,
-    filler: Tensor | float | None = None,
-    mask: Tensor | None = None,
+    filler: Tensor | ArrayLike | None = None,
+    mask: Tensor | ArrayLike | None = None,
     axis: int = -1,
     workers: int | None = None,
 ) -> Tensor:
@@ -190,7 +191,7 @@ def combinatorial_softmax_loss(
         0 and 1.
     max_labels : int, optional
         The largest size of a set.
-    filler : Tensor or float, shape (...), optional
+    filler : Tensor or array_like, shape (...), optional
         With `max_labels`: the score of an empty place.
     mask, axis, workers
         As in `kexue.combinatorial_softmax_loss`.
@@ -234,7 +235,7 @@ def combinatorial_softmax_loss(
 
 
 def cosent_loss(
-    cos: Tensor, labels: Tensor, scale: float = 20.0, *, axis: int = -1, workers: int | None = None
+    cos: Tensor, labels: Tensor | ArrayLike, scale: Tensor | float = 20.0, *, axis: int = -1, workers: int | None = None
 ) -> Tensor:
     """`kexue.cosent_loss`: how far the order of cosines is from the order of labels.
 
@@ -282,7 +283,7 @@ def cosent_loss(
 
 
 def cosent_embedding_loss(
-    U: Tensor, V: Tensor, labels: Tensor, scale: float = 20.0, *, workers: int | None = None
+    U: Tensor, V: Tensor, labels: Tensor | ArrayLike, scale: Tensor | float = 20.0, *, workers: int | None = None
 ) -> Tensor:
     """`kexue.cosent_embedding_loss`: `cosent_loss` of the cosines of pairs of embeddings.
 
@@ -323,7 +324,7 @@ def cosent_embedding_loss(
 
 
 def info_nce_loss(
-    similarities: Tensor, *, temperature: float = 0.05, symmetric: bool = False, workers: int | None = None
+    similarities: Tensor, *, temperature: Tensor | float = 0.05, symmetric: bool = False, workers: int | None = None
 ) -> Tensor:
     """`kexue.info_nce_loss`: InfoNCE with the other rows of the batch as negatives.
 
@@ -377,9 +378,9 @@ def info_nce_loss(
 def r_drop_loss(
     logits_1: Tensor,
     logits_2: Tensor,
-    labels: Tensor,
+    labels: Tensor | ArrayLike,
     *,
-    alpha: float = 1.0,
+    alpha: Tensor | float = 1.0,
     axis: int = -1,
     workers: int | None = None,
 ) -> Tensor:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from torch import Tensor
 
 import kexue
+from kexue import KexueValueError
 from kexue.torch._autograd import Arrays, Needs, call
 
 
 def emd2(
-    a: Tensor | None,
-    b: Tensor | None,
+    a: Tensor | ArrayLike | None,
+    b: Tensor | ArrayLike | None,
     M: Tensor,
     *,
     max_iter: int | None = None,
@@ -23,9 +27,9 @@ def emd2(
 
     Parameters
     ----------
-    a : Tensor, shape (..., m), or None
+    a : Tensor or array_like, shape (..., m), or None
         Non-negative weights of the rows; None: uniform.
-    b : Tensor, shape (..., n), or None
+    b : Tensor or array_like, shape (..., n), or None
         Non-negative weights of the columns, of the same total.
     M : Tensor, shape (..., m, n)
         Costs; ``inf`` forbids. Leading dimensions broadcast: each combination is one problem.
@@ -101,10 +105,10 @@ def with_equal_means(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sinkhorn2(
-    a: Tensor | None,
-    b: Tensor | None,
+    a: Tensor | ArrayLike | None,
+    b: Tensor | ArrayLike | None,
     M: Tensor,
-    reg: Tensor | float,
+    reg: Tensor | ArrayLike,
     *,
     method: Literal["auto", "kernel", "stabilized", "log"] = "auto",
     acceleration: Literal["auto", "none", "anderson", "overrelaxation", "newton"] = "auto",
@@ -118,13 +122,13 @@ def sinkhorn2(
 
     Parameters
     ----------
-    a : Tensor, shape (..., m), or None
+    a : Tensor or array_like, shape (..., m), or None
         Non-negative weights of the rows; None: uniform.
-    b : Tensor, shape (..., n) or (n, k), or None
+    b : Tensor or array_like, shape (..., n) or (n, k), or None
         Non-negative weights of the columns, of the same total; or k targets, as in `kexue.sinkhorn`.
     M : Tensor, shape (..., m, n)
         Costs; ``inf`` forbids. Leading dimensions broadcast: each combination is one problem.
-    reg : Tensor or float
+    reg : Tensor or array_like
         The regularisation, positive; broadcasts with the batch.
     method, acceleration, epsilon_scaling, tol, max_iter, workers
         As in `kexue.sinkhorn`.
@@ -179,10 +183,12 @@ def sinkhorn2(
     >>> round(cost.item(), 6), [round(slope, 6) for slope in M.grad[0].tolist()]
     (0.268941, [0.463835, 0.036165])
     """
-    if isinstance(b, Tensor) and isinstance(M, Tensor) and b.ndim == M.ndim == 2 and (a is None or a.ndim == 1):
+    if isinstance(b, Tensor) and isinstance(M, Tensor) and b.ndim == M.ndim == 2 and (a is None or np.ndim(a) == 1):
         if b.shape[0] == M.shape[1] != b.shape[1]:
             b = b.T  # as kexue reads it
-    constant = {} if warmstart is None else dict(zip(("warmstart[0]", "warmstart[1]"), warmstart, strict=True))
+    start: dict[str, Any] = {"warmstart": warmstart}  # None, or what is no pair, which kexue refuses
+    if isinstance(warmstart, (tuple, list)):
+        start = {f"warmstart[{k}]": one for k, one in enumerate(warmstart)}
     options: dict[str, Any] = dict(
         method=method,
         acceleration=acceleration,
@@ -194,10 +200,12 @@ def sinkhorn2(
 
     def forward(needs: Needs, given: Arrays) -> Any:
         arrays = given["a"], given["b"], given["M"], given["reg"]
-        start = None if warmstart is None else (given["warmstart[0]"], given["warmstart[1]"])
+        potentials = given["warmstart"] if "warmstart" in start else tuple(given[name] for name in start)
         if not needs:
-            return kexue.sinkhorn2(*arrays, warmstart=start, **options), ()
-        plan, log = kexue.sinkhorn(*arrays, warmstart=start, log=True, **options)
+            return kexue.sinkhorn2(*arrays, warmstart=potentials, **options), ()
+        if issparse(given["a"]):
+            raise KexueValueError("a is sparse, and a gradient of problems of several sizes is not known: a.toarray()")
+        plan, log = kexue.sinkhorn(*arrays, warmstart=potentials, log=True, **options)
         return log["cost"], (plan, log["u"], log["v"])
 
     def backward(needs: Needs, upstream: Tensor, given: Arrays, kept: Any) -> dict[str, Tensor]:
@@ -210,7 +218,7 @@ def sinkhorn2(
         backward,
         required={"M": M},
         optional={"a": a, "b": b, "reg": reg},
-        constant=constant,
+        constant=start,
     )
 
 
