@@ -21,9 +21,7 @@ add_library(kexue_flags INTERFACE)
 target_include_directories(kexue_flags INTERFACE "${core_dir}" "${include_dir}")
 if(MSVC)
   target_compile_options(kexue_flags INTERFACE /W4 /fp:precise)
-  if(KEXUE_WERROR)
-    target_compile_options(kexue_flags INTERFACE /WX)
-  endif()
+  target_compile_options(kexue_flags INTERFACE $<IF:$<BOOL:${KEXUE_WERROR}>,/WX,/WX->)
 else()
   # No contraction: an FMA is written where it is meant, so that every instruction set's rounding is known. errno is not ours.
   # A host's -ffast-math would cost infinities, NaNs and compensated sums.
@@ -33,9 +31,8 @@ else()
   target_compile_options(kexue_flags INTERFACE $<$<CONFIG:Release,MinSizeRel>:-fno-asynchronous-unwind-tables>)
   # An archive of bitcode would only serve the very compiler that made it.
   target_compile_options(kexue_flags INTERFACE -fno-lto)
-  if(KEXUE_WERROR)
-    target_compile_options(kexue_flags INTERFACE -Werror)
-  endif()
+  # A host's -Werror is not for these sources: another compiler has other warnings.
+  target_compile_options(kexue_flags INTERFACE $<IF:$<BOOL:${KEXUE_WERROR}>,-Werror,-Wno-error>)
 endif()
 if(KEXUE_SANITIZE)
   target_compile_options(kexue_flags INTERFACE -fsanitize=${KEXUE_SANITIZE} -fno-omit-frame-pointer -g)
@@ -69,7 +66,8 @@ if(NOT KEXUE_BASELINE_ONLY AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|am
 endif()
 function(kexue_set_properties target)
   set_target_properties(${target} PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF C_VISIBILITY_PRESET hidden
-                                             POSITION_INDEPENDENT_CODE ON INTERPROCEDURAL_OPTIMIZATION OFF)
+                                             POSITION_INDEPENDENT_CODE ON INTERPROCEDURAL_OPTIMIZATION OFF
+                                             COMPILE_WARNING_AS_ERROR OFF)
 endfunction()
 
 foreach(level IN LISTS kexue_levels)

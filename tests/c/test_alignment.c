@@ -125,6 +125,7 @@ static void check_failures(void) {
     CHECK(kx_longest_common_subsequence(NULL, &token, -1, &token, 1, &result) == KX_E_ARGUMENT, "a negative length");
     CHECK(kx_edit_distance(NULL, &token, 1, &token, -1, &result) == KX_E_ARGUMENT, "a negative length");
     CHECK(kx_edit_distance(NULL, &token, 1, &token, 1, NULL) == KX_E_ARGUMENT, "nowhere to put the result");
+    CHECK(kx_edit_distance(NULL, &token, INT64_MAX / 2, &token, INT64_MAX / 2, &result) == KX_E_OVERFLOW, "more than there are addresses");
 
     /* every allocation in turn: three strips, the last of which needs more room for its kinds */
     const int64_t n = 5000, m = 6000;

@@ -315,6 +315,12 @@ static void test_arguments(void) {
     CHECK(kx_entropy_normalize_f64(NULL, NULL, NULL, &target, 1, 2, 0, &options, &outputs) == KX_E_ARGUMENT, "no values");
     CHECK(kx_entropy_normalize_f64(NULL, p, NULL, NULL, 1, 2, 0, &options, &outputs) == KX_E_ARGUMENT, "no targets");
     CHECK(kx_entropy_normalize_f64(NULL, p, NULL, &target, 1, 2, 0, NULL, &outputs) == KX_E_ARGUMENT, "no options");
+    for (int unknown = -1; unknown <= 5; unknown += 6) {
+        kx_entropy_options_t of_target = options, of_domain = options;
+        of_target.target = (kx_entropy_target_t)unknown, of_domain.domain = (kx_entropy_domain_t)unknown;
+        CHECK(kx_entropy_normalize_f64(NULL, p, NULL, &target, 1, 2, 0, &of_target, &outputs) == KX_E_ARGUMENT, "target %d", unknown);
+        CHECK(kx_entropy_normalize_f64(NULL, p, NULL, &target, 1, 2, 0, &of_domain, &outputs) == KX_E_ARGUMENT, "domain %d", unknown);
+    }
     CHECK(kx_entropy_normalize_f64(NULL, p, NULL, &target, INT64_MAX / 2, 4, 0, &options, &outputs) == KX_E_OVERFLOW, "too large");
     CHECK(kx_entropy_normalize_f64(NULL, NULL, NULL, &target, 0, 2, 0, &options, &outputs) == KX_OK, "no rows");
     const int64_t backward[] = {0, 2, 1};

@@ -433,6 +433,11 @@ static void lazy_launch(void *state, int workers, kx_run_fn run, void *job) {
     run(job, 0);
 }
 
+static void no_launch(void *state, int workers, kx_run_fn run, void *job) {
+    (void)workers, (void)run, (void)job;
+    ++*(int *)state;
+}
+
 typedef struct thread_launch_part {
     kx_run_fn run;
     void *job;
@@ -490,6 +495,7 @@ static void test_every_item_once(void) {
                 check_visits(sizes[i], grains[j], workers[k], NULL, "pool");
                 check_visits(sizes[i], grains[j], workers[k], serial_launch, "serial engine");
                 check_visits(sizes[i], grains[j], workers[k], lazy_launch, "engine of one thread");
+                check_visits(sizes[i], grains[j], workers[k], no_launch, "engine of no thread");
                 if (sizes[i] <= 100 && workers[k] <= 8)
                     check_visits(sizes[i], grains[j], workers[k], thread_launch, "engine");
             }

@@ -121,6 +121,27 @@ def test_a_program_without_python_has_the_figures_of_python(link: Callable[[str]
     check_figures(run([link("without_python")]).stdout)
 
 
+@pytest.mark.skipif(not shutil.which("clang"), reason="no clang")
+def test_clang_gives_the_same_values_and_raises_the_same_flags(amalgamation: Path, tmp_path: Path) -> None:
+    """By the C tests of what raises flags: clang chooses other instructions than gcc, and no option is to be needed.
+
+    One instruction set: AVX2, whose comparisons clang would exchange, where the processor has it.
+    """
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    march = ["-march=x86-64-v3"] if os.uname().machine == "x86_64" and " avx2 " in flags else []
+    strict = ["clang", "-std=c11", "-O2", *march, *WARNINGS, "-pedantic"]
+    built = tmp_path / "kexue.o"
+    run([*strict, "-c", amalgamation / "kexue.c", "-o", built])
+    include = ["-I", ROOT / "src/_core/include"]
+    for name in ("vector_math", "activations", "activations_smooth", "gaussians_transport", "losses_ranking"):
+        source, program = ROOT / "tests" / "c" / f"test_{name}.c", tmp_path / name
+        run(["clang", "-std=c11", "-O1", *include, source, built, "-o", program, "-lm", "-lpthread"])
+        run([program])
+    program = ROOT / "examples" / "c" / "without_python.c"
+    run([*strict, "-I", amalgamation, program, built, "-o", tmp_path / "program", "-lm", "-lpthread"])
+    check_figures(run([tmp_path / "program"]).stdout)
+
+
 def test_several_passes_make_one_library(amalgamation: Path, tmp_path: Path) -> None:
     """A pass for each instruction set and one for the rest: what a wheel's CMake package compiles.
 

@@ -20,7 +20,7 @@ from kexue import capi
 
 PINNED = Path(__file__).parent / "capi_signatures.json"
 PXD = Path(__file__).parents[2] / "src/_core/cython/kexue/capi.pxd"
-KX_E_TOTALS, KX_E_ARGUMENT = -4, -1
+KX_E_TOTALS, KX_E_ARGUMENT, KX_E_OVERFLOW = -4, -1, -8
 C_TYPES = {"int": ctypes.c_int, "float": ctypes.c_float, "double": ctypes.c_double, "int64_t": ctypes.c_int64}
 
 
@@ -141,6 +141,26 @@ def test_rows_and_elements(precision, rng):
     assert call(f"fwht_rows_{name}", x, 3, 8, out) == 0
     np.testing.assert_array_equal(out, kexue.fwht(x))
     assert call(f"fwht_rows_{name}", x, 3, 6, out) == KX_E_ARGUMENT
+
+
+@pytest.mark.parametrize("size", [-1, -(2**63), 2**62])
+def test_impossible_sizes(size, precision):
+    name, dtype = precision
+    x, out = np.ones((3, 8), dtype), np.ones((3, 8), dtype)
+    expected = KX_E_ARGUMENT if size < 0 else KX_E_OVERFLOW
+    for function in ("softmax_rows", "fwht_rows"):
+        assert call(f"{function}_{name}", x, size, 8, out) == expected
+        assert call(f"{function}_{name}", x, 3, size, out) == expected
+        assert call(f"{function}_{name}", x, 0, size, out) == expected  # a row's bytes do not fit by themselves
+    assert call(f"squareplus_{name}", x, 1.0, size, out) == expected
+    assert (out == 1).all()
+
+
+@pytest.mark.parametrize("kind", [-1, 5])
+def test_unknown_kind_of_target(kind, precision):
+    name, dtype = precision
+    p, targets, q = np.ones((3, 8), dtype), np.ones(3), np.ones((3, 8), dtype)
+    assert call(f"entropy_normalize_{name}", p, 3, 8, targets, kind, q, None) == KX_E_ARGUMENT
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport Py_INCREF
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MAX, int64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
 cimport numpy as cnp
 
-from kexue.core cimport kx_status_t
+from kexue.core cimport KX_E_ARGUMENT, KX_E_OVERFLOW, KX_OK, kx_status_t
 
 from itertools import product
 

@@ -99,15 +99,23 @@ static void evaluate_any(int function, const double *x, const double *b, int n, 
         double scaled_x[KX_F64_LANES], scaled_b[KX_F64_LANES], back[KX_F64_LANES], value[KX_F64_LANES];
         unsigned settled = 0;
         for (int i = 0; i < KX_F64_LANES; i++) {
-            double xi = x[start + i], bi = b[start + i], scale = 1, inverse_scale = 1;
+            const double xi = x[start + i], bi = b[start + i];
+            double scale, inverse_scale;
             scaled_x[i] = scaled_b[i] = 1;
             if (settle(function, xi, bi, &out[start + i])) {
                 settled |= 1u << i;
                 continue;
             }
-            double size = fmax(fabs(xi), sqrt(fabs(bi)));
-            if (size > 0x1p300) scale = 0x1p-600, inverse_scale = 0x1p600;
-            if (size < 0x1p-300) scale = 0x1p600, inverse_scale = 0x1p-600;
+            /* By the power of two below the size (below 2^545 here; of a subnormal one, the least normal number): what clang
+               computes beside what is asked for, as it makes vectors of scalars, does not overflow either. */
+            const double size = fmax(fabs(xi), sqrt(fabs(bi)));
+            uint64_t bits;
+            memcpy(&bits, &size, sizeof bits);
+            bits &= UINT64_C(0x7ff) << 52;
+            if (bits == 0) bits = UINT64_C(1) << 52;
+            memcpy(&inverse_scale, &bits, sizeof bits);
+            bits = (UINT64_C(0x7fe) << 52) - bits;
+            memcpy(&scale, &bits, sizeof bits);
             scaled_x[i] = xi * scale;
             scaled_b[i] = bi * scale * scale;
             back[i] = function == GRADIENT ? 1 : function == GRADIENT_B ? scale : inverse_scale;

@@ -327,6 +327,8 @@ static KX_ALWAYS_INLINE int64_t align_short(const kx_alignment_t *p, const int i
 static kx_status_t align(const kx_ctx_t *ctx, const uint32_t *a, int64_t n, const uint32_t *b, int64_t m, int is_distance,
                          int64_t *result) {
     if (n < 0 || m < 0 || !result) return KX_E_ARGUMENT;
+    const int64_t most = INT64_MAX / (int64_t)sizeof(uint32_t);
+    if (n > most || m > most) return KX_E_OVERFLOW;
     /* equal ends belong to an alignment that is best */
     int64_t same = 0;
     while (n && m && a[0] == b[0]) a++, b++, n--, m--, same++;

@@ -764,6 +764,8 @@ static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t 
 
 kx_status_t KX_KERNEL(KX_TYPED(kx_entropy_normalize)) KX_ENTROPY_PARAMETERS {
     if (rows < 0 || n < 0 || !targets || !options || !outputs || options->max_iter < 1 || !(options->tolerance > 0)) return KX_E_ARGUMENT;
+    if ((int)options->domain < KX_ENTROPY_WEIGHTS || options->domain > KX_ENTROPY_DISTANCES_TO_OTHERS) return KX_E_ARGUMENT;
+    if ((int)options->target < KX_ENTROPY_TARGET_ENTROPY || options->target > KX_ENTROPY_TARGET_GAP_HIGH) return KX_E_ARGUMENT;
     int64_t longest, entries;
     const kx_status_t fits = kx_entropy_measure(offsets, rows, n, &longest, &entries);
     if (fits != KX_OK) return fits;

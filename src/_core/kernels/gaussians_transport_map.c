@@ -339,7 +339,8 @@ static kx_status_t find_not_semidefinite(const kx_ctx_t *ctx, const kx_batch_t *
             for (int64_t j = 0; j < n; j++) {
                 const double variance = entry(cov, i, j, is_float);
                 if (isgreaterequal(variance, 0) && isless(variance, (double)INFINITY)) continue;
-                *item = i, *value = isless(variance, 0) ? variance : (double)NAN;
+                /* By the sign: clang makes of isless and a choice a comparison that raises invalid. */
+                *item = i, *value = variance == variance && signbit(variance) ? variance : (double)NAN;
                 return KX_OK;
             }
         return KX_OK;

@@ -45,16 +45,6 @@ static inline void add_with_loss(double *total, double *lost, double value) {
     *total = sum;
 }
 
-static inline kx_squares_t sum_squares(const kx_squares_t *parts, int64_t count) {
-    kx_squares_t total = {0, 0, 0}, lost = {0, 0, 0};
-    for (int64_t i = 0; i < count; i++) {
-        add_with_loss(&total.small, &lost.small, parts[i].small);
-        add_with_loss(&total.middle, &lost.middle, parts[i].middle);
-        add_with_loss(&total.big, &lost.big, parts[i].big);
-    }
-    return (kx_squares_t){total.small + lost.small, total.middle + lost.middle, total.big + lost.big};
-}
-
 #ifdef KX_DISPATCH_PASS
 kx_scaled_norm_t kx_combine_norms(const kx_scaled_norm_t *norms, int64_t count) {
     const int flags = kx_flags_begin();
@@ -121,6 +111,16 @@ static kx_status_t check_sizes(int64_t rows, int64_t columns) {
 }
 static int64_t parts_of(int64_t columns) { return columns > PART ? (columns - 1) / PART + 1 : 1; }
 static int64_t grain_of(int64_t columns) { return columns < PART / 2 ? PART / (columns > 16 ? columns : 16) : 1; }
+
+static inline kx_squares_t sum_squares(const kx_squares_t *parts, int64_t count) {
+    kx_squares_t total = {0, 0, 0}, lost = {0, 0, 0};
+    for (int64_t i = 0; i < count; i++) {
+        add_with_loss(&total.small, &lost.small, parts[i].small);
+        add_with_loss(&total.middle, &lost.middle, parts[i].middle);
+        add_with_loss(&total.big, &lost.big, parts[i].big);
+    }
+    return (kx_squares_t){total.small + lost.small, total.middle + lost.middle, total.big + lost.big};
+}
 
 static inline double sum_of_lanes(kx_f64v a) {
     double lanes[KX_F64_LANES], sum = 0;

@@ -252,6 +252,8 @@ kx_status_t kx_parallel_for(const kx_ctx_t *ctx, int64_t n, int64_t grain, kx_bo
         fegetenv(&job.environment);
         kx_launch_fn launch = ctx->launch ? ctx->launch : kx_pool_launch;
         launch(ctx->launch_state, (int)workers, run_job, &job);
+        /* An engine that could start nobody has done nothing, which must not look like a result. */
+        if (kx_atomic_load64(&job.next) == 0) run_job(&job, 0);
         int flags = kx_atomic_load(&job.flags);
         if (flags) feraiseexcept(flags);
     }

@@ -148,7 +148,7 @@ static inline kx_f64v kx_f64v_log(kx_f64v x) { return kx_f64v_log_of_normal(x); 
 static inline kx_f32v kx_f32v_log(kx_f32v x) { return kx_f32v_log_of_normal(x); }
 #else
 /* The lanes that are not normal positive numbers are replaced: subnormals by 2^54 x, the others by 1 and at the end by their
-   value. */
+   value. By the sign, as clang compares NaNs too. */
 static inline kx_f64v kx_f64v_log(kx_f64v x) {
     if (kx_f64v_all_between(x, 0x1p-1022, 0x1.fffffffffffffp1023)) return kx_f64v_log_of_normal(x);
     double lanes[KX_F64_LANES], value[KX_F64_LANES], shift[KX_F64_LANES];
@@ -159,8 +159,8 @@ static inline kx_f64v kx_f64v_log(kx_f64v x) {
         if (kx_between_f64(a, 0x1p-1022, 0x1.fffffffffffffp1023)) continue;
         lanes[i] = 1;
         if (isnan(a)) shift[i] = a;
-        else if (a < 0) shift[i] = (double)NAN;
         else if (a == 0) shift[i] = -(double)INFINITY;
+        else if (signbit(a)) shift[i] = (double)NAN;
         else if (isinf(a)) shift[i] = a;
         else lanes[i] = a * 0x1p54, shift[i] = -54;
     }
@@ -178,8 +178,8 @@ static inline kx_f32v kx_f32v_log(kx_f32v x) {
         if (kx_between_f32(a, 0x1p-126f, 0x1.fffffep127f)) continue;
         lanes[i] = 1;
         if (isnan(a)) shift[i] = a;
-        else if (a < 0) shift[i] = NAN;
         else if (a == 0) shift[i] = -INFINITY;
+        else if (signbit(a)) shift[i] = NAN;
         else if (isinf(a)) shift[i] = a;
         else lanes[i] = a * 0x1p25f, shift[i] = -25;
     }
