@@ -24,8 +24,8 @@ typedef struct kx_allocator {
 typedef int (*kx_cancel_fn)(void *state);
 
 /* A thread engine: calls run(job, worker) once for each worker of 0 .. workers - 1, worker 0 on the calling thread, and
-   returns when all of these calls have returned. It may use fewer threads: the job is complete as soon as one call is, and if there
-   was none, the calling thread does it. */
+   returns when all of these calls have returned. It may use fewer threads: the job is complete as soon as one call is, and
+   if there was none, the calling thread does it. */
 typedef void (*kx_run_fn)(void *job, int worker);
 typedef void (*kx_launch_fn)(void *state, int workers, kx_run_fn run, void *job);
 
