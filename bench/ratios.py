@@ -46,6 +46,7 @@ import workloads_losses
 import workloads_optimization
 import workloads_penalties
 import workloads_projection
+import workloads_torch
 from workloads import Workload, machine, pinned_threads
 
 
@@ -719,6 +720,28 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
     (partial(workloads_expressions.long_sum, 300), {"ast and Fraction": Goal(required=1)}),
     (partial(workloads_expressions.texts, "strip_redundant_parentheses"), {"the source's": Goal()}),
     (partial(workloads_expressions.by_precedence, 400), {"ast.unparse": Goal()}),
+    *(
+        (partial(workloads_torch.squareplus, n, dtype), {"torch": Goal()})
+        for n in (1000, 1_000_000)
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (
+            partial(workloads_torch.cosent_loss, 2048, dtype),
+            {"torch sort": Goal(), "torch N^2": Goal(), "kexue on arrays": Goal()},
+        )
+        for dtype in ("float64", "float32")
+    ),
+    *(
+        (
+            partial(workloads_torch.zlpr_loss, 4096, 1000, dtype),
+            {"torch published": Goal(), "torch masked": Goal(), "kexue on arrays": Goal()},
+        )
+        for dtype in ("float64", "float32")
+    ),
+    *((partial(workloads_torch.emd2, *shape), {"POT": Goal()}) for shape in ((20, 30), (100, 100), (500, 500))),
+    (partial(workloads_torch.sinkhorn2, 100, 120), {"torch unrolled": Goal()}),
+    (partial(workloads_torch.wmd, 20, 30, 100), {"torch around POT": Goal()}),
 ]
 
 
@@ -849,7 +872,7 @@ def main() -> int:
         "--only",
         metavar="TEXT",
         default="",
-        help="function and arguments of a workload, or a part: 'emd2_batch 20'",
+        help="family, function and arguments of a workload, or a part: 'emd2_batch 20'",
     )
     parser.add_argument("--json", metavar="FILE", help="also write machine, limits and lines to a file")
     options = parser.parse_args()
@@ -862,7 +885,8 @@ def main() -> int:
             print(f"{key:14} {value}")
         print("\n| " + " | ".join(HEADER) + " |\n" + "|---" * len(HEADER) + "|", flush=True)
         for build, goals in LINES:
-            if options.only not in " ".join(map(str, (build.func.__name__, *build.args))):
+            family = build.func.__module__.partition("_")[2]
+            if options.only not in " ".join(map(str, (family, build.func.__name__, *build.args))):
                 continue
             for line in measure(build, goals, rounds, least_seconds):
                 lines.append(line)

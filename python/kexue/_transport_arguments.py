@@ -31,11 +31,14 @@ class Problem:
 
     def shaped(self, flat: np.ndarray, *core: int, dtype: Any = None) -> Any:
         """A flat result in the batch's shape: a Python or NumPy scalar where there is no batch."""
-        with np.errstate(over="ignore"):
-            result = flat.reshape(self.batch + core).astype(dtype or self.dtype, copy=False)
-        # The potential of a point without mass that is forbidden everywhere is infinite.
-        if result.dtype == np.float32 and np.isinf(result).sum() > np.isinf(flat).sum():
-            raise OverflowError("the result is too large for float32; pass float64 arrays")
+        result = flat.reshape(self.batch + core)
+        wanted = np.dtype(dtype or self.dtype)
+        if result.dtype != wanted:
+            with np.errstate(over="ignore"):
+                result = result.astype(wanted)
+            # The potential of a point without mass that is forbidden everywhere is infinite.
+            if wanted == np.float32 and np.isinf(result).sum() > np.isinf(flat).sum():
+                raise OverflowError("the result is too large for float32; pass float64 arrays")
         if result.ndim:
             return result
         return result.item() if result.dtype in (np.float64, np.int64, np.int32) else result[()]

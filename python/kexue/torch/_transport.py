@@ -91,9 +91,11 @@ def emd2(
 
     def backward(needs: Needs, upstream: Tensor, given: Arrays, kept: Any) -> dict[str, Tensor]:
         u, v, *plan = kept
-        u, v = with_equal_means(u, v)
-        gradients = {"a": upstream[..., None] * u, "b": upstream[..., None] * v}
-        return gradients | ({"M": upstream[..., None, None] * plan[0]} if plan else {})
+        gradients = {"M": upstream[..., None, None] * plan[0]} if plan else {}
+        if "a" in needs or "b" in needs:
+            u, v = with_equal_means(u, v)
+            gradients |= {"a": upstream[..., None] * u, "b": upstream[..., None] * v}
+        return gradients
 
     return call("emd2", forward, backward, required={"M": M}, optional={"a": a, "b": b})
 
