@@ -206,11 +206,7 @@ def _differentiate(
         )
     grad_x = np.empty_like(x)
     by_x = np.moveaxis(grad_x, place, -1)
-    target = by_x.view()
-    try:
-        target.shape = (math.prod(by_x.shape[:-1]), n)
-    except AttributeError:  # rows that no two strides describe
-        target = np.empty((math.prod(by_x.shape[:-1]), n), dtype=dtype)
+    target = by_x.reshape(math.prod(by_x.shape[:-1]), n)  # a copy, where no two strides describe the rows
     grad_gamma = np.zeros(n, dtype=dtype)
     grad_beta = np.zeros(n, dtype=dtype) if is_layer else None
     row = None if weights is None else _rows_of(weights, -1)

@@ -59,16 +59,17 @@ def _installed_package() -> Path | None:
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """The wheel that is installed, or KEXUE_WHEEL, or one built here; moved, so that no path is right by chance."""
+    """KEXUE_WHEEL, or the wheel that is installed, or one built here; moved, so that no path is right by chance."""
     site = tmp_path_factory.mktemp("moved") / "with space"
-    package, wheel = _installed_package(), None
+    wheel = Path(os.environ["KEXUE_WHEEL"]) if "KEXUE_WHEEL" in os.environ else None
+    package = _installed_package() if wheel is None else None
     if package is not None:
         site.mkdir()
         shutil.copytree(package, site / "kexue", ignore=shutil.ignore_patterns("__pycache__"))
         (metadata,) = package.parent.glob("kexue-*.dist-info")
         shutil.copytree(metadata, site / metadata.name)
     else:
-        wheel = Path(os.environ["KEXUE_WHEEL"]) if "KEXUE_WHEEL" in os.environ else _build_wheel(tmp_path_factory)
+        wheel = wheel or _build_wheel(tmp_path_factory)
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
     return Installation(site / "kexue", wheel)

@@ -1,6 +1,8 @@
+import os
 import pickle
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
@@ -61,3 +63,21 @@ def test_submodules_are_attributes():
 def test_pickle_in_a_fresh_process():
     stored = pickle.dumps(kexue.squareplus)
     modules_after(f"import pickle; assert pickle.loads({stored!r})(0.0, 4.0) == 1.0")
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="needs a free-threaded Python")
+def test_no_compiled_module_turns_the_lock_on():
+    code = """
+import importlib, importlib.machinery, pkgutil, sys
+import kexue
+suffixes = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+names = [module.name for module in pkgutil.iter_modules(kexue.__path__)
+         if module.module_finder.find_spec(module.name).origin.endswith(suffixes)]
+for name in names:
+    importlib.import_module(f"kexue.{name}")
+print(len(names) > 0, sys._is_gil_enabled())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["True", "False"], done.stderr

@@ -243,6 +243,48 @@ print([results[number] == [alone[(number + turn) % 2] for turn in range(6)] for 
     assert done.stdout.strip() == "[True, True]", done.stderr
 
 
+def test_eight_threads_begin_at_once_and_share_all():
+    # In a fresh process, so that imports, the choice of kernels, the pool and the index's postponed work happen there.
+    code = (
+        PROBLEMS
+        + """
+sentences = rng.integers(0, 6, (2000, 5)).tolist()
+x = np.linspace(-5, 5, 2001)
+
+def make():
+    index = kexue.DocumentIndex(vectors, "wmd")
+    for row in counts:  # not joined before the first search
+        index.add(row[None])
+    return index, kexue.PrefixTree(sentences)
+
+def use(index, tree, workers):
+    with kexue.threads(workers), np.errstate(all="ignore"):
+        distances, found = index.kneighbors(counts[:5], 4)
+        results = [distances.tobytes(), found.tobytes(), documents(workers), transport(workers)]
+        results += [kexue.squareplus(x, 1.0).tobytes(), float(kexue.squareplus(0.5, 1.0)), kexue.gelu(x).tobytes()]
+    for row in sentences[:200]:
+        results += [tree.get(row), tree.next_tokens(row[:2]).tolist(), kexue.edit_distance(row, row[::-1])]
+    return results
+
+shared = make()
+results = [None] * 8
+gate = threading.Barrier(8, timeout=60)
+def work(number):
+    gate.wait()
+    results[number] = [use(*shared, 1 + number % 3) for _ in range(3)]
+threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(50)
+expected = use(*make(), 1)
+print([result == [expected] * 3 for result in results] == [True] * 8)
+"""
+    )
+    done = run(code)
+    assert done.stdout.strip() == "True", done.stderr
+
+
 @pytest.mark.parametrize(
     "main",
     [

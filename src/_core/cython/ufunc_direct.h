@@ -8,7 +8,8 @@
    them and how to hand the result back in their kind. So do tables of pandas that are given to a gufunc: pandas would apply
    it to its blocks, which lie transposed, and softmax would run along columns.
 
-   C, as references are counted by hand. Include it where NumPy's array and ufunc API have been imported. */
+   C, as references are counted by hand, and within the limited API of Python 3.12, so that a wheel for the stable ABI does the
+   same. Include it where NumPy's array and ufunc API have been imported. */
 #ifndef KEXUE_UFUNC_DIRECT_H
 #define KEXUE_UFUNC_DIRECT_H
 
@@ -16,29 +17,22 @@
 #include <fenv.h>
 #include <float.h>
 #include <math.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include <numpy/arrayobject.h>
 #include <numpy/arrayscalars.h>
 #include <numpy/ufuncobject.h>
 
-#ifdef Py_LIMITED_API
-/* Neither NumPy's scalars nor the offset of a type's vectorcall can be seen through it: all calls take NumPy's way. */
-static int kx_direct_enable(PyObject *self) {
-    (void)self;
-    return 0;
-}
-#else
-
 /* From here on other threads of Python's may run meanwhile, as in NumPy. */
 #define KX_DIRECT_THREADS_ITEMS 500
 #define KX_DIRECT_OPERANDS 4
 #define KX_DIRECT_FLAGS (FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
 
-/* What NumPy put into every ufunc, and the keyword `out`. Set by kx_direct_enable at import, constant from then on. */
+/* What NumPy put into every ufunc, the keyword `out`, and what makes a scalar. Set by kx_direct_enable at import, constant
+   from then on. */
 static vectorcallfunc kx_direct_numpy_call;
 static PyObject *kx_direct_out_keyword;
+static allocfunc kx_direct_new_double, kx_direct_new_float;
 
 /* NPY_FLOAT, NPY_DOUBLE, or NPY_NOTYPE for all that NumPy has to look at. */
 static int kx_direct_type_of_array(PyArrayObject *array) {
@@ -71,7 +65,7 @@ static int kx_direct_is_foreign(PyObject *value, int is_gufunc) {
 /* NumPy's way, for arrays of other libraries by way of Python. */
 static PyObject *kx_direct_other_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *keywords) {
     const Py_ssize_t given = PyVectorcall_NARGS(nargsf);
-    const Py_ssize_t all = given + (keywords == NULL ? 0 : PyTuple_GET_SIZE(keywords));
+    const Py_ssize_t all = given + (keywords == NULL ? 0 : PyTuple_Size(keywords));
     const int is_gufunc = ((const PyUFuncObject *)self)->core_enabled;
     Py_ssize_t i = 0;
     while (i < all && !kx_direct_is_foreign(args[i], is_gufunc)) i++;
@@ -100,8 +94,8 @@ static PyObject *kx_direct_call(PyObject *self, PyObject *const *args, size_t na
         out = args[operands];
     else if (given != operands)
         goto numpy;
-    else if (keywords != NULL && PyTuple_GET_SIZE(keywords) > 0) {
-        if (PyTuple_GET_SIZE(keywords) > 1 || PyTuple_GET_ITEM(keywords, 0) != kx_direct_out_keyword) goto numpy;
+    else if (keywords != NULL && PyTuple_Size(keywords) > 0) {
+        if (PyTuple_Size(keywords) > 1 || PyTuple_GetItem(keywords, 0) != kx_direct_out_keyword) goto numpy;
         out = args[operands];
     }
 
@@ -127,14 +121,14 @@ static PyObject *kx_direct_call(PyObject *self, PyObject *const *args, size_t na
                 else if (!kx_direct_same_shape(first_array, array)) goto numpy;
             }
         } else if (PyFloat_CheckExact(operand)) {
-            numbers[i] = PyFloat_AS_DOUBLE(operand);
+            numbers[i] = PyFloat_AsDouble(operand);
             continue;
         } else if (Py_IS_TYPE(operand, &PyDoubleArrType_Type)) {
             operand_type = NPY_DOUBLE;
-            data[i] = (char *)&PyArrayScalar_VAL(operand, Double);
+            data[i] = (char *)&((PyDoubleScalarObject *)operand)->obval;
         } else if (Py_IS_TYPE(operand, &PyFloatArrType_Type)) {
             operand_type = NPY_FLOAT;
-            data[i] = (char *)&PyArrayScalar_VAL(operand, Float);
+            data[i] = (char *)&((PyFloatScalarObject *)operand)->obval;
         } else if (PyLong_CheckExact(operand) && i > 0) {
             /* As the first operand an integer may make NumPy compute in float64. */
             int overflow;
@@ -210,11 +204,11 @@ static PyObject *kx_direct_call(PyObject *self, PyObject *const *args, size_t na
     }
     if (result != NULL) return result;
     if (type == NPY_DOUBLE) {
-        result = PyArrayScalar_New(Double);
-        if (result != NULL) PyArrayScalar_ASSIGN(result, Double, number.wide);
+        result = kx_direct_new_double(&PyDoubleArrType_Type, 0);
+        if (result != NULL) ((PyDoubleScalarObject *)result)->obval = number.wide;
     } else {
-        result = PyArrayScalar_New(Float);
-        if (result != NULL) PyArrayScalar_ASSIGN(result, Float, number.narrow);
+        result = kx_direct_new_float(&PyFloatArrType_Type, 0);
+        if (result != NULL) ((PyFloatScalarObject *)result)->obval = number.narrow;
     }
     return result;
 
@@ -222,24 +216,33 @@ numpy:
     return kx_direct_other_call(self, args, nargsf, keywords);
 }
 
+/* Shows that a call of a ufunc comes here. */
+static PyObject *kx_direct_probe(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *keywords) {
+    (void)args, (void)nargsf, (void)keywords;
+    return Py_NewRef(self);
+}
+
 /* For a ufunc or gufunc of float32 and float64 loops, in this order. A NumPy that calls its ufuncs in another way keeps
    doing so. */
 static int kx_direct_enable(PyObject *self) {
     PyUFuncObject *ufunc = (PyUFuncObject *)self;
-    PyTypeObject *type = Py_TYPE(self);
-    if (!PyType_HasFeature(type, Py_TPFLAGS_HAVE_VECTORCALL) ||
-        type->tp_vectorcall_offset != (Py_ssize_t)offsetof(PyUFuncObject, vectorcall) || ufunc->vectorcall == NULL)
-        return 0;
-    const int is_direct = !ufunc->core_enabled && ufunc->nin <= KX_DIRECT_OPERANDS && ufunc->nout == 1;
+    vectorcallfunc *call = (vectorcallfunc *)&ufunc->vectorcall; /* declared void * where the API is limited */
     if (kx_direct_out_keyword == NULL) {
         kx_direct_out_keyword = PyUnicode_InternFromString("out");
         if (kx_direct_out_keyword == NULL) return -1;
-        kx_direct_numpy_call = ufunc->vectorcall;
+        kx_direct_new_double = (allocfunc)PyType_GetSlot(&PyDoubleArrType_Type, Py_tp_alloc);
+        kx_direct_new_float = (allocfunc)PyType_GetSlot(&PyFloatArrType_Type, Py_tp_alloc);
+        vectorcallfunc numpy_call = *call;
+        *call = kx_direct_probe;
+        PyObject *answer = PyObject_CallNoArgs(self);
+        *call = numpy_call;
+        if (answer == self) kx_direct_numpy_call = numpy_call;
+        PyErr_Clear(); /* NumPy's, that operands are missing */
+        Py_XDECREF(answer);
     }
-    if (ufunc->vectorcall == kx_direct_numpy_call)
-        ufunc->vectorcall = is_direct ? kx_direct_call : kx_direct_other_call;
+    const int is_direct = !ufunc->core_enabled && ufunc->nin <= KX_DIRECT_OPERANDS && ufunc->nout == 1;
+    if (*call != NULL && *call == kx_direct_numpy_call) *call = is_direct ? kx_direct_call : kx_direct_other_call;
     return 0;
 }
 
-#endif
 #endif
