@@ -381,8 +381,35 @@ static void test_line(void) {
     CHECK(kx_transport_emd_1d(NULL, x, y, a, b, 0, x_order, y_order, NULL, NULL, 3, 2, 2, &options, &outputs, NULL) == KX_OK, "none");
 }
 
+/* What fuzzing has found (tests/fuzz): costs, weights and potentials over hundreds of decades. */
+static void test_decades(void) {
+    answer got;
+    got.plan = malloc(63 * sizeof *got.plan);
+    const kx_emd_options_t options = defaults();
+
+    /* Reduced costs that are roundings of the largest potential took turns to enter the basis, without end. */
+    double M[63] = {3.40282e38, 0, 3.40282e38, -332639, 3.40282e38, 0, 0, 0, -4.38715e23};
+    M[15] = 3.40282e38;
+    CHECK(solve_with(NULL, NULL, NULL, M, 9, 7, &options, &got) == KX_OK, "mixed costs do not end");
+    CHECK(got.result.iterations < 1000, "mixed costs take %d pivots", (int)got.result.iterations);
+    check_answer("mixed costs", &got, NULL, NULL, M, 9, 7);
+
+    /* Weights times potentials leave the range, and neither the cost nor a potential does. */
+    const double weights[2] = {1e17, 1e-12}, far[4] = {0, 1e299, 1e299, 0};
+    CHECK(solve_with(NULL, weights, weights, far, 2, 2, &options, &got) == KX_OK, "far costs");
+    CHECK(got.cost == 0 && got.result.gap == 0, "far costs: cost %g, gap %g", got.cost, got.result.gap);
+    for (int k = 0; k < 2; k++) CHECK(isfinite(got.u[k]) && isfinite(got.v[k]), "far costs: u %g, v %g", got.u[k], got.v[k]);
+
+    /* Between points without weight, too, potentials must be feasible. */
+    const double one[2] = {1, 0}, largest[4] = {0, DBL_MAX, 0, -1e306};
+    CHECK(solve_with(NULL, one, one, largest, 2, 2, &options, &got) == KX_OK, "costs without weight");
+    CHECK(got.u[1] + got.v[1] <= -1e306, "costs without weight: u + v = %g", got.u[1] + got.v[1]);
+    free(got.plan);
+}
+
 int main(void) {
     test_known();
+    test_decades();
     test_random();
     test_outputs();
     for (int workers = 1; workers <= 8; workers += 7) test_batch_f32(workers);

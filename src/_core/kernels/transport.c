@@ -380,10 +380,12 @@ static kx_status_t KX_TYPED(prepare_costs)(kx_emd_problem_t *p, const KX_REAL *M
 }
 
 /* Potentials of all rows and columns that satisfy u + v <= M exactly up to one rounding, balanced so that sum a u = sum b v;
-   returns sum a u + sum b v. */
-static double KX_TYPED(certify)(kx_emd_arena_t *arena, int64_t m, int64_t n) {
+   returns (sum a u + sum b v) / 2^exponent. The two sums may leave the range where neither their sum nor a potential does, so weights
+   are taken in units of 2^exponent, which is about their total. */
+static double KX_TYPED(certify)(kx_emd_arena_t *arena, int64_t m, int64_t n, int *exponent) {
     kx_emd_problem_t *p = &arena->problem;
     double *u = arena->full_u, *v = arena->full_v;
+    const double total = frexp(p->total_a, exponent), unit = ldexp(1, -*exponent);
     for (int64_t j = 0; j < n; j++) v[j] = INFINITY;
     for (int64_t i = 0; i < p->m; i++) {
         const KX_REAL *row = (const KX_REAL *)((const char *)p->M + p->row_index[i] * p->row_stride);
@@ -394,13 +396,13 @@ static double KX_TYPED(certify)(kx_emd_arena_t *arena, int64_t m, int64_t n) {
         }
     }
     for (int64_t j = 0; j < n; j++)
-        if (v[j] == INFINITY) v[j] = 0;
+        if (!(v[j] <= DBL_MAX / 4)) v[j] = 0; /* lower is as sound, and leaves the others in the range */
     int64_t k = 0;
     double value_a = 0, value_b = 0;
     for (int64_t i = 0; i < m; i++) {
         if (k < p->m && p->row_index[k] == i) {
             u[i] = p->potentials[k];
-            value_a += p->weights[k++] * u[i];
+            value_a += p->weights[k++] * unit * u[i];
             continue;
         }
         const KX_REAL *row = (const KX_REAL *)((const char *)p->M + i * p->row_stride);
@@ -411,8 +413,8 @@ static double KX_TYPED(certify)(kx_emd_arena_t *arena, int64_t m, int64_t n) {
         }
         if (!(fabs(u[i]) <= DBL_MAX)) u[i] = 0;
     }
-    for (k = 0; k < p->n; k++) value_b += p->weights[p->m + k] * v[p->column_index[k]];
-    double shift = (value_b - value_a) / (2 * p->total_a);
+    for (k = 0; k < p->n; k++) value_b += p->weights[p->m + k] * unit * v[p->column_index[k]];
+    double shift = (value_b - value_a) / (2 * total);
     for (int64_t i = 0; i < m; i++) u[i] += shift;
     for (int64_t j = 0; j < n; j++) v[j] -= shift;
     return value_a + value_b;
@@ -460,11 +462,13 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_emd_solve))(kx_emd_arena_t *arena, const doubl
     if (outputs->costs) outputs->costs[index] = cost;
     if (outputs->statuses) outputs->statuses[index] = (int32_t)ended;
     if (outputs->u || outputs->v || outputs->results) {
-        double dual = KX_TYPED(certify)(arena, m, n);
+        int exponent;
+        double dual = KX_TYPED(certify)(arena, m, n, &exponent);
         if (outputs->u) memcpy(outputs->u + index * m, arena->full_u, (size_t)m * sizeof(double));
         if (outputs->v) memcpy(outputs->v + index * n, arena->full_v, (size_t)n * sizeof(double));
         if (outputs->results) {
-            kx_emd_result_t result = {cost, cost - ldexp(dual, p->mass_exponent), p->iterations, ended};
+            exponent += p->mass_exponent;
+            kx_emd_result_t result = {cost, ldexp(ldexp(cost, -exponent) - dual, exponent), p->iterations, ended};
             outputs->results[index] = result;
         }
     }

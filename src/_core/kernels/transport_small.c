@@ -496,6 +496,8 @@ static KX_ALWAYS_INLINE kx_status_t solve(kx_small_t *s, kx_emd_problem_t *p, kx
         rows_without = 0;
         if (p->iterations++ >= p->max_iter) return KX_W_MAXITER;
         if ((p->iterations & 255) == 0 && task && kx_task_should_stop(task)) return KX_E_CANCELLED;
+        /* It moves potentials by as much, whose roundings then hide smaller reduced costs: without this, pivots on them never end. */
+        if (-reduced > scale) scale -= reduced, tolerance = kx_emd_tolerance(scale, 0);
 
         /* The cycle, and which of its arcs lose flow: on the column's side those whose child is a column, on the row's
            side those whose child is a row. */
