@@ -337,8 +337,8 @@ static void test_floor_limits(void) {
             const double got[2] = {one_f64(f, operands[0]), one_f64(f, operands[1])};
             CHECK(fabs(got[0] - middle) <= 4 * DBL_EPSILON * 4, "%s(%.17g; %g) = %.17g", f->name, x, wide, got[0]);
             CHECK(fabs(got[1] - sharp) <= 4 * DBL_EPSILON * 4, "%s(%.17g; %g) = %.17g", f->name, x, narrow, got[1]);
-            const double scale = f->kernel == LOGISTIC ? 10 : 0.1, large = ldexp(floor(check_uniform(1, 2) * 0x1p20), 20);
-            const double part = round(x * 64) / 64; /* large + part is exact */
+            const double scale = f->kernel == LOGISTIC ? 10 : 0.1, large = floor(check_uniform(1, 2) * 0x1p51);
+            const double part = round(x * 2) / 2; /* large + part is exact */
             const double beside[] = {part, scale, 0, 0}, beyond[] = {large + part, scale, 0, 0};
             CHECK(one_f64(f, beyond) == large + one_f64(f, beside) ||
                       fabs(one_f64(f, beyond) - (large + one_f64(f, beside))) <= 2 * DBL_EPSILON * large,
