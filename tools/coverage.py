@@ -53,14 +53,17 @@ def objects() -> dict[str, list[Path]]:
 def measure(notes: Iterable[Path], into: Lines) -> None:
     """Adds what gcov knows of these objects."""
     gcov = os.environ.get("GCOV", "gcov")
-    output = subprocess.run(
-        [gcov, "--json-format", "--stdout", *map(str, notes)], cwd=BUILD, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    for document in output.splitlines():
+    # What it says on stderr are objects without functions, and those that no test reached.
+    done = subprocess.run(
+        [gcov, "--json-format", "--stdout", *map(str, notes)], cwd=BUILD, capture_output=True, text=True
+    )
+    if done.returncode:
+        sys.exit(f"gcov failed:\n{done.stderr}")
+    for document in done.stdout.splitlines():
         report = json.loads(document)
         for entry in report["files"]:
             path = (Path(report["current_working_directory"]) / entry["file"]).resolve()
-            if not path.is_relative_to(CORE):
+            if not path.is_relative_to(CORE) or not path.exists():  # the notes of a file that was deleted may be left
                 continue
             lines = into.setdefault(path, {})
             for line in entry["lines"]:
