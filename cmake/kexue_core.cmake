@@ -38,6 +38,13 @@ if(KEXUE_SANITIZE)
   target_compile_options(kexue_flags INTERFACE -fsanitize=${KEXUE_SANITIZE} -fno-omit-frame-pointer -g)
   target_link_options(kexue_flags INTERFACE -fsanitize=${KEXUE_SANITIZE})
 endif()
+if(KEXUE_COVERAGE)
+  # -O1, which comes after the levels' own -O3: lines stay lines. Atomic counters: gcov takes some lines' counts from
+  # differences of others, which threads would falsify. gcc sees less at -O1 and warns of what it cannot follow: the preset
+  # has KEXUE_WERROR off.
+  target_compile_options(kexue_flags INTERFACE -O1 --coverage -fprofile-update=atomic)
+  target_link_options(kexue_flags INTERFACE --coverage)
+endif()
 
 set(kexue_levels baseline)
 set(kexue_baseline_optimization -O3)

@@ -316,12 +316,44 @@ static void test_layout(size_t size, int function) {
     }
 }
 
+/* Outputs beyond the caches are written past them: the same bits as of a piece at a time, from any first number of a vector on. */
+static void test_beyond_caches(void) {
+    enum { BYTES = 33 << 20, PIECE = 1000 };
+    char *x = malloc(BYTES + 64), *out = malloc(BYTES + 64), *pieces = malloc(BYTES + 64);
+    if (!x || !out || !pieces) CHECK(0, "no memory");
+    for (int is_double = 0; x && out && pieces && is_double < 2; is_double++) {
+        const ptrdiff_t size = is_double ? 8 : 4;
+        const int64_t n = BYTES / size;
+        const double b = 2;
+        const float narrow_b = 2;
+        for (int64_t i = 0; i < n; i++) {
+            const double value = i % 1000003 == 999 ? 1e30 : (double)(i % 2001 - 1000) / 64;
+            const float narrow = (float)value;
+            memcpy(x + i * size, is_double ? (const void *)&value : (const void *)&narrow, (size_t)size);
+        }
+        for (int64_t shift = 0; shift <= 3; shift += 3) {
+            char *to = out + shift * size;
+            for (int64_t i = 0; i < n; i += PIECE) {
+                const int64_t count = n - i < PIECE ? n - i : PIECE;
+                if (is_double)
+                    kx_activations_squareplus_f64((const double *)(void *)x + i, &b, count, 8, 0, (double *)(void *)pieces + i, 8);
+                else kx_activations_squareplus_f32((const float *)(void *)x + i, &narrow_b, count, 4, 0, (float *)(void *)pieces + i, 4);
+            }
+            if (is_double) kx_activations_squareplus_f64((const double *)(void *)x, &b, n, 8, 0, (double *)(void *)to, 8);
+            else kx_activations_squareplus_f32((const float *)(void *)x, &narrow_b, n, 4, 0, (float *)(void *)to, 4);
+            CHECK(memcmp(to, pieces, (size_t)(n * size)) == 0, "item size %td, shift %lld: other bits", size, (long long)shift);
+        }
+    }
+    free(x), free(out), free(pieces);
+}
+
 int main(int argc, char **argv) {
     const int is_long = check_is_long(argc, argv);
     printf("test_activations, %s\n", kx_isa_name());
     test_special_values();
     test_reference_values();
     for (int function = 0; function < FUNCTIONS; function++) test_layout(4, function), test_layout(8, function);
+    test_beyond_caches();
     test_accuracy(is_long ? 200 : 6);
     test_sweep(is_long);
     for (int function = 0; function < FUNCTIONS; function++)

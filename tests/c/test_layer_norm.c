@@ -25,9 +25,13 @@ static long double normalize(const double *row, int64_t n, long double eps, int 
 
 static kx_norm_vectors_t vectors(void *data, ptrdiff_t row, ptrdiff_t step) { return (kx_norm_vectors_t){data, row, step}; }
 
+/* Rows whose first numbers, and those of each quarter, are far from the others' mean. */
+static int has_odd_quarters;
+
 static void fill(int64_t rows, int64_t n, double shift) {
     for (int64_t i = 0; i < rows * n; i++) {
-        x32[i] = (float)(check_uniform(-2, 2) + shift), g32[i] = (float)check_uniform(-2, 2);
+        const int is_odd = has_odd_quarters && i % n % (n / 4) < 16;
+        x32[i] = (float)(check_uniform(-2, 2) + (is_odd ? -shift : shift)), g32[i] = (float)check_uniform(-2, 2);
         x[i] = (double)x32[i], g[i] = (double)g32[i];
     }
     for (int64_t i = 0; i < n; i++) {
@@ -228,6 +232,13 @@ int main(void) {
                 check_gradients(kind >> 1 & 1 ? 45 : 2, lengths[l], s == 2 ? 300 : shifts[s], 1, kind & 1, kind >> 2);
                 check_gradients(kind >> 1 & 1 ? 45 : 2, lengths[l], shifts[s], 0, kind & 1, kind >> 2);
             }
+    has_odd_quarters = 1;
+    for (int kind = 0; kind < 4; kind++)
+        for (int64_t n = 300; n <= 2100; n += 600) {
+            check_forward(3, n, 100, 1, kind & 1, kind >> 1, 0);
+            check_gradients(5, n, 100, 1, kind & 1, kind >> 1);
+        }
+    has_odd_quarters = 0;
     check_magnitudes();
     check_special_rows();
     check_context();

@@ -128,6 +128,49 @@ static void test_reversed(void) {
     CHECK(memcmp(out, same, sizeof out) == 0, "rows from the last to the first");
 }
 
+/* A value that is not finite reaches the queries that see its key, and no others: also of its own block, also beside hidden keys. */
+static void test_spoilt_values(void) {
+    enum { N = 150, M = 4, W = 3 };
+    static double q[N][M], k[N][M], v[N][W], clean[N][W], scales[N], out[N][W];
+    static float narrow_q[N][M], narrow_k[N][M], narrow_v[N][W], narrow_out[N][W];
+    const int64_t at = 0;
+    const int places[] = {0, 5, 63, 64, 100, N - 1};
+    for (int turn = 0; turn < 24; turn++) {
+        const int spoilt = places[turn % 6], is_causal = turn < 12, is_scaled = turn / 6 % 2, hidden = spoilt == 5 && is_scaled;
+        const double poison = turn % 2 ? NAN : INFINITY;
+        for (int i = 0; i < N; i++) {
+            for (int m = 0; m < M; m++) q[i][m] = check_uniform(0.1, 1), k[i][m] = check_uniform(0.1, 1);
+            for (int m = 0; m < W; m++) v[i][m] = check_uniform(-1, 1);
+            scales[i] = check_uniform(-1, 1);
+        }
+        if (hidden) scales[spoilt] = -INFINITY;
+        for (int i = 0; i < N; i++) {
+            for (int m = 0; m < M; m++) narrow_q[i][m] = (float)q[i][m], narrow_k[i][m] = (float)k[i][m];
+            for (int m = 0; m < W; m++) narrow_v[i][m] = (float)v[i][m];
+        }
+        const kx_linear_attention_t wide = {.queries = {q, &at, sizeof *q}, .keys = {k, &at, sizeof *k},
+                                            .values = {v, &at, sizeof *v}, .items = 1, .query_count = N, .key_count = N,
+                                            .dimension = M, .value_dimension = W, .is_causal = is_causal, .is_normalized = 1,
+                                            .log_scales = {is_scaled ? scales : NULL, &at, sizeof *scales}};
+        kx_linear_attention_t narrow = wide;
+        narrow.queries = (kx_attention_rows_t){narrow_q, &at, sizeof *narrow_q};
+        narrow.keys = (kx_attention_rows_t){narrow_k, &at, sizeof *narrow_k};
+        narrow.values = (kx_attention_rows_t){narrow_v, &at, sizeof *narrow_v};
+        CHECK(kx_linear_attention_f64(NULL, &wide, *clean, NULL) == KX_OK, "clean");
+        v[spoilt][1] = poison, narrow_v[spoilt][1] = (float)poison;
+        CHECK(kx_linear_attention_f64(NULL, &wide, *out, NULL) == KX_OK, "spoilt");
+        CHECK(kx_linear_attention_f32(NULL, &narrow, *narrow_out, NULL) == KX_OK, "spoilt in float32");
+        for (int i = 0; i < N; i++)
+            for (int m = 0; m < W; m++) {
+                const int is_seen = m == 1 && !hidden && (!is_causal || i >= spoilt);
+                CHECK(is_seen ? !isfinite(out[i][m]) : fabs(out[i][m] - clean[i][m]) <= 1e-13, "turn %d, row %d, value %d: %g", turn, i,
+                      m, out[i][m]);
+                CHECK(is_seen ? !isfinite(narrow_out[i][m]) : fabs((double)narrow_out[i][m] - clean[i][m]) <= 1e-4,
+                      "turn %d, row %d, value %d: %g in float32", turn, i, m, (double)narrow_out[i][m]);
+            }
+    }
+}
+
 /* Factors of each number, in the order that the header states, for the kind's definition. */
 static long double monomial(const double *x, const int *factors, int m, int d) {
     long double product = 1;
@@ -233,6 +276,7 @@ int main(void) {
                 test((kx_case_t){1 + s % 3, sizes[s][0], sizes[s][1], sizes[s][2], sizes[s][3], options & 1, options >> 1,
                      s % 2, scales});
     test_reversed();
+    test_spoilt_values();
     for (int degree = 0; degree <= 4; degree++)
         for (int d = 1; d <= 6; d++)
             for (int kind = 0; kind < 3; kind++) test_polynomials((kx_polynomial_t)kind, d, degree);

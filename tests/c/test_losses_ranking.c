@@ -162,6 +162,44 @@ static void test_spearman(int64_t n, int kind) {
     free(x), free(y), free(every);
 }
 
+/* float32 is float64 of the same numbers, rounded: normalised rows and gradients, of rows and of columns. */
+static void test_narrow_pairs(int64_t n) {
+    enum { ROWS = 3, MOST = ROWS * 1200 };
+    static float u[MOST], v[MOST], du[MOST], dv[MOST], normalized[MOST], slope[MOST];
+    static double wide_u[MOST], wide_v[MOST], wide_du[MOST], wide_dv[MOST], wide_normalized[MOST], wide_slope[MOST];
+    float g[ROWS];
+    double wide_g[ROWS];
+    for (int is_turned = 0; is_turned < 2; is_turned++) {
+        const ptrdiff_t row = is_turned ? 1 : (ptrdiff_t)n, step = is_turned ? ROWS : 1, narrow = sizeof(float), wide = sizeof(double);
+        for (int64_t i = 0; i < ROWS * n; i++) {
+            wide_u[i] = (double)(u[i] = (float)check_uniform(-1, 1));
+            wide_v[i] = (double)(v[i] = (float)check_uniform(-1, 1));
+        }
+        for (int r = 0; r < ROWS; r++) wide_g[r] = (double)(g[r] = (float)check_uniform(-2, 2));
+        const kx_losses_vectors_t of_u = {u, row * narrow, step * narrow}, of_v = {v, row * narrow, step * narrow};
+        const kx_losses_vectors_t of_du = {du, row * narrow, step * narrow}, of_dv = {dv, row * narrow, step * narrow};
+        const kx_losses_vectors_t of_g = {g, narrow, 0}, of_wide_g = {wide_g, wide, 0};
+        const kx_losses_vectors_t of_wide_u = {wide_u, row * wide, step * wide}, of_wide_v = {wide_v, row * wide, step * wide};
+        const kx_losses_vectors_t of_wide_du = {wide_du, row * wide, step * wide}, of_wide_dv = {wide_dv, row * wide, step * wide};
+        CHECK(kx_losses_cosine_pairs_vjp_f32(&of_u, &of_v, &of_g, ROWS, n, &of_du, &of_dv) == KX_OK &&
+                  kx_losses_cosine_pairs_vjp_f64(&of_wide_u, &of_wide_v, &of_wide_g, ROWS, n, &of_wide_du, &of_wide_dv) == KX_OK,
+              "gradients of cosines");
+        CHECK(kx_losses_l2_normalize_f32(u, ROWS, n, row * narrow, step * narrow, normalized, row * narrow, step * narrow) == KX_OK &&
+                  kx_losses_l2_normalize_f64(wide_u, ROWS, n, row * wide, step * wide, wide_normalized, row * wide, step * wide) ==
+                      KX_OK, "normalised");
+        CHECK(kx_losses_l2_normalize_vjp_f32(u, v, ROWS, n, row * narrow, step * narrow, row * narrow, step * narrow, slope,
+                                             row * narrow, step * narrow) == KX_OK &&
+                  kx_losses_l2_normalize_vjp_f64(wide_u, wide_v, ROWS, n, row * wide, step * wide, row * wide, step * wide, wide_slope,
+                                                 row * wide, step * wide) == KX_OK, "gradients of normalised rows");
+        const float *const got[] = {du, dv, normalized, slope};
+        const double *const expected[] = {wide_du, wide_dv, wide_normalized, wide_slope};
+        for (int k = 0; k < 4; k++)
+            for (int64_t i = 0; i < ROWS * n; i++)
+                CHECK(fabs((double)got[k][i] - expected[k][i]) <= (double)FLT_EPSILON * (fabs(expected[k][i]) + 1e-7),
+                      "n = %d, result %d, %d: %.9g, not %.17g", (int)n, k, (int)i, (double)got[k][i], expected[k][i]);
+    }
+}
+
 static void test_pairs(int64_t n, double u_size, double v_size) {
     enum { ROWS = 3 };
     double u[ROWS * 1200], v[ROWS * 1200], du[ROWS * 1200], dv[ROWS * 1200], out[ROWS * 1200], cosines[ROWS], g[ROWS];
@@ -280,5 +318,6 @@ int main(void) {
         test_pairs(lengths[s], 0x1p990, 0x1p3);
         test_pairs(lengths[s], 0x1p600, 0x1p-10);
     }
+    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) test_narrow_pairs(lengths[k]);
     return check_report();
 }

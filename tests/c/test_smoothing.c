@@ -271,6 +271,89 @@ static void test_special_values(void) {
     }
 }
 
+/* c f(x; s) is f of operands and scale that are c times as long: scales and operands near both ends of the range against the same ones
+   in its middle, for a power of two c. */
+static double times_scale(const function *f, double scale, int power) {
+    if (f->kernel == LOGISTIC) return ldexp(scale, -power);
+    return ldexp(scale, f->kernel == STUDENT_T2 ? 2 * power : power);
+}
+static void test_far_scales(void) {
+    const int powers[] = {-1000, -700, -190, 190, 700, 1000};
+    for (int k = 0; k < FUNCTIONS; k++) {
+        const function *f = functions + k;
+        if (f->what >= FLOOR) continue;
+        const int is_fraction = f->what == STEP || f->what == SIGN, last = f->operands - 1;
+        for (int i = 0; i < 600; i++) {
+            const int power = f->kernel == STUDENT_T2 ? powers[i % 6] / 2 : powers[i % 6];
+            double x[4], far[4];
+            for (int j = 0; j < last; j++) x[j] = check_uniform(-3, 3);
+            if (f->what == LEAKY_RELU) x[1] = check_uniform(0, 1);
+            if (f->what == CLIP) x[2] = x[1] + check_uniform(0, 3);
+            x[last] = check_uniform(0.5, 2);
+            for (int j = 0; j < last; j++) far[j] = f->what == LEAKY_RELU && j == 1 ? x[j] : ldexp(x[j], power);
+            far[last] = times_scale(f, x[last], power);
+            const double near_value = one_f64(f, x), expected = is_fraction ? near_value : ldexp(near_value, power);
+            const double got = one_f64(f, far);
+            const double unit = is_fraction ? 1 : ldexp(4, power);
+            CHECK(fabs(got - expected) <= 8 * DBL_EPSILON * unit, "%s(%g; %g) = %.17g, not %.17g", f->name, far[0], far[last], got,
+                  expected);
+        }
+    }
+}
+
+/* Far outside of a kernel of an extreme scale: tails vanish, or are the first term of their expansion. */
+static void test_far_tails(void) {
+    const double x = 0x1p500, s = 0x1p-600;
+    for (int k = 0; k < FUNCTIONS; k++) {
+        const function *f = functions + k;
+        const double scale = f->kernel == LOGISTIC ? 1 / s : s;
+        const int sign = k % 2 ? -1 : 1;
+        double operands[4] = {sign * x, 0, 0, 0}, expected = sign * x, tolerance = 0;
+        operands[f->operands - 1] = scale;
+        if (f->what == STEP) expected = sign > 0, tolerance = f->kernel == CAUCHY ? s / x : 0;
+        else if (f->what == SIGN) expected = sign;
+        else if (f->what == RELU) expected = sign > 0 ? x : 0;
+        else if (f->what == ABS) expected = x;
+        else if (f->what == LEAKY_RELU) operands[1] = 0.25, expected = sign > 0 ? x : -0.25 * x;
+        else if (f->what == MAXIMUM) expected = sign > 0 ? x : 0, tolerance = f->kernel == STUDENT_T2 ? scale / x : 0;
+        else if (f->what == CLIP) operands[2] = 1, expected = sign > 0;
+        else continue;
+        if (f->what == CLIP && f->kernel != LOGISTIC && f->kernel != GAUSSIAN) tolerance = 8 * DBL_EPSILON;
+        const double got = one_f64(f, operands);
+        CHECK(fabs(got - expected) <= tolerance, "%s(%g; %g) = %.17g, not %.17g", f->name, operands[0], scale, got, expected);
+    }
+}
+
+/* Floors of a scale beyond the ordinary range are x - 1/2 or the one step that is near; of large numbers, whole numbers and a rest. */
+static void test_floor_limits(void) {
+    for (int k = 0; k < FUNCTIONS; k++) {
+        const function *f = functions + k;
+        if (f->what < FLOOR) continue;
+        const double wide = f->kernel == LOGISTIC ? 0x1p-900 : 0x1p900, narrow = 1 / wide;
+        for (int i = 0; i < 100; i++) {
+            const double x = check_uniform(-4, 4), at = f->what == CEIL ? -x : f->what == ROUND ? x + 0.5 : x;
+            const double middle = f->what == CEIL ? 0.5 - at : at - 0.5, sharp = f->what == CEIL ? -floor(at) : floor(at);
+            const double operands[2][4] = {{x, wide, 0, 0}, {x, narrow, 0, 0}};
+            const double got[2] = {one_f64(f, operands[0]), one_f64(f, operands[1])};
+            CHECK(fabs(got[0] - middle) <= 4 * DBL_EPSILON * 4, "%s(%.17g; %g) = %.17g", f->name, x, wide, got[0]);
+            CHECK(fabs(got[1] - sharp) <= 4 * DBL_EPSILON * 4, "%s(%.17g; %g) = %.17g", f->name, x, narrow, got[1]);
+            const double scale = f->kernel == LOGISTIC ? 10 : 0.1, large = floor(check_uniform(1, 2) * 0x1p51);
+            const double part = round(x * 2) / 2; /* large + part is exact */
+            const double beside[] = {part, scale, 0, 0}, beyond[] = {large + part, scale, 0, 0};
+            CHECK(one_f64(f, beyond) == large + one_f64(f, beside) ||
+                      fabs(one_f64(f, beyond) - (large + one_f64(f, beside))) <= 2 * DBL_EPSILON * large,
+                  "%s(%.17g; %g) = %.17g", f->name, beyond[0], scale, one_f64(f, beyond));
+        }
+        /* A form that is asked for and cannot be had, or that does not exist. */
+        const double refused[][4] = {{0.3, narrow, 2, 0}, {0.3, wide, 1, 0}, {0.3, 0.5, 7, 0}};
+        for (int i = 0; i < 3; i++) {
+            feclearexcept(FE_ALL_EXCEPT);
+            CHECK(isnan(one_f64(f, refused[i])) && fetestexcept(FE_INVALID), "%s(0.3; %g), form %g", f->name, refused[i][1],
+                  refused[i][2]);
+        }
+    }
+}
+
 /* Any strides, any alignment, any length, in place: the same bits as one item at a time, and nothing else is written. */
 static void test_layout(size_t size, const function *f) {
     enum { MOST = 600, ROOM = 64 * MOST };
@@ -323,6 +406,9 @@ int main(int argc, char **argv) {
     test_reference_values();
     test_special_values();
     test_forms();
+    test_far_scales();
+    test_far_tails();
+    test_floor_limits();
     for (int k = 0; k < FUNCTIONS; k++) test_layout(4, functions + k), test_layout(8, functions + k);
     test_accuracy(is_long);
     return check_report();

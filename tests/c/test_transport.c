@@ -407,6 +407,32 @@ static void test_decades(void) {
     free(got.plan);
 }
 
+/* Costs far above those of the plan, which round what is near them: the answer is that of the same problem without those arcs. */
+static void test_far_costs(void) {
+    static const int64_t shapes[][2] = {{4, 5}, {9, 10}, {20, 30}, {60, 50}, {150, 120}, {230, 210}};
+    static const double far_costs[] = {1e3, 1e7, 1e11};
+    for (int turn = 0; turn < 18; turn++) {
+        const int64_t m = shapes[turn % 6][0], n = shapes[turn % 6][1];
+        double *a = calloc((size_t)m, sizeof *a), *b = calloc((size_t)n, sizeof *b);
+        double *M = malloc((size_t)(m * n) * sizeof *M), *without = malloc((size_t)(m * n) * sizeof *without);
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t j = 0; j < n; j++) {
+                /* a band that has a plan, of which the weights are made */
+                const int is_near = llabs(i * n - j * m) <= 2 * (m > n ? m : n);
+                const double mass = is_near ? check_uniform(0, 1) : 0;
+                a[i] += mass, b[j] += mass;
+                M[i * n + j] = is_near ? check_uniform(1, 2) : far_costs[turn / 6] * check_uniform(1, 2);
+                without[i * n + j] = is_near ? M[i * n + j] : INFINITY;
+            }
+        double got = 0, expected = 0, total = 0;
+        for (int64_t i = 0; i < m; i++) total += a[i];
+        CHECK(cost_only(a, b, M, m, n, &got) == KX_OK && cost_only(a, b, without, m, n, &expected) == KX_OK, "%d: status", turn);
+        CHECK(fabs(got - expected) <= 1e-13 * expected && expected >= total, "%dx%d beside costs of %g: %.17g, not %.17g", (int)m,
+              (int)n, far_costs[turn / 6], got, expected);
+        free(a), free(b), free(M), free(without);
+    }
+}
+
 int main(void) {
     test_known();
     test_decades();
@@ -417,5 +443,6 @@ int main(void) {
     test_max_iter();
     test_cancel();
     test_line();
+    test_far_costs();
     return check_report();
 }

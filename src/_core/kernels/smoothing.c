@@ -127,7 +127,10 @@ static double clip_anywhere(smoothing_kernel kernel, double x, double low, doubl
     const double part = fmax(fmax(fabs(x), s), fmax(fabs(low), fabs(high))) > 0x1p1000 ? 0.25 : 1;
     const double u = fabs(x * part - low * part), w = fabs(x * part - high * part);
     s *= part;
-    const double angles = w * atan2(s, w) - u * atan2(s, u), logs = s * (log(hypot(w, s)) - log(hypot(u, s)));
+    /* Logarithms of such sizes are some hundreds, and their difference is as inexact as they are: that of the quotient, where
+       it cannot overflow. */
+    const double to_low = hypot(u, s), to_high = hypot(w, s), apart = log(to_high) - log(to_low);
+    const double angles = w * atan2(s, w) - u * atan2(s, u), logs = s * (fabs(apart) < 700 ? log(to_high / to_low) : apart);
     return sharp + (angles + logs) * 0x1.45f306dc9c883p-2 / part;
 }
 
