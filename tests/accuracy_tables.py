@@ -3,7 +3,7 @@
     python tests/accuracy_tables.py [--only TEXT] [--processes 1]
 
 Each function is called at each instruction set, in a process of its own; exact values are computed once. With --only,
-rows of other functions stay as they are. Some ten minutes; tests/python/test_accuracy_tables.py recomputes the first
+rows of other functions stay as they are. Some minutes; tests/python/test_accuracy_tables.py recomputes the first
 points of each row.
 """
 

@@ -10,8 +10,8 @@ import numpy as np
 from mpmath import mpf
 
 import kexue as kx
-from reference import gaussians, random_angle, recurrent
-from reference.accuracy import DIGITS, Case, dot, exactly, with_unit
+from reference import entropic, gaussians, random_angle, recurrent
+from reference.accuracy import DIGITS, EPS, Case, dot, exactly, with_unit
 
 # ---- Gaussians ----
 
@@ -33,8 +33,8 @@ def variances(d, n):
 FORMS = {"covariance": covariances, "cholesky": factors, "diagonal": variances}
 
 
-def two_gaussians(form, d):
-    n = d.integer(1, 4)
+def two_gaussians(form, d, most=4):
+    n = d.integer(1, most)
     p, q = (scale.astype(d.dtype) for scale in FORMS[form](d, n))
     return d.bell(1, n), p, d.bell(1, n), q
 
@@ -60,17 +60,71 @@ def exact_gaussian_entropy(form, mean, p, *_):
         return [(value, len(p) * condition(form, p) + 2 * abs(value))]
 
 
+def exact_gaussian_gradient(name, form, *pair):
+    """By differences of 1e-16, whose errors are of 1e-32."""
+    with mpmath.workdps(50):
+        parts = gaussians.gradient(getattr(gaussians, name), pair, form, dtype=object)
+        entries = [mpf(entry) for part in parts for entry in part.ravel()]
+        return with_unit(entries, len(pair[0]) * condition(form, pair[1], pair[3]) * max(map(abs, entries)))
+
+
+def exact_entropy_gradient(form, mean, scale, *_):
+    with mpmath.workdps(50):
+        (part,) = gaussians.gradient(gaussians.entropy, [scale], form, dtype=object)
+        entries = [mpf(entry) for entry in part.ravel()]
+        return with_unit(entries, len(mean) * condition(form, scale) * max(map(abs, entries)))
+
+
+def exact_gaussian_map(form, *pair):
+    with mpmath.workdps(50):
+        entries = gaussians.ot_map(pair[1], pair[3], form)
+        entries = list(np.diag(entries) if form == "diagonal" else entries.ravel())
+        return with_unit(entries, len(pair[0]) * condition(form, pair[1], pair[3]) * max(map(abs, entries)))
+
+
+def _gaussian_gradients(form):
+    case = partial(
+        Case,
+        "gaussians",
+        range=f"{form}, 1 to 2 dimensions",
+        draw=partial(two_gaussians, form, most=2),
+        unit="n condition eps of the largest entry",
+        blocks=24,
+        short=2,
+    )
+    for name in ("kl", "bhattacharyya", "hellinger", "w2_squared"):
+        function = getattr(kx, f"gaussian_{name.removesuffix('_squared')}_grad")
+        options = {"squared": True} if name == "w2_squared" else {}
+        yield case(
+            f"gaussian_{name}_grad",
+            call=partial(function, form=form, **options),
+            exact=partial(exact_gaussian_gradient, name, form),
+        )
+    yield case(
+        "gaussian_entropy_grad",
+        call=lambda mean, scale, *_: kx.gaussian_entropy_grad(scale, form=form),
+        exact=partial(exact_entropy_gradient, form),
+    )
+    yield case(
+        "gaussian_ot_map",
+        call=lambda *pair: kx.gaussian_ot_map(*pair, form=form).matrix,
+        exact=partial(exact_gaussian_map, form),
+    )
+
+
 def _gaussians():
     for form in FORMS:
         draw = partial(two_gaussians, form)
         case = partial(Case, "gaussians", range=f"{form}, 1 to 4 dimensions", draw=draw, blocks=40, short=6)
-        for name in ("kl", "bhattacharyya", "hellinger", "w2"):
+        for name in ("kl", "bhattacharyya", "hellinger", "w2", "w2_squared"):
+            function = getattr(kx, f"gaussian_{name.removesuffix('_squared')}")
+            options = {"squared": True} if name == "w2_squared" else {}
             yield case(
                 f"gaussian_{name}",
-                call=partial(getattr(kx, f"gaussian_{name}"), form=form),
+                call=partial(function, form=form, **options),
                 exact=partial(exact_gaussian, name, form),
                 unit="n condition eps (1 + x)" if name == "hellinger" else "n condition eps (x + sqrt(x))",
-                promised=(None, None if name == "w2" else 4),
+                promised=(None, None if name.startswith("w2") else 4),
             )
         yield case(
             "gaussian_entropy",
@@ -79,6 +133,7 @@ def _gaussians():
             unit="eps (n condition + 2 |x|)",
             promised=(None, 4),
         )
+        yield from _gaussian_gradients(form)
 
 
 # ---- kernels, attention, recurrent networks ----
@@ -291,12 +346,35 @@ def _transport():
         exact_line,
     )
     yield case(
+        "sinkhorn2",
+        "2 to 4 equal weights a side, reg 1/16 to 2, tol 1e-9",
+        entropic_problem,
+        lambda M, reg: kx.sinkhorn2(None, None, M, float(reg[0])),
+        exact_entropic_cost,
+        unit="1e-9 of the costs' range",
+        promised=(None, 100),
+        blocks=16,
+        short=2,
+        dtypes=("float64",),
+    )
+    yield case(
         "wmd",
         "2 to 5 equal words a side, 3 dimensions",
         lambda d: (lambda n: (d.bell(1, n, 3), d.bell(1, n, 3)))(d.integer(2, 5)),
         kx.wmd,
         exact_wmd,
     )
+
+
+def entropic_problem(d):
+    m, n = d.integer(2, 4), d.integer(2, 4)
+    return (d.uniform(0, 1, m, n), d.powers(-4, 1, 1))
+
+
+def exact_entropic_cost(M, reg):
+    m, n = M.shape
+    solution = entropic.solve(np.full(m, 1 / m), np.full(n, 1 / n), M, float(reg[0]), digits=50)
+    return [(mpf(solution.cost), 1e-9 * float(M.max() - M.min()) / EPS["float64"])]
 
 
 # ---- special functions ----

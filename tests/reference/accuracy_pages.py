@@ -47,7 +47,7 @@ def table(name):
 
 def updated():
     """The page with its tables as the files have them."""
-    return _MARKED.sub(lambda match: match[1] + table(match[2]) + match[3], PAGE.read_text(encoding="utf-8"))
+    return _MARKED.sub(lambda match: f"{match[1]}\n{table(match[2])}\n{match[3]}", PAGE.read_text(encoding="utf-8"))
 
 
 def update():

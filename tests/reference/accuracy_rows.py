@@ -114,12 +114,32 @@ def _softmaxes():
         unit="eps of the sizes of the terms",
     )
     yield case(
+        "taylor_softmax_vjp",
+        "order 4, rows to 50",
+        pairs,
+        partial(kx.taylor_softmax_vjp, n=4),
+        exact_taylor_vjp,
+        unit="eps of the sizes of the terms",
+    )
+    yield case(
         "logsumexp_vjp",
         "rows to 50",
         lambda d: (d.bell(3, d.integer(2, 50)), d.bell(1, 1)),
         lambda x, g: kx.logsumexp_vjp(x, g[0]),
         exact_logsumexp_vjp,
     )
+
+
+@exactly
+def exact_taylor_vjp(x, g):
+    """Of order 4; each entry is a slope's share times a difference."""
+    values, slopes = ([softmax.exp_taylor(a, n) for a in x] for n in (4, 3))
+    total = mpmath.fsum(values)
+    mean = dot(values, g) / total
+    size = mpmath.fsum(value * abs(b) for value, b in zip(values, g, strict=True)) / total
+    return [
+        (slope / total * (b - mean), abs(slope) / total * (abs(b) + size)) for slope, b in zip(slopes, g, strict=True)
+    ]
 
 
 # ---- entropy normalisation ----
@@ -244,6 +264,20 @@ def scores_and_size(d):
     return s, d.integer(1, len(s) - 1)
 
 
+def scores_and_set(d):
+    s, targets = d.bell(3, d.integer(6, 14)), d.integer(1, 3)
+    return s, (np.arange(len(s)) % 4 < 1).astype(d.dtype) * (np.arange(len(s)) < 4 * targets)
+
+
+@exactly
+def exact_combinatorial(s, t):
+    k = sum(map(int, t))
+    ordered = sorted(map(abs, s))[-k:]
+    own = [a for a, b in zip(s, t, strict=True) if b]
+    value = combinatorial_softmax.exact(s, k, marginals=False)[0] - mpmath.fsum(own)
+    return [(value, 1 + mpmath.fsum(ordered) + mpmath.fsum(map(abs, own)))]
+
+
 @exactly
 def exact_info_nce(c):
     n = len(c)
@@ -303,6 +337,14 @@ def _losses():
         "log_esp gradient", sets, scores_and_size, with_gradient(kx.log_esp), exact_esp_marginals, unit="eps, relative"
     )
     yield case(
+        "combinatorial_softmax_loss",
+        "rows of 6 to 14, normal scores times 3, 1 to 3 targets",
+        scores_and_set,
+        kx.combinatorial_softmax_loss,
+        exact_combinatorial,
+        unit="eps (1 + sum of |s| of the k largest and the targets)",
+    )
+    yield case(
         "info_nce_loss",
         "10 x 10 cosines -1 to 1, temperature 1/20",
         lambda d: (d.uniform(-1, 1, 10, 10),),
@@ -357,6 +399,26 @@ def exact_layer_norm(x, gamma, beta):
 def exact_rms_norm(x, gamma):
     size = mpmath.sqrt(dot(x, x) / len(x) + mpf(1e-5))
     return [(c * a / size, abs(c * a / size) * log2_of(x)) for a, c in zip(x, gamma, strict=True)]
+
+
+@exactly
+def exact_layer_norm_vjp(x, grad, gamma):
+    n = len(x)
+    mean = mpmath.fsum(x) / n
+    deviation = mpmath.sqrt(mpmath.fsum((a - mean) ** 2 for a in x) / n + mpf(1e-5))
+    h, by_h = [(a - mean) / deviation for a in x], [a * b for a, b in zip(grad, gamma, strict=True)]
+    middle, slope, unit = mpmath.fsum(by_h) / n, dot(by_h, h) / n, log2_of(x) * max(map(abs, by_h)) / deviation
+    by_x = [((b - middle - a * slope) / deviation, unit * (1 + abs(a))) for a, b in zip(h, by_h, strict=True)]
+    return by_x + [(a * b, log2_of(x) * (1 + abs(a)) * abs(b)) for a, b in zip(h, grad, strict=True)]
+
+
+@exactly
+def exact_rms_norm_vjp(x, grad, gamma):
+    size = mpmath.sqrt(dot(x, x) / len(x) + mpf(1e-5))
+    h, by_h = [a / size for a in x], [a * b for a, b in zip(grad, gamma, strict=True)]
+    slope, unit = dot(by_h, h) / len(x), log2_of(x) * max(map(abs, by_h)) / size
+    by_x = [((b - a * slope) / size, unit * (1 + abs(a))) for a, b in zip(h, by_h, strict=True)]
+    return by_x + [(a * b, log2_of(x) * abs(a * b)) for a, b in zip(h, grad, strict=True)]
 
 
 @exactly
@@ -417,6 +479,15 @@ def _vectors():
         unit=f"{eps}, relative",
         promised=(4, 4),
     )
+    for name, exact in (("layer_norm_vjp", exact_layer_norm_vjp), ("rms_norm_vjp", exact_rms_norm_vjp)):
+        yield case(
+            name,
+            "rows to 100, of mean 0 and 1000",
+            rows_from_afar,
+            lambda x, grad, gamma, name=name: getattr(kx, name)(x, grad, gamma)[:2],
+            exact,
+            unit=f"{eps} of the sizes of the terms",
+        )
     for name, orthonormal in (("fwht", False), ("fwht orthonormal", True)):
         yield case(
             name,
@@ -450,6 +521,12 @@ def _densities():
         promised=(6, 6),
     )
     yield case(function="iwae_bound_grad", call=kx.iwae_bound_grad, exact=density.iwae_bound_grad)
+    yield case(
+        function="iwae_bound_vjp",
+        draw=lambda d: (d.bell(5, d.integer(2, 70)), d.bell(1, 1)),
+        call=lambda w, g: kx.iwae_bound_vjp(w, g[0]),
+        exact=lambda w, g: [mpf(float(g[0])) * share for share in density.iwae_bound_grad(w)],
+    )
     yield case(function="elbo", call=kx.elbo, exact=exact_mean, unit="eps of the mean size", arithmetic="NumPy")
     yield case(
         function="effective_sample_size",
