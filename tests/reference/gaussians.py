@@ -146,8 +146,8 @@ def entries(scale, form):
 
 
 @exactly
-def gradient(function, arguments, form="covariance", step="1e-16"):
-    """By each argument, from central differences: an array of floats like it.
+def gradient(function, arguments, form="covariance", step="1e-16", dtype=float):
+    """By each argument, from central differences: an array of floats (or with dtype=object, of mpf) like it.
 
     By a covariance it is the symmetric matrix G with df = tr(G dS); by a factor, the lower triangle.
     """
@@ -155,7 +155,7 @@ def gradient(function, arguments, form="covariance", step="1e-16"):
     results = []
     for place, argument in enumerate(arguments):
         mean = argument.ndim == 1 and place % 2 == 0 and len(arguments) > 1
-        result = np.zeros(argument.shape)
+        result = np.zeros(argument.shape, dtype=dtype)
         for index, places in entries(argument, "diagonal" if mean else form):
             values = []
             for sign in (1, -1):

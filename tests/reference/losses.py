@@ -13,9 +13,9 @@ def _exact(row):
     return [mpmath.mpf(float(value)) for value in row]
 
 
-def zlpr(scores, targets, threshold=0.0, label_smoothing=0.0, mask=None):
+def zlpr(scores, targets, threshold=0.0, label_smoothing=0.0, mask=None, digits=DIGITS):
     """The loss, its gradient by the scores, and its derivative by the threshold."""
-    with mpmath.workdps(DIGITS):
+    with mpmath.workdps(digits):
         scores, targets = _exact(scores), _exact(targets)
         e, s0 = mpmath.mpf(label_smoothing), mpmath.mpf(float(threshold))
         mask = [True] * len(scores) if mask is None else mask
@@ -34,9 +34,9 @@ def zlpr(scores, targets, threshold=0.0, label_smoothing=0.0, mask=None):
         return mpmath.log(positive) + mpmath.log(negative), grad, slope
 
 
-def pairwise_rank(scores, targets, gamma=1.0, margin=0.0):
+def pairwise_rank(scores, targets, gamma=1.0, margin=0.0, digits=DIGITS):
     """A sum over all pairs."""
-    with mpmath.workdps(DIGITS):
+    with mpmath.workdps(digits):
         scores = _exact(scores)
         positive = [s for s, t in zip(scores, targets, strict=True) if t]
         negative = [s for s, t in zip(scores, targets, strict=True) if not t]
@@ -44,9 +44,9 @@ def pairwise_rank(scores, targets, gamma=1.0, margin=0.0):
         return mpmath.log(1 + pairs)
 
 
-def symmetric_kl(s, t):
+def symmetric_kl(s, t, digits=DIGITS):
     """The Kullback-Leibler divergences of Bernoulli distributions, both ways."""
-    with mpmath.workdps(DIGITS):
+    with mpmath.workdps(digits):
 
         def divergence(a, b):
             p, q = 1 / (1 + mpmath.exp(-a)), 1 / (1 + mpmath.exp(-b))

@@ -176,7 +176,8 @@ def smooth_floor(kernel, x, scale):
 
 
 def smooth_ceil(kernel, x, scale):
-    return -smooth_floor(kernel, -_number(x), scale)
+    with mpmath.workprec(110):  # a minus sign rounds, too
+        return -smooth_floor(kernel, -_number(x), scale)
 
 
 def smooth_round(kernel, x, scale):
