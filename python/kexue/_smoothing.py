@@ -70,7 +70,7 @@ def require_kernel(kernel: str) -> None:
         raise KexueValueError(f"kernel must be one of {names}, got {kernel!r}")
 
 
-def require_scale(scale: object) -> None:
+def require_scale(scale: ArrayLike) -> None:
     if _is_at_hand(scale):
         first_bad(
             "scale",
@@ -80,7 +80,7 @@ def require_scale(scale: object) -> None:
         )
 
 
-def _choose(function: str, table: Mapping[str, np.ufunc], kernel: str, scale: object) -> np.ufunc:
+def _choose(function: str, table: Mapping[str, np.ufunc], kernel: str, scale: ArrayLike) -> np.ufunc:
     require_kernel(kernel)
     if kernel not in table:
         raise KexueValueError(
@@ -477,10 +477,9 @@ def smooth_clip(
     """
     ufunc = _choose("smooth_clip", _CLIP, kernel, scale)
     if _is_at_hand(low) and _is_at_hand(high):
-        bounds = as_real("low", low), as_real("high", high)
-        check_broadcast(low=bounds[0].shape, high=bounds[1].shape)
-        bounds = np.broadcast_arrays(*bounds)
-        first_bad("low", bounds[0], lambda one: one > bounds[1], "is {value}, more than high")
+        lowest, highest = as_real("low", low), as_real("high", high)
+        lowest = np.broadcast_to(lowest, check_broadcast(low=lowest.shape, high=highest.shape))
+        first_bad("low", lowest, lambda one: one > highest, "is {value}, more than high")
     if kernel == "cauchy":
         for name, bound in (("low", low), ("high", high)):
             if _is_at_hand(bound):
