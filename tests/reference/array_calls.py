@@ -373,7 +373,7 @@ def numbers_in(result, place="the result"):
 
 
 def require_same_bits(found, expected, *, relative=None):
-    """The same types, shapes and bits; with `relative`, floating-point numbers within so much of the largest one."""
+    """The same types, shapes and bits; with `relative`, real numbers within so much of the largest one, or of 1."""
     assert type(found) is type(expected)
     pairs = list(numbers_in(found)), list(numbers_in(expected))
     assert [place for place, _ in pairs[0]] == [place for place, _ in pairs[1]]
@@ -387,6 +387,6 @@ def require_same_bits(found, expected, *, relative=None):
         assert one.dtype == other.dtype and one.shape == other.shape, place
         if relative is not None and other.dtype.kind == "f":
             size = np.abs(other[np.isfinite(other)]).max(initial=0)
-            np.testing.assert_allclose(one, other, rtol=relative, atol=relative * size, err_msg=place)
+            np.testing.assert_allclose(one, other, rtol=relative, atol=relative * max(size, 1.0), err_msg=place)
         else:
             assert one.tobytes() == other.tobytes(), (place, one, other)
