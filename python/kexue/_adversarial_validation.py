@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from kexue._analytic_classifier import ClassStatistics
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, check_integer, check_number, is_sparse, result_dtype
+from kexue._arrays import as_array, as_real, check_integer, check_number, is_sparse, result_dtype
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue.density import effective_sample_size
 
@@ -328,7 +328,7 @@ def area_under_curve(scores: ArrayLike, labels: ArrayLike) -> float:
     """
     values = as_real("scores", scores, ndim=1)
     first_bad("scores", values, np.isnan)
-    flags = np.asarray(labels)
+    flags = as_array("labels", labels)
     if flags.dtype.kind not in "iub":
         raise TypeError(f"labels must hold integers or booleans, but its dtype is {flags.dtype}")
     if flags.shape != values.shape:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from kexue._array_kinds import is_foreign, read
 from kexue._errors import KexueValueError
+from kexue._lazy import is_lazy
 
 _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
@@ -364,6 +365,73 @@ def check_broadcast(what: str = "shapes", /, **shapes: tuple[int, ...]) -> tuple
         raise KexueValueError(
             f"{', '.join(names)} and {last} must have {what} that broadcast, got {', '.join(map(str, shapes.values()))}"
         ) from None
+
+
+def call_ufunc(ufunc: np.ufunc, operands: dict[str, Any], *constants: Any, rows: bool = False, **keywords: Any) -> Any:
+    """Call a ufunc, with errors that name the argument where NumPy's would name an operand of its own.
+
+    What is wrong is looked for when NumPy has refused: calls that are right pay nothing.
+
+    Parameters
+    ----------
+    ufunc : numpy.ufunc
+    operands : dict
+        The first operands by the arguments' names.
+    *constants : object
+        The others, numbers that were checked.
+    rows : bool
+        Whether a dimension of each operand is the ufunc's own; `axes` in `keywords` tells which.
+    **keywords
+        For the ufunc.
+
+    Returns
+    -------
+    ndarray, scalar or tuple of them
+
+    Raises
+    ------
+    TypeError
+        If an operand does not hold real numbers.
+    KexueValueError
+        If operands have no dimension for the ufunc's own, or shapes that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kexue._arrays import call_ufunc
+    >>> call_ufunc(np.add, {"x": [1, 2], "y": [1, 2, 3]})
+    Traceback (most recent call last):
+    kexue.KexueValueError: x and y must have shapes that broadcast, got (2,) and (3,)
+    """
+    try:
+        return ufunc(*operands.values(), *constants, **keywords)
+    except (TypeError, ValueError):
+        if not is_lazy(*operands.values()):
+            _require_operands(operands, keywords["axes"] if rows else None)
+        raise
+
+
+def _require_operands(operands: dict[str, Any], axes: Sequence[Any] | None) -> None:
+    shapes: dict[str, tuple[int, ...]] = {}
+    lengths: dict[str, int] = {}
+    for place, (name, value) in enumerate(operands.items()):
+        given = as_array(name, value)
+        array = as_real(name, given)
+        if given.dtype.kind == "f" and given.dtype.itemsize > 8:
+            raise TypeError(f"{name} must hold float64 at most, but its dtype is {given.dtype}; convert it first")
+        shapes[name] = array.shape
+        if axes is not None:
+            if array.ndim == 0:
+                raise KexueValueError(f"{name} must have at least 1 dimension, but its shape is ()")
+            axis = check_axis(name, axes[place], array.ndim)
+            shapes[name], lengths[name] = array.shape[:axis] + array.shape[axis + 1 :], array.shape[axis]
+    if axes is not None and len(set(lengths.values())) > 1:
+        raise KexueValueError(
+            f"{' and '.join(lengths)} must have the same length along axis {axes[0]}, got "
+            f"{' and '.join(map(str, lengths.values()))}"
+        )
+    if len(shapes) > 1:
+        check_broadcast("shapes" if axes is None else "dimensions besides the rows'", **shapes)
 
 
 def sum_to(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -445,11 +445,11 @@ def _scale_of_gap(d: int, gap: float) -> float:
 
     if gap == 0:
         return 0.0
+    if gap > -_tilted_entropy(d, _LARGEST_SCALE):
+        return math.inf
     low = high = math.sqrt(2 * gap / d)
     while -_tilted_entropy(d, high) < gap:
         low, high = high, 2 * high
-        if high > _LARGEST_SCALE:
-            return math.inf
     while -_tilted_entropy(d, low) > gap:
         low /= 2
     return brentq(lambda scale: -_tilted_entropy(d, scale) - gap, low, high, xtol=1e-300, rtol=1e-15)

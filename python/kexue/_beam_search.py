@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kexue import _decoding
 from kexue._array_kinds import is_foreign, read, same_kind
-from kexue._arrays import as_array, check_integer, check_number
+from kexue._arrays import as_array, check_integer, check_number, result_dtype
 from kexue._errors import KexueValueError
 from kexue._prefix_tree import PrefixTree, _tokens
 
@@ -417,8 +417,8 @@ def lookahead_boost(
     Returns
     -------
     ndarray, shape (vocabulary,)
-        log p, in the dtype of `log_probs` (float64 for float16 and integers): normalised over the tokens that may
-        follow, -inf for others.
+        log p, in the dtype of `log_probs` (float32 for float16, float64 for integers): normalised over the tokens that
+        may follow, -inf for others.
 
     Raises
     ------
@@ -481,7 +481,7 @@ def lookahead_boost(
         bad = int((values < np.inf).argmin())
         raise KexueValueError(f"log_probs[{tokens[bad]}] is {values[bad]}")
     values = _not_positive(values, lambda bad: f"log_probs[{tokens[bad]}] is {values[bad]}") / (gains + 1.0)
-    result = np.full(len(array), -np.inf, dtype=np.float32 if array.dtype == np.float32 else np.float64)
+    result = np.full(len(array), -np.inf, dtype=result_dtype(array))
     _decoding.normalize(values, np.zeros(len(values), dtype=np.int64), 1)
     result[tokens] = values
     return result

@@ -120,7 +120,7 @@ def cka_matrix(
                 f"{len(layer.points)}"
             )
     if n < at_least:
-        raise KexueValueError(f"the layers have {n} item{'s' * (n != 1)}, but at least {at_least} are needed")
+        raise KexueValueError(f"{layers[0].name} has {n} item{'s' * (n != 1)}, but at least {at_least} are needed")
     columns = range(rows, len(layers)) if layers_b is not None else range(rows)
     in_features = all(layer.kernel.name == "linear" and layer.points.shape[1] < n for layer in layers)
     compute = _in_feature_space if in_features else _in_tiles

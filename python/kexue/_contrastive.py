@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _contrastive_core
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, check_axis, check_number, result_dtype
+from kexue._arrays import as_array, as_real, check_axis, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad
 
 __all__ = ["info_nce_loss", "r_drop_loss", "softmax_symmetric_kl"]
@@ -271,7 +271,7 @@ def softmax_symmetric_kl(
 
 def _labels(labels: ArrayLike, pair: _Pair) -> np.ndarray:
     """Class ids or probabilities, of the right shape; their values are checked where a loss is NaN."""
-    given = np.asarray(labels)
+    given = as_array("labels", labels)
     if given.dtype.kind == "f":
         if given.shape != pair.shape:
             raise KexueValueError(

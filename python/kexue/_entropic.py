@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _transport
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_contiguous, as_csr_rows, as_real, is_sparse, result_dtype
+from kexue._arrays import as_array, as_contiguous, as_csr_rows, as_real, is_sparse, result_dtype
 from kexue._context import status_name
 from kexue._errors import KexueValueError, first_bad, raise_status, require_finite
 from kexue._transport_arguments import Problem, byte_offsets, check_problem, contiguous_rows, explain_failure
@@ -259,10 +259,13 @@ def _require_feasible(problem: Problem, numbers: Iterable[int]) -> None:
 
 def _columns_to_rows(a: Any, b: Any, M: Any) -> Any:
     """Targets b of shape (n, k) as the batch (k, n) that they are."""
-    if np.ndim(b) == 2 and np.ndim(M) == 2 and (a is None or np.ndim(a) == 1):
-        shape, n = np.shape(b), np.shape(M)[1]
-        if shape[0] == n and shape[1] != n:
-            return np.asarray(b).T
+    if b is None or as_array("b", b).ndim != 2:
+        return b
+    targets, costs = as_array("b", b), as_array("M", M)
+    if costs.ndim == 2 and (a is None or as_array("a", a).ndim == 1):
+        n = costs.shape[1]
+        if targets.shape[0] == n != targets.shape[1]:
+            return targets.T
     return b
 
 

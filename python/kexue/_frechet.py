@@ -227,6 +227,13 @@ def frechet_distance_from_statistics(
         require_finite(name, array)
     precision = {name: float(np.finfo(array.dtype).eps) for name, array in arrays.items()}
     arrays = {name: array.astype(np.float64) for name, array in arrays.items()}
+    # Squares and eigenvalues of what is scaled by a power of two neither overflow nor underflow.
+    sizes = ((name, float(np.abs(array).max(initial=0))) for name, array in arrays.items())
+    exponent = max(math.frexp(size)[1] if "mean" in name else -(-math.frexp(size)[1] // 2) for name, size in sizes)
+    if not -_SAFE < exponent < _SAFE:
+        arrays = {name: np.ldexp(array, -exponent * array.ndim) for name, array in arrays.items()}
+    else:
+        exponent = 0
     factors = (_spectral_factor(name, arrays[name], precision[name]) for name in ("cov_a", "cov_b"))
     difference = float(np.square(arrays["mean_a"] - arrays["mean_b"]).sum())
-    return dtype.type(difference + _covariance_part(*factors))
+    return np.ldexp(difference + _covariance_part(*factors), 2 * exponent).astype(dtype)

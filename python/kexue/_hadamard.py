@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _ufuncs
 from kexue._array_kinds import same_kind
-from kexue._arrays import check_axis
+from kexue._arrays import as_array, call_ufunc, check_axis
 from kexue._errors import KexueValueError
 
 __all__ = ["fwht", "pad_to_power_of_two"]
@@ -71,7 +71,7 @@ def fwht(
     array([[1., 2.],
            [3., 4.]])
     """
-    array: Any = x if hasattr(x, "__array_ufunc__") else np.asarray(x)
+    array: Any = x if hasattr(x, "__array_ufunc__") else as_array("x", x)
     length = array.shape[check_axis("x", axis, array.ndim)]
     if length < 1 or length & (length - 1):
         raise KexueValueError(
@@ -79,7 +79,7 @@ def fwht(
             f"(shape {tuple(array.shape)}); pad_to_power_of_two adds zeros"
         )
     transform = _ufuncs.fwht_orthonormal if orthonormal else _ufuncs.fwht
-    return transform(x, axis=axis, out=out, **kwargs)
+    return call_ufunc(transform, {"x": array}, axis=axis, out=out, **kwargs)
 
 
 @same_kind
@@ -89,7 +89,7 @@ def pad_to_power_of_two(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
     Parameters
     ----------
     x : array_like, shape (..., n)
-        Of any dtype.
+        Of any dtype, which stays, in this machine's byte order.
     axis : int
         The axis that grows.
 
@@ -119,9 +119,8 @@ def pad_to_power_of_two(x: ArrayLike, *, axis: int = -1) -> np.ndarray:
     >>> kexue.pad_to_power_of_two([[1, 2, 3]])
     array([[1, 2, 3, 0]])
     """
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError("x is a masked array; fill it first")
-    array = np.asarray(x)
+    array = as_array("x", x)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     axis = check_axis("x", axis, array.ndim)
     length = array.shape[axis]
     missing = (1 << max(length - 1, 0).bit_length()) - length

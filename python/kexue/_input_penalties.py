@@ -420,7 +420,7 @@ def _fisher_of_logits(jacobian: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """The same, sum_i p_i norm(grad log p_i)^2, of softmax: grad log p_i is grad z_i less the mean of these."""
     require_finite("J", jacobian)
     with np.errstate(over="ignore"):
-        p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        p = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
     p /= p.sum(axis=-1, keepdims=True)
     p = np.broadcast_to(p, jacobian.shape[:-1])
     with np.errstate(over="ignore", invalid="ignore"):

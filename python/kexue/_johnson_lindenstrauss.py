@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, result_dtype
+from kexue._arrays import as_real, check_broadcast, result_dtype
 from kexue._errors import KexueValueError, first_bad
 from kexue._random_angle import tilted_cosine
 
@@ -105,6 +105,7 @@ def norm_concentration_bound(
     -47274.232931
     """
     dimensions, distortions = _whole("n", n), _fraction("eps", eps)
+    check_broadcast(n=dimensions.shape, eps=distortions.shape)
     result = _choose("kind", kind, _NORM)(dimensions, distortions)
     return _finished(result, log, eps)
 
@@ -164,6 +165,7 @@ def inner_product_bound(
     6.029e-09
     """
     dimensions, distortions = _whole("n", n), _fraction("eps", eps)
+    check_broadcast(n=dimensions.shape, eps=distortions.shape)
     result = _choose("kind", kind, _INNER)(dimensions, distortions)
     return _finished(result, log, eps)
 
@@ -314,6 +316,7 @@ def jl_success_probability(
         _whole("n_components", n_components),
         _fraction("eps", eps),
     )
+    check_broadcast(n_samples=samples.shape, n_components=dimensions.shape, eps=distortions.shape)
     failure = _log_pairs(samples) + _choose("kind", kind, _NORM)(dimensions, distortions)
     with np.errstate(divide="ignore", under="ignore"):
         result = np.log1p(-np.exp(np.minimum(failure, 0.0)))
@@ -397,12 +400,15 @@ def jl_min_dim(
     if rule in _CLOSED:
         if delta is not None:
             raise KexueValueError(f'delta is for the rules "exact" and "chernoff": {rule!r} has its own')
+        check_broadcast(n_samples=samples.shape, eps=distortions.shape)
         samples, distortions = np.broadcast_arrays(samples, distortions)
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
             found = np.ceil(_CLOSED[rule](np.log(samples), distortions))
         found = np.where(samples == 1, 1.0, found)  # 0 / 0 if eps is tiny
     else:
-        goal = np.log(1 / samples) if delta is None else np.log(_fraction("delta", delta))
+        failure = 1 / samples if delta is None else _fraction("delta", delta)
+        check_broadcast(n_samples=samples.shape, eps=distortions.shape, delta=failure.shape)
+        goal = np.log(failure)
         goal, distortions = np.broadcast_arrays(goal - _log_pairs(samples), distortions)
         found = _least(_NORM["chernoff"], goal, distortions, _chernoff_limit(goal, distortions))
         if rule == "exact":

@@ -220,7 +220,9 @@ def make_kernel(
 def _require_range(gamma: float, dtype: np.dtype) -> None:
     """Gamma is a number of that dtype, and what it is multiplied with, where that overflows, has a kernel of 0."""
     largest = float(np.finfo(dtype).max)
-    exponent = -math.log(float(np.finfo(dtype).smallest_subnormal)) + 1
+    limits = np.finfo(dtype)
+    # Of the least subnormal number, which a caller's processor may be told to take for 0.
+    exponent = -(limits.minexp - limits.nmant) * math.log(2) + 1
     if not exponent / largest <= gamma <= largest:
         raise KexueValueError(
             f"gamma is {gamma!r}, out of range for kernels in {dtype}; scale the points, or give them as float64"

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _layer_norm_core
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, as_real, check_axis, check_broadcast, result_dtype, sum_to
+from kexue._arrays import as_array, as_real, call_ufunc, check_axis, check_broadcast, result_dtype, sum_to
 from kexue._errors import KexueValueError
 from kexue._lazy import is_lazy
 from kexue._ufuncs import _layer_norm, _layer_norm_vjp, _rms_norm, _rms_norm_vjp
@@ -46,7 +46,6 @@ def _normalize(
 ) -> Any:
     if not is_lazy(x):
         x = as_array("x", x)
-        as_real("x", np.empty(0, dtype=x.dtype))  # the ufunc's own message would not name it
     place = check_axis("x", axis, x.ndim)
     dtype = result_dtype(x, *(value for value, _ in weights.values()))
     eps = _check_eps(eps, dtype)
@@ -55,7 +54,9 @@ def _normalize(
         leads = {name: array.shape[:-1] for name, array in zip(weights, operands, strict=True)}
         check_broadcast("dimensions besides the rows'", x=x.shape[:place] + x.shape[place + 1 :], **leads)
     axes = [operator.index(axis), *(-1 for _ in operands), (), operator.index(axis)]
-    return ufunc(x, *operands, dtype.type(eps), axes=axes, **({} if out is None else {"out": out}))
+    named = {"x": x, **dict(zip(weights, operands, strict=True))}
+    keywords = {} if out is None else {"out": out}
+    return call_ufunc(ufunc, named, dtype.type(eps), rows=True, axes=axes, **keywords)
 
 
 @same_kind

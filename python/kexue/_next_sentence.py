@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, check_integer
+from kexue._arrays import as_array, as_real, check_integer
 from kexue._errors import KexueValueError, first_bad, require_finite, require_nonnegative
 from kexue._ufuncs import softplus_grad
 
@@ -246,7 +246,7 @@ def samples_contrast(scores: ArrayLike, proportions: int | ArrayLike = 2) -> Sam
 
 
 def _group_sizes(proportions: int | ArrayLike, n: int) -> np.ndarray:
-    if np.ndim(proportions) == 0:
+    if as_array("proportions", proportions).ndim == 0:
         labels = check_integer("proportions", proportions, 1)
         if labels > n:  # before memory is taken for so many
             raise KexueValueError(f"scores has {n} entries, fewer than the {labels} labels of proportions")

@@ -437,7 +437,7 @@ def _torch_parts(
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     parts: list[Any] = []
     for name, value in zip(names, weights, strict=True):
-        if value is None:
+        if value is None and name.startswith("bias"):
             parts.append(None)
             continue
         array = as_real(name, value, ndim=2 if name.startswith("weight") else 1)

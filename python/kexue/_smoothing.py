@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _ufuncs
 from kexue._array_kinds import same_kind
+from kexue._arrays import as_real, call_ufunc, check_broadcast
 from kexue._errors import KexueValueError, first_bad
 
 __all__ = [
@@ -69,17 +70,17 @@ def require_kernel(kernel: str) -> None:
         raise KexueValueError(f"kernel must be one of {names}, got {kernel!r}")
 
 
-def require_scale(scale: object) -> None:
+def require_scale(scale: ArrayLike) -> None:
     if _is_at_hand(scale):
         first_bad(
             "scale",
-            np.asarray(scale),
+            as_real("scale", scale),
             lambda s: ~((s > 0) & (s < np.inf)),
             "is {value}, but it must be positive and finite",
         )
 
 
-def _choose(function: str, table: Mapping[str, np.ufunc], kernel: str, scale: object) -> np.ufunc:
+def _choose(function: str, table: Mapping[str, np.ufunc], kernel: str, scale: ArrayLike) -> np.ufunc:
     require_kernel(kernel)
     if kernel not in table:
         raise KexueValueError(
@@ -156,7 +157,7 @@ def smooth_relu(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike =
     >>> kexue.smooth_relu(1.0, kernel="logistic", scale=[1.0, 10.0, 100.0])
     array([1.31326169, 1.00000454, 1.        ])
     """
-    return _choose("smooth_relu", _RELU, kernel, scale)(x, scale, **ufunc_kwargs)
+    return call_ufunc(_choose("smooth_relu", _RELU, kernel, scale), {"x": x, "scale": scale}, **ufunc_kwargs)
 
 
 @same_kind
@@ -203,7 +204,7 @@ def smooth_step(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike =
     >>> kexue.smooth_step([-1.0, 0.0, 1.0], kernel="cauchy")
     array([0.25, 0.5 , 0.75])
     """
-    return _choose("smooth_step", _STEP, kernel, scale)(x, scale, **ufunc_kwargs)
+    return call_ufunc(_choose("smooth_step", _STEP, kernel, scale), {"x": x, "scale": scale}, **ufunc_kwargs)
 
 
 @same_kind
@@ -251,7 +252,7 @@ def smooth_abs(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike = 
     >>> kexue.smooth_abs([-3.0, 0.0, 3.0], kernel="student_t2", scale=16.0)
     array([5., 4., 5.])
     """
-    return _choose("smooth_abs", _ABS, kernel, scale)(x, scale, **ufunc_kwargs)
+    return call_ufunc(_choose("smooth_abs", _ABS, kernel, scale), {"x": x, "scale": scale}, **ufunc_kwargs)
 
 
 @same_kind
@@ -300,7 +301,7 @@ def smooth_sign(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike =
     >>> kexue.smooth_sign([-1e-20, 0.0, 2.0], kernel="logistic", scale=2.0)
     array([-1.0000000e-20,  0.0000000e+00,  9.6402758e-01])
     """
-    return _choose("smooth_sign", _SIGN, kernel, scale)(x, scale, **ufunc_kwargs)
+    return call_ufunc(_choose("smooth_sign", _SIGN, kernel, scale), {"x": x, "scale": scale}, **ufunc_kwargs)
 
 
 @same_kind
@@ -356,7 +357,8 @@ def smooth_leaky_relu(
     >>> kexue.smooth_leaky_relu([-1.0, 0.0, 2.0], 0.25, scale=0.5)
     array([-0.24681599,  0.14960336,  2.00000268])
     """
-    return _choose("smooth_leaky_relu", _LEAKY_RELU, kernel, scale)(x, slope, scale, **ufunc_kwargs)
+    ufunc = _choose("smooth_leaky_relu", _LEAKY_RELU, kernel, scale)
+    return call_ufunc(ufunc, {"x": x, "slope": slope, "scale": scale}, **ufunc_kwargs)
 
 
 @same_kind
@@ -410,7 +412,8 @@ def smooth_maximum(
     >>> kexue.smooth_maximum([1.0, 2.0, 5.0], 2.0, kernel="logistic", scale=4.0)
     array([2.00453748, 2.1732868 , 5.00000154])
     """
-    return _choose("smooth_maximum", _MAXIMUM, kernel, scale)(x, y, scale, **ufunc_kwargs)
+    ufunc = _choose("smooth_maximum", _MAXIMUM, kernel, scale)
+    return call_ufunc(ufunc, {"x": x, "y": y, "scale": scale}, **ufunc_kwargs)
 
 
 @same_kind
@@ -474,13 +477,15 @@ def smooth_clip(
     """
     ufunc = _choose("smooth_clip", _CLIP, kernel, scale)
     if _is_at_hand(low) and _is_at_hand(high):
-        bounds = np.broadcast_arrays(low, high)
-        first_bad("low", bounds[0], lambda one: one > bounds[1], "is {value}, more than high")
+        lowest, highest = as_real("low", low), as_real("high", high)
+        lowest = np.broadcast_to(lowest, check_broadcast(low=lowest.shape, high=highest.shape))
+        first_bad("low", lowest, lambda one: one > highest, "is {value}, more than high")
     if kernel == "cauchy":
         for name, bound in (("low", low), ("high", high)):
             if _is_at_hand(bound):
-                first_bad(name, np.asarray(bound), np.isinf, 'is {value}: with kernel="cauchy" the integral diverges')
-    return ufunc(x, low, high, scale, **ufunc_kwargs)
+                text = 'is {value}: with kernel="cauchy" the integral diverges'
+                first_bad(name, as_real(name, bound), np.isinf, text)
+    return call_ufunc(ufunc, {"x": x, "low": low, "high": high, "scale": scale}, **ufunc_kwargs)
 
 
 def _rounding(
@@ -504,7 +509,7 @@ def _rounding(
                     f'form="{form}" would take more than {_MOST_TERMS} terms for kernel="{kernel}" and this scale; '
                     'form="auto" takes a few'
                 )
-    return ufunc(x, scale, _FORMS[form], **ufunc_kwargs)
+    return call_ufunc(ufunc, {"x": x, "scale": scale}, _FORMS[form], **ufunc_kwargs)
 
 
 def _terms(kernel: str, form: str, scale: float) -> float:

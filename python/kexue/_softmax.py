@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, check_axis, result_dtype
+from kexue._arrays import as_array, as_real, call_ufunc, check_axis, result_dtype
 from kexue._errors import KexueValueError, first_bad
 from kexue._lazy import apply_rows, is_lazy
 from kexue._ufuncs import (
@@ -135,7 +135,8 @@ def taylor_softmax(
     array([0.05797101, 0.05797101, 0.11594203, 0.1884058 , 0.57971014])
     """
     n = _even_order(n)
-    return _taylor_softmax(x, n, _lowest(n, monotone), axes=[axis, (), (), axis], **kwargs)
+    axes = [axis, (), (), axis]
+    return call_ufunc(_taylor_softmax, {"x": x}, n, _lowest(n, monotone), rows=True, axes=axes, **kwargs)
 
 
 @same_kind
@@ -190,7 +191,8 @@ def taylor_softmax_vjp(
     array([ 0.204082, -0.163265])
     """
     n = _even_order(n)
-    return _taylor_softmax_vjp(x, grad, n, _lowest(n, monotone), axes=[axis, axis, (), (), axis], **kwargs)
+    axes, operands = [axis, axis, (), (), axis], {"x": x, "grad": grad}
+    return call_ufunc(_taylor_softmax_vjp, operands, n, _lowest(n, monotone), rows=True, axes=axes, **kwargs)
 
 
 # ---- losses ----
@@ -209,7 +211,7 @@ def _axis_last(name: str, x: ArrayLike, axis: int) -> tuple[np.ndarray, int]:
 
 
 def _target_ids(target: ArrayLike, rows: tuple[int, ...], classes: int) -> np.ndarray:
-    ids = np.asarray(target)
+    ids = as_array("target", target)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"target must hold integer class ids, but its dtype is {ids.dtype}")
     if ids.shape != rows:
@@ -222,7 +224,7 @@ def _target_ids(target: ArrayLike, rows: tuple[int, ...], classes: int) -> np.nd
 
 def _loss_lazily(loss: Any, x: Any, target: Any, axis: int, return_grad: bool, **options: Any) -> Any:
     """A loss of Dask arrays: what is wrong with the class ids is found when they are computed."""
-    targets = target if is_lazy(target) else np.asarray(target)
+    targets = target if is_lazy(target) else as_array("target", target)
     weighs = targets.dtype.kind == "f"
     shape, place = np.shape(x), check_axis("x", axis, np.ndim(x))
     wanted = shape if weighs else shape[:place] + shape[place + 1 :]
@@ -312,7 +314,7 @@ def softmax_loss(x: ArrayLike, target: ArrayLike, *, axis: int = -1, return_grad
     if is_lazy(x, target):
         return _loss_lazily(softmax_loss, x, target, axis, return_grad)
     rows, axis = _axis_last("x", x, axis)
-    targets = np.asarray(target)
+    targets = as_array("target", target)
     if targets.dtype.kind == "f":
         weights = as_real("target", targets)
         if weights.ndim != rows.ndim or np.moveaxis(weights, axis, -1).shape != rows.shape:

@@ -527,6 +527,11 @@ def pairwise_distances(
             raise OverflowError(
                 f"distances over reg={reg!r} are too large for float64, or the problem for this machine"
             )
+        if status_name(status) == "KX_E_OVERFLOW":
+            raise OverflowError(
+                f"the vectors or the weights of X or Y are too large for a distance in {dtype}, or the problem for "
+                "this machine"
+            )
         raise_status(status)
     return distances.astype(dtype, copy=False)
 

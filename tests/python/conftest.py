@@ -9,7 +9,8 @@ layout
     stride, misaligned, byte-swapped, read-only, memory-mapped.
 any_layout
     The same and those that change the values or the shape: broadcast (zero strides), empty (no rows), one
-    element, float16. Compute what you expect from `plain(x)`, not from the array you passed in.
+    element, float16. Compute what you expect from `plain(x)`, not from the array you passed in. `__name__` tells
+    which it is.
 plain
     A function array -> C-contiguous, aligned, native copy (of float32 for float16).
 untouched
@@ -31,7 +32,8 @@ import pytest
 
 
 def _sliced(array):
-    wide = np.full([3 * n for n in array.shape], np.nan, dtype=array.dtype)
+    gap = np.nan if array.dtype.kind in "fc" else 1  # of integers there is none that every function refuses
+    wide = np.full([3 * n for n in array.shape], gap, dtype=array.dtype)
     view = wide[tuple(slice(1, None, 3) for _ in array.shape)]
     view[...] = array
     return view
@@ -46,7 +48,7 @@ def _misaligned(array):
     buffer = np.empty(array.nbytes + 1, dtype=np.uint8)
     view = buffer[1:].view(array.dtype).reshape(array.shape)
     view[...] = array
-    assert array.size == 0 or not view.flags.aligned
+    assert array.size == 0 or array.itemsize == 1 or not view.flags.aligned
     return view
 
 
@@ -82,26 +84,26 @@ _OTHER_VALUES = {
 }
 
 
-def _layout(name, tmp_path):
-    if name != "memmap":
-        return (_SAME_VALUES | _OTHER_VALUES)[name]
-
-    def mapped(array):
-        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.npy"
+def _layout(name, tmp_path_factory):
+    def layout(array):
+        if name != "memmap":
+            return (_SAME_VALUES | _OTHER_VALUES)[name](array)
+        path = tmp_path_factory.mktemp("memmap") / "array.npy"
         np.save(path, array)
         return np.load(path, mmap_mode="r")
 
-    return mapped
+    layout.__name__ = name
+    return layout
 
 
 @pytest.fixture(params=_SAME_VALUES)
-def layout(request, tmp_path):
-    return _layout(request.param, tmp_path)
+def layout(request, tmp_path_factory):
+    return _layout(request.param, tmp_path_factory)
 
 
 @pytest.fixture(params=_SAME_VALUES | _OTHER_VALUES)
-def any_layout(request, tmp_path):
-    return _layout(request.param, tmp_path)
+def any_layout(request, tmp_path_factory):
+    return _layout(request.param, tmp_path_factory)
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ import pytest
 
 import kexue
 from kexue._array_kinds import kind_of, same_kind, write
-from reference.array_calls import FUNCTIONS, UFUNCS
+from reference.array_calls import CALLS, FUNCTIONS, UFUNCS, mapped
 
-CALLS = UFUNCS | FUNCTIONS
 # Texts, sizes, random draws and functions in place of arrays.
 WITHOUT_ARRAYS = {
     *("activation_moments", "activation_second_moment", "normalized_activation", "selu_constants", "smooth_function"),
@@ -124,17 +123,6 @@ def strict():
 @pytest.fixture
 def pandas():
     return pytest.importorskip("pandas")
-
-
-def mapped(change, value):
-    """The value with another thing in place of each NumPy array."""
-    if isinstance(value, np.ndarray):
-        return change(value)
-    if isinstance(value, (list, tuple)):
-        return type(value)(mapped(change, item) for item in value)
-    if isinstance(value, dict):
-        return {key: mapped(change, item) for key, item in value.items()}
-    return value
 
 
 def values(array):

@@ -121,7 +121,7 @@ def test_only_what_may_follow():
 def test_dtypes(dtype):
     row = np.array([0, -1, -2, -3], dtype=dtype)
     boosted = lookahead_boost(row, [], PrefixTree([[1], [3]]), [3])
-    assert boosted.dtype == ("float32" if dtype == "float32" else "float64")
+    assert boosted.dtype == ("float32" if dtype in ("float16", "float32") else "float64")
     np.testing.assert_allclose(np.exp(boosted[[1, 3]]), np.exp([-1, -1.5]) / np.exp([-1, -1.5]).sum(), rtol=1e-6)
     assert row.tolist() == [0, -1, -2, -3]
 

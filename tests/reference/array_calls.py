@@ -3,6 +3,8 @@
 What is a NumPy array here may be one of another library in a test; what is a list, a number or a callable stays.
 """
 
+import dataclasses
+
 import numpy as np
 import scipy.stats
 
@@ -318,3 +320,73 @@ FUNCTIONS = {
     "zlpr_sparse_loss": _call(_rows, [[0, 3], [], [1], [2, 4, 5]], return_grad=True),
     "zlpr_symmetric_kl": _call(_rows, _other_rows, return_grad=True),
 }
+
+CALLS = UFUNCS | FUNCTIONS
+
+
+def mapped(change, value):
+    """The value with another thing in place of each NumPy array."""
+    if isinstance(value, np.ndarray):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(mapped(change, item) for item in value)
+    if isinstance(value, dict):
+        return {key: mapped(change, item) for key, item in value.items()}
+    return value
+
+
+def places_of_arrays(value, place=()):
+    """The keys that lead to each NumPy array in a value: of a call, (0, i, ...) or (1, keyword, ...)."""
+    if isinstance(value, np.ndarray):
+        yield place
+    elif isinstance(value, (list, tuple, dict)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places_of_arrays(item, (*place, key))
+
+
+def at_place(value, place):
+    for key in place:
+        value = value[key]
+    return value
+
+
+def replaced(value, place, item):
+    """The value with another thing in one place."""
+    if not place:
+        return item
+    key, *rest = place
+    if isinstance(value, dict):
+        return value | {key: replaced(value[key], rest, item)}
+    return type(value)(replaced(one, rest, item) if i == key else one for i, one in enumerate(value))
+
+
+def numbers_in(result, place="the result"):
+    """The arrays, numbers and other leaves of a result, each with its name."""
+    if dataclasses.is_dataclass(result):
+        for field in dataclasses.fields(result):
+            yield from numbers_in(getattr(result, field.name), f"{place}.{field.name}")
+    elif isinstance(result, (list, tuple, dict)):
+        for key, item in result.items() if isinstance(result, dict) else enumerate(result):
+            yield from numbers_in(item, f"{place}[{key!r}]")
+    else:
+        yield place, result
+
+
+def require_same_bits(found, expected, *, relative=None):
+    """The same types, shapes and bits; with `relative`, real numbers within so much of the largest one, or of 1."""
+    assert type(found) is type(expected)
+    pairs = list(numbers_in(found)), list(numbers_in(expected))
+    assert [place for place, _ in pairs[0]] == [place for place, _ in pairs[1]]
+    for (place, one), (_, other) in zip(*pairs, strict=True):
+        assert type(one) is type(other), place
+        if not isinstance(other, (np.ndarray, np.generic, bool, int, float)):
+            if isinstance(other, (str, type(None))):
+                assert one == other, place
+            continue
+        one, other = np.asarray(one), np.asarray(other)
+        assert one.dtype == other.dtype and one.shape == other.shape, place
+        if relative is not None and other.dtype.kind == "f":
+            size = np.abs(other[np.isfinite(other)]).max(initial=0)
+            np.testing.assert_allclose(one, other, rtol=relative, atol=relative * max(size, 1.0), err_msg=place)
+        else:
+            assert one.tobytes() == other.tobytes(), (place, one, other)
