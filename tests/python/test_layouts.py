@@ -250,3 +250,13 @@ def test_a_value_or_an_error_for_anything(data, name):
     result = outcome(name, *call)
     if isinstance(result, Exception) and not from_a_callable_of_ours(result):
         require_told(name, result, overflow=True)
+
+
+# ---- more entries than int32 counts, of which memory holds one ----
+
+
+def test_rows_of_more_than_two_to_the_31_entries():
+    n = 2**31 + 1
+    row = np.broadcast_to(np.float32(0.5), (n,))
+    assert kexue.logsumexp(row) == np.float32(0.5 + np.log(n))
+    assert kexue.entropy(row) == np.float32(np.log(n))  # of what is proportional to it
