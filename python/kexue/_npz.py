@@ -138,7 +138,8 @@ def _read_member(
         for length in shape:
             count *= length
         # Before anything is allocated: a damaged header may ask for any size.
-        if any(length < 0 for length in shape) or stream.tell() + count * dtype.itemsize != member.file_size:
+        is_shape = all(type(length) is int and length >= 0 for length in shape)
+        if not is_shape or stream.tell() + count * dtype.itemsize != member.file_size:
             raise ValueError(f"{member.filename} has not the size its header says")
         stored = member.compress_type == zipfile.ZIP_STORED
         if member.header_offset + member.compress_size > size or stored and member.file_size > member.compress_size:

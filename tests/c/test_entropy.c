@@ -450,6 +450,41 @@ static void test_refusals(void) {
     free(p), free(q);
 }
 
+/* What fuzzing has found (tests/fuzz): whatever a row's range, q is a distribution. */
+static void check_distribution(const char *what, const double *values, int n, int single, kx_entropy_domain_t domain,
+                               kx_entropy_target_t kind, double target, int32_t wanted) {
+    enum { ROOM = 10 };
+    kx_entropy_options_t options = defaults();
+    options.domain = domain, options.target = kind;
+    double q[ROOM], gamma;
+    float values32[ROOM], q32[ROOM];
+    int32_t status;
+    for (int k = 0; k < n; k++) values32[k] = (float)values[k];
+    const kx_entropy_outputs_t outputs = {single ? (void *)q32 : (void *)q, &gamma, NULL, &status, NULL};
+    const kx_status_t ended = single ? kx_entropy_normalize_f32(NULL, values32, NULL, &target, 1, n, 0, &options, &outputs)
+                                     : kx_entropy_normalize_f64(NULL, values, NULL, &target, 1, n, 0, &options, &outputs);
+    double sum = 0;
+    for (int k = 0; k < n; k++) sum += single ? (double)q32[k] : q[k];
+    CHECK(ended == KX_OK && status == wanted, "%s: %s, status %d", what, kx_status_name(ended), status);
+    CHECK(fabs(sum - 1) < (single ? 1e-6 : 1e-14), "%s: q sums to %g, gamma %g", what, sum, gamma);
+}
+
+static void test_decades(void) {
+    const double logits[] = {FLT_MAX, FLT_MAX, -1.2725948861776117e-32};
+    check_distribution("a gap that underflows", logits, 3, 1, KX_ENTROPY_LOGITS, KX_ENTROPY_TARGET_GAP_LOW, 1e-156, KX_ENTROPY_BELOW);
+    const double near[] = {9.2943570732152742e-47, 2.0781172774210214e305, 0, 0, 0, 0, 0};
+    check_distribution("next to the largest, float64", near, 7, 0, KX_ENTROPY_DISTANCES, KX_ENTROPY_TARGET_ENTROPY, 0.037, KX_ENTROPY_BELOW);
+    const double near32[] = {8.464554264339006e-31, 0, FLT_MAX};
+    check_distribution("next to the largest, float32", near32, 3, 1, KX_ENTROPY_DISTANCES, KX_ENTROPY_TARGET_GAP_LOW, 0.207614, KX_OK);
+    const double wide[] = {-3.1133825968891774e-107, 1.2133234349429735e-264, -1.2853075935059597e-253, 4.6852583034825573e219,
+                           8.7525665692182381e19, 9.8199659957543765e-147, 0, 0, 0, 0};
+    check_distribution("no unit for all", wide, 10, 0, KX_ENTROPY_DISTANCES, KX_ENTROPY_TARGET_FRACTION, 0.531464, KX_OK);
+    const double subnormal[] = {0, 5.6051938572992683e-44, 0};
+    check_distribution("a subnormal mean", subnormal, 3, 1, KX_ENTROPY_DISTANCES, KX_ENTROPY_TARGET_PERPLEXITY, 2.92944, KX_OK);
+    const double least[] = {4.2038953929744512e-44, 0, 0};
+    check_distribution("a gap that is not reached", least, 3, 1, KX_ENTROPY_DISTANCES, KX_ENTROPY_TARGET_GAP_HIGH, 1.95703e-131, KX_W_MAXITER);
+}
+
 int main(void) {
     printf("test_entropy, %s\n", kx_isa_name());
     test_known();
@@ -459,5 +494,6 @@ int main(void) {
     test_batches();
     test_diagonal();
     test_refusals();
+    test_decades();
     return check_report();
 }

@@ -594,6 +594,15 @@ def test_files_that_are_none(tmp_path):
             PrefixTree.load(tmp_path / "tree.npz")
 
 
+def test_a_header_whose_shape_is_no_number(tmp_path):
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (True,), }"
+    with zipfile.ZipFile(tmp_path / "tree.npz", "w") as archive:
+        archive.writestr("tokens.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0")
+    for mmap in (True, False):
+        with pytest.raises(ValueError, match="tree.npz: .* has not the size"):
+            PrefixTree.load(tmp_path / "tree.npz", mmap=mmap)
+
+
 def test_keys_belong_to_whoever_gets_them():
     tree = PrefixTree([[1], [1, 2], [1, 2, 3], [4]])
     keys = []

@@ -57,8 +57,9 @@ typedef struct kx_entropy_job {
     char *works;
 } kx_entropy_job_t;
 
-/* The targets as gaps, and what can be told without solving. */
-static void take_targets(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
+/* The targets as gaps, and what can be told without solving. `least`: weights that make a smaller gap to log m underflow, so that no
+   gamma is found to be large enough. */
+static void take_targets(const kx_entropy_job_t *job, kx_entropy_work_t *work, double least) {
     kx_entropy_group_t *group = &work->group;
     double entropies[LANES], logarithm = 0, of = 1;
     /* The counts of one group are mostly those of the last. */
@@ -105,7 +106,7 @@ static void take_targets(const kx_entropy_job_t *job, kx_entropy_work_t *work) {
             work->status[k] = KX_ENTROPY_CONSTANT;
         } else if (high < 0) {
             work->status[k] = KX_ENTROPY_ABOVE;
-        } else if (job->options->target == KX_ENTROPY_TARGET_GAP_LOW ? low == 0 : low <= 4 * DBL_EPSILON * work->log_ties[k]) {
+        } else if (low < least || (job->options->target != KX_ENTROPY_TARGET_GAP_LOW && low <= 4 * DBL_EPSILON * work->log_ties[k])) {
             work->status[k] = KX_ENTROPY_BELOW;
         } else {
             group->flat |= (unsigned)(high <= low) << k;
@@ -161,6 +162,7 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #define LOWEST_EXPONENT (-100)
 #define HIGHEST_EXPONENT 88
 #define LARGEST FLT_MAX
+#define JUST_BELOW 1e-34f
 #define LINE_PARTS KX_ENTROPY_PARTS
 #define WIDE_LOAD kx_f64v_load_f32
 #include "entropy_normalize.c"
@@ -172,6 +174,7 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #undef LOWEST_EXPONENT
 #undef HIGHEST_EXPONENT
 #undef LARGEST
+#undef JUST_BELOW
 #undef LINE_PARTS
 #undef WIDE_LOAD
 
@@ -183,6 +186,7 @@ static void forget_bracket(kx_entropy_group_t *group) {
 #define LOWEST_EXPONENT (-740)
 #define HIGHEST_EXPONENT 705
 #define LARGEST DBL_MAX
+#define JUST_BELOW 1e-290
 #define LINE_PARTS 1
 #define WIDE_LOAD kx_f64v_load
 #define NARROW_FIRST
@@ -480,10 +484,11 @@ static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_wo
     }
 }
 
-/* Less the shift, in the unit; the sums of squares and cubes about the centre. */
+/* Less the shift, in the unit; the sums of squares and cubes about the centre. Next to an entry that is far away, one just below the largest
+   may underflow, here or times gamma: it stays below, as 0 is the mark of those that were counted as maximal. */
 static KX_ALWAYS_INLINE void KX_TYPED(shift_lines)(int is_long, kx_entropy_work_t *work, const double *shift, const double *centre,
                                                    double *squares, double *cubes) {
-    const KX_VECTOR zero = V(set)((KX_REAL)0);
+    const KX_VECTOR zero = V(set)((KX_REAL)0), just_below = V(set)(-(KX_REAL)JUST_BELOW);
     KX_REAL *x = (KX_REAL *)work->exponents;
     for (int line = 0; line < KX_TYPED(line_count)(work, is_long); line++) {
         const kx_entropy_place_t place = KX_TYPED(line_of)(work, is_long, line);
@@ -492,7 +497,9 @@ static KX_ALWAYS_INLINE void KX_TYPED(shift_lines)(int is_long, kx_entropy_work_
         KX_VECTOR total = zero, cubic = zero;
         for (int64_t j = 0; j < place.count; j++) {
             const int64_t entry = place.first + j * place.step;
-            KX_VECTOR value = V(mul)(V(sub)(V(load)(x + entry), by), unit), deviation = V(sub)(value, middle);
+            const KX_VECTOR difference = V(sub)(V(load)(x + entry), by), scaled = V(mul)(difference, unit);
+            KX_VECTOR value = V(select)(V(less)(difference, zero), V(min)(scaled, just_below), scaled);
+            KX_VECTOR deviation = V(sub)(value, middle);
             if (work->holes) {
                 const KX_MASK open = KX_TYPED(open_lanes)(work, entry);
                 value = V(select)(open, value, zero);
@@ -515,7 +522,7 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
     KX_TYPED(load_rows)(job, work);
     KX_TYPED(find_largest)(job, work);
     KX_TYPED(take_logarithms)(job, work, sum, range);
-    take_targets(job, work);
+    take_targets(job, work, sizeof(KX_REAL) == 8 ? 1e-300 : 1e-35);
     begin_lanes(work);
     group->centred = group->flat;
     group->uncentred = 0;
@@ -528,7 +535,9 @@ static void KX_TYPED(prepare)(const kx_entropy_job_t *job, kx_entropy_work_t *wo
             mean = 0;
             for (int64_t i = 0; i < place.count; i++) mean += (double)values[place.first + i * place.step] / group->support[k];
         }
-        shift[k] = group->flat >> k & 1 ? mean : 0;
+        /* A mean among subnormal numbers is not one: the exponents would not be about it. */
+        if (range[k] < (sizeof(KX_REAL) == 8 ? 1e-300 : 1e-36)) group->centred &= ~(1u << k);
+        shift[k] = group->centred >> k & 1 ? mean : 0;
         centre[k] = (mean - shift[k]) * work->unit[k];
         group->top[k] = -(double)(KX_REAL)shift[k] * work->unit[k];
     }
@@ -571,6 +580,7 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
                 x[at] = (KX_REAL)(unit * (ratio > 0.5 ? log1p(less_one) : ratio > DBL_MIN ? log(ratio) : log(value) - log(largest)));
             else
                 x[at] = (KX_REAL)(fmax((domain == KX_ENTROPY_LOGITS ? value : -value) - largest, -(double)LARGEST) * unit);
+            if ((domain >= KX_ENTROPY_DISTANCES ? -value : value) < largest) x[at] = (KX_REAL)fmin((double)x[at], -(double)JUST_BELOW);
         }
     }
     group->centred &= ~group->uncentred;
@@ -710,9 +720,22 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
     if (work->lines.is_long) KX_TYPED(weigh_lines)(1, work, inverse, rate, far);
     else KX_TYPED(weigh_lines)(0, work, inverse, rate, far);
     for (int k = 0; k < work->lines.rows; k++) {
-        const int32_t status = work->status[k];
-        if (status == KX_OK || status == KX_W_MAXITER) continue;
+        int32_t status = work->status[k];
+        if (status == KX_OK) continue;
         const kx_entropy_place_t place = place_of(work, k);
+        if (status == KX_W_MAXITER) {
+            /* Where values are too far apart for one unit, or the last step was long, the known sums are not those of the weights. */
+            double total = 0;
+            for (int64_t i = 0; i < work->lines.length[k]; i++) total += (double)weights[place.first + i * place.step];
+            if (total > 0 && total <= DBL_MAX) {
+                for (int64_t i = 0; i < work->lines.length[k]; i++) {
+                    KX_REAL *weight = weights + place.first + i * place.step;
+                    *weight = (KX_REAL)((double)*weight / total);
+                }
+                continue;
+            }
+            status = KX_ENTROPY_BELOW;
+        }
         const int bad = status < 0;
         const double equal = bad ? (double)NAN : 1 / (status == KX_ENTROPY_BELOW ? group->ties[k] : group->support[k]);
         for (int64_t i = 0; i < work->lines.length[k]; i++) {

@@ -34,9 +34,9 @@ typedef enum kx_entropy_target {
     KX_ENTROPY_TARGET_GAP_HIGH = 4
 } kx_entropy_target_t;
 
-/* How a row ended, beside KX_OK and KX_W_MAXITER. BELOW: the target is at most log m: gamma = inf, q is uniform on the maximal
-   weights. ABOVE: it is more than log s: gamma = 0, q is uniform on the positive weights. CONSTANT: all positive weights are equal and
-   the target is not log s: gamma = 1. Bad rows have gamma, q and entropy NaN and the status KX_E_ARGUMENT (the target is NaN or out of its
+/* How a row ended, beside KX_OK and KX_W_MAXITER. BELOW: the target is at most log m, or above it by less than 1e-300 (float32 values:
+   1e-35), which underflows: gamma = inf, q is uniform on the maximal weights. ABOVE: it is more than log s: gamma = 0, q is uniform on the
+   positive weights. CONSTANT: all positive weights are equal and the target is not log s: gamma = 1. Bad rows have gamma, q and entropy NaN and the status KX_E_ARGUMENT (the target is NaN or out of its
    domain), KX_E_NONFINITE, KX_E_NEGATIVE or KX_E_EMPTY. A target within 4 roundings of log s is taken for log s. */
 enum { KX_ENTROPY_BELOW = 2, KX_ENTROPY_ABOVE = 3, KX_ENTROPY_CONSTANT = 4 };
 
