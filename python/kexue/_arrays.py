@@ -370,7 +370,7 @@ def check_broadcast(what: str = "shapes", /, **shapes: tuple[int, ...]) -> tuple
 def call_ufunc(ufunc: np.ufunc, operands: dict[str, Any], *constants: Any, rows: bool = False, **keywords: Any) -> Any:
     """Call a ufunc, with errors that name the argument where NumPy's would name an operand of its own.
 
-    What is wrong is looked for when NumPy has refused: calls that are right pay nothing.
+    What is wrong is looked for when NumPy has refused: calls that are right pay half a microsecond.
 
     Parameters
     ----------
@@ -401,7 +401,7 @@ def call_ufunc(ufunc: np.ufunc, operands: dict[str, Any], *constants: Any, rows:
     >>> from kexue._arrays import call_ufunc
     >>> call_ufunc(np.add, {"x": [1, 2], "y": [1, 2, 3]})
     Traceback (most recent call last):
-    kexue.KexueValueError: x and y must have shapes that broadcast, got (2,) and (3,)
+    kexue._errors.KexueValueError: x and y must have shapes that broadcast, got (2,), (3,)
     """
     try:
         return ufunc(*operands.values(), *constants, **keywords)
