@@ -367,7 +367,9 @@ def check_broadcast(what: str = "shapes", /, **shapes: tuple[int, ...]) -> tuple
         ) from None
 
 
-def call_ufunc(ufunc: np.ufunc, operands: dict[str, Any], *constants: Any, rows: bool = False, **keywords: Any) -> Any:
+def call_with_names(
+    ufunc: np.ufunc, operands: dict[str, Any], *constants: Any, rows: bool = False, **keywords: Any
+) -> Any:
     """Call a ufunc, with errors that name the argument where NumPy's would name an operand of its own.
 
     What is wrong is looked for when NumPy has refused: calls that are right pay half a microsecond.
@@ -398,8 +400,8 @@ def call_ufunc(ufunc: np.ufunc, operands: dict[str, Any], *constants: Any, rows:
     Examples
     --------
     >>> import numpy as np
-    >>> from kexue._arrays import call_ufunc
-    >>> call_ufunc(np.add, {"x": [1, 2], "y": [1, 2, 3]})
+    >>> from kexue._arrays import call_with_names
+    >>> call_with_names(np.add, {"x": [1, 2], "y": [1, 2, 3]})
     Traceback (most recent call last):
     kexue._errors.KexueValueError: x and y must have shapes that broadcast, got (2,), (3,)
     """

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, as_real, call_ufunc, check_axis, result_dtype
+from kexue._arrays import as_array, as_real, call_with_names, check_axis, result_dtype
 from kexue._errors import KexueValueError, first_bad
 from kexue._lazy import apply_rows, is_lazy
 from kexue._ufuncs import (
@@ -136,7 +136,7 @@ def taylor_softmax(
     """
     n = _even_order(n)
     axes = [axis, (), (), axis]
-    return call_ufunc(_taylor_softmax, {"x": x}, n, _lowest(n, monotone), rows=True, axes=axes, **kwargs)
+    return call_with_names(_taylor_softmax, {"x": x}, n, _lowest(n, monotone), rows=True, axes=axes, **kwargs)
 
 
 @same_kind
@@ -192,7 +192,7 @@ def taylor_softmax_vjp(
     """
     n = _even_order(n)
     axes, operands = [axis, axis, (), (), axis], {"x": x, "grad": grad}
-    return call_ufunc(_taylor_softmax_vjp, operands, n, _lowest(n, monotone), rows=True, axes=axes, **kwargs)
+    return call_with_names(_taylor_softmax_vjp, operands, n, _lowest(n, monotone), rows=True, axes=axes, **kwargs)
 
 
 # ---- losses ----

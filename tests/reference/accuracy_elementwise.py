@@ -21,16 +21,13 @@ def each(function):
 # ---- activations ----
 
 
+def _case(name):
+    exact = each(getattr(activations, name))
+    return partial(Case, "activations", name, call=getattr(kx, name), exact=exact, promised=ULPS, blocks=16)
+
+
 def _unary(name):
-    case = partial(
-        Case,
-        "activations",
-        name,
-        call=getattr(kx, name),
-        exact=each(getattr(activations, name)),
-        promised=ULPS,
-        blocks=16,
-    )
+    case = _case(name)
     yield case("-4 to 4", lambda d: (d.uniform(-4, 4, COUNT),))
     yield case("the tails, -110 to 20 in float32, -760 to 40 in float64", _tails)
     yield case(EVERYWHERE, lambda d: (d.finite(COUNT),))
@@ -49,15 +46,7 @@ def _near(d, zero):
 
 
 def _squareplus(name):
-    case = partial(
-        Case,
-        "activations",
-        name,
-        call=getattr(kx, name),
-        exact=each(getattr(activations, name)),
-        promised=ULPS,
-        blocks=16,
-    )
+    case = _case(name)
     if name == "squareplus_inverse":
         yield case("y 0.01 to 8, b 1/8 to 8", lambda d: (d.uniform(0.01, 8, COUNT), d.powers(-3, 3, COUNT)))
         yield case(EVERYWHERE, lambda d: (abs(d.finite(COUNT)), abs(d.finite(COUNT))))
