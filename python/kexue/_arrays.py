@@ -367,28 +367,18 @@ def check_broadcast(what: str = "shapes", /, **shapes: tuple[int, ...]) -> tuple
         ) from None
 
 
-def call_with_names(
-    ufunc: np.ufunc, operands: dict[str, Any], *constants: Any, rows: bool = False, **keywords: Any
-) -> Any:
-    """Call a ufunc, with errors that name the argument where NumPy's would name an operand of its own.
+def require_operands(axes: Sequence[Any] | None = None, **operands: Any) -> None:
+    """Say which argument a ufunc refused, where NumPy names an operand of its own; nothing if none is found.
 
-    What is wrong is looked for when NumPy has refused: calls that are right pay half a microsecond.
+    Called where the ufunc has failed, from an except clause that raises what it caught, so that right calls pay
+    nothing (a function around the ufunc took 0.4 us of a call of 0.9).
 
     Parameters
     ----------
-    ufunc : numpy.ufunc
-    operands : dict
-        The first operands by the arguments' names.
-    *constants : object
-        The others, numbers that were checked.
-    rows : bool
-        Whether a dimension of each operand is the ufunc's own; `axes` in `keywords` tells which.
-    **keywords
-        For the ufunc.
-
-    Returns
-    -------
-    ndarray, scalar or tuple of them
+    axes : sequence, optional
+        Where the ufunc's own dimension is in each operand, if it has one.
+    **operands
+        What the ufunc got, by the arguments' names.
 
     Raises
     ------
@@ -399,21 +389,13 @@ def call_with_names(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from kexue._arrays import call_with_names
-    >>> call_with_names(np.add, {"x": [1, 2], "y": [1, 2, 3]})
+    >>> from kexue._arrays import require_operands
+    >>> require_operands(x=[1, 2], y=[1, 2, 3])
     Traceback (most recent call last):
     kexue._errors.KexueValueError: x and y must have shapes that broadcast, got (2,), (3,)
     """
-    try:
-        return ufunc(*operands.values(), *constants, **keywords)
-    except (TypeError, ValueError):
-        if not is_lazy(*operands.values()):
-            _require_operands(operands, keywords["axes"] if rows else None)
-        raise
-
-
-def _require_operands(operands: dict[str, Any], axes: Sequence[Any] | None) -> None:
+    if is_lazy(*operands.values()):
+        return
     shapes: dict[str, tuple[int, ...]] = {}
     lengths: dict[str, int] = {}
     for place, (name, value) in enumerate(operands.items()):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _ufuncs
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, call_with_names, check_axis
+from kexue._arrays import as_array, check_axis, require_operands
 from kexue._errors import KexueValueError
 
 __all__ = ["fwht", "pad_to_power_of_two"]
@@ -79,7 +79,11 @@ def fwht(
             f"(shape {tuple(array.shape)}); pad_to_power_of_two adds zeros"
         )
     transform = _ufuncs.fwht_orthonormal if orthonormal else _ufuncs.fwht
-    return call_with_names(transform, {"x": array}, axis=axis, out=out, **kwargs)
+    try:
+        return transform(array, axis=axis, out=out, **kwargs)
+    except (TypeError, ValueError):
+        require_operands(x=array)
+        raise
 
 
 @same_kind

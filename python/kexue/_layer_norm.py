@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _layer_norm_core
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, as_real, call_with_names, check_axis, check_broadcast, result_dtype, sum_to
+from kexue._arrays import as_array, as_real, check_axis, check_broadcast, require_operands, result_dtype, sum_to
 from kexue._errors import KexueValueError
 from kexue._lazy import is_lazy
 from kexue._ufuncs import _layer_norm, _layer_norm_vjp, _rms_norm, _rms_norm_vjp
@@ -54,9 +54,12 @@ def _normalize(
         leads = {name: array.shape[:-1] for name, array in zip(weights, operands, strict=True)}
         check_broadcast("dimensions besides the rows'", x=x.shape[:place] + x.shape[place + 1 :], **leads)
     axes = [operator.index(axis), *(-1 for _ in operands), (), operator.index(axis)]
-    named = {"x": x, **dict(zip(weights, operands, strict=True))}
     keywords = {} if out is None else {"out": out}
-    return call_with_names(ufunc, named, dtype.type(eps), rows=True, axes=axes, **keywords)
+    try:
+        return ufunc(x, *operands, dtype.type(eps), axes=axes, **keywords)
+    except (TypeError, ValueError):
+        require_operands(axes, x=x, **dict(zip(weights, operands, strict=True)))
+        raise
 
 
 @same_kind

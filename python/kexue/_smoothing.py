@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _ufuncs
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, call_with_names, check_broadcast
+from kexue._arrays import as_real, check_broadcast, require_operands
 from kexue._errors import KexueValueError, first_bad
 
 __all__ = [
@@ -157,7 +157,12 @@ def smooth_relu(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike =
     >>> kexue.smooth_relu(1.0, kernel="logistic", scale=[1.0, 10.0, 100.0])
     array([1.31326169, 1.00000454, 1.        ])
     """
-    return call_with_names(_choose("smooth_relu", _RELU, kernel, scale), {"x": x, "scale": scale}, **ufunc_kwargs)
+    ufunc = _choose("smooth_relu", _RELU, kernel, scale)
+    try:
+        return ufunc(x, scale, **ufunc_kwargs)
+    except (TypeError, ValueError):
+        require_operands(x=x, scale=scale)
+        raise
 
 
 @same_kind
@@ -204,7 +209,12 @@ def smooth_step(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike =
     >>> kexue.smooth_step([-1.0, 0.0, 1.0], kernel="cauchy")
     array([0.25, 0.5 , 0.75])
     """
-    return call_with_names(_choose("smooth_step", _STEP, kernel, scale), {"x": x, "scale": scale}, **ufunc_kwargs)
+    ufunc = _choose("smooth_step", _STEP, kernel, scale)
+    try:
+        return ufunc(x, scale, **ufunc_kwargs)
+    except (TypeError, ValueError):
+        require_operands(x=x, scale=scale)
+        raise
 
 
 @same_kind
@@ -252,7 +262,12 @@ def smooth_abs(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike = 
     >>> kexue.smooth_abs([-3.0, 0.0, 3.0], kernel="student_t2", scale=16.0)
     array([5., 4., 5.])
     """
-    return call_with_names(_choose("smooth_abs", _ABS, kernel, scale), {"x": x, "scale": scale}, **ufunc_kwargs)
+    ufunc = _choose("smooth_abs", _ABS, kernel, scale)
+    try:
+        return ufunc(x, scale, **ufunc_kwargs)
+    except (TypeError, ValueError):
+        require_operands(x=x, scale=scale)
+        raise
 
 
 @same_kind
@@ -301,7 +316,12 @@ def smooth_sign(x: ArrayLike, *, kernel: Kernel = "gaussian", scale: ArrayLike =
     >>> kexue.smooth_sign([-1e-20, 0.0, 2.0], kernel="logistic", scale=2.0)
     array([-1.0000000e-20,  0.0000000e+00,  9.6402758e-01])
     """
-    return call_with_names(_choose("smooth_sign", _SIGN, kernel, scale), {"x": x, "scale": scale}, **ufunc_kwargs)
+    ufunc = _choose("smooth_sign", _SIGN, kernel, scale)
+    try:
+        return ufunc(x, scale, **ufunc_kwargs)
+    except (TypeError, ValueError):
+        require_operands(x=x, scale=scale)
+        raise
 
 
 @same_kind
@@ -358,7 +378,11 @@ def smooth_leaky_relu(
     array([-0.24681599,  0.14960336,  2.00000268])
     """
     ufunc = _choose("smooth_leaky_relu", _LEAKY_RELU, kernel, scale)
-    return call_with_names(ufunc, {"x": x, "slope": slope, "scale": scale}, **ufunc_kwargs)
+    try:
+        return ufunc(x, slope, scale, **ufunc_kwargs)
+    except (TypeError, ValueError):
+        require_operands(x=x, slope=slope, scale=scale)
+        raise
 
 
 @same_kind
@@ -413,7 +437,11 @@ def smooth_maximum(
     array([2.00453748, 2.1732868 , 5.00000154])
     """
     ufunc = _choose("smooth_maximum", _MAXIMUM, kernel, scale)
-    return call_with_names(ufunc, {"x": x, "y": y, "scale": scale}, **ufunc_kwargs)
+    try:
+        return ufunc(x, y, scale, **ufunc_kwargs)
+    except (TypeError, ValueError):
+        require_operands(x=x, y=y, scale=scale)
+        raise
 
 
 @same_kind
@@ -485,7 +513,11 @@ def smooth_clip(
             if _is_at_hand(bound):
                 text = 'is {value}: with kernel="cauchy" the integral diverges'
                 first_bad(name, as_real(name, bound), np.isinf, text)
-    return call_with_names(ufunc, {"x": x, "low": low, "high": high, "scale": scale}, **ufunc_kwargs)
+    try:
+        return ufunc(x, low, high, scale, **ufunc_kwargs)
+    except (TypeError, ValueError):
+        require_operands(x=x, low=low, high=high, scale=scale)
+        raise
 
 
 def _rounding(
@@ -509,7 +541,11 @@ def _rounding(
                     f'form="{form}" would take more than {_MOST_TERMS} terms for kernel="{kernel}" and this scale; '
                     'form="auto" takes a few'
                 )
-    return call_with_names(ufunc, {"x": x, "scale": scale}, _FORMS[form], **ufunc_kwargs)
+    try:
+        return ufunc(x, scale, _FORMS[form], **ufunc_kwargs)
+    except (TypeError, ValueError):
+        require_operands(x=x, scale=scale)
+        raise
 
 
 def _terms(kernel: str, form: str, scale: float) -> float:

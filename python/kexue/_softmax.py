@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, as_real, call_with_names, check_axis, result_dtype
+from kexue._arrays import as_array, as_real, check_axis, require_operands, result_dtype
 from kexue._errors import KexueValueError, first_bad
 from kexue._lazy import apply_rows, is_lazy
 from kexue._ufuncs import (
@@ -136,7 +136,11 @@ def taylor_softmax(
     """
     n = _even_order(n)
     axes = [axis, (), (), axis]
-    return call_with_names(_taylor_softmax, {"x": x}, n, _lowest(n, monotone), rows=True, axes=axes, **kwargs)
+    try:
+        return _taylor_softmax(x, n, _lowest(n, monotone), axes=axes, **kwargs)
+    except (TypeError, ValueError):
+        require_operands(axes, x=x)
+        raise
 
 
 @same_kind
@@ -191,8 +195,12 @@ def taylor_softmax_vjp(
     array([ 0.204082, -0.163265])
     """
     n = _even_order(n)
-    axes, operands = [axis, axis, (), (), axis], {"x": x, "grad": grad}
-    return call_with_names(_taylor_softmax_vjp, operands, n, _lowest(n, monotone), rows=True, axes=axes, **kwargs)
+    axes = [axis, axis, (), (), axis]
+    try:
+        return _taylor_softmax_vjp(x, grad, n, _lowest(n, monotone), axes=axes, **kwargs)
+    except (TypeError, ValueError):
+        require_operands(axes, x=x, grad=grad)
+        raise
 
 
 # ---- losses ----
