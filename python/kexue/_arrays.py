@@ -311,12 +311,16 @@ def check_number(name: str, value: Any, *, finite: bool = False) -> float:
     return number
 
 
-def as_contiguous(array: np.ndarray) -> np.ndarray:
-    """The array itself if it is C-contiguous and aligned, else such a copy.
+def as_contiguous(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
+    """The array itself if it is C-contiguous, aligned and of the dtype, else such a copy.
+
+    What kernels get goes through here: `np.ascontiguousarray` leaves arrays misaligned, which C has no right to read.
 
     Parameters
     ----------
     array : ndarray
+    dtype : dtype, optional
+        By default the array's own.
 
     Returns
     -------
@@ -329,6 +333,8 @@ def as_contiguous(array: np.ndarray) -> np.ndarray:
     >>> as_contiguous(np.ones((2, 3)).T).flags.c_contiguous
     True
     """
+    if dtype is not None and array.dtype != dtype:
+        return array.astype(dtype, order="C")
     flags = array.flags
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
 
@@ -542,7 +548,7 @@ def as_csr_rows(name: str, matrix: Any, columns: int, whose: str) -> tuple[np.nd
     if not rows.data.all():
         rows = rows.copy()
         rows.eliminate_zeros()  # such a word is not in use: its vector may be NaN
-    weights = np.ascontiguousarray(rows.data, dtype=np.float64)
+    weights = as_contiguous(rows.data, dtype=np.float64)
     if weights.size and not (weights.min() >= 0 and np.isfinite(weights).all()):
         bad = int(np.argmax(~(np.isfinite(weights) & (weights >= 0))))
         row = int(np.searchsorted(rows.indptr, bad, side="right")) - 1
@@ -551,8 +557,8 @@ def as_csr_rows(name: str, matrix: Any, columns: int, whose: str) -> tuple[np.nd
             f"{name}[{row}, {rows.indices[bad]}] {what} ({weights[bad]}); {name} has shape {rows.shape}"
         )
     return (
-        np.ascontiguousarray(rows.indptr, dtype=np.int64),
-        np.ascontiguousarray(rows.indices, dtype=np.int32),
+        as_contiguous(rows.indptr, dtype=np.int64),
+        as_contiguous(rows.indices, dtype=np.int32),
         weights,
     )
 

@@ -103,7 +103,7 @@ def _common_batch(name: str, shape: tuple[int, ...], scores: _Scores) -> tuple[i
 def _spread(numbers: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
     if numbers.size == 1:
         return numbers.reshape(1)
-    return np.ascontiguousarray(np.broadcast_to(numbers, batch)).reshape(-1)
+    return as_contiguous(np.broadcast_to(numbers, batch)).reshape(-1)
 
 
 @overload
@@ -337,7 +337,7 @@ def combinatorial_softmax_loss(
         batch = _common_batch("filler", fillers.shape, rows)
         if batch != rows.batch:
             rows.broadcast_to(batch)
-            wanted = np.ascontiguousarray(np.broadcast_to(wanted, (*batch, rows.n)))
+            wanted = as_contiguous(np.broadcast_to(wanted, (*batch, rows.n)))
         fillers = _spread(fillers, batch)
     return rows.solve(
         _spread(numbers, rows.batch),

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _contrastive_core
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, as_real, check_axis, check_number, result_dtype
+from kexue._arrays import as_array, as_contiguous, as_real, check_axis, check_number, result_dtype
 from kexue._errors import KexueValueError, first_bad
 
 __all__ = ["info_nce_loss", "r_drop_loss", "softmax_symmetric_kl"]
@@ -390,7 +390,7 @@ def r_drop_loss(
     if targets.dtype.kind == "f":
         weights = pair.rows_of(targets)
     else:
-        ids = np.ascontiguousarray(targets, dtype=np.int64).reshape(-1)
+        ids = as_contiguous(targets, dtype=np.int64).reshape(-1)
     loss, grad_1, grad_2 = pair.outputs(return_grad)
     _contrastive_core.r_drop(*pair.rows, ids, weights, weight, loss, grad_1, grad_2, workers)
     if np.isnan(loss).any():

@@ -349,7 +349,7 @@ class SparseRows(_Rows):
         if exclude_diagonal:
             data = np.where(self.matrix.indices == self.row_numbers(), data.dtype.type(np.inf), data)
         self.values = data
-        self.offsets = np.ascontiguousarray(self.matrix.indptr, dtype=np.int64)
+        self.offsets = as_contiguous(self.matrix.indptr, dtype=np.int64)
         self.given_target = as_real(names.target, target, dtype=np.float64)
         if self.given_target.ndim > 1 or self.given_target.size not in (1, self.batch[0]):
             raise KexueValueError(

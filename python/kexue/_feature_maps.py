@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _linear_attention
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, check_integer
+from kexue._arrays import as_contiguous, as_real, check_integer
 from kexue._errors import KexueValueError
 
 FavorKind = Literal["positive", "hyperbolic", "trigonometric"]
@@ -104,7 +104,7 @@ def _directions(W: ArrayLike, d: int, dtype: np.dtype) -> np.ndarray:
     rows = as_real("W", W, ndim=2)
     if rows.shape[1] != d or rows.shape[0] == 0:
         raise KexueValueError(f"W must have shape (n_features, {d}) for X of {d} columns, but has shape {rows.shape}")
-    return np.ascontiguousarray(rows, dtype=dtype)
+    return as_contiguous(rows, dtype=dtype)
 
 
 def check_kind(kind: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kexue import _ufuncs
-from kexue._arrays import as_real, result_dtype
+from kexue._arrays import as_contiguous, as_real, result_dtype
 from kexue._errors import KexueValueError, require_finite
 from kexue._gaussians import first_bad_pivot, first_not_semidefinite
 from kexue._lazy import apply_items, is_lazy
@@ -182,7 +182,7 @@ def explain(
 def check_scale(name: str, array: np.ndarray, place: tuple[int, ...], form: str, semidefinite: bool) -> None:
     """Raise if array[place] is not the scale of a Gaussian."""
     scale = array[place]
-    matrix = np.ascontiguousarray(scale)[None]
+    matrix = as_contiguous(scale)[None]
 
     def entry(*index: int) -> str:
         return f"{name}[{', '.join(map(str, (*place, *index)))}]"

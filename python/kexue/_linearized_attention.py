@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _linear_attention
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_array, as_real, result_dtype, sum_to
+from kexue._arrays import as_array, as_contiguous, as_real, result_dtype, sum_to
 from kexue._attention_arrays import as_upstream, broadcast_leads, check_causal, items, rows
 from kexue._errors import KexueValueError, first_bad
 from kexue._feature_maps import FavorKind, favor_features
@@ -257,7 +257,7 @@ def linear_attention_vjp(
     problem = _Problem(phi_Q, phi_K, V, causal, mask, key_log_scale, eps, workers)
     queries, keys, values = problem.arrays
     shape = (*problem.outer, problem.queries, values.shape[-1])
-    upstream = np.ascontiguousarray(as_upstream(grad, shape, problem.dtype))  # sums are made in one order
+    upstream = as_contiguous(as_upstream(grad, shape, problem.dtype))  # sums are made in one order
     scales = problem.scales
     out, sums = problem.run(queries, keys, values, scales, is_normalized=True, denominators=True)
     assert sums is not None

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike
 
 from kexue import _attention
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real
+from kexue._arrays import as_contiguous, as_real
 from kexue._attention_problem import AttentionProblem, require_within
 from kexue._errors import KexueValueError, require_finite
 
 
 def _mix(name: str, value: ArrayLike, columns: tuple[str, int] | None) -> np.ndarray:
-    mix = np.ascontiguousarray(as_real(name, value), dtype=np.float64)
+    mix = as_contiguous(as_real(name, value), dtype=np.float64)
     if mix.ndim != 2 or not mix.size:
         raise KexueValueError(f"{name} must be a matrix that mixes heads, but its shape is {mix.shape}")
     if columns is not None and mix.shape[1] != columns[1]:

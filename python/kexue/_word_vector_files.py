@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from kexue import _npz
+from kexue._arrays import as_contiguous
 
 FORMATS = ("word2vec", "word2vec-binary", "glove", "fasttext", "npz", "gensim")
 
@@ -340,8 +341,7 @@ def _read_npz(path: str | os.PathLike[str], mmap: bool) -> tuple[list[str], np.n
         raise ValueError(f"{name}: the words cannot be read ({error})") from error
     if len(words) != len(vectors):
         raise ValueError(f"{name}: {len(words)} words, but {len(vectors)} vectors")
-    if vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    vectors = as_contiguous(vectors, dtype=np.float32)
     # A mapped file was checked when it was saved; reading it all now would undo the mapping.
     if not isinstance(vectors, np.memmap):
         _check_finite(name, vectors, None, "vector")
@@ -362,9 +362,7 @@ def _read_gensim(name: str, mmap: bool) -> tuple[list[str], np.ndarray]:
     model = getattr(model, "wv", model)
     if not hasattr(model, "index_to_key") or not hasattr(model, "vectors"):
         raise ValueError(f"{name}: the file holds a {type(model).__name__}, not word vectors")
-    vectors = model.vectors
-    if vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    vectors = as_contiguous(model.vectors, dtype=np.float32)
     _check_finite(name, vectors, None, "vector")
     return [str(key) for key in model.index_to_key], vectors
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kexue import _npz, _word_vector_files
-from kexue._arrays import as_array
+from kexue._arrays import as_array, as_contiguous
 from kexue._errors import ConvergenceWarning, KexueValueError, errstate, require_finite
 from kexue._randomized_svd import randomized_svd
 
@@ -124,7 +124,7 @@ class WordVectors:
         if given.size == 0:
             raise KexueValueError(f"vectors is empty: its shape is {given.shape}")
         with np.errstate(over="ignore"):  # what overflows float32 is refused as infinite
-            converted = np.ascontiguousarray(given, dtype=np.float32)
+            converted = as_contiguous(given, dtype=np.float32)
         require_finite("vectors", converted)
         self._set(keys, converted)
         if len(self.key_to_index) != len(keys):

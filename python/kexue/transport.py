@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from kexue import _transport
 from kexue._array_kinds import same_kind
-from kexue._arrays import as_real, result_dtype
+from kexue._arrays import as_contiguous, as_real, result_dtype
 from kexue._context import status_name
 from kexue._entropic import DEFAULT_MAX_ITER, Acceleration, Method, Settings, sinkhorn, sinkhorn2, solve_dense
 from kexue._entropic_means import sinkhorn_barycenter, sinkhorn_divergence
@@ -627,7 +627,7 @@ def _solve_line(
     single = np.dtype(np.float32)
     exact = all(w is None or result_dtype(w) != single for w in (a, b))
     flat = [
-        np.ascontiguousarray(np.broadcast_to(array, batch + array.shape[-1:]).reshape(-1, array.shape[-1]))
+        as_contiguous(np.broadcast_to(array, batch + array.shape[-1:]).reshape(-1, array.shape[-1]))
         for array in points
     ]
     orders = [np.argsort(array, axis=-1, kind="stable").astype(np.int64, copy=False) for array in flat]

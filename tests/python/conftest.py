@@ -107,6 +107,11 @@ def any_layout(request, tmp_path_factory):
 
 
 @pytest.fixture
+def misaligned():
+    return _misaligned
+
+
+@pytest.fixture
 def plain():
     def copy(array):
         dtype = np.float32 if array.dtype == np.float16 else array.dtype.newbyteorder("=")

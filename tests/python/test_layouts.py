@@ -1,9 +1,11 @@
 """Every public function of arrays on every layout of them, on empty ones, and on what is no array of real numbers."""
 
 import datetime
+import importlib.machinery
 import inspect
 import os
 import re
+import sys
 import warnings
 
 import numpy as np
@@ -79,6 +81,36 @@ def test_the_same_numbers_in_any_layout(name, any_layout, plain):
         require_same_bits(found.astype(np.float32), expected)  # any dtype stays
     else:
         require_same_bits(found, expected, relative=1e-13 if name in ROUNDED else None)
+
+
+def calls_of_the_core():
+    """Every function of the compiled modules: module and name."""
+    for module in [module for name, module in sys.modules.items() if name.startswith("kexue.")]:
+        if str(getattr(module, "__file__", "")).endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
+            for name, value in vars(module).items():
+                # A step of a network looks at its arrays itself, and gives back None for these.
+                is_function = type(value).__name__ in ("cython_function_or_method", "builtin_function_or_method")
+                if is_function and (module.__name__, name) != ("kexue._recurrent", "cell"):
+                    yield module, name, value
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_kernels_read_is_aligned(name, misaligned, monkeypatch):
+    """C has no right to read a misaligned number, though this processor does."""
+    getattr(kexue, name)  # loads the module
+    seen = []
+
+    def watched(function):
+        def call(*args, **options):
+            seen.extend(value for value in (*args, *options.values()) if isinstance(value, np.ndarray))
+            return function(*args, **options)
+
+        return call
+
+    for module, attribute, function in list(calls_of_the_core()):
+        monkeypatch.setattr(module, attribute, watched(function))
+    outcome(name, *mapped(misaligned, CALLS[name]))
+    assert all(array.flags.aligned for array in seen)
 
 
 # ---- empty arrays, single entries, other shapes ----
