@@ -192,14 +192,14 @@ def told(seconds: float, bytes_moved: float = 0) -> str:
 
 
 def fitted_exponent(points: Sequence[Point]) -> float | None:
-    """The slope of log seconds over log size, by least squares over the larger half of the points, and three at least.
+    """The slope of log seconds over log size, by least squares over the larger half of the points; of three at least.
 
     Small sizes measure the call, which would flatten it.
     """
     points = sorted(points, key=lambda point: point.size)
     points = points[-max(3, math.ceil(len(points) / 2)) :]
     sizes = [math.log(point.size) for point in points]
-    if len(set(sizes)) < 2:
+    if len(set(sizes)) < 3:
         return None
     times = [math.log(point.seconds) for point in points]
     mean_size, mean_time = math.fsum(sizes) / len(sizes), math.fsum(times) / len(times)
@@ -312,9 +312,13 @@ _OF_A_WORKLOAD = {"side", "problems_per_call", "bytes_moved", "operations"}
 
 
 def read_timings(source: Record) -> tuple[dict[str, Any], list[Timing]]:
+    """What went by the fixture `measure` of conftest.py; of a bench without it nothing is known but a time."""
     machine: dict[str, Any] = {}
     timings = []
-    for item in source.records("benchmarks"):
+    found = [item for item in source.records("benchmarks") if "side" in item.record("extra_info").content]
+    if not found:
+        raise ReportError(f"{source.place}.benchmarks has none of the fixture `measure`, which names side and machine")
+    for item in found:
         stats, extra = item.record("stats"), item.record("extra_info")
         items, module = extra.count("problems_per_call", least=1, default=1), item.text("fullname").partition("::")[0]
         extra.text("cpu")
@@ -339,7 +343,8 @@ def read_timings(source: Record) -> tuple[dict[str, Any], list[Timing]]:
 def read_points(source: Record) -> tuple[dict[str, Any], list[Point]]:
     points = []
     for item in source.records("series"):
-        about = [item.text(key) for key in ("family", "function", "axis")]
+        family = item.text("family")
+        about = [family if family in FAMILIES else family_of(family), *(item.text(key) for key in ("function", "axis"))]
         about += [item.text(key, default="") for key in ("dtype", "isa")]
         workers, note = item.whole("workers", default=1), item.text("note", default="")
         for point in item.records("points"):

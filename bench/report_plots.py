@@ -61,15 +61,19 @@ def _headline_bars(report: Report) -> list[tuple[Any, ...]]:
 
 
 def _panels(report: Report, family: str) -> list[tuple[str, list[list[Any]]]]:
-    """By what the size counts: the series of one type, instruction set and worker, some to a panel."""
-    series: dict[str, dict[str, list[Point]]] = {}
-    chosen: dict[tuple[str, str], tuple[Any, ...]] = {}
+    """By what the size counts: of each function the series that stands for its variants, some to a panel.
+
+    That of float64, one worker and the machine's instruction set, or what is nearest to it; tables have the others.
+    """
+    isa = report.machine.get("scaling", {}).get("isa")
+    groups: dict[tuple[str, str], list[Point]] = {}
     for point in report.points:
         if point.family == family:
-            # The first series of a function stands for its variants, which the table has.
-            key = point.function, point.axis
-            if chosen.setdefault(key, point.series) == point.series:
-                series.setdefault(point.axis, {}).setdefault(point.function, []).append(point)
+            groups.setdefault((point.axis, point.function), []).append(point)
+    series: dict[str, dict[str, list[Point]]] = {}
+    for (axis, function), points in groups.items():
+        best = min(points, key=lambda point: (point.dtype != "float64", point.workers, point.isa != isa)).series
+        series.setdefault(axis, {})[function] = [point for point in points if point.series == best]
     panels = []
     for axis, functions in series.items():
         items = list(functions.items())

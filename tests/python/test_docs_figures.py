@@ -184,7 +184,9 @@ def root(tmp_path):
 
 
 def test_digest_tells_the_files_apart(report, write):
-    paths = [write(scaling(), "c"), write(ratios(), "a"), write(benchmarks(), "b")]
+    by_itself = timing(extra_info={})  # not by the fixture
+    functions = benchmarks(by_itself, timing(), timing("rapidfuzz", 0.4))
+    paths = [write(scaling(), "c"), write(ratios(), "a"), write(functions, "b")]
     parts = report.digest(paths)
     assert {name: len(rows) for name, (_, rows) in parts.items()} == {"ratios": 1, "functions": 2, "scaling": 17}
     ours, peer = parts["functions"][1]
@@ -223,7 +225,8 @@ def test_the_last_of_equal_lines_counts(report, write):
         ({"lines": [ratio_line()], "date": "now", "isa": "v3"}, "given.json has no 'cpu'"),
         ({**ratios(), "limits": {"GB/s": 0}}, "given.json.limits.GB/s is 0, not a positive number"),
         (benchmarks({**timing(), "stats": {}}), r"benchmarks\[0\].stats has no 'min'"),
-        (benchmarks({**timing(), "extra_info": {}}), r"benchmarks\[0\].extra_info has no 'cpu'"),
+        (benchmarks({**timing(), "extra_info": {}}), r"given.json.benchmarks has none of the fixture `measure`"),
+        (benchmarks({**timing(), "extra_info": {"side": "x"}}), r"benchmarks\[0\].extra_info has no 'cpu'"),
         (benchmarks(timing(), timing(group=None)), r"benchmarks\[1\].group is null, not str"),
         (
             benchmarks(timing(), timing(extra_info={**timing()["extra_info"], "isa": "v4"})),
@@ -303,7 +306,7 @@ def test_the_fit_recovers_an_exponent(report, exponent):
     points = [replace(point, size=3**k, seconds=1e-7 * 3 ** (exponent * k)) for k in range(6)]
     assert report.fitted_exponent(points) == pytest.approx(exponent, abs=1e-12)
     assert report.fitted_exponent(points[::-1]) == report.fitted_exponent(points)
-    assert report.fitted_exponent(points[:1]) is None and report.fitted_exponent(points[:1] * 3) is None
+    assert report.fitted_exponent(points[:1]) is None and report.fitted_exponent(points[:2] * 3) is None
 
 
 def test_the_fit_leaves_out_the_call(report, write):
