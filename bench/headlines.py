@@ -65,7 +65,7 @@ HEADLINES = [
             readme=True,
         ),
         _row(
-            "the same, two threads",
+            "Word Mover's Distance, two threads, a pair",
             "pairwise_distances wmd, 5000 uniform words, 2 threads",
             peers={"gensim": "gensim"},
         ),
@@ -76,7 +76,7 @@ HEADLINES = [
             readme=True,
         ),
         _row(
-            "the same, two threads",
+            "the 10 nearest of 20,000 documents, two threads",
             "*10 of 20000 documents, topics words, 2 threads",
             peers={"gensim's scan": "gensim"},
         ),
@@ -97,7 +97,7 @@ HEADLINES = [
             readme=True,
         ),
         _row(
-            "the same for the distances of 2000 points, float64",
+            "perplexities of the distances of 2000 points, float64",
             "perplexity_affinities, 2000x2000 float64, perplexity 30",
             peers={"scikit-learn's t-SNE search": "scikit-learn"},
         ),
@@ -196,7 +196,7 @@ HEADLINES = [
             readme=True,
         ),
         _row(
-            "the same, causal",
+            "attention, causal, float64 / float32",
             *(f"attention, {_HEADS} {dtype}, causal" for dtype in _TWO_TYPES),
             peers={"torch": "torch"},
         ),

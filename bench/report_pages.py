@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
@@ -28,6 +29,13 @@ from report import (
 
 # A side at a time, on a machine that is never quite quiet: less than this is no difference.
 SLOWER = 0.9
+
+# Pages for those who know another package, and how what headlines call it begins.
+COMING_FROM = {
+    "docs/coming_from_pot.md": "POT",
+    "docs/coming_from_gensim.md": "gensim",
+    "docs/coming_from_tsne.md": "scikit-learn's t-SNE",
+}
 
 _NAMES = {
     "cpu": "processor",
@@ -119,10 +127,20 @@ def headline_tables(report: Report) -> tuple[str, str, list[str]]:
             if row is not None:
                 rows.append(row)
                 if headline.in_readme:
-                    # "the same" is of the row before, which README may leave out.
                     short.append(row)
         long.append(f"### {section}\n\n{table(_HEADLINE_HEAD, rows)}")
     return table(_HEADLINE_HEAD, short), "\n\n".join(long), unknown
+
+
+def peer_table(report: Report, peer: str) -> str:
+    """The headlines beside one peer, for those who come from it."""
+    rows = []
+    for headline in HEADLINES:
+        peers = {name: key for name, key in headline.peers.items() if name.startswith(peer)}
+        row, _ = headline_row(report, replace(headline, peers=peers)) if peers else (None, [])
+        if row is not None:
+            rows.append(row)
+    return table(_HEADLINE_HEAD, rows)
 
 
 # ---- machines ----
@@ -147,7 +165,7 @@ def machine_text(machine: dict[str, Any]) -> str:
 
 def limits_text(machine: dict[str, Any]) -> str:
     limits = machine.get("limits", {})
-    return "; ".join(f"{name}: {value:g}" for name, value in limits.items())
+    return "; ".join(f"{value:g} {name}" for name, value in limits.items())
 
 
 def machine_table(report: Report) -> str:
@@ -511,9 +529,11 @@ def render(report: Report, root: Path) -> tuple[dict[Path, str], list[str]]:
         "missed goals": missed_table(report, "required"),
         "missed targets": missed_table(report, "target"),
     }
-    for name, blocks in (
-        ("README.md", {"headlines": f"{machine_text(machine)} Bold is less than what was required.\n\n{short}"}),
-        ("docs/benchmarks.md", digest),
-    ):
+    filled = {
+        "README.md": {"headlines": f"{machine_text(machine)} Bold is less than what was required.\n\n{short}"},
+        "docs/benchmarks.md": digest,
+        **{page: {"speed": peer_table(report, peer)} for page, peer in COMING_FROM.items()},
+    }
+    for name, blocks in filled.items():
         pages[Path(name)] = fill((root / name).read_text(encoding="utf-8"), blocks, name)
     return pages, unknown

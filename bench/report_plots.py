@@ -55,7 +55,7 @@ def _headline_bars(report: Report) -> list[tuple[Any, ...]]:
         lines, unknown = headline_lines(report, headline)
         if not unknown:
             line, name = lines[0][0], next(iter(headline.peers))
-            label = line.workload if len(lines[0]) > 1 or "the same" in headline.label else headline.label
+            label = line.workload if len(lines[0]) > 1 else headline.label
             bars.append((label.replace("`", ""), name.replace("`", ""), line.median_ratio, line.required))
     return bars
 

@@ -50,7 +50,7 @@ def plots(modules):
 def test_pages_are_made_of_the_committed_data(report, pages):
     made, unknown = pages.render(report.load(ROOT), ROOT)
     assert unknown == []
-    assert {"README.md", "docs/benchmarks.md"} < {path.as_posix() for path in made}
+    assert {"README.md", "docs/benchmarks.md", *pages.COMING_FROM} < {path.as_posix() for path in made}
     for path, text in made.items():
         assert (ROOT / path).read_text(encoding="utf-8") == text, f"{path} is old: python bench/report.py"
     folder = ROOT / "docs" / "report"
@@ -169,10 +169,10 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path, pages):
     """A project with pages that have the marks, and causes."""
     folder = tmp_path / "project"
-    for name in ("README.md", "docs/benchmarks.md"):
+    for name in ("README.md", "docs/benchmarks.md", *pages.COMING_FROM):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         marks = re.findall(r"<!-- (?:report: |end of ).*? -->\n?", (ROOT / name).read_text(encoding="utf-8"))
@@ -406,6 +406,7 @@ def test_the_command(modules, report, pages, plots, write, root, monkeypatch, ca
         *("transport.md", "decoding.md", "projection.md"),
         *("headlines.svg", "limits.svg", "speed_transport.svg", "size_projection.svg"),
     }
+    assert "| a label | 1 us | POT, 8 us | 7.5 |" in (root / "docs/coming_from_pot.md").read_text()
     assert "| lcs, 3 letters | 50 ms | rapidfuzz | 40 ms | **0.8** |" in (folder / "decoding.md").read_text()
     assert "| fwht | columns | float64, v4, 2 threads | 16 to 1,048,576 |" in (folder / "projection.md").read_text()
     assert "in 1 a peer is faster" in (root / "docs/benchmarks.md").read_text()
