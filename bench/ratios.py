@@ -21,7 +21,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ import workloads_optimization
 import workloads_penalties
 import workloads_projection
 import workloads_torch
-from report import Line, Record, ReportError, family_of, read_json, told, write_text
+from report import Line, ReportError, family_of, measured_before, told, write_text
 from workloads import Workload, machine, pinned_threads
 
 
@@ -844,23 +844,6 @@ def row(line: Line) -> tuple[str, ...]:
     goals = ["" if goal is None else f"{goal:g}" for goal in (line.required, line.target)]
     times = told(line.kexue_seconds, line.bytes_moved), line.peer, told(line.peer_seconds, line.bytes_moved)
     return line.workload, *times, f"{line.median_ratio:.1f}", f"{line.ratio_of_minima:.1f}", *goals, verdict
-
-
-def measured_before(path: str, about: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The head and the lines of an earlier run, which must be of this machine and these versions."""
-    earlier: Record = read_json(path)
-    for key in sorted((about | earlier.content).keys() - {"date", "limits", "lines", "quick"}):
-        if earlier.content.get(key) != about.get(key):
-            raise ReportError(f"{path}: {key} is {earlier.content.get(key)!r}, and {about.get(key)!r} now")
-    if earlier.get("quick", bool, default=False) != about["quick"]:
-        raise ReportError(f"{path} has {'short' if about['quick'] is False else 'long'} rounds")
-    names = {"call", *(item.name for item in fields(Line))}
-    for line in earlier.records("lines"):
-        line.text("call")
-        if set(line.content) != names:
-            raise ReportError(f"{line.place} does not have the keys {', '.join(sorted(names))}")
-    lines = earlier.content["lines"]
-    return {key: value for key, value in earlier.content.items() if key != "lines"}, lines
 
 
 def main() -> int:

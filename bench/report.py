@@ -307,6 +307,23 @@ def read_lines(source: Record) -> tuple[dict[str, Any], list[Line]]:
     return _machine(source, "lines"), lines
 
 
+def measured_before(
+    path: str | os.PathLike[str], about: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What stands above the lines of an earlier run of ratios.py, which must be of this machine, and its lines."""
+    earlier = read_json(path)
+    for key in sorted((about | earlier.content).keys() - {"date", "limits", "lines"}):
+        if earlier.content.get(key) != about.get(key):
+            raise ReportError(f"{path}.{key} is {earlier.content.get(key)!r}, and {about.get(key)!r} now")
+    read_lines(earlier)
+    names = {"call", *(item.name for item in fields(Line))}
+    for line in earlier.records("lines"):
+        line.text("call")
+        if set(line.content) != names:
+            raise ReportError(f"{line.place} does not have the keys {', '.join(sorted(names))}")
+    return {key: value for key, value in earlier.content.items() if key != "lines"}, earlier.content["lines"]
+
+
 # What the fixture `measure` of conftest.py says of a workload, beside the machine.
 _OF_A_WORKLOAD = {"side", "problems_per_call", "bytes_moved", "operations"}
 

@@ -244,6 +244,18 @@ def test_hostile_files(report, write, content, message):
         report.digest([write(content)])
 
 
+def test_a_run_that_goes_on(report, write):
+    path = write(ratios())
+    about, lines = report.measured_before(path, {**MACHINE, "date": "later"})
+    assert about == {**MACHINE, "limits": LIMITS} and lines == [ratio_line()]
+    with pytest.raises(report.ReportError, match=r"given.json.numpy is '2\.4', and '3\.0' now"):
+        report.measured_before(path, {**MACHINE, "numpy": "3.0"})
+    with pytest.raises(report.ReportError, match=r"given.json.quick is None, and True now"):
+        report.measured_before(path, {**MACHINE, "quick": True})
+    with pytest.raises(report.ReportError, match=r"given.json.lines\[0\] does not have the keys"):
+        report.measured_before(write(ratios(ratio_line(more=1))), MACHINE)
+
+
 def test_a_missing_file(report, tmp_path):
     with pytest.raises(report.ReportError, match="none.json: No such file"):
         report.digest([tmp_path / "none.json"])
