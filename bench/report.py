@@ -33,7 +33,7 @@ CAUSES = Path("bench/causes.csv")
 # The pages of the report, and the modules workloads_* and bench_* whose lines are on them.
 FAMILIES = {
     "transport": ("Transport, exact and entropic", ("transport",)),
-    "documents": ("Documents", ("documents",)),
+    "documents": ("Documents", ("documents", "word_vectors")),
     "activations": ("Activations", ("activations",)),
     "entropy": ("Entropy and softmaxes", ("entropy",)),
     "independence": ("Independence", ("independence",)),
@@ -41,7 +41,7 @@ FAMILIES = {
     "projection": ("Projections and hashing", ("projection",)),
     "losses": ("Losses", ("losses",)),
     "classification": ("Classifiers and decisions", ("classification",)),
-    "attention": ("Attention", ("attention",)),
+    "attention": ("Attention", ("attention", "feature_maps")),
     "initialization": ("Initialisation and normalisation of rows", ("initialization", "layer_norm")),
     "recurrent": ("Recurrent networks", ("gradients", "recurrent")),
     "gradients": (
@@ -50,6 +50,7 @@ FAMILIES = {
     ),
     "decoding": ("Decoding, alignments, equations", ("decoding", "beam_search", "expressions")),
     "torch": ("Tensors of torch", ("torch",)),
+    "packages": ("By the interfaces of other packages", ("compat", "sklearn", "dask")),
 }
 _DOCUMENTS = ("pairwise_distances", "nearest_documents", "one_pair")
 _LIMITS = {"a copy", "copy", "reading X", "the write alone", "an addition"}
