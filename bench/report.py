@@ -480,7 +480,7 @@ def rounded_date(machine: dict[str, Any]) -> dict[str, Any]:
 def save(root: Path, parts: dict[str, tuple[dict[str, Any], list[Any]]]) -> None:
     """Replace what is committed of these parts; lines keep their order in a family."""
     path = root / DATA / "machine.json"
-    machines = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    machines = read_json(path).content if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         if part.name in parts:
@@ -495,7 +495,7 @@ def save(root: Path, parts: dict[str, tuple[dict[str, Any], list[Any]]]) -> None
 
 def load(root: Path = ROOT) -> Report:
     path = root / DATA / "machine.json"
-    machines = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    machines = read_json(path).content if path.exists() else {}
     rows = {part.name: read_csv(root / part.path, part.row) if (root / part.path).exists() else [] for part in PARTS}
     for name, found in rows.items():
         if found and name not in machines:

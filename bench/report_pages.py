@@ -271,18 +271,19 @@ def missed_table(report: Report, goal: str) -> str:
 
 
 def comparisons(report: Report) -> list[tuple[Timing, Timing | None]]:
-    """kexue and each peer of what was not measured in turns; without a peer, kexue alone."""
-    told_before = {line.workload for line in report.lines}
+    """kexue and each peer beside which it was not measured in turns; without a peer, kexue alone."""
+    told_before = {(line.workload, line.peer) for line in report.lines}
     found: list[tuple[Timing, Timing | None]] = []
     groups: dict[str, dict[str, Timing]] = {}
     for timing in report.timings:
         groups.setdefault(timing.workload, {})[timing.side] = timing
     for workload, sides in groups.items():
-        if workload in told_before or "kexue" not in sides:
+        ours = sides.pop("kexue", None)
+        if ours is None:
             continue
-        ours = sides["kexue"]
-        peers = [timing for side, timing in sides.items() if side != "kexue"]
-        found += [(ours, peer) for peer in peers] or [(ours, None)]
+        found += [(ours, peer) for peer in sides.values() if (workload, peer.side) not in told_before]
+        if not sides:
+            found.append((ours, None))
     return found
 
 
@@ -350,9 +351,9 @@ def limit_of(workload: str, machine: dict[str, Any], unit: str) -> tuple[str, fl
     return None if value is None else (name, value)
 
 
-def achieved(report: Report) -> list[tuple[str, str, str, float, float]]:
-    """Family, workload, unit, what kexue achieves, what the machine can do; by family and workload, both units."""
-    found: dict[tuple[str, str], tuple[str, str, str, float, float]] = {}
+def achieved(report: Report) -> list[tuple[str, str, str, float, float, float]]:
+    """Family, workload, unit, what kexue achieves, what the machine can do, and of how much."""
+    found: dict[tuple[str, str], tuple[str, str, str, float, float, float]] = {}
     measured = [
         (item.family, item.workload, seconds, item.bytes_moved, item.operations, report.machine[part])
         for part, rows in (("ratios", report.lines), ("functions", report.timings))
@@ -367,7 +368,7 @@ def achieved(report: Report) -> list[tuple[str, str, str, float, float]]:
         for unit, amount in (("GB/s", moved), ("GFLOP/s", operations)):
             limit = limit_of(workload, machine, unit)
             if amount and limit:
-                found.setdefault((workload, unit), (family, workload, unit, amount / seconds / 1e9, limit[1]))
+                found.setdefault((workload, unit), (family, workload, unit, amount / seconds / 1e9, limit[1], amount))
     return sorted(found.values(), key=lambda row: (row[2] != "GB/s", family_order(row[0])))
 
 
@@ -376,7 +377,7 @@ def achieved_table(report: Report) -> str:
         ("case", "achieved", "limit", "of it"),
         (
             (workload, f"{value:.3g} {unit}", f"{limit:.3g} {unit}", f"{100 * value / limit:.0f} %")
-            for _, workload, unit, value, limit in achieved(report)
+            for _, workload, unit, value, limit, _ in achieved(report)
         ),
     )
 

@@ -289,6 +289,17 @@ def test_damaged_data(report, root, text, message):
         report.load(root)
 
 
+def test_a_damaged_machine(report, write, root):
+    report.save(root, report.digest([write(ratios())]))
+    path = root / "docs/report/machine.json"
+    path.write_text("{")
+    with pytest.raises(report.ReportError, match="machine.json is not JSON"):
+        report.load(root)
+    path.write_text("{}")
+    with pytest.raises(report.ReportError, match="machine.json does not name the machine of ratios"):
+        report.load(root)
+
+
 def test_a_damaged_number(report, write, root):
     report.save(root, report.digest([write(ratios())]))
     path = root / "docs/report/ratios.csv"
@@ -384,10 +395,18 @@ def test_achieved(report, pages, write, root):
     report.save(root, report.digest([write(ratios(), "a"), write(benchmarks(), "b")]))
     loaded = report.load(root)
     assert pages.achieved(loaded) == [
-        ("transport", "emd2, 5x7 float64", "GB/s", pytest.approx(20.0), 40.0),
-        ("decoding", "lcs, 3 letters", "GFLOP/s", pytest.approx(20.0), 50.0),
+        ("transport", "emd2, 5x7 float64", "GB/s", pytest.approx(20.0), 40.0, 20_000),
+        ("decoding", "lcs, 3 letters", "GFLOP/s", pytest.approx(20.0), 50.0, 1e9),
     ]
     assert "| emd2, 5x7 float64 | 20 GB/s | 40 GB/s | 50 % |" in pages.achieved_table(loaded)
+
+
+def test_a_side_at_a_time_is_told_where_it_was_not_in_turns(report, pages):
+    line = report.Line("decoding", "lcs", "rapidfuzz", 1e-6, 1e-6, 1.0, 1.0)
+    groups = {"lcs": ("kexue", "rapidfuzz", "Python"), "alone": ("kexue",), "peers": ("Python", "NumPy")}
+    sides = [report.Timing("decoding", name, side, 1e-6, 1e-6) for name, found in groups.items() for side in found]
+    pairs = pages.comparisons(report.Report({}, [line], sides, [], []))
+    assert [(ours.workload, peer and peer.side) for ours, peer in pairs] == [("lcs", "Python"), ("alone", None)]
 
 
 def test_marks(report, pages):
