@@ -102,7 +102,8 @@ def _largest(report: Report) -> list[tuple[Any, ...]]:
 
 
 def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 3]}..."
+    """What tells cases apart stands at the end as well."""
+    return text if len(text) <= length else f"{text[: length - 15]}...{text[-12:]}"
 
 
 def draw_bars(bars: Sequence[tuple[Any, ...]], title: str) -> Figure:
