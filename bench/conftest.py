@@ -23,7 +23,14 @@ def measure(benchmark: Callable, pytestconfig: pytest.Config) -> Callable[[Workl
             pytest.skip(workload.absent[side])
         items = workload.sides[side].items
         benchmark.group = workload.name
-        benchmark.extra_info.update(machine(), problems_per_call=items)
+        # bench/report.py reads these; times, bytes and operations are told for one problem.
+        benchmark.extra_info.update(
+            machine(),
+            side=side,
+            problems_per_call=items,
+            bytes_moved=workload.bytes_moved / items,
+            operations=workload.operations / items,
+        )
         workload.check(side, benchmark(workload.sides[side].call))
         if benchmark.stats is not None:  # not with --benchmark-disable
             seconds = pytestconfig.stash.setdefault(_SECONDS, {}).setdefault(workload.name, {})

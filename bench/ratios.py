@@ -1,12 +1,15 @@
 """How many times faster than its peers kexue is: all that is promised, in one run.
 
-    python bench/ratios.py [--quick] [--only TEXT] [--json FILE]
+    python bench/ratios.py [--quick] [--only TEXT] [--json FILE [--resume]]
 
 pytest-benchmark measures one side for some seconds and then the next, and on a machine that others share
 the clock, the cache and the memory are not the same by then. Here the sides of a workload take turns: every
 round measures each side once, forwards and backwards by turns, so what disturbs a round disturbs both sides
 of its ratio. The table gives the median of the rounds' ratios and the ratio of the least times; a line is
 met when both are at least what is required. The exit status is 1 if one is missed.
+
+The JSON is written after every workload, and --resume goes on where a run on the same machine, with the same versions,
+ended. bench/report.py makes the tables and plots of it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import statistics
 import sys
 import time
@@ -22,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +50,7 @@ import workloads_optimization
 import workloads_penalties
 import workloads_projection
 import workloads_torch
+from report import Line, ReportError, family_of, measured_before, told, write_text
 from workloads import Workload, machine, pinned_threads
 
 
@@ -745,24 +749,6 @@ LINES: list[tuple[partial[Workload], dict[str, Goal]]] = [
 ]
 
 
-@dataclass(frozen=True)
-class Line:
-    """One row of the table; times are seconds for one problem."""
-
-    workload: str
-    peer: str
-    kexue_seconds: float
-    peer_seconds: float
-    median_ratio: float
-    ratio_of_minima: float
-    required: float | None
-    target: float | None
-    bytes_moved: int = 0
-
-    def reaches(self, goal: float | None) -> bool | None:
-        return None if goal is None else min(self.median_ratio, self.ratio_of_minima) >= goal
-
-
 def seconds_of(call: Callable[[], Any], repeats: int) -> float:
     begin = time.perf_counter()
     for _ in range(repeats):
@@ -794,15 +780,23 @@ def take_turns(workload: Workload, peers: list[str], rounds: int, least_seconds:
     return times
 
 
+def call_of(build: partial[Workload]) -> str:
+    """Tells a workload from the others without making its data."""
+    arguments = [repr(argument) for argument in build.args]
+    arguments += [f"{name}={value!r}" for name, value in build.keywords.items()]
+    return f"{build.func.__module__}.{build.func.__name__}({', '.join(arguments)})"
+
+
 def measure(build: partial[Workload], goals: dict[str, Goal], rounds: int, least_seconds: float) -> list[Line]:
     workload = build()
     for peer in workload.absent:
         print(f"{workload.name}: no comparison with {peer}, {workload.absent[peer]}", file=sys.stderr)
     goals = {peer: goal for peer, goal in goals.items() if peer not in workload.absent}
     times = take_turns(workload, list(goals), rounds, least_seconds)
-    kexue = times["kexue"]
+    kexue, items = times["kexue"], workload.sides["kexue"].items
     return [
         Line(
+            family_of(build.func.__module__, build.func.__name__),
             workload.name,
             peer,
             min(kexue),
@@ -811,7 +805,9 @@ def measure(build: partial[Workload], goals: dict[str, Goal], rounds: int, least
             min(times[peer]) / min(kexue),
             goal.required,
             goal.target,
-            workload.bytes_moved,
+            # A workload counts those of a call, and times are told for one problem.
+            workload.bytes_moved / items,
+            workload.operations / items,
         )
         for peer, goal in goals.items()
     ]
@@ -837,14 +833,6 @@ def limits() -> dict[str, float]:
     return {name: round(value, 2) for name, value in result.items()}
 
 
-def told(seconds: float, bytes_moved: int = 0) -> str:
-    unit, factor = next(
-        (unit, factor) for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)) if seconds * factor >= 1
-    )
-    bandwidth = f", {bytes_moved / seconds / 1e9:.3g} GB/s" if bytes_moved else ""
-    return f"{seconds * factor:.3g} {unit}{bandwidth}"
-
-
 HEADER = ("case", "kexue", "peer", "its time", "ratio", "of minima", "required", "target", "met")
 
 
@@ -858,13 +846,6 @@ def row(line: Line) -> tuple[str, ...]:
     return line.workload, *times, f"{line.median_ratio:.1f}", f"{line.ratio_of_minima:.1f}", *goals, verdict
 
 
-def write_json(path: str, content: dict[str, Any]) -> None:
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "w") as file:
-        json.dump(content, file, indent=1)
-    os.replace(temporary, path)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Ratios of kexue to its peers, measured in turns.")
     parser.add_argument("--quick", action="store_true", help="3 short rounds instead of 15, to see that all works")
@@ -875,26 +856,40 @@ def main() -> int:
         help="family, function and arguments of a workload, or a part: 'emd2_batch 20'",
     )
     parser.add_argument("--json", metavar="FILE", help="also write machine, limits and lines to a file")
+    parser.add_argument("--resume", action="store_true", help="keep the lines that the file of --json has")
     options = parser.parse_args()
+    if options.resume and not options.json:
+        parser.error("--resume needs --json")
     rounds, least_seconds = (3, 0.01) if options.quick else (15, 0.03)
     lines: list[Line] = []
     with pinned_threads():
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        about = {"date": date, **machine(), "limits": limits()}
+        about: dict[str, Any] = {"date": date, **machine(), "quick": options.quick}
+        records: list[dict[str, Any]] = []
+        if options.resume and Path(options.json).exists():
+            try:
+                about, records = measured_before(options.json, about)
+                lines = [Line(**{key: value for key, value in record.items() if key != "call"}) for record in records]
+            except ReportError as error:
+                parser.error(str(error))
+        else:
+            about["limits"] = limits()
+        done = {record["call"] for record in records}
         for key, value in about.items():
             print(f"{key:14} {value}")
         print("\n| " + " | ".join(HEADER) + " |\n" + "|---" * len(HEADER) + "|", flush=True)
         for build, goals in LINES:
-            family = build.func.__module__.partition("_")[2]
-            if options.only not in " ".join(map(str, (family, build.func.__name__, *build.args))):
+            family, call = build.func.__module__.partition("_")[2], call_of(build)
+            if call in done or options.only not in " ".join(map(str, (family, build.func.__name__, *build.args))):
                 continue
             for line in measure(build, goals, rounds, least_seconds):
                 lines.append(line)
+                records.append({"call": call, **asdict(line)})
                 print("| " + " | ".join(row(line)) + " |", flush=True)
+            if options.json:
+                write_text(options.json, json.dumps({**about, "lines": records}, indent=1))
     missed = [line for line in lines if line.reaches(line.required) is False]
     print(f"\n{len(missed)} of {sum(line.required is not None for line in lines)} required ratios missed")
-    if options.json:
-        write_json(options.json, {**about, "lines": [asdict(line) for line in lines]})
     return 1 if missed else 0
 
 

@@ -65,6 +65,7 @@ class Workload:
     atol: float = 0.0
     absent: dict[str, str] = field(default_factory=dict)
     bytes_moved: int = 0
+    operations: int = 0
     _results: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def check(self, name: str, result: Any) -> None:
