@@ -2,12 +2,7 @@
 
 import pytest
 import workloads_independence as workloads
-
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+from cases import DTYPES, sides
 
 
 @sides("kexue", "scikit-learn", "tr(KJLJ)", "hyppo")
@@ -63,6 +58,11 @@ def bench_hsic_random_features(measure, side):
 @sides("kexue", "scikit-learn")
 def bench_hsic_streaming(measure, side):
     measure(workloads.hsic_streaming(4000), side)
+
+
+@sides("kexue", "scikit-learn")
+def bench_HSICSums(measure, side):
+    measure(workloads.hsic_sums(2000), side)
 
 
 @sides("kexue", "NumPy, features", "NumPy, Gram matrices")
