@@ -245,7 +245,10 @@ def measured_names():
 def bench_cases():
     """The ids of the cases of `pytest bench`, as (name of the function without "bench_", ids of its parameters)."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "bench", "--collect-only", "-q", "-o", "addopts=", "-p", "no:cacheprovider"],
+        [
+            *(sys.executable, "-m", "pytest", "bench", "--collect-only", "-q", "-p", "no:cacheprovider"),
+            *("-o", "addopts=", "-o", "filterwarnings=default"),  # what peers warn of when they are imported is theirs
+        ],
         capture_output=True, text=True, timeout=300, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
