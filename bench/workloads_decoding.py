@@ -41,13 +41,20 @@ def _nodes(root: dict[int, Any]) -> Iterator[dict[int, Any]]:
 
 
 @recent
-def prefix_tree(n: int, given: str) -> Workload:
-    """The dicts, without their integers, take at least eight times the memory, or the workload cannot be made."""
+def stored(n: int) -> tuple[list[list[int]], kx.PrefixTree, dict[int, Any]]:
+    """The sequences as lists, as a tree and as dicts: what takes seconds to build is shared."""
     rows = sequences(n)
     lists = rows.tolist()
+    return lists, kx.PrefixTree(rows), dict_of_dicts(lists)
+
+
+@recent
+def prefix_tree(n: int, given: str) -> Workload:
+    """The dicts, without their integers, take at least eight times the memory, or the workload cannot be made."""
+    rows, (lists, built, root) = sequences(n), stored(n)
     prefixes = [lists[i][:length] for i in range(0, n, n // 100) for length in (0, 1, 5)]
 
-    assert 8 * kx.PrefixTree(rows).nbytes <= sum(map(sys.getsizeof, _nodes(dict_of_dicts(lists))))
+    assert 8 * built.nbytes <= sum(map(sys.getsizeof, _nodes(root)))
 
     def of_tree(tree: kx.PrefixTree) -> list[int]:
         return [tree.n_nodes, *(token for prefix in prefixes for token in tree.next_tokens(prefix).tolist())]
@@ -72,9 +79,8 @@ def prefix_tree(n: int, given: str) -> Workload:
 @recent
 def mask(length: int) -> Workload:
     """Of a prefix: the walk and a row of logits."""
-    rows = sequences(100_000)
-    lists = rows.tolist()
-    tree, root, prefix = kx.PrefixTree(rows), dict_of_dicts(lists), lists[5][:length]
+    lists, tree, root = stored(100_000)
+    prefix = lists[5][:length]
     logits = np.random.default_rng(0).normal(size=VOCABULARY).astype(np.float32)
     ours, theirs, filled = logits.copy(), logits.copy(), logits.copy()
 
@@ -161,12 +167,8 @@ def _allowed(root: dict[int, Any], prefix: list[int], end: int) -> list[int]:
 @recent
 def allowed_tokens(count: int = 100) -> Workload:
     """Calls after prefixes of all lengths; a time for one."""
-    rows = sequences(100_000)
-    lists = rows.tolist()
-    root, call = (
-        dict_of_dicts(lists),
-        kx.PrefixAllowedTokens(kx.PrefixTree(rows), end_token=VOCABULARY, prompt_length=1),
-    )
+    lists, tree, root = stored(100_000)
+    call = kx.PrefixAllowedTokens(tree, end_token=VOCABULARY, prompt_length=1)
     prefixes = [[0, *lists[number * 100][: number % 21]] for number in range(count)]
 
     def flat(found: list[list[int]]) -> np.ndarray:
@@ -182,9 +184,8 @@ def allowed_tokens(count: int = 100) -> Workload:
 @recent
 def logits_processor(beams: int) -> Workload:
     """A row of scores for each beam, masked where it is. Masked once, it remains so."""
-    rows = sequences(100_000)
-    lists = rows.tolist()
-    root, process = dict_of_dicts(lists), kx.PrefixTreeLogitsProcessor(kx.PrefixTree(rows), end_token=VOCABULARY)
+    lists, tree, root = stored(100_000)
+    process = kx.PrefixTreeLogitsProcessor(tree, end_token=VOCABULARY)
     ids = np.array([[0, *lists[number][:3]] for number in range(beams)])
     scores = np.random.default_rng(0).standard_normal((beams, VOCABULARY + 1)).astype(np.float32)
     ours, theirs = scores.copy(), scores.copy()

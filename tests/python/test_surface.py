@@ -274,6 +274,26 @@ def test_everything_is_measured():
     assert names - {measured_by(*case, names) for case in bench_cases()} == set()
 
 
+def test_a_workload_is_named_after_what_it_measures():
+    code = """if True:
+        from workloads import Workload
+        for name in ("emd2, batch", "softmax out=", "random_angle(9).pdf", "DocumentIndex.fit, 9", "kexue.torch.emd2"):
+            print(Workload(name, {}).function)
+        for name in ("top 10 of 9", "", ", 3"):
+            try:
+                Workload(name, {})
+            except ValueError as error:
+                print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT / "bench")
+    assert done.stdout.splitlines() == [
+        *("emd2", "softmax", "random_angle", "DocumentIndex.fit", "torch.emd2"),
+        "name must begin with a public name of kexue, got 'top 10 of 9'",
+        "name must begin with a public name of kexue, got ''",
+        "name must begin with a public name of kexue, got ', 3'",
+    ], done.stderr
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "bench").glob("bench_*.py")), ids=lambda path: path.stem)
 def test_benches_compare(path):
     """A bench hands a workload to `measure`, which compares results, and times nothing itself."""
