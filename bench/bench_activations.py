@@ -1,14 +1,12 @@
 """Activations beside NumPy's or SciPy's expressions and torch; SquarePlus also beside a copy, the limit of memory.
 
-The SquarePlus family is measured on arrays of 80 MB, and on small ones: squareplus, squareplus_grad, squareplus_grad_b,
-squareplus_inverse. The others on a million elements: softplus, swish, gelu, gelu_tanh, exp_taylor and their derivatives
-softplus_grad, swish_grad, gelu_grad, gelu_tanh_grad, exp_taylor_grad.
+The SquarePlus family is measured on arrays of 80 MB, and on small ones; the others on a million elements.
 """
 
 import pytest
 import workloads_activations as workloads
+from cases import DTYPES, sides
 
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 SQUAREPLUS = ["squareplus", "squareplus_grad", "squareplus_grad_b", "squareplus_inverse"]
 SMOOTHED = [
     *("smooth_relu", "smooth_step", "smooth_leaky_relu", "smooth_abs", "smooth_sign", "smooth_clip"),
@@ -24,10 +22,6 @@ KERNELS = [
     for kernel in workloads.SCALES
     if not (kernel == "cauchy" and name in LINEAR or kernel == "student_t2" and name in STEPS)
 ]
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
 
 
 @sides("kexue", "NumPy expression")

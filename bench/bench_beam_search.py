@@ -2,10 +2,7 @@
 
 import pytest
 import workloads_beam_search as workloads
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+from cases import sides
 
 
 @sides("kexue", "NumPy and dicts, masks", "NumPy and dicts")

@@ -2,12 +2,7 @@
 
 import pytest
 import workloads_child_tuning as workloads
-
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+from cases import DTYPES, sides
 
 
 @sides("kexue", "NumPy", "torch", "copy")
@@ -21,11 +16,10 @@ def bench_by_chance(measure, dtype, function, n, p, side):
 
 @sides("kexue", "NumPy", "torch")
 @DTYPES
-def bench_by_mask(measure, dtype, side):
+def bench_childtuning_gradient_by_mask(measure, dtype, side):
     measure(workloads.by_mask(10_000_000, dtype), side)
 
 
-# fisher_diagonal
 @sides("kexue", "NumPy", "torch")
 @pytest.mark.parametrize(("samples", "n"), [(32, 100_000), (100_000, 32)])
 @DTYPES
@@ -33,7 +27,6 @@ def bench_fisher_diagonal(measure, dtype, samples, n, side):
     measure(workloads.fisher_diagonal(samples, n, dtype), side)
 
 
-# childtuning_mask
 @sides("kexue", "NumPy's percentile")
 @pytest.mark.parametrize("method", ["exact", "percentile"])
 def bench_childtuning_mask(measure, method, side):
@@ -42,5 +35,5 @@ def bench_childtuning_mask(measure, method, side):
 
 @sides("kexue", "torch")
 @pytest.mark.parametrize("p", [0.3, 1.0])
-def bench_step(measure, p, side):
+def bench_ChildTuningAdamW(measure, p, side):
     measure(workloads.step(1_000_000, "float32", p), side)

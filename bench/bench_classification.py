@@ -2,12 +2,7 @@
 
 import pytest
 import workloads_classification as workloads
-
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+from cases import DTYPES, sides
 
 
 @sides("kexue", "NumPy loop", "NumPy", "a copy")
@@ -35,8 +30,18 @@ def bench_topk_entropy(measure, dtype, side):
 
 @sides("kexue", "scikit-learn's LDA", "scikit-learn's LogisticRegression")
 @pytest.mark.parametrize("count", [2, 10], ids="{} classes".format)
-def bench_analytic_logistic_regression(measure, count, side):
+def bench_AnalyticLogisticRegression(measure, count, side):
     measure(workloads.analytic_logistic_regression(20_000, 64, count), side)
+
+
+@sides("kexue", "scikit-learn's LDA", "NumPy")
+def bench_ClassStatistics(measure, side):
+    measure(workloads.class_statistics(20_000, 64, 10), side)
+
+
+@sides("kexue", "SciPy")
+def bench_SoftmaxRule(measure, side):
+    measure(workloads.softmax_rule(20_000, 64, 10), side)
 
 
 @sides("kexue", "scikit-learn's LDA")
@@ -51,7 +56,7 @@ def bench_linear_regression_closed_form(measure, side):
 
 
 @sides("kexue", "scikit-learn's LogisticRegression")
-def bench_adversarial_split(measure, side):
+def bench_AdversarialSplit(measure, side):
     measure(workloads.adversarial_split(20_000, 30), side)
 
 

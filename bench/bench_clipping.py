@@ -2,13 +2,9 @@
 
 import pytest
 import workloads_clipping as workloads
+from cases import DTYPES, sides
 
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
-SIZES = pytest.mark.parametrize(("n", "count"), [(100_000_000, 1), (1_000_000, 200)])
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+SIZES = pytest.mark.parametrize(("n", "count"), [(10_000_000, 1), (1_000_000, 200)])
 
 
 @sides("kexue", "reading: np.max", "reading: BLAS dot", "torch")

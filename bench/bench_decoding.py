@@ -2,30 +2,18 @@
 
 import pytest
 import workloads_decoding as workloads
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+from cases import sides
 
 
 @sides("kexue", "dict of dicts")
 @pytest.mark.parametrize("given", ["array", "lists"])
-def bench_prefix_tree(measure, given, side):
+def bench_PrefixTree(measure, given, side):
     measure(workloads.prefix_tree(100_000, given), side)
-
-
-def bench_prefix_tree_memory(benchmark):
-    """Bytes, not seconds: both are printed, and the least ratio is what is promised."""
-    ours, theirs = benchmark.pedantic(workloads.memory, args=(100_000,), rounds=1)
-    print(
-        f"\nPrefixTree of 100,000 sequences of 20: {ours:,} bytes; dict of dicts: {theirs:,}, {theirs / ours:.1f} times"
-    )
-    assert theirs >= 8 * ours
 
 
 @sides("kexue", "dicts and NumPy", "the write alone")
 @pytest.mark.parametrize("length", [0, 3, 19])
-def bench_mask(measure, length, side):
+def bench_PrefixTree_mask(measure, length, side):
     measure(workloads.mask(length), side)
 
 
@@ -40,3 +28,13 @@ def bench_alignment(measure, function, length, side):
 @pytest.mark.parametrize("function", ["longest_common_subsequence", "edit_distance"])
 def bench_long_alignment(measure, function, side):
     measure(workloads.alignment(function, 20_000), side)
+
+
+@sides("kexue", "dict of dicts")
+def bench_PrefixAllowedTokens(measure, side):
+    measure(workloads.allowed_tokens(), side)
+
+
+@sides("kexue", "dicts and NumPy")
+def bench_PrefixTreeLogitsProcessor(measure, side):
+    measure(workloads.logits_processor(4), side)

@@ -2,16 +2,14 @@
 
 import pytest
 import workloads
+import workloads_word_vectors
+from cases import sides
 
 VOCABULARIES = pytest.mark.parametrize(
     ("vocabulary", "frequencies"),
     [(5000, "uniform"), (5000, "Zipf"), (200_000, "uniform")],
     ids=["5000-uniform", "5000-Zipf", "200000-uniform"],
 )
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
 
 
 @sides("kexue", "gensim", "POT and SciPy")
@@ -56,10 +54,27 @@ def bench_wcd(measure, side):
 @sides("kexue", "gensim", "POT and SciPy")
 @pytest.mark.parametrize("workers", [1, 2], ids="workers={}".format)
 @pytest.mark.parametrize("words", ["topics", "uniform"])
-def bench_DocumentIndex_kneighbors(measure, words, workers, side):  # noqa: N802
+def bench_DocumentIndex_kneighbors(measure, words, workers, side):
     measure(workloads.nearest_documents(20_000, words, workers=workers), side)
 
 
+@sides("kexue")
 @pytest.mark.parametrize("count", [20_000, 100_000])
-def bench_DocumentIndex_fit(measure, count):  # noqa: N802
-    measure(workloads.index_build(count), "kexue")
+def bench_DocumentIndex_fit(measure, count, side):
+    measure(workloads.index_build(count), side)
+
+
+@sides("kexue", "scikit-learn")
+def bench_WordVectors_fit(measure, side):
+    measure(workloads_word_vectors.fit(2000, 100), side)
+
+
+@sides("kexue", "scikit-learn")
+def bench_WordVectors_count_matrix(measure, side):
+    measure(workloads_word_vectors.count_matrix(2000), side)
+
+
+@sides("kexue", "gensim")
+@pytest.mark.parametrize("form", ["bin", "txt"])
+def bench_WordVectors_load(measure, form, side):
+    measure(workloads_word_vectors.load(20_000, 100, form), side)

@@ -2,8 +2,8 @@
 
 import pytest
 import workloads_entropy as workloads
+from cases import DTYPES, sides
 
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 SHAPES = pytest.mark.parametrize(("rows", "n"), [(4096, 1000), (100_000, 10)], ids=["4096x1000", "100000x10"])
 TARGETS = [
     *((10_000, 10, target) for target in (5, "half")),
@@ -11,10 +11,6 @@ TARGETS = [
     *((1000, 5000, target) for target in (30, "half")),
 ]
 SEARCHES = ("kexue", "scikit-learn", "openTSNE", "torch Newton")
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
 
 
 @sides("kexue", "torch", "SciPy")

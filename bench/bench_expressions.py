@@ -2,10 +2,7 @@
 
 import pytest
 import workloads_expressions as workloads
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+from cases import sides
 
 
 @sides("kexue", "ast and Fraction", "eval", "sympify", "parse_expr")
@@ -14,7 +11,7 @@ def bench_evaluate_expression(measure, side):
 
 
 @sides("kexue", "ast and Fraction")
-def bench_long_sum(measure, side):
+def bench_evaluate_expression_long_sum(measure, side):
     measure(workloads.long_sum(300), side)
 
 
@@ -25,7 +22,7 @@ def bench_texts(measure, function, side):
 
 
 @sides("kexue", "ast.unparse")
-def bench_by_precedence(measure, side):
+def bench_strip_redundant_parentheses_by_precedence(measure, side):
     measure(workloads.by_precedence(400), side)
 
 

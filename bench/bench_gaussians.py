@@ -2,13 +2,9 @@
 
 import pytest
 import workloads_gaussians as workloads
+from cases import DTYPES, sides
 
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 SIZES = pytest.mark.parametrize("d", [16, 64])
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
 
 
 @sides("kexue", "torch", "torch unchecked", "NumPy")
@@ -49,6 +45,12 @@ def bench_gaussian_w2(measure, d, side):
 )
 def bench_gaussian(measure, function, d, dtype, side):
     measure(workloads.gaussian(function, d, dtype), side)
+
+
+@sides("kexue", "NumPy")
+@DTYPES
+def bench_GaussianMap(measure, dtype, side):
+    measure(workloads.gaussian_map(100_000, 64, dtype), side)
 
 
 @sides("kexue", "SciPy's sqrtm")

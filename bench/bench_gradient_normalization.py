@@ -2,15 +2,9 @@
 
 import pytest
 import workloads_gradient_normalization as workloads
-
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+from cases import DTYPES, sides
 
 
-# gradient_normalize
 @sides("kexue", "NumPy")
 @pytest.mark.parametrize("mode", ["gn", "gran", "plain"])
 @DTYPES
@@ -18,20 +12,17 @@ def bench_gradient_normalize(measure, dtype, mode, side):
     measure(workloads.normalize(mode, 10_000, dtype), side)
 
 
-# gn_input_gradient
 @sides("kexue", "NumPy")
 @DTYPES
 def bench_gn_input_gradient(measure, dtype, side):
     measure(workloads.input_gradient(64, 3072, dtype), side)
 
 
-# gradient_penalty
 @sides("kexue", "NumPy")
 def bench_gradient_penalty(measure, side):
     measure(workloads.penalty(10_000), side)
 
 
-# clip_weights
 @sides("kexue", "NumPy", "torch")
 @DTYPES
 def bench_clip_weights(measure, dtype, side):
@@ -47,5 +38,5 @@ def bench_spectral_norm(measure, dtype, m, n, side):
 
 @sides("kexue", "NumPy")
 @DTYPES
-def bench_warm_start(measure, dtype, side):
+def bench_spectral_norm_warm_start(measure, dtype, side):
     measure(workloads.warm_start(512, 4608, dtype), side)

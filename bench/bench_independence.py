@@ -2,12 +2,7 @@
 
 import pytest
 import workloads_independence as workloads
-
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+from cases import DTYPES, sides
 
 
 @sides("kexue", "scikit-learn", "tr(KJLJ)", "hyppo")
@@ -18,7 +13,7 @@ def bench_hsic(measure, side):
 @sides("kexue", "scikit-learn")
 @pytest.mark.parametrize("workers", [1, 2])
 @DTYPES
-@pytest.mark.parametrize("n", [2000, 10_000])
+@pytest.mark.parametrize("n", [2000, 5000])
 def bench_hsic_of_more(measure, n, dtype, workers, side):
     measure(workloads.hsic(n, dtype=dtype, workers=workers), side)
 
@@ -63,6 +58,11 @@ def bench_hsic_random_features(measure, side):
 @sides("kexue", "scikit-learn")
 def bench_hsic_streaming(measure, side):
     measure(workloads.hsic_streaming(4000), side)
+
+
+@sides("kexue", "scikit-learn")
+def bench_HSICSums(measure, side):
+    measure(workloads.hsic_sums(2000), side)
 
 
 @sides("kexue", "NumPy, features", "NumPy, Gram matrices")

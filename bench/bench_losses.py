@@ -2,12 +2,7 @@
 
 import pytest
 import workloads_losses as workloads
-
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+from cases import DTYPES, sides
 
 
 @sides("kexue", "torch sort", "torch cumsum", "torch N^2", "NumPy by hand")

@@ -2,10 +2,7 @@
 
 import pytest
 import workloads_projection as workloads
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
+from cases import DTYPES, sides
 
 
 @sides("kexue", "X @ R.T", "scikit-learn Sparse", "reading X")
@@ -31,7 +28,7 @@ def bench_random_projection_csr(measure, kind, side):
 
 
 @sides("kexue", "NumPy butterfly", "NumPy in blocks", "NumPy in place", "NumPy Kronecker", "a copy")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@DTYPES
 @pytest.mark.parametrize("count", [64, 4096])
 def bench_fwht(measure, count, dtype, side):
     measure(workloads.fwht(count, dtype=dtype), side)
@@ -114,3 +111,19 @@ def bench_jl_min_dim(measure, rule, side):
 @pytest.mark.parametrize("function", ["embedding_dim", "attention_head_dim"])
 def bench_embedding_dim(measure, function, side):
     measure(workloads.embedding_dim(function), side)
+
+
+@sides("kexue", "X @ R.T")
+@pytest.mark.parametrize("kind", ["gaussian", "srht", "osnap"])
+def bench_RandomProjectionMap(measure, kind, side):
+    measure(workloads.projection_map(kind), side)
+
+
+@sides("kexue", "NumPy")
+def bench_SignHash_transform(measure, side):
+    measure(workloads.hashing(), side)
+
+
+@sides("kexue", "NumPy", "scikit-learn", "faiss")
+def bench_SignHashIndex_kneighbors(measure, side):
+    measure(workloads.sign_hash_index(), side)

@@ -2,6 +2,7 @@
 
 import pytest
 import workloads
+from cases import sides
 
 SMALL = [(5, 7), (10, 15), (20, 30), (50, 60)]
 SIZES = [*SMALL, (100, 100), (500, 500), (1000, 1000)]
@@ -10,10 +11,6 @@ COSTS = pytest.mark.parametrize("costs", ["random", "plane"])
 
 def sizes(chosen):
     return pytest.mark.parametrize("size", chosen, ids="{0[0]}x{0[1]}".format)
-
-
-def sides(*names):
-    return pytest.mark.parametrize("side", names)
 
 
 @sides("kexue", "POT", "POT's C++")

@@ -7,14 +7,16 @@ users call it; where its interpreted layer takes most of the time, its compiled 
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache, partial, wraps
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -34,8 +36,29 @@ from threadpoolctl import threadpool_limits
 
 import kexue as kx
 
-# The sides of a workload run one after another and share its data; nothing else is kept.
-recent = lru_cache(maxsize=2)
+NO_TORCH = "torch is not installed"
+
+# The sides of a workload run one after another and share its data; nothing else is kept. A run of all benches would
+# keep some of each, nine gigabytes in all, if caches of functions that were not called lately were not emptied.
+_KEPT = 6
+_lately_called: dict[Any, None] = {}
+
+
+def recent(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the last two results of a function, as long as it is among the six that were called last."""
+    cached = lru_cache(maxsize=2)(function)
+
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        _lately_called.pop(cached, None)
+        _lately_called[cached] = None
+        while len(_lately_called) > _KEPT:
+            oldest = next(iter(_lately_called))
+            del _lately_called[oldest]
+            oldest.cache_clear()
+        return cached(*args, **options)
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -55,8 +78,14 @@ class Side:
 class Workload:
     """The sides of a comparison, "kexue" among them, and how closely their results must agree.
 
-    `absent` tells why a side is missing that could be there. `bytes_moved` is what a call reads and writes at
-    least, where bandwidth is of interest.
+    `name` begins with the public name of what is measured, as one writes it after `kexue.` ("attention",
+    "DocumentIndex.kneighbors", "torch.emd2"); the case follows. It is the group of pytest-benchmark, and `function` is
+    that name for those who sort figures by it. `absent` tells why a side is missing that could be there.
+
+    What a call of kexue's moves and does at least, where that bounds it: `bytes_moved` counts every array that is given
+    once as read and every result once as written. `operations` counts additions, multiplications, divisions and roots
+    of floating-point numbers in the method's own formula, 2 for a multiplication with its addition; an exponential
+    counts as 1, because what it costs is no property of the method.
     """
 
     name: str
@@ -68,16 +97,33 @@ class Workload:
     operations: int = 0
     _results: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def __post_init__(self) -> None:
+        first = self.function.partition(".")[0]
+        if first not in kx.__all__ and find_spec(f"kexue.{first or '_'}") is None:
+            raise ValueError(f"name must begin with a public name of kexue, got {self.name!r}")
+
+    @property
+    def function(self) -> str:
+        """The public name of what is measured."""
+        found = re.match(r"(?:kexue\.)?(\w+(?:\.\w+)*)", self.name)
+        return found[1] if found else ""
+
     def check(self, name: str, result: Any) -> None:
-        """Fail unless a side's result agrees with kexue's, or kexue's with the first peer's, if one is installed."""
+        """Fail unless a side's result agrees with kexue's, or kexue's with the first peer's, if one is installed.
+
+        `comparable` sees every result, that of a side without a peer as well: it may fail by itself.
+        """
         side = self.sides[name]
+        if side.comparable is None:
+            return
+        comparable = side.comparable(result)
         other = "kexue" if name != "kexue" else next((peer for peer in self.sides if peer != "kexue"), None)
-        if side.comparable is None or other is None:
+        if other is None or self.sides[other].comparable is None:
             return
         if other not in self._results:
             self._results[other] = self.sides[other].comparable(self.sides[other].call())
         expected, sides = self._results[other], f"{name} and {other}"
-        np.testing.assert_allclose(side.comparable(result), expected, rtol=self.rtol, atol=self.atol, err_msg=sides)
+        np.testing.assert_allclose(comparable, expected, rtol=self.rtol, atol=self.atol, err_msg=sides)
 
 
 @cache
@@ -90,6 +136,11 @@ def installed(name: str) -> Any:
     if name == "torch":
         module.set_num_threads(1)
     return module
+
+
+def without_torch(*sides: str) -> dict[str, str]:
+    """The `absent` of a workload whose `sides`, or else "torch", are made with torch."""
+    return {} if installed("torch") is not None else dict.fromkeys(sides or ("torch",), NO_TORCH)
 
 
 @contextmanager
@@ -498,7 +549,7 @@ def documents(vocabulary: int, frequencies: str) -> Documents:
     return Documents(vectors, *counts, tuple(tokens), pairs)
 
 
-def _transport_of(metric: str) -> Callable[..., float]:
+def transport_of(metric: str) -> Callable[..., float]:
     """A distance in SciPy and POT, as one would write it."""
 
     def wmd(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
@@ -526,7 +577,7 @@ def pairwise_distances(metric: str, vocabulary: int, frequencies: str, *, worker
     """All pairs of 200 and 200 documents; slow peers on 300 of them, drawn at random."""
     sets = documents(vocabulary, frequencies)
     arrays = [sets.arrays(i, j) for i, j in sets.pairs]
-    function = _transport_of(metric)
+    function = transport_of(metric)
     sides = {
         "kexue": Side(
             partial(kx.pairwise_distances, sets.X, sets.Y, vectors=sets.vectors, metric=metric, workers=workers),
@@ -549,7 +600,12 @@ def pairwise_distances(metric: str, vocabulary: int, frequencies: str, *, worker
         name = "SciPy" if metric == "rwmd" else "POT and SciPy"
         sides[name] = Side(lambda: [function(*pair) for pair in arrays], len(arrays))
     threads = "1 thread" if workers == 1 else f"{workers} threads"
-    return Workload(f"pairwise_distances {metric}, {vocabulary} {frequencies} words, {threads}", sides, rtol=1e-6)
+    # The products of all words that occur on one side with those of the other. Exact transport comes on top.
+    tables = (
+        0 if metric == "wcd" else 2 * DIMENSION * math.prod(len(np.unique(part.indices)) for part in (sets.X, sets.Y))
+    )
+    name = f"pairwise_distances {metric}, {vocabulary} {frequencies} words, {threads}"
+    return Workload(name, sides, rtol=1e-6, operations=tables)
 
 
 @recent
@@ -597,8 +653,8 @@ class Corpus:
 
 
 @recent
-def corpus(count: int, vocabulary: int, words: str) -> Corpus:
-    """`count` documents of 20 tokens.
+def corpus_documents(count: int, vocabulary: int, words: str) -> tuple[np.ndarray, csr_array, csr_array]:
+    """Vectors, `count` documents of 20 tokens and a few queries.
 
     Words "uniform": drawn from all alike, with independent normal vectors, the hardest case for bounds because all
     distances are nearly equal. "topics": 200 clusters of vectors, three to a document.
@@ -619,10 +675,21 @@ def corpus(count: int, vocabulary: int, words: str) -> Corpus:
         (np.ones(tokens.size), tokens.ravel(), np.arange(0, tokens.size + 1, WORDS)), shape=(total, vocabulary)
     )
     matrix.sum_duplicates()
-    X, queries = matrix[:count], matrix[count:]
+    return vectors, matrix[:count], matrix[count:]
+
+
+def _scan(vectors: np.ndarray, X: csr_array, queries: csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and numbers of the nearest documents, of all distances."""
     distances = kx.pairwise_distances(queries, X, vectors=vectors, workers=-1)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :NEIGHBORS]
-    return Corpus(vectors, X, queries, np.take_along_axis(distances, nearest, axis=1), nearest)
+    return np.take_along_axis(distances, nearest, axis=1), nearest
+
+
+@recent
+def corpus(count: int, vocabulary: int, words: str) -> Corpus:
+    """`corpus_documents` with the truth."""
+    given = corpus_documents(count, vocabulary, words)
+    return Corpus(*given, *_scan(*given))
 
 
 @recent
@@ -649,7 +716,7 @@ def nearest_documents(count: int, words: str, *, workers: int = 1) -> Workload:
     for q, d in pairs:
         x, y = data.queries[[q]], data.X[[d]]
         arrays.append((data.vectors[x.indices], data.vectors[y.indices], x.data / x.sum(), y.data / y.sum()))
-    wmd, scans = _transport_of("wmd"), len(pairs) / count
+    wmd, scans = transport_of("wmd"), len(pairs) / count
 
     def first(distances: Any) -> np.ndarray:
         return np.asarray(distances[:QUERIES])
@@ -670,15 +737,25 @@ def nearest_documents(count: int, words: str, *, workers: int = 1) -> Workload:
     np.testing.assert_array_equal(found[1], data.nearest)
     np.testing.assert_array_equal(found[0], data.distances)
     threads = "1 thread" if workers == 1 else f"{workers} threads"
-    return Workload(f"top 10 of {count} documents, {words} words, {threads}", sides, rtol=1e-6)
+    return Workload(f"DocumentIndex.kneighbors, 10 of {count} documents, {words} words, {threads}", sides, rtol=1e-6)
 
 
 @recent
 def index_build(count: int) -> Workload:
-    """Counts to an index; gensim's WmdSimilarity only keeps the texts, so nothing stands beside it."""
-    data = corpus(count, 20_000, "uniform")
-    build = Side(lambda: kx.DocumentIndex(data.vectors).fit(data.X), 1, comparable=None)
-    return Workload(f"index of {count} documents", {"kexue": build})
+    """Counts to an index; gensim's WmdSimilarity only keeps the texts, so nothing stands beside it.
+
+    What is built must find the neighbours that a scan finds.
+    """
+    vectors, X, queries = corpus_documents(count, 20_000, "uniform")
+    expected = _scan(vectors, X, queries[:1])[1]
+
+    def nearest(index: kx.DocumentIndex) -> np.ndarray:
+        found = index.kneighbors(queries[:1], NEIGHBORS, workers=1)[1]
+        np.testing.assert_array_equal(found, expected)
+        return found
+
+    build = Side(lambda: kx.DocumentIndex(vectors).fit(X), comparable=nearest)
+    return Workload(f"DocumentIndex.fit, {count} documents", {"kexue": build})
 
 
 @recent
@@ -686,9 +763,13 @@ def transport_lower_bound(m: int, n: int, costs: str) -> Workload:
     """The certified bound beside the exact cost, which it must not pass: the ratio tells what it saves."""
     a, b, M = transport_problems(m, n, costs)
     exact = kx.emd2(a, b, M)
-    assert (kx.transport_lower_bound(a, b, M) <= exact * (1 + 1e-12)).all()
+
+    def below(bounds: np.ndarray) -> np.ndarray:
+        assert (bounds <= exact * (1 + 1e-12)).all()
+        return bounds
+
     sides = {
-        "kexue": Side(lambda: kx.transport_lower_bound(a, b, M), len(M), comparable=None),
+        "kexue": Side(lambda: kx.transport_lower_bound(a, b, M), len(M), comparable=below),
         "kexue's emd2": Side(lambda: kx.emd2(a, b, M), len(M), comparable=None),
     }
     return Workload(f"transport_lower_bound, batch of {len(M)}, {m}x{n}, {costs}", sides)
@@ -700,7 +781,7 @@ def one_pair(metric: str) -> Workload:
     sets = documents(200_000, "uniform")
     arrays = [sets.arrays(i, j) for i, j in sets.pairs]
     public = {"wmd": kx.wmd, "wrd": kx.wrd, "rwmd": kx.rwmd, "wcd": kx.wcd}[metric]
-    function = _transport_of(metric)
+    function = transport_of(metric)
     sides = {
         "kexue": Side(lambda: [public(*pair) for pair in arrays], len(arrays)),
         "NumPy" if metric == "wcd" else "SciPy" if metric == "rwmd" else "POT and SciPy": Side(

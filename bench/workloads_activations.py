@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 from scipy.integrate import quad
 from scipy.special import erf, expit, ndtr
-from workloads import Side, Workload, installed, recent
+from workloads import NO_TORCH, Side, Workload, installed, recent
 
 import kexue as kx
-
-NO_TORCH = "torch is not installed"
 
 
 def argument(dtype: str, n: int) -> np.ndarray:
@@ -110,7 +108,7 @@ def activation(name: str, dtype: str, n: int = 10_000_000) -> Workload:
         tolerances["atol"] = 1e-8  # torch takes x itself for it from x = 20 on
     if name.startswith("exp_taylor"):
         tolerances["rtol"] *= 64  # the sum cancels near the zero of an odd degree
-    return Workload(f"{name}, {n:.0e} {dtype}", sides, **tolerances, absent=absent)
+    return Workload(f"{name}, {n:.0e} {dtype}", sides, **tolerances, absent=absent, bytes_moved=2 * x.nbytes)
 
 
 def text_book_error(dtype: str) -> dict[str, float]:
@@ -140,7 +138,7 @@ def squareplus_into(dtype: str, n: int = 10_000_000) -> Workload:
         "NumPy out=": Side(numpy_into),
         "a copy": Side(lambda: np.copyto(copied, x), comparable=None),
     }
-    return Workload(f"squareplus out=, {n:.0e} {dtype}", sides, **text_book_error(dtype))
+    return Workload(f"squareplus out=, {n:.0e} {dtype}", sides, **text_book_error(dtype), bytes_moved=2 * x.nbytes)
 
 
 @recent
@@ -259,7 +257,13 @@ def smoothed(name: str, kernel: str, dtype: str, n: int = 1_000_000) -> Workload
     kexue, expression = _smooth_pairs(argument(dtype, n), kernel)[name]
     eps = float(np.finfo(dtype).eps)
     sides = {"kexue": Side(kexue), "SciPy expression": Side(expression)}
-    return Workload(f"{name}, {kernel}, {n:.0e} {dtype}", sides, rtol=64 * eps, atol=256 * eps)
+    return Workload(
+        f"{name}, {kernel}, {n:.0e} {dtype}",
+        sides,
+        rtol=64 * eps,
+        atol=256 * eps,
+        bytes_moved=(3 if name == "smooth_maximum" else 2) * n * np.dtype(dtype).itemsize,
+    )
 
 
 @recent

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple, is_dataclass
 from typing import Any
 
 import numpy as np
-from workloads import Side, Workload, installed, recent
+from workloads import Side, Workload, installed, recent, without_torch
 
 import kexue as kx
 
-NO_TORCH = "torch is not installed"
 _MOST_CUMSUM_KEYS = 2048  # 12 heads of 4096 take it 12 s
 
 
@@ -53,8 +53,8 @@ def attention(count: int, n: int, d: int, dtype: str, causal: bool) -> Workload:
         sides["torch (n, h, d)"] = Side(lambda: function(*by_row, is_causal=causal)[0])
     tolerance = {"rtol": 1e-3, "atol": 2e-6} if dtype == "float32" else {"rtol": 1e-10, "atol": 1e-13}
     name = f"attention, {count} heads of {n}x{d} {dtype}" + (", causal" if causal else "")
-    absent = {} if torch is not None else dict.fromkeys(("torch", "torch (n, h, d)"), NO_TORCH)
-    return Workload(name, sides, absent=absent, **tolerance)
+    absent = without_torch("torch", "torch (n, h, d)")
+    return Workload(name, sides, absent=absent, **tolerance, operations=4 * count * n * n * d // (1 + causal))
 
 
 @recent
@@ -74,7 +74,7 @@ def attention_vjp(count: int, n: int, d: int, dtype: str) -> Workload:
         sides["torch"] = Side(call)
     tolerance = {"rtol": 1e-2, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-12}
     name = f"attention_vjp, {count} heads of {n}x{d} {dtype}"
-    return Workload(name, sides, absent={} if torch is not None else {"torch": NO_TORCH}, **tolerance)
+    return Workload(name, sides, absent=without_torch(), **tolerance, operations=12 * count * n * n * d)
 
 
 def _talking_heads(count: int, n: int, d: int, dtype: str, mixes_weights: bool, has_gradients: bool) -> Workload:
@@ -117,10 +117,17 @@ def _talking_heads(count: int, n: int, d: int, dtype: str, mixes_weights: bool, 
     tolerance = (
         {"rtol": 1e-3, "atol": 1e-4 if has_gradients else 2e-6} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-12}
     )
-    name = f"talking heads{' gradients' * has_gradients}, {count} heads of {n}x{d} {dtype}" + (
+    name = f"talking_heads_attention{'_vjp' * has_gradients}, {count} heads of {n}x{d} {dtype}" + (
         "" if mixes_weights else ", logits only"
     )
-    return Workload(name, sides, absent={} if torch is not None else {"torch": NO_TORCH}, **tolerance)
+    return Workload(
+        name,
+        sides,
+        absent=without_torch(),
+        **tolerance,
+        operations=count * n * n * (4 + 8 * has_gradients) * d
+        + len(mixes) * (2 + 4 * has_gradients) * (count * n) ** 2,
+    )
 
 
 @recent
@@ -198,7 +205,7 @@ def linear_attention(count: int, n: int, m: int, d: int, dtype: str, causal: boo
     tolerance = {"rtol": 1e-3, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-13}
     name = f"linear_attention, {count} heads of {n}, {m} features, {d} {dtype}" + (", causal" if causal else "")
     peers = ("torch, blocks at once", "torch, block after block") if causal else ("torch",)
-    return Workload(name, sides, absent={} if torch is not None else dict.fromkeys(peers, NO_TORCH), **tolerance)
+    return Workload(name, sides, absent=without_torch(*peers), **tolerance, operations=4 * count * n * m * d)
 
 
 @recent
@@ -222,7 +229,7 @@ def linear_attention_vjp(count: int, n: int, m: int, d: int, dtype: str, causal:
         sides["torch"] = Side(call, comparable=_flat)
     tolerance = {"rtol": 1e-3, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-13}
     name = f"linear_attention_vjp, {count} heads of {n}, {m} features, {d} {dtype}" + (", causal" if causal else "")
-    return Workload(name, sides, absent={} if torch is not None else {"torch": NO_TORCH}, **tolerance)
+    return Workload(name, sides, absent=without_torch(), **tolerance, operations=12 * count * n * m * d)
 
 
 @recent
@@ -249,7 +256,7 @@ def favor_features(count: int, n: int, m: int, d: int, dtype: str, kind: str) ->
         sides["torch"] = Side(lambda: by_formula(torch, x, w))
     tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else {"rtol": 1e-10, "atol": 1e-12}
     name = f"favor_features {kind}, {count} heads of {n}x{d} to {m} {dtype}"
-    return Workload(name, sides, absent={} if torch is not None else {"torch": NO_TORCH}, **tolerance)
+    return Workload(name, sides, absent=without_torch(), **tolerance, operations=2 * count * n * m * d)
 
 
 @recent
@@ -272,7 +279,13 @@ def taylor_features(n: int, d: int, degree: int, dtype: str) -> Workload:
         "scikit-learn": Side(weighted),
     }
     tolerance = {"rtol": 1e-5, "atol": 1e-7} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-15}
-    return Workload(f"taylor_features, {n}x{d}, degree {degree} {dtype}", sides, absent={}, **tolerance)
+    return Workload(
+        f"taylor_features, {n}x{d}, degree {degree} {dtype}",
+        sides,
+        absent={},
+        **tolerance,
+        bytes_moved=X.nbytes + n * len(weights) * X.itemsize,
+    )
 
 
 def _plain_macs(n: np.ndarray, h: int, d: int) -> np.ndarray:
@@ -289,6 +302,44 @@ def transformer_layer_macs(count: int) -> Workload:
         "NumPy": Side(lambda: _plain_macs(n, 12, 64)),
     }
     return Workload(f"transformer_layer_macs of {count} lengths", sides, rtol=0)
+
+
+# Numbers for one layer of 12 heads of 64 and 512 positions, by the formulas of the documentation.
+_COUNTS = {
+    "attention_macs": (lambda: kx.attention_macs(512, 12, 64), lambda: 4 * 512 * 768**2 + 2 * 512**2 * 768),
+    "ffn_macs": (lambda: kx.ffn_macs(512, 768), lambda: 8 * 512 * 768**2),
+    "transformer_layer_macs": (
+        lambda: kx.transformer_layer_macs(512, 12, 64),
+        lambda: 12 * 512 * 768**2 + 2 * 512**2 * 768,
+    ),
+    "crossover_lengths": (lambda: kx.crossover_lengths(12, 64), lambda: (2 * 768, 6 * 768, 64)),
+    "attention_param_budget": (
+        lambda: kx.attention_param_budget(512, 768, 12),
+        lambda: (2 * 512 * 64, 512 * 512, 2 * 64 / 512, 2 * 512 * 768 * 768),
+    ),
+}
+
+
+@recent
+def counting(function: str) -> Workload:
+    """What a checked call costs beside the arithmetic of its formula."""
+    kexue, python = _COUNTS[function]
+
+    def numbers(found: Any) -> np.ndarray:
+        return np.array(astuple(found) if is_dataclass(found) else found, dtype=np.float64)
+
+    sides = {"kexue": Side(kexue, comparable=numbers), "Python": Side(python, comparable=numbers)}
+    return Workload(f"{function}, one layer", sides, rtol=0)
+
+
+@recent
+def entropy_invariant_scale(count: int, d: int) -> Workload:
+    n = np.arange(1, 1 + count)
+    sides = {
+        "kexue": Side(lambda: kx.entropy_invariant_scale(n, d)),
+        "NumPy": Side(lambda: np.log(n) * (math.sqrt(d) / math.log(512) / d)),
+    }
+    return Workload(f"entropy_invariant_scale of {count} lengths", sides, rtol=1e-13)
 
 
 @recent
@@ -317,7 +368,12 @@ def attention_entropy(rows: int, n: int, dtype: str, kind: str) -> Workload:
         return stats.entropy(np.exp(A - A.max(axis=-1, keepdims=True)) if kind == "logits" else A, axis=-1)
 
     sides = {"kexue": Side(lambda: kx.attention_entropy(A, kind=kind)), "SciPy": Side(plain)}
-    return Workload(f"attention_entropy, {rows}x{n} {kind}, {dtype}", sides, rtol=1e-4 if dtype == "float32" else 1e-10)
+    return Workload(
+        f"attention_entropy, {rows}x{n} {kind}, {dtype}",
+        sides,
+        rtol=1e-4 if dtype == "float32" else 1e-10,
+        bytes_moved=A.nbytes,
+    )
 
 
 @recent
@@ -344,6 +400,6 @@ def entropy_matched_scale(count: int) -> Workload:
     target = kx.attention_entropy_model(512, 64, 1 / 8)
     sides = {
         "kexue": Side(lambda: kx.entropy_matched_scale(target, n, 64)),
-        "large d": Side(lambda: kx.entropy_matched_scale(target, n, 64, method="asymptotic")),
+        "kexue, large d": Side(lambda: kx.entropy_matched_scale(target, n, 64, method="asymptotic")),
     }
     return Workload(f"entropy_matched_scale of {count} lengths", sides, rtol=0.02)

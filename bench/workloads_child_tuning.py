@@ -6,15 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from workloads import Side, Workload, installed, recent
+from workloads import Side, Workload, installed, recent, without_torch
 
 import kexue as kx
-
-NO_TORCH = "torch is not installed"
-
-
-def _absent() -> dict[str, str]:
-    return {} if installed("torch") is not None else {"torch": NO_TORCH}
 
 
 def _share(values: Any) -> np.ndarray:
@@ -46,7 +40,7 @@ def by_chance(function: str, n: int, dtype: str, p: float) -> Workload:
         tensor = torch.from_numpy(g)
         sides["torch"] = Side(lambda: torch.nn.functional.dropout(tensor, 1 - p), comparable=_share)
     name = f"{function}, {n} {dtype}, p={p:g}"
-    return Workload(name, sides, rtol=0.05, absent=_absent(), bytes_moved=2 * g.nbytes)
+    return Workload(name, sides, rtol=0.05, absent=without_torch(), bytes_moved=2 * g.nbytes)
 
 
 @recent
@@ -64,7 +58,7 @@ def by_mask(n: int, dtype: str) -> Workload:
         tensor, chosen, place = torch.from_numpy(g), torch.from_numpy(mask), torch.empty(n, dtype=getattr(torch, dtype))
         sides["torch"] = Side(lambda: torch.mul(tensor, chosen, out=place))
     name = f"childtuning_gradient by a mask, {n} {dtype}"
-    return Workload(name, sides, absent=_absent(), bytes_moved=2 * g.nbytes + mask.nbytes)
+    return Workload(name, sides, absent=without_torch(), bytes_moved=2 * g.nbytes + mask.nbytes)
 
 
 @recent
@@ -79,7 +73,9 @@ def fisher_diagonal(samples: int, n: int, dtype: str) -> Workload:
         tensor = torch.from_numpy(grads)
         sides["torch"] = Side(lambda: tensor.square().mean(0))
     name = f"fisher_diagonal, {samples} samples of {n} {dtype}"
-    return Workload(name, sides, rtol=1e-4 if dtype == "float32" else 1e-10, absent=_absent())
+    return Workload(
+        name, sides, rtol=1e-4 if dtype == "float32" else 1e-10, absent=without_torch(), bytes_moved=grads.nbytes
+    )
 
 
 @recent
@@ -98,10 +94,23 @@ def mask(n: int, method: str) -> Workload:
     return Workload(f"childtuning_mask, {n}, {method}", sides)
 
 
+def _compare_steps(g: np.ndarray) -> None:
+    """With AdamW as in its paper, in float64."""
+    ours, x, mean, square = np.ones_like(g), np.ones(len(g)), 0.0, 0.0
+    optimizer = kx.ChildTuningAdamW([ours])
+    for count in (1, 2, 3):
+        optimizer.step([g])
+        x *= 1 - 1e-3 * 1e-2
+        mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g.astype(np.float64) ** 2
+        x -= 1e-3 * mean / (1 - 0.9**count) / (np.sqrt(square / (1 - 0.999**count)) + 1e-8)
+    np.testing.assert_allclose(ours, x, rtol=1e-6 if g.dtype == np.float32 else 1e-12)
+
+
 @recent
 def step(n: int, dtype: str, p: float) -> Workload:
-    """ChildTuningAdamW.step"""
+    """A step of an optimizer. The first three without dropping are compared with the formulas before."""
     g = np.random.default_rng(0).standard_normal(n, np.dtype(dtype))
+    _compare_steps(g[:1000])
     optimizer = kx.ChildTuningAdamW([np.zeros_like(g)], p=p, rng=0)
     sides = {"kexue": Side(lambda: optimizer.step([g]), comparable=None)}
     torch: Any = installed("torch")
@@ -114,4 +123,4 @@ def step(n: int, dtype: str, p: float) -> Workload:
             reference.step()
 
         sides["torch"] = Side(theirs, comparable=None)
-    return Workload(f"ChildTuningAdamW, {n} {dtype}, p={p:g}", sides, absent=_absent())
+    return Workload(f"ChildTuningAdamW, {n} {dtype}, p={p:g}", sides, absent=without_torch())

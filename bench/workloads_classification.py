@@ -59,7 +59,7 @@ def _loop(P: np.ndarray, prior: np.ndarray) -> np.ndarray:
     return result
 
 
-def _vectorised(P: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def numpy_can(P: np.ndarray, prior: np.ndarray) -> np.ndarray:
     certain = _uncertainty(P) < 0.9
     p, result = P[~certain], P.copy()
     new = p * prior / (P[certain].sum(axis=0) + p)
@@ -67,7 +67,7 @@ def _vectorised(P: np.ndarray, prior: np.ndarray) -> np.ndarray:
     return result
 
 
-CAN_PEERS = {"NumPy loop": _loop, "NumPy": _vectorised, "the definition": _literal}
+CAN_PEERS = {"NumPy loop": _loop, "NumPy": numpy_can, "the definition": _literal}
 NUMPY = ("NumPy loop", "NumPy")
 
 
@@ -81,7 +81,7 @@ def can(rows: int, n: int, dtype: str, uncertain: str, peers: tuple[str, ...] = 
         sides[peer] = Side(lambda function=CAN_PEERS[peer]: function(P, prior))
     sides["a copy"] = Side(P.copy, comparable=None)
     tolerance = {"rtol": 1e-11} if dtype == "float64" else {"rtol": 2e-4, "atol": 1e-7}
-    return Workload(f"can, {rows}x{n} {dtype}, {uncertain} uncertain", sides, **tolerance)
+    return Workload(f"can, {rows}x{n} {dtype}, {uncertain} uncertain", sides, **tolerance, bytes_moved=2 * P.nbytes)
 
 
 @recent
@@ -114,7 +114,7 @@ def topk_entropy(rows: int, n: int, dtype: str) -> Workload:
     P = predictions(rows, n, dtype, "half")
     sides = {"kexue": Side(lambda: kx.topk_entropy(P, 3, workers=1)), "NumPy": Side(lambda: _uncertainty(P))}
     tolerance = {"rtol": 1e-11, "atol": 1e-13} if dtype == "float64" else {"rtol": 1e-5, "atol": 1e-6}
-    return Workload(f"topk_entropy, {rows}x{n} {dtype}", sides, **tolerance)
+    return Workload(f"topk_entropy, {rows}x{n} {dtype}", sides, **tolerance, bytes_moved=P.nbytes)
 
 
 # ---- closed forms ----
@@ -145,6 +145,57 @@ def analytic_logistic_regression(rows: int, n: int, count: int) -> Workload:
     return Workload(
         f"AnalyticLogisticRegression, fit and predict, {rows}x{n}, {count} classes", sides, rtol=1e-8, atol=1e-12
     )
+
+
+@recent
+def class_statistics(rows: int, n: int, count: int, batches: int = 10) -> Workload:
+    """Ten batches, and the rule at the end. NumPy adds up moments about the first row; LDA needs all rows at once."""
+    X, y = classes(rows, n, count)
+    parts = list(zip(np.array_split(X, batches), np.array_split(y, batches), strict=True))
+
+    def in_batches() -> Any:
+        statistics = kx.ClassStatistics(count, n)
+        for batch in parts:
+            statistics.update(*batch)
+        return statistics.solve()
+
+    def by_moments() -> np.ndarray:
+        weights, sums, squares, origin = np.zeros(count), np.zeros((count, n)), np.zeros((n, n)), X[0]
+        for given, labels in parts:
+            centred, one_hot = given - origin, np.eye(count)[labels]
+            weights += one_hot.sum(axis=0)
+            sums += one_hot.T @ centred
+            squares += centred.T @ centred
+        means = sums / weights[:, None]
+        covariance = (squares - means.T @ (weights[:, None] * means)) / rows
+        return _rows_about_their_mean(np.linalg.solve(covariance, means.T).T)
+
+    def lda() -> np.ndarray:
+        return _rows_about_their_mean(LinearDiscriminantAnalysis(solver="lsqr").fit(X, y).coef_)
+
+    sides = {
+        "kexue": Side(in_batches, comparable=lambda rule: _rows_about_their_mean(rule.W)),
+        "scikit-learn's LDA": Side(lda),
+        "NumPy": Side(by_moments),
+    }
+    name = f"ClassStatistics, {rows}x{n} in {batches} batches, {count} classes"
+    return Workload(name, sides, rtol=1e-7, atol=1e-10, operations=rows * n * n)
+
+
+def _rows_about_their_mean(W: np.ndarray) -> np.ndarray:
+    """Weights of classes, up to what all of them share, which changes no probability."""
+    return W - W.mean(axis=0)
+
+
+@recent
+def softmax_rule(rows: int, n: int, count: int) -> Workload:
+    X, y = classes(rows, n, count)
+    rule = kx.ClassStatistics(count, n).update(X, y).solve()
+    sides = {
+        "kexue": Side(lambda: rule.log_proba(X)),
+        "SciPy": Side(lambda: special.log_softmax((X - rule.mean) @ rule.centred_W.T + rule.centred_b, axis=1)),
+    }
+    return Workload(f"SoftmaxRule.log_proba, {rows}x{n}, {count} classes", sides, rtol=1e-9, atol=1e-9)
 
 
 @recent

@@ -6,11 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-from workloads import Side, Workload, installed, recent
+from workloads import Side, Workload, installed, recent, without_torch
 
 import kexue as kx
 
-NO_TORCH = "torch is not installed"
 # BLAS and torch add 1e8 squares of float32 in float32, and are off by 0.1 and 1.1%.
 RTOL = {"float32": 0.02, "float64": 1e-12}
 
@@ -49,7 +48,7 @@ def clip_global_norm(n: int, count: int, dtype: str) -> Workload:
         parameters = _torch_parameters(torch, gradients)
         sides["torch"] = Side(lambda: torch.nn.utils.clip_grad_norm_(parameters, 1e30))
     bytes_moved = n * np.dtype(dtype).itemsize
-    absent = {} if torch is not None else {"torch": NO_TORCH}
+    absent = without_torch()
     return Workload(
         f"clip_global_norm, {n} numbers in {count} arrays, none clipped, {dtype}",
         sides, rtol=RTOL[dtype], absent=absent, bytes_moved=bytes_moved,
@@ -80,9 +79,13 @@ def clip_global_norm_clipped(n: int, count: int, dtype: str) -> Workload:
         parameters = _torch_parameters(torch, _parameters(n, count, dtype))
         torch.nn.utils.clip_grad_norm_(parameters, 0.5 * math.sqrt(n))
         sides["torch"] = Side(lambda: torch.nn.utils.clip_grad_norm_(parameters, 0.5 * math.sqrt(n)))
-    absent = {} if torch is not None else {"torch": NO_TORCH}
+    absent = without_torch()
     return Workload(
-        f"clip_global_norm, {n} numbers in {count} arrays, clipped in place, {dtype}", sides, rtol=0.01, absent=absent
+        f"clip_global_norm, {n} numbers in {count} arrays, clipped in place, {dtype}",
+        sides,
+        rtol=0.01,
+        absent=absent,
+        bytes_moved=2 * n * np.dtype(dtype).itemsize,
     )
 
 
@@ -108,10 +111,15 @@ def clip_by_norm(rows: int, columns: int, dtype: str) -> Workload:
         sides["torch"] = Side(
             lambda: torch.renorm(tensor, 2, 0, float(bound)), comparable=lambda result: result.numpy()
         )
-    absent = {} if torch is not None else {"torch": NO_TORCH}
+    absent = without_torch()
     tolerance = 1e-5 if dtype == "float32" else 1e-6  # torch.renorm adds 1e-7 to the norm
     return Workload(
-        f"clip_by_norm, {rows}x{columns} by rows, {dtype}", sides, rtol=tolerance, atol=tolerance, absent=absent
+        f"clip_by_norm, {rows}x{columns} by rows, {dtype}",
+        sides,
+        rtol=tolerance,
+        atol=tolerance,
+        absent=absent,
+        bytes_moved=2 * gradients.nbytes,
     )
 
 

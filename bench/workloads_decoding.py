@@ -40,17 +40,21 @@ def _nodes(root: dict[int, Any]) -> Iterator[dict[int, Any]]:
         stack.extend(node.values())
 
 
-def memory(n: int) -> tuple[int, int]:
-    """Bytes of a tree and of the dicts, without their integers."""
+@recent
+def stored(n: int) -> tuple[list[list[int]], kx.PrefixTree, dict[int, Any]]:
+    """The sequences as lists, as a tree and as dicts: what takes seconds to build is shared."""
     rows = sequences(n)
-    return kx.PrefixTree(rows).nbytes, sum(map(sys.getsizeof, _nodes(dict_of_dicts(rows.tolist()))))
+    lists = rows.tolist()
+    return lists, kx.PrefixTree(rows), dict_of_dicts(lists)
 
 
 @recent
 def prefix_tree(n: int, given: str) -> Workload:
-    rows = sequences(n)
-    lists = rows.tolist()
+    """The dicts, without their integers, take at least eight times the memory, or the workload cannot be made."""
+    rows, (lists, built, root) = sequences(n), stored(n)
     prefixes = [lists[i][:length] for i in range(0, n, n // 100) for length in (0, 1, 5)]
+
+    assert 8 * built.nbytes <= sum(map(sys.getsizeof, _nodes(root)))
 
     def of_tree(tree: kx.PrefixTree) -> list[int]:
         return [tree.n_nodes, *(token for prefix in prefixes for token in tree.next_tokens(prefix).tolist())]
@@ -75,9 +79,8 @@ def prefix_tree(n: int, given: str) -> Workload:
 @recent
 def mask(length: int) -> Workload:
     """Of a prefix: the walk and a row of logits."""
-    rows = sequences(100_000)
-    lists = rows.tolist()
-    tree, root, prefix = kx.PrefixTree(rows), dict_of_dicts(lists), lists[5][:length]
+    lists, tree, root = stored(100_000)
+    prefix = lists[5][:length]
     logits = np.random.default_rng(0).normal(size=VOCABULARY).astype(np.float32)
     ours, theirs, filled = logits.copy(), logits.copy(), logits.copy()
 
@@ -100,7 +103,9 @@ def mask(length: int) -> Workload:
         "dicts and NumPy": Side(by_numpy),
         "the write alone": Side(lambda: filled.fill(-np.inf), comparable=None),
     }
-    return Workload(f"PrefixTree.mask, {length} of 20 tokens, {VOCABULARY} float32", sides, rtol=0)
+    return Workload(
+        f"PrefixTree.mask, {length} of 20 tokens, {VOCABULARY} float32", sides, rtol=0, bytes_moved=logits.nbytes
+    )
 
 
 def _common_by_python(a: str, b: str) -> int:
@@ -146,3 +151,53 @@ def alignment(function: str, length: int) -> Workload:
         sides["Python"] = Side(lambda: by_python(a, b))
     absent = {} if distance is not None else {"rapidfuzz": NO_RAPIDFUZZ}
     return Workload(f"{function}, {length} letters", sides, rtol=1e-12, absent=absent)
+
+
+# ---- as transformers asks ----
+
+
+def _allowed(root: dict[int, Any], prefix: list[int], end: int) -> list[int]:
+    """What a user writes for `prefix_allowed_tokens_fn`; stored sequences are of one length, whose end is a leaf."""
+    node = root
+    for token in prefix:
+        node = node[token]
+    return list(node) or [end]
+
+
+@recent
+def allowed_tokens(count: int = 100) -> Workload:
+    """Calls after prefixes of all lengths; a time for one."""
+    lists, tree, root = stored(100_000)
+    call = kx.PrefixAllowedTokens(tree, end_token=VOCABULARY, prompt_length=1)
+    prefixes = [[0, *lists[number * 100][: number % 21]] for number in range(count)]
+
+    def flat(found: list[list[int]]) -> np.ndarray:
+        return np.concatenate([sorted(tokens) for tokens in found])
+
+    sides = {
+        "kexue": Side(lambda: [call(0, prefix) for prefix in prefixes], count, flat),
+        "dict of dicts": Side(lambda: [_allowed(root, prefix[1:], VOCABULARY) for prefix in prefixes], count, flat),
+    }
+    return Workload("PrefixAllowedTokens, 0 to 20 of 20 tokens", sides, rtol=0)
+
+
+@recent
+def logits_processor(beams: int) -> Workload:
+    """A row of scores for each beam, masked where it is. Masked once, it remains so."""
+    lists, tree, root = stored(100_000)
+    process = kx.PrefixTreeLogitsProcessor(tree, end_token=VOCABULARY)
+    ids = np.array([[0, *lists[number][:3]] for number in range(beams)])
+    scores = np.random.default_rng(0).standard_normal((beams, VOCABULARY + 1)).astype(np.float32)
+    ours, theirs = scores.copy(), scores.copy()
+
+    def by_numpy() -> np.ndarray:
+        for row, prefix in zip(theirs, ids[:, 1:].tolist(), strict=True):
+            allowed = _allowed(root, prefix, VOCABULARY)
+            kept = row[allowed]
+            row.fill(-np.inf)
+            row[allowed] = kept
+        return theirs
+
+    sides = {"kexue": Side(lambda: process(ids, ours)), "dicts and NumPy": Side(by_numpy)}
+    name = f"PrefixTreeLogitsProcessor, {beams} beams, {VOCABULARY + 1} float32"
+    return Workload(name, sides, rtol=0, bytes_moved=scores.nbytes)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import special, stats
-from workloads import Side, Workload, installed, recent
-from workloads_activations import NO_TORCH
+from workloads import NO_TORCH, Side, Workload, installed, recent
 
 import kexue as kx
 
@@ -61,7 +60,13 @@ def reduction(name: str, rows: int, samples: int, dtype: str) -> Workload:
         sides["torch"] = Side(functions[name])
     # SciPy's sizes have lost some digits to the sums of log-weights, which are far from 0.
     tolerance = _tolerance(dtype) if name != "effective_sample_size" else {"rtol": 500 * _tolerance(dtype)["rtol"]}
-    return Workload(f"{name}, {rows}x{samples} {dtype}", sides, **tolerance, absent=absent)
+    return Workload(
+        f"{name}, {rows}x{samples} {dtype}",
+        sides,
+        **tolerance,
+        absent=absent,
+        bytes_moved=given.nbytes * (2 if name.startswith("iwae_bound_") else 1),
+    )
 
 
 @recent
@@ -72,7 +77,9 @@ def importance_log_weights(count: int, dtype: str) -> Workload:
         "kexue": Side(lambda: kx.importance_log_weights(*parts)),
         "NumPy": Side(lambda: parts[0] + parts[1] - parts[2]),
     }
-    return Workload(f"importance_log_weights, {count} {dtype}", sides, **_tolerance(dtype))
+    return Workload(
+        f"importance_log_weights, {count} {dtype}", sides, **_tolerance(dtype), bytes_moved=4 * parts[0].nbytes
+    )
 
 
 @recent
@@ -91,7 +98,13 @@ def gaussian_logpdf_diag(count: int, d: int, dtype: str) -> Workload:
     else:
         points, means, deviations = (torch.from_numpy(array) for array in (x, mean, std))
         sides["torch"] = Side(lambda: torch.distributions.Normal(means, deviations).log_prob(points).sum(1))
-    return Workload(f"gaussian_logpdf_diag, {count}x{d} {dtype}", sides, **_tolerance(dtype), absent=absent)
+    return Workload(
+        f"gaussian_logpdf_diag, {count}x{d} {dtype}",
+        sides,
+        **_tolerance(dtype),
+        absent=absent,
+        bytes_moved=x.nbytes + mean.nbytes,
+    )
 
 
 @recent

@@ -12,8 +12,7 @@ from scipy import special, stats
 from scipy.optimize import elementwise
 from sklearn.manifold._utils import _binary_search_perplexity
 from sklearn.neighbors import NearestNeighbors
-from workloads import Side, Workload, installed, recent
-from workloads_activations import NO_TORCH
+from workloads import NO_TORCH, Side, Workload, installed, recent
 
 import kexue as kx
 
@@ -64,7 +63,7 @@ def softmax(name: str, rows: int, n: int, dtype: str, *, into: bool = False) -> 
     eps = float(np.finfo(dtype).eps)
     title = f"{name}{' out=' if into else ''}, {rows}x{n} {dtype}"
     # SciPy adds float32 in float32.
-    return Workload(title, sides, rtol=64 * eps, atol=64 * eps, absent=absent)
+    return Workload(title, sides, rtol=64 * eps, atol=64 * eps, absent=absent, bytes_moved=x.nbytes + out.nbytes)
 
 
 @recent
@@ -104,7 +103,14 @@ def softmax_vjp(name: str, rows: int, n: int, dtype: str) -> Workload:
             backward = aten._softmax_backward_data if name == "softmax_vjp" else aten._log_softmax_backward_data
             sides["torch"] = Side(lambda: backward(given, output, 1, output.dtype))
     eps = float(np.finfo(dtype).eps)
-    return Workload(f"{name}, {rows}x{n} {dtype}", sides, rtol=64 * eps, atol=256 * eps, absent=absent)
+    return Workload(
+        f"{name}, {rows}x{n} {dtype}",
+        sides,
+        rtol=64 * eps,
+        atol=256 * eps,
+        absent=absent,
+        bytes_moved=2 * x.nbytes + (row_grad if name == "logsumexp_vjp" else x).nbytes,
+    )
 
 
 @recent
@@ -153,7 +159,14 @@ def loss(name: str, rows: int, n: int, dtype: str) -> Workload:
 
         sides["torch"] = Side(with_autograd, comparable=joined)
     eps = float(np.finfo(dtype).eps)
-    return Workload(f"{name} with gradient, {rows}x{n} {dtype}", sides, rtol=64 * eps, atol=64 * eps, absent=absent)
+    return Workload(
+        f"{name} with gradient, {rows}x{n} {dtype}",
+        sides,
+        rtol=64 * eps,
+        atol=64 * eps,
+        absent=absent,
+        bytes_moved=2 * x.nbytes + ids.nbytes,
+    )
 
 
 # ---- entropy ----
@@ -164,7 +177,7 @@ def entropy(rows: int, n: int, dtype: str) -> Workload:
     """Of weights that need not sum to 1."""
     p = np.random.default_rng([rows, n]).random((rows, n)).astype(dtype)
     sides = {"kexue": Side(lambda: kx.entropy(p)), "SciPy": Side(lambda: stats.entropy(p, axis=1))}
-    return Workload(f"entropy, {rows}x{n} {dtype}", sides, rtol=256 * float(np.finfo(dtype).eps))
+    return Workload(f"entropy, {rows}x{n} {dtype}", sides, rtol=256 * float(np.finfo(dtype).eps), bytes_moved=p.nbytes)
 
 
 # ---- entropy normalisation ----
@@ -191,7 +204,7 @@ def _summary(q: Any) -> np.ndarray:
     return np.column_stack([_entropies(q), q.max(axis=1)])
 
 
-def _torch_newton(u: Any, target: float, tolerance: float) -> tuple[Any, Any]:
+def torch_newton(u: Any, target: float, tolerance: float) -> tuple[Any, Any]:
     """q and gamma for log-weights, by Newton's method for the logarithm of the entropy, inside of a bracket.
 
     It starts where the second-order expansion at gamma = 0 puts the root, and goes on with the unfinished rows once a
@@ -227,7 +240,7 @@ def _torch_newton(u: Any, target: float, tolerance: float) -> tuple[Any, Any]:
     return torch.softmax(found[:, None] * whole, 1), found
 
 
-def _find_root(u: np.ndarray, target: float) -> np.ndarray:
+def find_root(u: np.ndarray, target: float) -> np.ndarray:
     """q by SciPy's vectorised root finder, for the logarithm of gamma; it looks at unfinished rows only."""
     v = u - u.max(axis=1, keepdims=True)
     start = np.log(np.sqrt(2 * (math.log(v.shape[1]) - target) / v.var(axis=1)))
@@ -276,7 +289,7 @@ def _calibration_sides(distances: np.ndarray, value: float, dtype: str) -> tuple
     else:
         t = torch.from_numpy(-distances.astype(dtype))
         tolerance = 1e-8 if dtype == "float64" else 1e-5
-        sides["torch Newton"] = Side(lambda: _torch_newton(t, value, tolerance)[0], comparable=_summary)
+        sides["torch Newton"] = Side(lambda: torch_newton(t, value, tolerance)[0], comparable=_summary)
     return sides, absent
 
 
@@ -291,12 +304,12 @@ def entropy_normalize(rows: int, n: int, dtype: str, target: float | str) -> Wor
     u = np.log(p)
     value, arguments, told = _target(target, n)
     given = p.astype(dtype)
-    exact = _find_root(u, value)
+    exact = find_root(u, value)
     np.testing.assert_allclose(kx.entropy_normalize(p, **arguments), exact, rtol=1e-3, atol=1e-6)
     sides = {"kexue": Side(lambda: kx.entropy_normalize(given, **arguments), comparable=_summary)}
     others, absent = _calibration_sides(-u, value, dtype)
     sides |= others
-    sides["SciPy's find_root"] = Side(lambda: _find_root(u, value), comparable=_summary)
+    sides["SciPy's find_root"] = Side(lambda: find_root(u, value), comparable=_summary)
     return Workload(f"entropy_normalize, {rows}x{n} {dtype}, {told}", sides, **_AGREEMENT, absent=absent)
 
 
@@ -323,7 +336,7 @@ def temperature_for_entropy(rows: int, n: int, target: float | str) -> Workload:
         absent["torch Newton"] = NO_TORCH
     else:
         t = torch.from_numpy(u)
-        sides["torch Newton"] = Side(lambda: 1 / _torch_newton(t, value, 1e-8)[1])
+        sides["torch Newton"] = Side(lambda: 1 / torch_newton(t, value, 1e-8)[1])
     return Workload(f"temperature_for_entropy, {rows}x{n}, {told}", sides, rtol=1e-6, absent=absent)
 
 
@@ -354,7 +367,7 @@ def entropy_normalize_vjp(name: str, rows: int, n: int, target: float | str) -> 
 
         def with_torch() -> Any:
             logarithms = weights.log()
-            q, gamma = _torch_newton(logarithms, value, 1e-8)
+            q, gamma = torch_newton(logarithms, value, 1e-8)
             means = [torch.linalg.vecdot(q, part)[:, None] for part in (logarithms, given)]
             centred, grad_centred = logarithms - means[0], given - means[1]
             weighted = q * centred

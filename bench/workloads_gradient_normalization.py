@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse.linalg import svds
-from workloads import Side, Workload, installed, recent
+from workloads import Side, Workload, installed, recent, without_torch
 
 import kexue as kx
-
-NO_TORCH = "torch is not installed"
 
 
 @recent
@@ -42,7 +40,7 @@ def input_gradient(batch: int, d: int, dtype: str) -> Workload:
 
     sides = {"kexue": Side(lambda: kx.gn_input_gradient(f, g, Hg)), "NumPy": Side(numpy)}
     atol = 1e-5 if dtype == "float32" else 1e-13
-    return Workload(f"gn_input_gradient, {batch}x{d} {dtype}", sides, rtol=1e-3, atol=atol)
+    return Workload(f"gn_input_gradient, {batch}x{d} {dtype}", sides, rtol=1e-3, atol=atol, bytes_moved=3 * g.nbytes)
 
 
 @recent
@@ -64,8 +62,8 @@ def clip(n: int, dtype: str) -> Workload:
     if torch is not None:
         tensor, place = torch.from_numpy(w), torch.empty(n, dtype=getattr(torch, dtype))
         sides["torch"] = Side(lambda: torch.clamp(tensor, -0.5, 0.5, out=place))
-    absent = {} if torch is not None else {"torch": NO_TORCH}
-    return Workload(f"clip_weights, {n} {dtype}", sides, absent=absent)
+    absent = without_torch()
+    return Workload(f"clip_weights, {n} {dtype}", sides, absent=absent, bytes_moved=2 * w.nbytes)
 
 
 @recent
@@ -97,4 +95,4 @@ def warm_start(m: int, n: int, dtype: str) -> Workload:
         "kexue": Side(lambda: kx.spectral_norm(W, start, n_iter=1).sigma),
         "NumPy": Side(numpy),
     }
-    return Workload(f"spectral_norm, one warm step, {m}x{n} {dtype}", sides, rtol=1e-5)
+    return Workload(f"spectral_norm, one warm step, {m}x{n} {dtype}", sides, rtol=1e-5, bytes_moved=W.nbytes)

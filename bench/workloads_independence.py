@@ -12,8 +12,7 @@ from scipy import linalg, stats
 from scipy.spatial.distance import pdist
 from sklearn.metrics import pairwise
 from threadpoolctl import ThreadpoolController
-from workloads import Side, Workload, installed, recent
-from workloads_activations import NO_TORCH
+from workloads import NO_TORCH, Side, Workload, installed, recent
 
 import kexue as kx
 
@@ -103,7 +102,7 @@ def hsic(n: int, d: int = 50, dtype: str = "float64", workers: int = 1) -> Workl
             test = hyppo.Hsic(bias=True, gamma=gamma)
             sides["hyppo"] = Side(lambda: test.statistic(X, Y), comparable=lambda value: np.asarray(value**2 * itself))
     title = f"hsic, {n}x{d} {dtype}" + (f", {workers} threads" if workers > 1 else "")
-    return Workload(title, sides, rtol=1e-9 if dtype == "float64" else 1e-3, absent=absent)
+    return Workload(title, sides, rtol=1e-9 if dtype == "float64" else 1e-3, absent=absent, operations=2 * n * n * d)
 
 
 @recent
@@ -149,7 +148,13 @@ def hsic_test(n: int, d: int = 50, count: int = 1000) -> Workload:
 
         # The statistic of the given order is one more.
         sides["hyppo"] = Side(some_of_hyppo, items=few + 1, comparable=None)
-    return Workload(f"hsic_test, {count} permutations, n={n}", sides, rtol=0.02, absent=absent)
+    return Workload(
+        f"hsic_test, {count} permutations, n={n}",
+        sides,
+        rtol=0.02,
+        absent=absent,
+        operations=2 * n * n * d + count * n * n,
+    )
 
 
 def _gamma_pvalue(X: np.ndarray, Y: np.ndarray, gamma: float) -> tuple[float, float, float]:
@@ -178,7 +183,7 @@ def hsic_test_gamma(n: int, d: int = 50) -> Workload:
         ),
         "NumPy": Side(lambda: _gamma_pvalue(X, Y, gamma)),
     }
-    return Workload(f'hsic_test, method="gamma", n={n}', sides, rtol=1e-7, atol=1e-12)
+    return Workload(f'hsic_test, method="gamma", n={n}', sides, rtol=1e-7, atol=1e-12, operations=2 * n * n * d)
 
 
 @recent
@@ -213,7 +218,7 @@ def hsic_gradient(n: int, d: int = 50) -> Workload:
             return x.grad.numpy(), y.grad.numpy()
 
         sides["torch"] = Side(with_torch, comparable=np.concatenate)
-    return Workload(f"hsic_gradient, {n}x{d}", sides, rtol=1e-7, atol=1e-12, absent=absent)
+    return Workload(f"hsic_gradient, {n}x{d}", sides, rtol=1e-7, atol=1e-12, absent=absent, operations=6 * n * n * d)
 
 
 @recent
@@ -229,7 +234,12 @@ def hsic_from_kernels(name: str, n: int, dtype: str = "float64") -> Workload:
         ),
     }[name]
     rtol = 1e-9 if dtype == "float64" else 1e-3
-    return Workload(f"{name}, n={n} {dtype}", {"kexue": Side(kexue), "NumPy": Side(expression)}, rtol=rtol)
+    return Workload(
+        f"{name}, n={n} {dtype}",
+        {"kexue": Side(kexue), "NumPy": Side(expression)},
+        rtol=rtol,
+        bytes_moved=K.nbytes + L.nbytes,
+    )
 
 
 @recent
@@ -269,7 +279,9 @@ def hsic_block(n: int, d: int, block_size: int) -> Workload:
         "kexue": Side(lambda: kx.hsic_block(X, Y, block_size=block_size, gamma=gamma), comparable=lambda r: r.hsic),
         "scikit-learn": Side(expression),
     }
-    return Workload(f"hsic_block, {n}x{d} in blocks of {block_size}", sides, rtol=1e-9)
+    return Workload(
+        f"hsic_block, {n}x{d} in blocks of {block_size}", sides, rtol=1e-9, operations=2 * n * block_size * d
+    )
 
 
 @recent
@@ -294,7 +306,12 @@ def hsic_random_features(n: int, d: int, n_features: int) -> Workload:
         "NumPy": Side(expression),
         "kexue's hsic": Side(lambda: kx.hsic(X, Y, gamma=gamma)),
     }
-    return Workload(f"hsic_random_features, {n}x{d}, {n_features} features", sides, rtol=0.2)
+    return Workload(
+        f"hsic_random_features, {n}x{d}, {n_features} features",
+        sides,
+        rtol=0.2,
+        operations=4 * n * d * n_features + 8 * n * n_features**2,
+    )
 
 
 @recent
@@ -315,7 +332,35 @@ def hsic_streaming(n: int, d: int = 50, block_rows: int = 1000) -> Workload:
         "kexue": Side(lambda: kx.hsic_streaming(X, Y, block_rows=block_rows, gamma=gamma)),
         "scikit-learn": Side(expression),
     }
-    return Workload(f"hsic_streaming, {n}x{d} in blocks of {block_rows}", sides, rtol=1e-9)
+    return Workload(f"hsic_streaming, {n}x{d} in blocks of {block_rows}", sides, rtol=1e-9, operations=2 * n * n * d)
+
+
+@recent
+def hsic_sums(n: int, d: int = 50) -> Workload:
+    """Two blocks and their pairs, added up, beside the same sums of blocks of scikit-learn's kernels."""
+    X, Y, gamma = pairs(n, d)
+    halves = slice(0, n // 2), slice(n // 2, n)
+
+    def by_parts() -> float:
+        first, second = ((X[half], Y[half]) for half in halves)
+        sums = kx.HSICSums.within(*first, 0, gamma=gamma, workers=1) + kx.HSICSums.within(
+            *second, 1, gamma=gamma, workers=1
+        )
+        return (sums + kx.HSICSums.between(*first, *second, (0, 1), gamma=gamma, workers=1)).hsic()
+
+    def expression() -> float:
+        product, of_k, of_l = 0.0, np.zeros(n), np.zeros(n)
+        for i, j in ((0, 0), (0, 1), (1, 1)):
+            K, L = (pairwise.rbf_kernel(points[halves[i]], points[halves[j]], gamma=gamma) for points in (X, Y))
+            product += (1 + (i != j)) * (K * L).sum()
+            for sums, matrix in ((of_k, K), (of_l, L)):
+                sums[halves[i]] += matrix.sum(1)
+                if i != j:
+                    sums[halves[j]] += matrix.sum(0)
+        return _from_sums(product, of_k, of_l)
+
+    sides = {"kexue": Side(by_parts), "scikit-learn": Side(expression)}
+    return Workload(f"HSICSums, {n}x{d} in two blocks", sides, rtol=1e-9, operations=2 * n * n * d)
 
 
 # ---- CKA ----
@@ -366,7 +411,13 @@ def cka(kernel: str, n: int, d: int) -> Workload:
         elif n <= 500:
             test = hyppo.Hsic(bias=True, gamma=gamma)
             sides["hyppo"] = Side(lambda: test.statistic(X, Y), comparable=np.square)
-    return Workload(f"cka, {kernel}, {n}x{d}", sides, rtol=1e-9, absent=absent)
+    return Workload(
+        f"cka, {kernel}, {n}x{d}",
+        sides,
+        rtol=1e-9,
+        absent=absent,
+        operations=4 * n * d * d if kernel == "linear" else 2 * n * n * d,
+    )
 
 
 @recent
@@ -378,7 +429,9 @@ def cka_matrix(layers: int, n: int, d: int) -> Workload:
         return np.array([[_feature_cka(X, Y) for Y in given] for X in given])
 
     sides = {"kexue": Side(lambda: kx.cka_matrix(given)), "NumPy": Side(expression)}
-    return Workload(f"cka_matrix, {layers} layers of {n}x{d}", sides, rtol=1e-9)
+    return Workload(
+        f"cka_matrix, {layers} layers of {n}x{d}", sides, rtol=1e-9, operations=n * d * d * layers * (layers + 1)
+    )
 
 
 # ---- kernels ----
@@ -407,6 +460,7 @@ def kernel(name: str, n: int, d: int = 50, dtype: str = "float64") -> Workload:
         {"kexue": Side(kexue), "scikit-learn": Side(sklearn)},
         rtol=1e3 * eps,
         atol=1e3 * eps,
+        operations=n * n * d,
     )
 
 
@@ -420,4 +474,4 @@ def median_bandwidth(n: int, d: int = 50) -> Workload:
             lambda: np.median(pairwise.euclidean_distances(X)[np.triu_indices(n, 1)]),
         ),
     }
-    return Workload(f"median_bandwidth, {n}x{d}", sides, rtol=1e-7)
+    return Workload(f"median_bandwidth, {n}x{d}", sides, rtol=1e-7, operations=n * n * d)

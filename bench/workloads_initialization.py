@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 from scipy import integrate, linalg, stats
-from workloads import Side, Workload, installed, recent
+from workloads import Side, Workload, installed, recent, without_torch
 
 import kexue as kx
-
-NO_TORCH = "torch is not installed"
 
 
 def _spread(values: Any) -> np.ndarray:
@@ -38,7 +36,7 @@ def truncated_normal(n: int, dtype: str, a: float = -2.0, b: float = 2.0) -> Wor
         out = torch.empty(n, dtype=getattr(torch, dtype))
         sides["torch"] = Side(lambda: torch.nn.init.trunc_normal_(out, a=a, b=b), comparable=_spread)
     name = f"truncated_normal, {n} in [{a:g}, {b:g}] {dtype}"
-    return Workload(name, sides, rtol=0.01, atol=0.01, absent={} if torch is not None else {"torch": NO_TORCH})
+    return Workload(name, sides, rtol=0.01, atol=0.01, absent=without_torch())
 
 
 def _gram(matrix: Any) -> np.ndarray:
@@ -63,7 +61,7 @@ def orthogonal_init(m: int, n: int, dtype: str) -> Workload:
         out = torch.empty(m, n, dtype=getattr(torch, dtype))
         sides["torch"] = Side(lambda: torch.nn.init.orthogonal_(out), comparable=_gram)
     name = f"orthogonal_init, {m}x{n} {dtype}"
-    absent = {} if torch is not None else {"torch": NO_TORCH}
+    absent = without_torch()
     return Workload(name, sides, rtol=0, atol=1e-12 if dtype == "float64" else 1e-4, absent=absent)
 
 
@@ -75,7 +73,9 @@ def orthogonality_error(m: int, n: int, dtype: str) -> Workload:
         "kexue": Side(lambda: kx.orthogonality_error(W)),
         "NumPy": Side(lambda: np.mean((W.T @ W - eye) ** 2)),
     }
-    return Workload(f"orthogonality_error, {m}x{n} {dtype}", sides, rtol=1e-4 if dtype == "float32" else 1e-11)
+    return Workload(
+        f"orthogonality_error, {m}x{n} {dtype}", sides, rtol=1e-4 if dtype == "float32" else 1e-11, operations=m * n * n
+    )
 
 
 @recent

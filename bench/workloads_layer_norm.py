@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from workloads import Side, Workload, installed, recent
+from workloads import Side, Workload, installed, recent, without_torch
 
 import kexue as kx
 
-NO_TORCH = "torch is not installed"
 EPS = 1e-5
 
 
@@ -34,10 +33,10 @@ def _joined(result: Any) -> np.ndarray:
     return np.ravel(np.asarray(result))
 
 
-def _workload(name: str, dtype: str, sides: dict[str, Side], torch: Any) -> Workload:
+def _workload(name: str, dtype: str, sides: dict[str, Side], bytes_moved: int) -> Workload:
     # torch adds 8192 terms in float32.
     tolerance = {"rtol": 1e-3, "atol": 2e-3} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-10}
-    return Workload(name, sides, absent={} if torch is not None else {"torch": NO_TORCH}, **tolerance)
+    return Workload(name, sides, absent=without_torch(), **tolerance, bytes_moved=bytes_moved)
 
 
 @recent
@@ -63,7 +62,7 @@ def normalize(name: str, count: int, n: int, dtype: str) -> Workload:
         tensors = [torch.from_numpy(array) for array in (x, *weights)]
         theirs: Callable[..., Any] = getattr(torch.nn.functional, name)
         sides["torch"] = Side(lambda: theirs(tensors[0], (n,), *tensors[1:], EPS), comparable=_joined)
-    return _workload(f"{name}, {count}x{n} {dtype}", dtype, sides, torch)
+    return _workload(f"{name}, {count}x{n} {dtype}", dtype, sides, 2 * x.nbytes)
 
 
 @recent
@@ -104,7 +103,7 @@ def normalize_vjp(name: str, count: int, n: int, dtype: str) -> Workload:
         sides["torch"] = Side(
             lambda: torch.autograd.grad(result, (leaf, weight), upstream, retain_graph=True), comparable=_joined
         )
-    return _workload(f"{name}, {count}x{n} {dtype}", dtype, sides, torch)
+    return _workload(f"{name}, {count}x{n} {dtype}", dtype, sides, 3 * x.nbytes)
 
 
 @recent
@@ -117,4 +116,4 @@ def ntk_linear(count: int, m: int, n: int, dtype: str) -> Workload:
         "NumPy": Side(lambda: x @ W / kind.type(np.sqrt(m)) + b),
     }
     tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else {"rtol": 1e-11, "atol": 1e-12}
-    return Workload(f"ntk_linear, {count}x{m} by {m}x{n} {dtype}", sides, **tolerance)
+    return Workload(f"ntk_linear, {count}x{m} by {m}x{n} {dtype}", sides, **tolerance, operations=2 * count * m * n)

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 from scipy import special, stats
-from workloads import Side, Workload, installed, recent
-from workloads_activations import NO_TORCH
+from workloads import Side, Workload, installed, recent, without_torch
 
 import kexue as kx
 
@@ -31,13 +30,18 @@ def _workload(
     torch_sides: Callable[[Any], dict[str, Callable[[], Any]]],
     torch_names: tuple[str, ...],
     tolerance: dict[str, float],
+    bytes_moved: int = 0,
 ) -> Workload:
     """`torch_sides` makes those of the names from the module torch."""
     torch = installed("torch")
     calls = {**sides, **(torch_sides(torch) if torch is not None else {})}
-    absent = {} if torch is not None else dict.fromkeys(torch_names, NO_TORCH)
+    absent = without_torch(*torch_names)
     return Workload(
-        name, {side: Side(call, comparable=_joined) for side, call in calls.items()}, **tolerance, absent=absent
+        name,
+        {side: Side(call, comparable=_joined) for side, call in calls.items()},
+        **tolerance,
+        absent=absent,
+        bytes_moved=bytes_moved,
     )
 
 
@@ -160,6 +164,7 @@ def cosent_embedding_loss(n: int, d: int, dtype: str) -> Workload:
         torch_sides,
         ("torch sort",),
         _tolerance(dtype),
+        bytes_moved=4 * U.nbytes,
     )
 
 
@@ -178,7 +183,12 @@ def cosine_target_loss(n: int, dtype: str) -> Workload:
         return {"torch": _summed(torch, lambda: T * (1 - C) ** 2 + (1 - T) * C**2, C)}
 
     return _workload(
-        f"cosine_target_loss with gradient, {n} {dtype}", sides, torch_sides, ("torch",), _tolerance(dtype)
+        f"cosine_target_loss with gradient, {n} {dtype}",
+        sides,
+        torch_sides,
+        ("torch",),
+        _tolerance(dtype),
+        bytes_moved=4 * c.nbytes,
     )
 
 
@@ -194,7 +204,14 @@ def sentence_pair_features(n: int, d: int, dtype: str) -> Workload:
         "kexue": lambda: kx.sentence_pair_features(U, V),
         "NumPy": lambda: np.concatenate([U, V, np.abs(U - V)], axis=-1),
     }
-    return _workload(f"sentence_pair_features, {n}x{d} {dtype}", sides, torch_sides, ("torch",), _tolerance(dtype))
+    return _workload(
+        f"sentence_pair_features, {n}x{d} {dtype}",
+        sides,
+        torch_sides,
+        ("torch",),
+        _tolerance(dtype),
+        bytes_moved=5 * U.nbytes,
+    )
 
 
 @recent
@@ -259,7 +276,15 @@ def cosine_pairs(name: str, n: int, d: int, dtype: str) -> Workload:
         return {"torch": calls[name]}
 
     sides = {"kexue": kexue, "NumPy": expression}
-    return _workload(f"{name}, {n}x{d} {dtype}", sides, torch_sides, ("torch",), _tolerance(dtype))
+    return _workload(
+        f"{name}, {n}x{d} {dtype}",
+        sides,
+        torch_sides,
+        ("torch",),
+        _tolerance(dtype),
+        bytes_moved=U.nbytes
+        * {"cosine_pairs": 2, "cosine_pairs_vjp": 4, "l2_normalize": 2, "l2_normalize_vjp": 3}[name],
+    )
 
 
 # ---- multi-label ----
@@ -347,6 +372,7 @@ def zlpr_loss(rows: int, n: int, dtype: str) -> Workload:
         torch_sides,
         ZLPR_PEERS,
         _tolerance(dtype),
+        bytes_moved=2 * s.nbytes + t.nbytes,
     )
     if "torch BCE" in workload.sides:
         workload.sides["torch BCE"] = Side(workload.sides["torch BCE"].call, comparable=None)
@@ -373,14 +399,21 @@ def zlpr_loss_soft(rows: int, n: int, dtype: str) -> Workload:
         torch_sides,
         ("torch",),
         _tolerance(dtype),
+        bytes_moved=3 * s.nbytes,
     )
+
+
+@recent
+def sparse_targets(rows: int, n: int, positives: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, and the numbers of the true labels."""
+    chosen = np.argpartition(np.random.default_rng(n).random((rows, n)), positives, axis=1)[:, :positives]
+    return multilabel(rows, n, dtype)[0], chosen.copy()
 
 
 @recent
 def zlpr_sparse_loss(rows: int, n: int, positives: int, dtype: str) -> Workload:
     """torch has the published form, which subtracts: "torch dense" makes the targets of the ids, and is exact."""
-    s, _ = multilabel(rows, n, dtype)
-    ids = np.argpartition(np.random.default_rng(n).random((rows, n)), positives, axis=1)[:, :positives].copy()
+    s, ids = sparse_targets(rows, n, positives, dtype)
 
     def torch_sides(torch: Any) -> dict[str, Callable[[], Any]]:
         S, chosen = torch.from_numpy(s).requires_grad_(), torch.from_numpy(ids)
@@ -404,6 +437,7 @@ def zlpr_sparse_loss(rows: int, n: int, positives: int, dtype: str) -> Workload:
         torch_sides,
         ("torch published", "torch dense"),
         _tolerance(dtype),
+        bytes_moved=2 * s.nbytes,
     )
 
 
@@ -423,7 +457,7 @@ def zlpr_symmetric_kl(rows: int, n: int, dtype: str) -> Workload:
 
     sides = {"kexue": lambda: kx.zlpr_symmetric_kl(s, t, return_grad=True), "SciPy": expression}
     name = f"zlpr_symmetric_kl with gradients, {rows}x{n} {dtype}"
-    return _workload(name, sides, torch_sides, ("torch",), _tolerance(dtype))
+    return _workload(name, sides, torch_sides, ("torch",), _tolerance(dtype), bytes_moved=4 * s.nbytes)
 
 
 @recent
@@ -447,6 +481,7 @@ def pairwise_rank_loss(rows: int, n: int, dtype: str) -> Workload:
         torch_sides,
         ("torch",),
         _tolerance(dtype),
+        bytes_moved=2 * s.nbytes + t.nbytes,
     )
 
 
@@ -458,7 +493,10 @@ def zlpr_decision(name: str, rows: int, n: int, dtype: str) -> Workload:
         "zlpr_probability": (lambda: kx.zlpr_probability(s), lambda: special.expit(2 * s)),
     }[name]
     return Workload(
-        f"{name}, {rows}x{n} {dtype}", {"kexue": Side(kexue), "SciPy": Side(expression)}, **_tolerance(dtype)
+        f"{name}, {rows}x{n} {dtype}",
+        {"kexue": Side(kexue), "SciPy": Side(expression)},
+        **_tolerance(dtype),
+        bytes_moved=s.nbytes + (s.nbytes if name == "zlpr_probability" else s.size),
     )
 
 
@@ -504,12 +542,18 @@ def log_esp(rows: int, n: int, k: int, dtype: str, *, grad: bool = False) -> Wor
 
 
 @recent
-def combinatorial_softmax_loss(rows: int, n: int, k: int, dtype: str) -> Workload:
-    """Loss and gradient, k targets each."""
-    s, _ = multilabel(rows, n, dtype)
-    ids = np.argpartition(np.random.default_rng(n).random((rows, n)), k, axis=1)[:, :k]
+def subset_targets(rows: int, n: int, k: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, and targets of which k are true in each row."""
+    s, ids = sparse_targets(rows, n, k, dtype)
     t = np.zeros((rows, n), dtype=bool)
     np.put_along_axis(t, ids, True, axis=1)
+    return s, t
+
+
+@recent
+def combinatorial_softmax_loss(rows: int, n: int, k: int, dtype: str) -> Workload:
+    """Loss and gradient, k targets each."""
+    s, t = subset_targets(rows, n, k, dtype)
 
     def torch_sides(torch: Any) -> dict[str, Callable[[], Any]]:
         S, target = torch.from_numpy(s).requires_grad_(), torch.from_numpy(t.astype(dtype))
@@ -541,11 +585,16 @@ def combinatorial_predict(rows: int, n: int, k: int) -> Workload:
 
 
 @recent
+def similarities(n: int, dtype: str) -> np.ndarray:
+    return np.random.default_rng(n).uniform(-1, 1, (n, n)).astype(dtype)
+
+
+@recent
 def info_nce_loss(n: int, dtype: str, *, symmetric: bool = False) -> Workload:
-    similarities = np.random.default_rng(n).uniform(-1, 1, (n, n)).astype(dtype)
+    cosines = similarities(n, dtype)
 
     def torch_sides(torch: Any) -> dict[str, Callable[[], Any]]:
-        S, diagonal = torch.from_numpy(similarities).requires_grad_(), torch.arange(n)
+        S, diagonal = torch.from_numpy(cosines).requires_grad_(), torch.arange(n)
         cross_entropy = torch.nn.functional.cross_entropy
 
         def loss() -> Any:
@@ -557,18 +606,25 @@ def info_nce_loss(n: int, dtype: str, *, symmetric: bool = False) -> Workload:
 
     return _workload(
         f"info_nce_loss with gradient, {n}x{n}{', symmetric' if symmetric else ''} {dtype}",
-        {"kexue": lambda: kx.info_nce_loss(similarities, temperature=0.05, symmetric=symmetric, return_grad=True)},
+        {"kexue": lambda: kx.info_nce_loss(cosines, temperature=0.05, symmetric=symmetric, return_grad=True)},
         torch_sides,
         ("torch",),
         _tolerance(dtype),
+        bytes_moved=2 * cosines.nbytes,
     )
 
 
 @recent
-def r_drop_loss(rows: int, n: int, dtype: str) -> Workload:
+def two_passes(rows: int, n: int, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits of the same rows twice, and labels."""
     first, _ = multilabel(rows, n, dtype)
     second = (first + np.random.default_rng(n).standard_normal(first.shape)).astype(dtype)
-    ids = np.random.default_rng(rows).integers(n, size=rows)
+    return first, second, np.random.default_rng(rows).integers(n, size=rows)
+
+
+@recent
+def r_drop_loss(rows: int, n: int, dtype: str) -> Workload:
+    first, second, ids = two_passes(rows, n, dtype)
 
     def torch_sides(torch: Any) -> dict[str, Callable[[], Any]]:
         A, B = (torch.from_numpy(array).requires_grad_() for array in (first, second))
@@ -587,6 +643,7 @@ def r_drop_loss(rows: int, n: int, dtype: str) -> Workload:
         torch_sides,
         ("torch",),
         _tolerance(dtype),
+        bytes_moved=4 * first.nbytes,
     )
 
 
@@ -609,4 +666,5 @@ def softmax_symmetric_kl(rows: int, n: int, dtype: str) -> Workload:
         torch_sides,
         ("torch",),
         _tolerance(dtype),
+        bytes_moved=4 * s.nbytes,
     )

@@ -5,15 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from workloads import Side, Workload, installed, recent
+from workloads import Side, Workload, installed, recent, without_torch
 
 import kexue as kx
-
-NO_TORCH = "torch is not installed"
-
-
-def _absent(*names: str) -> dict[str, str]:
-    return {} if installed("torch") is not None else dict.fromkeys(names or ("torch",), NO_TORCH)
 
 
 def _three(found: Any) -> np.ndarray:
@@ -92,7 +86,7 @@ def mlp_gradient_penalties(n: int, sizes: tuple[int, ...]) -> Workload:
             lambda: torch.stack([by_autograd(row) for row in points]), comparable=lambda sides: sides.numpy().T
         )
     title = f"mlp_gradient_penalties, {n} samples, widths {'-'.join(map(str, sizes))}"
-    return Workload(title, sides, rtol=1e-9, absent=_absent("torch vmap", "torch loop"))
+    return Workload(title, sides, rtol=1e-9, absent=without_torch("torch vmap", "torch loop"))
 
 
 @recent
@@ -117,7 +111,9 @@ def noise_regularizer(n: int, outputs: int, inputs: int, loss: str) -> Workload:
             else (lambda: 0.01 * torch.linalg.matrix_norm(jacobian) ** 2),
             comparable=lambda value: value.numpy(),
         )
-    return Workload(f"noise_regularizer, {n} of {outputs}x{inputs}, {loss}", sides, absent=_absent())
+    return Workload(
+        f"noise_regularizer, {n} of {outputs}x{inputs}, {loss}", sides, absent=without_torch(), bytes_moved=J.nbytes
+    )
 
 
 @recent
@@ -160,7 +156,7 @@ def jacobian_penalty_hutchinson(n: int, outputs: int, inputs: int, count: int) -
             lambda: (jacobian(points.detach()) ** 2).sum(dim=(1, 2)), comparable=lambda value: value.numpy().mean()
         )
     title = f"jacobian_penalty_hutchinson, {n} of {outputs}x{inputs}, {count} samples"
-    return Workload(title, sides, rtol=0.1, absent=_absent("torch", "torch's Jacobian"))
+    return Workload(title, sides, rtol=0.1, absent=without_torch("torch", "torch's Jacobian"))
 
 
 @recent
@@ -187,7 +183,7 @@ def laplacian_penalty(n: int, inputs: int) -> Workload:
             lambda: 0.005 * hessian(points).diagonal(dim1=1, dim2=2).sum(dim=1),
             comparable=lambda value: value.numpy().mean(),
         )
-    return Workload(f"laplacian_penalty, {n} of {inputs}", sides, rtol=0.1, absent=_absent())
+    return Workload(f"laplacian_penalty, {n} of {inputs}", sides, rtol=0.1, absent=without_torch())
 
 
 @recent
@@ -202,7 +198,9 @@ def fgm_perturbation(n: int, d: int, dtype: str) -> Workload:
         gradient = torch.from_numpy(g)
         sides["torch"] = Side(lambda: 0.5 * torch.nn.functional.normalize(gradient), comparable=lambda r: r.numpy())
     rtol = 1e-5 if dtype == "float32" else 1e-13
-    return Workload(f"fgm_perturbation, {n}x{d} {dtype}", sides, rtol=rtol, absent=_absent())
+    return Workload(
+        f"fgm_perturbation, {n}x{d} {dtype}", sides, rtol=rtol, absent=without_torch(), bytes_moved=2 * g.nbytes
+    )
 
 
 @recent
@@ -246,7 +244,7 @@ def vat_perturbation(n: int, d: int, classes: int, iterations: int) -> Workload:
 
         sides["torch"] = Side(theirs, comparable=lambda value: value.numpy())
     title = f"vat_perturbation, {n}x{d}, {classes} classes, {iterations} iterations"
-    return Workload(title, sides, rtol=0, atol=1e-8, absent=_absent())
+    return Workload(title, sides, rtol=0, atol=1e-8, absent=without_torch())
 
 
 @recent
@@ -281,4 +279,5 @@ def vat_loss(n: int, classes: int, dtype: str) -> Workload:
 
         sides["torch"] = Side(theirs, comparable=joined)
     rtol, atol = (1e-3, 1e-6) if dtype == "float32" else (1e-9, 1e-15)
-    return Workload(f"vat_loss with gradients, {n}x{classes} {dtype}", sides, rtol=rtol, atol=atol, absent=_absent())
+    name = f"vat_loss with gradients, {n}x{classes} {dtype}"
+    return Workload(name, sides, rtol=rtol, atol=atol, absent=without_torch(), bytes_moved=3 * a.nbytes)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse, stats
 from scipy.linalg import clarkson_woodruff_transform, hadamard
 from scipy.special import gammaln, ive
+from sklearn.neighbors import NearestNeighbors
 from sklearn.random_projection import (
     GaussianRandomProjection,
     SparseRandomProjection,
@@ -47,7 +48,7 @@ def sparse_rows(n: int, d: int, nonzeros: int, dtype: str) -> sparse.csr_array:
     return sparse.csr_array((values, columns, np.arange(0, n * nonzeros + 1, nonzeros)), shape=(n, d))
 
 
-def _lengths(X: Any) -> Callable[[Any], np.ndarray]:
+def lengths_of(X: Any) -> Callable[[Any], np.ndarray]:
     """What all projections of X share: quantiles of the factors by which they change squared lengths."""
     squares = np.asarray(X.multiply(X).sum(axis=1)).ravel() if sparse.issparse(X) else np.einsum("ij,ij->i", X, X)
 
@@ -73,7 +74,7 @@ def random_projection(
     SciPy's transform sketches rows, so it gets the transpose: the same work. "reading X" is the limit of all.
     """
     X = rows(n, d, dtype)
-    comparable = _lengths(X)
+    comparable = lengths_of(X)
     R = _normal_matrix(n_components, d, dtype)
     by_sklearn = SparseRandomProjection(n_components, random_state=0).fit(X)
     flat = X.ravel()
@@ -93,7 +94,13 @@ def random_projection(
             lambda: clarkson_woodruff_transform(X.T, n_components, 0), comparable=lambda sketch: comparable(sketch.T)
         )
     # The sketches differ, and so do the quantiles, by their standard errors.
-    return Workload(f"random_projection, {kind}, {n}x{d} {dtype} to {n_components}", sides, rtol=0.05)
+    return Workload(
+        f"random_projection, {kind}, {n}x{d} {dtype} to {n_components}",
+        sides,
+        rtol=0.05,
+        bytes_moved=X.nbytes + n * n_components * X.itemsize,
+        operations=2 * n * d * n_components if kind == "gaussian" else 0,
+    )
 
 
 @recent
@@ -102,7 +109,7 @@ def random_projection_csr(
 ) -> Workload:
     """Of sparse rows. scikit-learn gives a sparse result by default, a dense one if asked to."""
     X = sparse_rows(n, d, nonzeros, dtype)
-    comparable = _lengths(X)
+    comparable = lengths_of(X)
     by_sklearn = SparseRandomProjection(n_components, random_state=0).fit(X)
     dense = SparseRandomProjection(n_components, dense_output=True, random_state=0).fit(X)
     sides = {
@@ -114,7 +121,23 @@ def random_projection_csr(
     }
     name = f"random_projection, {kind}, {n}x{d} {dtype}, {nonzeros} non-zeros a row, to {n_components}"
     # Few non-zeros: scikit-learn's very sparse matrix spreads the lengths more than the others.
-    return Workload(name, sides, rtol=0.3)
+    return Workload(
+        name, sides, rtol=0.3, bytes_moved=X.data.nbytes + X.indices.nbytes + n * n_components * X.data.itemsize
+    )
+
+
+@recent
+def projection_map(
+    kind: str, n: int = 2000, d: int = 4096, n_components: int = 256, dtype: str = "float32"
+) -> Workload:
+    """One that was drawn before, beside the product with its own matrix: sparse where that is."""
+    X = rows(n, d, dtype)
+    project = kx.RandomProjectionMap.draw(d, n_components, kind=kind, rng=0)
+    matrix = project.matrix(dtype)
+    turned = matrix.T.tocsr() if sparse.issparse(matrix) else matrix.T
+    sides = {"kexue": Side(lambda: project(X, workers=1)), "X @ R.T": Side(lambda: X @ turned)}
+    name = f"RandomProjectionMap, {kind}, {n}x{d} {dtype} to {n_components}"
+    return Workload(name, sides, rtol=1e-3, atol=1e-3, bytes_moved=X.nbytes + 4 * n * n_components)
 
 
 # ---- the Walsh-Hadamard transform ----
@@ -203,6 +226,7 @@ def pad_to_power_of_two(count: int = 1000, n: int = 3000) -> Workload:
             "NumPy's pad": Side(lambda: np.pad(x, ((0, 0), (0, wide - n)))),
         },
         rtol=0.0,
+        bytes_moved=x.nbytes + count * wide * x.itemsize,
     )
 
 
@@ -248,7 +272,12 @@ def hamming_neighbors(n: int = 1_000_000, n_bits: int = 128, queries: int = 64, 
         return result, None
 
     sides["NumPy"] = Side(by_counting, comparable=_least_distances)
-    return Workload(f"hamming_neighbors, {k} of {n:.0e}, {n_bits} bits, {queries} queries", sides, absent=absent)
+    return Workload(
+        f"hamming_neighbors, {k} of {n:.0e}, {n_bits} bits, {queries} queries",
+        sides,
+        absent=absent,
+        bytes_moved=data.nbytes,
+    )
 
 
 @recent
@@ -263,6 +292,7 @@ def hamming_distances(m: int = 200, n: int = 10_000, n_bits: int = 128) -> Workl
         f"hamming_distances, {m}x{n}, {n_bits} bits",
         {"kexue": Side(lambda: kx.hamming_distances(asked, data, workers=1)), "NumPy": Side(expression)},
         rtol=0.0,
+        bytes_moved=4 * m * n,
     )
 
 
@@ -287,7 +317,79 @@ def sign_hash(kind: str, n: int = 10_000, d: int = 1024, n_bits: int = 256) -> W
     else:
         index = faiss.IndexLSH(d, n_bits)
         sides["faiss"] = Side(lambda: index.sa_encode(X), comparable=mean_distance)
-    return Workload(f"sign_hash, {kind}, {n}x{d} to {n_bits} bits", sides, rtol=0.02, absent=absent)
+    return Workload(
+        f"sign_hash, {kind}, {n}x{d} to {n_bits} bits",
+        sides,
+        rtol=0.02,
+        absent=absent,
+        operations=2 * n * d * n_bits if kind == "gaussian" else 0,
+        bytes_moved=X.nbytes + n * n_bits // 8,
+    )
+
+
+@recent
+def hashing(n: int = 10_000, d: int = 1024, n_bits: int = 256) -> Workload:
+    """Codes of a hash that was drawn before; NumPy has its directions, and takes their signs."""
+    X = rows(n, d, "float32")
+    hashed = kx.SignHash(d, n_bits, rng=0)
+    directions = hashed.project(np.eye(d)).astype(np.float32)
+
+    def bits(found: np.ndarray) -> np.ndarray:
+        """A row's bits, but for those of projections that rounding may turn: of ten million, tens."""
+        flat = np.ascontiguousarray(found).view(np.uint8)
+        return np.bitwise_count(flat).sum() / (8 * flat.size)
+
+    def by_numpy() -> np.ndarray:
+        return np.packbits(X @ directions >= 0, axis=1, bitorder="little")
+
+    differing = np.bitwise_count(hashed.transform(X[:1000]).view(np.uint8) ^ by_numpy()[:1000]).sum()
+    assert differing <= 1e-4 * 1000 * n_bits
+    sides = {
+        "kexue": Side(lambda: hashed.transform(X, workers=1), comparable=bits),
+        "NumPy": Side(by_numpy, comparable=bits),
+    }
+    name = f"SignHash.transform, gaussian, {n}x{d} to {n_bits} bits"
+    return Workload(name, sides, rtol=1e-4, operations=2 * n * d * n_bits)
+
+
+@recent
+def sign_hash_index(n: int = 20_000, d: int = 128, queries: int = 20, k: int = 10) -> Workload:
+    """The nearest by cosine in clusters; times are for one query. Peers find all, and kexue's index 95% or more."""
+    rng = np.random.default_rng(n)
+    centres = rng.standard_normal((n // 20, d))
+    X = (centres[rng.integers(len(centres), size=n)] + 0.3 * rng.standard_normal((n, d))).astype(np.float32)
+    asked = X[:queries] + np.float32(0.05) * rng.standard_normal((queries, d), dtype=np.float32)
+    units, turned = (part / np.linalg.norm(part, axis=1)[:, None] for part in (X, asked))
+    index = kx.SignHashIndex(512, rng=0).fit(X)
+    exact = np.argsort(-(turned @ units.T), axis=1)[:, :k]
+
+    def by_numpy() -> np.ndarray:
+        cosines = turned @ units.T
+        few = np.argpartition(-cosines, k, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(cosines, few, axis=1), axis=1)
+        return np.take_along_axis(few, order, axis=1)
+
+    def is_near(found: np.ndarray) -> bool:
+        shared = np.mean([len(np.intersect1d(*pair)) for pair in zip(found, exact, strict=True)]) / k
+        assert shared >= 0.95, f"only {shared:.0%} of the neighbours were found"
+        return True
+
+    brute = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(X)
+    sides = {
+        "kexue": Side(lambda: index.kneighbors(asked, k, return_distance=False, workers=1), queries, is_near),
+        "NumPy": Side(by_numpy, queries, is_near),
+        "scikit-learn": Side(lambda: brute.kneighbors(asked, return_distance=False), queries, is_near),
+    }
+    absent = {}
+    faiss = _faiss()
+    if faiss is None:
+        absent["faiss"] = NO_FAISS
+    else:
+        flat = faiss.IndexFlatIP(d)
+        flat.add(units)
+        sides["faiss"] = Side(lambda: flat.search(turned, k)[1], queries, is_near)
+    name = f"SignHashIndex.kneighbors, {k} of {n}x{d}, {queries} queries"
+    return Workload(name, sides, absent=absent)
 
 
 @recent
@@ -297,7 +399,13 @@ def from_hamming(name: str, n: int = 1_000_000, n_bits: int = 128) -> Workload:
         "angle_from_hamming": (lambda: kx.angle_from_hamming(h, n_bits), lambda: h * (math.pi / n_bits)),
         "cosine_from_hamming": (lambda: kx.cosine_from_hamming(h, n_bits), lambda: np.cos(h * (math.pi / n_bits))),
     }[name]
-    return Workload(f"{name}, {n:.0e}", {"kexue": Side(kexue), "NumPy": Side(expression)}, rtol=1e-12, atol=1e-15)
+    return Workload(
+        f"{name}, {n:.0e}",
+        {"kexue": Side(kexue), "NumPy": Side(expression)},
+        rtol=1e-12,
+        atol=1e-15,
+        bytes_moved=12 * n,
+    )
 
 
 # ---- randomized SVD ----
@@ -340,6 +448,7 @@ def randomized_svd(spectrum: str, m: int = 10_000, n: int = 2000, k: int = 50) -
             "scikit-learn": Side(lambda: sklearn_randomized_svd(A, k, random_state=0), comparable=errors),
         },
         rtol=0.03,
+        operations=4 * m * n * k,
     )
 
 

@@ -6,13 +6,16 @@ autograd on both sides. POT's `emd2` takes torch's tensors and is differentiable
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import workloads_entropy
+import workloads_independence
 import workloads_losses
-from workloads import Side, Workload, installed, recent
-from workloads_activations import NO_TORCH
+from scipy import special
+from workloads import NO_TORCH, Side, Workload, installed, recent
 
 
 def _joined(result: tuple[Any, ...]) -> np.ndarray:
@@ -160,4 +163,160 @@ def wmd(m: int, n: int, d: int) -> Workload:
         }
 
     name = f"kexue.torch.wmd, forward and backward, {m} and {n} words of {d}"
+    return _workload(name, make, ("torch around POT",), 1e-8, 1e-10)
+
+
+# ---- other losses, beside those of arrays and what torch has of them ----
+
+
+@recent
+def cosent_embedding_loss(n: int, d: int, dtype: str) -> Workload:
+    U, V = workloads_losses.embeddings(n, d, dtype)
+    t = np.random.default_rng(n).permutation(n).astype(dtype)
+
+    def call(torch: Any, kt: Any) -> Any:
+        first, second = (torch.from_numpy(array).requires_grad_() for array in (U, V))
+        labels = torch.from_numpy(t)
+        return _differentiated(torch, lambda U, V: kt.cosent_embedding_loss(U, V, labels), first, second)
+
+    base = workloads_losses.cosent_embedding_loss(n, d, dtype)
+    name = f"kexue.torch.cosent_embedding_loss, forward and backward, {n}x{d} {dtype}"
+    return _beside_losses(name, base, ("torch sort",), call)
+
+
+@recent
+def zlpr_sparse_loss(rows: int, n: int, positives: int, dtype: str) -> Workload:
+    s, ids = workloads_losses.sparse_targets(rows, n, positives, dtype)
+
+    def call(torch: Any, kt: Any) -> Any:
+        chosen = torch.from_numpy(ids)
+        scores = torch.from_numpy(s).requires_grad_()
+        return _differentiated(torch, lambda S: kt.zlpr_sparse_loss(S, chosen), scores)
+
+    base = workloads_losses.zlpr_sparse_loss(rows, n, positives, dtype)
+    name = f"kexue.torch.zlpr_sparse_loss, forward and backward, {rows}x{n} {dtype}"
+    return _beside_losses(name, base, ("torch published", "torch dense"), call)
+
+
+@recent
+def combinatorial_softmax_loss(rows: int, n: int, k: int, dtype: str) -> Workload:
+    s, t = workloads_losses.subset_targets(rows, n, k, dtype)
+
+    def call(torch: Any, kt: Any) -> Any:
+        targets, scores = torch.from_numpy(t), torch.from_numpy(s).requires_grad_()
+        return _differentiated(torch, lambda S: kt.combinatorial_softmax_loss(S, targets), scores)
+
+    base = workloads_losses.combinatorial_softmax_loss(rows, n, k, dtype)
+    name = f"kexue.torch.combinatorial_softmax_loss, forward and backward, {rows}x{n} {dtype}"
+    return _beside_losses(name, base, ("torch",), call)
+
+
+@recent
+def info_nce_loss(n: int, dtype: str) -> Workload:
+    similarities = workloads_losses.similarities(n, dtype)
+
+    def call(torch: Any, kt: Any) -> Any:
+        given = torch.from_numpy(similarities).requires_grad_()
+        return _differentiated(torch, lambda S: kt.info_nce_loss(S, temperature=0.05), given)
+
+    base = workloads_losses.info_nce_loss(n, dtype)
+    name = f"kexue.torch.info_nce_loss, forward and backward, {n}x{n} {dtype}"
+    return _beside_losses(name, base, ("torch",), call)
+
+
+@recent
+def r_drop_loss(rows: int, n: int, dtype: str) -> Workload:
+    first, second, ids = workloads_losses.two_passes(rows, n, dtype)
+
+    def call(torch: Any, kt: Any) -> Any:
+        tensors = [torch.from_numpy(array).requires_grad_() for array in (first, second)]
+        labels = torch.from_numpy(ids)
+        return _differentiated(torch, lambda A, B: kt.r_drop_loss(A, B, labels, alpha=4.0), *tensors)
+
+    base = workloads_losses.r_drop_loss(rows, n, dtype)
+    name = f"kexue.torch.r_drop_loss, forward and backward, {rows}x{n} {dtype}"
+    return _beside_losses(name, base, ("torch",), call)
+
+
+# ---- what else has a gradient ----
+
+
+@recent
+def entropy_normalize(name: str, rows: int, n: int) -> Workload:
+    """Of weights or logits, to half of the largest entropy; torch by Newton's method and the implicit derivative."""
+    u = workloads_entropy.logits(rows, n, "float64")
+    grad = workloads_entropy.logits(rows + 1, n, "float64")[1:].copy()
+    target = 0.5 * math.log(n)
+    of_weights = name == "entropy_normalize"
+    given = special.softmax(u, axis=1) if of_weights else u
+
+    def make(torch: Any, kt: Any) -> dict[str, Any]:
+        leaf, upstream = torch.from_numpy(given).requires_grad_(), torch.from_numpy(grad)
+        function = getattr(kt, name)
+
+        def own() -> tuple[Any, Any]:
+            q = function(leaf, target)
+            return q, torch.autograd.grad(q, leaf, upstream)[0]
+
+        def newton() -> tuple[Any, Any]:
+            with torch.no_grad():
+                logits = leaf.log() if of_weights else leaf
+                q, gamma = workloads_entropy.torch_newton(logits, target, 1e-8)
+                means = [torch.linalg.vecdot(q, part)[:, None] for part in (logits, upstream)]
+                centred, grad_centred = logits - means[0], upstream - means[1]
+                weighted = q * centred
+                slope = torch.linalg.vecdot(weighted, grad_centred) / torch.linalg.vecdot(weighted, centred)
+                by_logits = gamma[:, None] * q * (grad_centred - slope[:, None] * centred)
+                return q, by_logits / leaf if of_weights else by_logits
+
+        return {"kexue": own, "torch Newton": newton}
+
+    return _workload(f"kexue.torch.{name}, forward and backward, {rows}x{n}", make, ("torch Newton",), 1e-5, 1e-6)
+
+
+@recent
+def hsic(n: int, d: int) -> Workload:
+    """By both samples."""
+    X, Y, gamma = workloads_independence.pairs(n, d)
+
+    def make(torch: Any, kt: Any) -> dict[str, Any]:
+        tensors = [torch.from_numpy(points.copy()).requires_grad_() for points in (X, Y)]
+
+        def kernel(points: Any) -> Any:
+            norms = (points * points).sum(1)
+            return torch.exp(-gamma * (norms[:, None] + norms - 2 * points @ points.T))
+
+        def by_row_sums(x: Any, y: Any) -> Any:
+            K, L = kernel(x), kernel(y)
+            of_k, of_l = K.sum(0), L.sum(0)
+            return ((K * L).sum() - 2 / n * (of_k @ of_l) + of_k.sum() * of_l.sum() / n**2) / n**2
+
+        return {
+            "kexue": _differentiated(torch, lambda x, y: kt.hsic(x, y, gamma=gamma), *tensors),
+            "torch": _differentiated(torch, by_row_sums, *tensors),
+        }
+
+    return _workload(f"kexue.torch.hsic, forward and backward, {n}x{d}", make, ("torch",), 1e-7, 1e-12)
+
+
+@recent
+def wrd(m: int, n: int, d: int) -> Workload:
+    """Weights are the vectors' lengths: gradients go through them and the cosines."""
+
+    def make(torch: Any, kt: Any) -> dict[str, Any]:
+        import ot
+
+        rng = np.random.default_rng([m, n, d])
+        x, y = (torch.from_numpy(rng.normal(size=(size, d))).requires_grad_() for size in (m, n))
+
+        def around_pot(x: Any, y: Any) -> Any:
+            a, b = x.norm(dim=1), y.norm(dim=1)
+            return ot.emd2(a / a.sum(), b / b.sum(), 1 - (x / a[:, None]) @ (y / b[:, None]).T)
+
+        return {
+            "kexue": _differentiated(torch, kt.wrd, x, y),
+            "torch around POT": _differentiated(torch, around_pot, x, y),
+        }
+
+    name = f"kexue.torch.wrd, forward and backward, {m} and {n} words of {d}"
     return _workload(name, make, ("torch around POT",), 1e-8, 1e-10)

@@ -1,6 +1,7 @@
 """The layers hold, and every public name has a docstring, a test, a bench and a page."""
 
 import ast
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -19,8 +20,18 @@ import kexue.ufuncs
 
 ROOT = Path(__file__).parents[2]
 CHECK_SURFACE = ROOT / "tools" / "check_surface.py"
-# These steer the other functions: there is nothing to measure.
-UNMEASURED = {"errstate", "get_include", "get_num_threads", "show_config", "threads"}
+# What has nothing to measure.
+UNMEASURED = {
+    **dict.fromkeys(["errstate", "get_include", "get_num_threads", "show_config", "threads"], "steers the others"),
+    # Their methods are measured under the names of the functions that make them.
+    "BoltzmannStep": "boltzmann_step",
+    "GaussianMixtureProposal": "gaussian_mixture_proposal",
+    "NormalizedActivation": "normalized_activation",
+    "RandomAngle": "random_angle",
+    **dict.fromkeys(["ConvergenceWarning", "InternalError", "KexueValueError", "compat.pot.InputError"], "is raised"),
+    "compat.pot.OTResult": "what compat.pot.solve returns",
+    "sklearn.AnalyticLogisticRegression": "is AnalyticLogisticRegression",
+}
 
 
 def test_layers_and_exported_symbols():
@@ -92,9 +103,7 @@ def test_exports_are_found(check_surface, tmp_path):
     assert "no extension modules" in next(check_surface.check_exports(tmp_path))
     library = Path(np._core._multiarray_umath.__file__)
     (tmp_path / f"_other{library.name[library.name.index('.') :]}").symlink_to(library)
-    assert any(
-        "exports PyInit__multiarray_umath" in problem for problem in check_surface.check_exports(tmp_path)
-    )
+    assert any("exports PyInit__multiarray_umath" in problem for problem in check_surface.check_exports(tmp_path))
 
 
 # ---- completeness ----
@@ -110,9 +119,7 @@ def functions():
 
 @cache
 def text_of(folder, pattern):
-    return "\n".join(
-        path.read_text() for path in sorted((ROOT / folder).rglob(pattern)) if path != Path(__file__)
-    )
+    return "\n".join(path.read_text() for path in sorted((ROOT / folder).rglob(pattern)) if path != Path(__file__))
 
 
 def mentions(name, folder, pattern):
@@ -209,6 +216,88 @@ def test_has_a_page(name):
     assert name == "__version__" or mentions(name, "docs", "*.md")
 
 
-@pytest.mark.parametrize("name", [name for name in functions() if not inspect.isclass(getattr(kexue, name))])
-def test_has_a_bench(name):
-    assert name in UNMEASURED or mentions(name, "bench", "bench_*.py")
+def is_a_result(item):
+    """Whether a class only carries what a function returns: it is measured with the function."""
+    return dataclasses.is_dataclass(item) and not any(
+        callable(value) for name, value in vars(item).items() if not name.startswith("_") or name == "__call__"
+    )
+
+
+def names_of(module):
+    """`__all__` of a submodule, from its text: the package that it is made for may be missing."""
+    path = Path(kexue.__file__).parent / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{path} has no __all__")
+
+
+def measured_names():
+    """All public functions, and classes that do work; but not kexue.plot, whose time is matplotlib's."""
+    names = [name for name in functions() if not is_a_result(getattr(kexue, name))]
+    for module in ("compat.gensim", "compat.pot", "compat.scipy", "dask", "sklearn", "torch"):
+        names += [f"{module}.{name}" for name in names_of(module)]
+    return [name for name in names if name not in UNMEASURED]
+
+
+@cache
+def bench_cases():
+    """The ids of the cases of `pytest bench`, as (name of the function without "bench_", ids of its parameters)."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "bench", "--collect-only", "-q", "-p", "no:cacheprovider"),
+            *("-o", "addopts=", "-o", "filterwarnings=default"),  # what peers warn of when they are imported is theirs
+        ],
+        capture_output=True, text=True, timeout=300, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = re.findall(r"^\S+\.py::bench_(\w+)(?:\[(.*)\])?$", done.stdout, re.MULTILINE)
+    return [(function, parameters.split("-")) for function, parameters in cases]
+
+
+def measured_by(function, parameters, names):
+    """The public name that a case measures: one of its parameters, or the longest that its function begins with."""
+    told = [parameter for parameter in parameters if parameter in names]
+    if not told:
+        told = [name for name in names if f"{function}_".startswith(f"{name.replace('.', '_')}_")]
+    return max(told, key=len, default=None)
+
+
+def test_every_bench_tells_what_it_measures():
+    names = set(measured_names())
+    assert [case for case in bench_cases() if measured_by(*case, names) is None] == []
+
+
+def test_everything_is_measured():
+    names = set(measured_names())
+    assert names - {measured_by(*case, names) for case in bench_cases()} == set()
+
+
+def test_a_workload_is_named_after_what_it_measures():
+    code = """if True:
+        from workloads import Workload
+        for name in ("emd2, batch", "softmax out=", "random_angle(9).pdf", "DocumentIndex.fit, 9", "kexue.torch.emd2"):
+            print(Workload(name, {}).function)
+        for name in ("top 10 of 9", "", ", 3"):
+            try:
+                Workload(name, {})
+            except ValueError as error:
+                print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT / "bench")
+    assert done.stdout.splitlines() == [
+        *("emd2", "softmax", "random_angle", "DocumentIndex.fit", "torch.emd2"),
+        "name must begin with a public name of kexue, got 'top 10 of 9'",
+        "name must begin with a public name of kexue, got ''",
+        "name must begin with a public name of kexue, got ', 3'",
+    ], done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench").glob("bench_*.py")), ids=lambda path: path.stem)
+def test_benches_compare(path):
+    """A bench hands a workload to `measure`, which compares results, and times nothing itself."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("bench_"):
+            arguments = {argument.arg for argument in node.args.args}
+            assert {"measure", "side"} <= arguments and "benchmark" not in arguments, node.name
