@@ -232,9 +232,9 @@ def _(dtype, **workers):
 
 
 def _sign_index(dtype, **workers):
-    X = _Draws(dtype).normal(8000, 64)
-    index = kexue.SignHashIndex(256, kind="srht", rng=0).fit(X[:4000], **workers)
-    return index.add(X[4000:], **workers), X[::40]
+    X = _Draws(dtype).normal(10000, 64)
+    index = kexue.SignHashIndex(256, kind="srht", rng=0).fit(X[:5000], **workers)
+    return index.add(X[5000:], **workers), X[::40]
 
 
 @_case("SignHashIndex.fit")
