@@ -161,8 +161,7 @@ def _add_text_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vectors",
         metavar="FILE",
-        help="word vectors: word2vec, GloVe, fastText .vec, .npz or gensim (a gensim file is a pickle, "
-        "which can run code: only from a source you trust). Default: learned from the documents and cached",
+        help="word vectors: word2vec, GloVe, fastText .vec or .npz. Default: learned from the documents and cached",
     )
     parser.add_argument(
         "--metric",

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kexue import _npz
 from kexue._context import __version__
 from kexue._errors import KexueValueError
 
@@ -98,7 +99,8 @@ def _is_replaceable(target: Path) -> bool:
         files = {file.name for file in target.iterdir()}
         if not files:
             return True
-        description = json.loads((target / _MANIFEST).read_bytes())
+        with _npz.open_regular(target / _MANIFEST) as file:
+            description = json.loads(file.read())
         own = {_MANIFEST, *(f"{name}.npy" for name in description["checksums"])}
         return description["format"] == _FORMAT and files <= own
     except FileNotFoundError:
@@ -114,7 +116,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         hint = f"; {left[-1]} is what an interrupted save left of it" if left else ""
         raise FileNotFoundError(f"{folder}: there is no such folder{hint}")
     try:
-        content = file.read_bytes()
+        with _npz.open_regular(file) as manifest:
+            content = manifest.read()
     except (FileNotFoundError, NotADirectoryError):
         raise KexueValueError(f"{folder}: not a document index, there is no {_MANIFEST} in it") from None
     try:
@@ -175,7 +178,7 @@ def _read_array(folder: Path, name: str, dtype: Any, shape: tuple[int, ...], *, 
     path = folder / f"{name}.npy"
     expected = np.dtype(dtype)
     try:
-        file = open(path, "rb")
+        file = _npz.open_regular(path)
     except FileNotFoundError:
         raise KexueValueError(f"{path}: missing, the index is not complete") from None
     with file:

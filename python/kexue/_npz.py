@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 import struct
 import zipfile
 import zlib
@@ -14,12 +15,16 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
+from kexue._errors import KexueValueError
+
 _ALIGNMENT = 64  # a cache line, and NumPy's own alignment of an .npy header
 _LOCAL_HEADER_BYTES = 30
 _ZIP64_EXTRA_BYTES = 20
 _PADDING_ID = 0xD935  # the extra field Android's zipalign writes
 _READ_BYTES = 1 << 24
 _MOST_DEFLATION = 1032  # bytes that a byte can stand for: 258 of them take two bits at least
+# What a file may unpack to: numbers of any use do not shrink to a thirtieth, and a bomb to a thousandth.
+_ROOM, _LIKELY_DEFLATION = 1 << 26, 32
 
 
 def pack_strings(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -74,6 +79,20 @@ def _write_member(archive: zipfile.ZipFile, file: BinaryIO, name: str, array: np
         np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
 
 
+def most_unpacked(size: int) -> int:
+    """The bytes that a compressed file of so many bytes may hold and be believed."""
+    return _ROOM + _LIKELY_DEFLATION * size
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """The file at `path`, open for reading; not what would be waited for, such as a pipe that nobody writes to."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise KexueValueError(f"{os.fspath(path)}: not a regular file")
+    return file
+
+
 def load_npz(path: str | os.PathLike[str], *, mapped: Collection[str] = ()) -> dict[str, np.ndarray]:
     """Arrays of the ``.npz`` file at `path`; those named in `mapped` as read-only memory maps where possible.
 
@@ -82,18 +101,25 @@ def load_npz(path: str | os.PathLike[str], *, mapped: Collection[str] = ()) -> d
 
     Raises
     ------
-    ValueError
-        The file is damaged, or holds Python objects.
+    KexueValueError
+        The file is damaged, holds Python objects, or would unpack to more than its size makes likely.
     OSError
         The file cannot be opened.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
-            arrays = {}
+            arrays: dict[str, np.ndarray] = {}
             with zipfile.ZipFile(file) as archive:
-                for member in archive.infolist():
+                members = archive.infolist()
+                # Before the first is unpacked, and where several share their bytes, too.
+                total = sum(member.file_size for member in members)
+                if total > most_unpacked(size):
+                    raise ValueError(f"it would unpack to {total} bytes from {size}")
+                for member in members:
                     name = member.filename.removesuffix(".npy")
+                    if name in arrays:
+                        raise ValueError(f"{member.filename} is in it twice")
                     arrays[name] = _read_member(file, archive, member, size, map_it=name in mapped)
             return arrays
         except (
@@ -105,7 +131,7 @@ def load_npz(path: str | os.PathLike[str], *, mapped: Collection[str] = ()) -> d
             OSError,
             RuntimeError,
         ) as error:
-            raise ValueError(f"{os.fspath(path)}: not a readable .npz file ({error})") from error
+            raise KexueValueError(f"{os.fspath(path)}: not a readable .npz file ({error})") from error
 
 
 def _read_member(

@@ -387,10 +387,10 @@ class PrefixTree:
         name = os.fspath(path)
         arrays = _npz.load_npz(path, mapped=_NAMES if mmap else ())
         if set(arrays) != {"format", *_NAMES}:
-            raise ValueError(f"{name} is not a prefix tree of this version")
+            raise KexueValueError(f"{name} is not a prefix tree of this version")
         header = arrays.pop("format")
         if header.shape != (2,) or header.dtype != np.int64 or header[0] != _FORMAT:
-            raise ValueError(f"{name} is not a prefix tree of this version")
+            raise KexueValueError(f"{name} is not a prefix tree of this version")
         tree = cls.__new__(cls)
         tree._set_checked(name, int(header[1]), *(np.asarray(arrays[key]) for key in _NAMES))
         return tree
@@ -404,15 +404,15 @@ class PrefixTree:
         shapes = ((nodes,), (nodes + 1,), (words,), (words,), (places.size,))
         described = zip(arrays, dtypes, shapes, strict=True)
         if not nodes or any(a.dtype not in dtype or a.shape != shape for a, dtype, shape in described):
-            raise ValueError(f"{name} does not hold the arrays of a prefix tree")
+            raise KexueValueError(f"{name} does not hold the arrays of a prefix tree")
         self._set(n_given, *(np.require(array, requirements=["C", "A"]) for array in arrays))
         try:
             self._tree.check()
         except KexueValueError:
-            raise ValueError(f"{name} holds a prefix tree that is damaged") from None
+            raise KexueValueError(f"{name} holds a prefix tree that is damaged") from None
         ends, ranks = arrays[2:4]
         if len(places) != int(ranks[-1]) + int(ends[-1]).bit_count() or places.max(initial=0) >= max(n_given, 1):
-            raise ValueError(f"{name} holds a prefix tree whose sequences are damaged")
+            raise KexueValueError(f"{name} holds a prefix tree whose sequences are damaged")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self._n_given, *self._arrays())

@@ -22,6 +22,7 @@ from kexue import _npz
 from kexue._context import __version__
 from kexue._corpus import Document, read_documents, standard_library_docstrings, standard_library_identity
 from kexue._document_index import DocumentIndex
+from kexue._errors import KexueValueError
 from kexue._word_vectors import WordVectors, tokenize
 
 # Raise this when a change here or in WordVectors.fit makes what is in the cache wrong.
@@ -182,9 +183,11 @@ def _read_corpus(file: Path) -> Corpus:
         counts = _counts_from_arrays(arrays, (len(names), len(vocabulary)))
         split_identifiers = bool(arrays["split_identifiers"])
     except KeyError as error:
-        raise ValueError(f"{file}: no array {error}") from error
+        raise KexueValueError(f"{file}: no array {error}") from error
+    except (ValueError, TypeError, IndexError) as error:
+        raise KexueValueError(f"{file}: damaged ({error})") from error
     if len(names) != len(texts):
-        raise ValueError(f"{file}: {len(names)} names, but {len(texts)} texts")
+        raise KexueValueError(f"{file}: {len(names)} names, but {len(texts)} texts")
     return Corpus(names, texts, vocabulary, counts, split_identifiers)
 
 
@@ -375,9 +378,9 @@ def open_kept(path: str | os.PathLike[str]) -> Collection:
         names, texts = (_PackedStrings(arrays[field], arrays[f"{field}_offsets"]) for field in ("names", "texts"))
         factors = arrays["factors"]
     except KeyError as error:
-        raise ValueError(f"{folder}: damaged, there is no array {error}") from error
+        raise KexueValueError(f"{folder}: damaged, there is no array {error}") from error
     if words is None or not len(names) == len(texts) == len(index) or factors.shape != (len(words),):
-        raise ValueError(f"{folder}: damaged, its files do not belong together")
+        raise KexueValueError(f"{folder}: damaged, its files do not belong together")
     shape = len(index), len(words)
     return Collection(
         names,
@@ -393,29 +396,35 @@ def open_kept(path: str | os.PathLike[str]) -> Collection:
 
 def _read_counts(file: Path, shape: tuple[int, int]) -> sparse.csr_array:
     try:
-        return _counts_from_arrays(_npz.load_npz(file), shape)
+        arrays = _npz.load_npz(file)
+        return _counts_from_arrays(arrays, shape)
+    except KexueValueError:
+        raise
     except KeyError as error:
-        raise ValueError(f"{file}: no array {error}") from error
+        raise KexueValueError(f"{file}: no array {error}") from error
+    except (ValueError, TypeError, IndexError) as error:
+        raise KexueValueError(f"{file}: damaged ({error})") from error
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
     file = folder / _KEPT_OPTIONS
     try:
-        content = file.read_bytes()
+        with _npz.open_regular(file) as stream:
+            content = stream.read()
     except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{folder}: not a search index, there is no {_KEPT_OPTIONS} in it") from None
+        raise KexueValueError(f"{folder}: not a search index, there is no {_KEPT_OPTIONS} in it") from None
     try:
         description = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: damaged ({error})") from error
+        raise KexueValueError(f"{file}: damaged ({error})") from error
     if not isinstance(description, dict) or description.get("format") != _KEPT_FORMAT:
-        raise ValueError(f"{file}: not of a search index")
+        raise KexueValueError(f"{file}: not of a search index")
     if description.get("version") != _KEPT_VERSION:
-        raise ValueError(
+        raise KexueValueError(
             f"{file}: of version {description.get('version')!r}; kexue {__version__} reads version {_KEPT_VERSION}"
         )
     if description.get("weights") not in ("tfidf", "counts") or not isinstance(
         description.get("split_identifiers"), bool
     ):
-        raise ValueError(f"{file}: damaged, it does not tell weights and split_identifiers")
+        raise KexueValueError(f"{file}: damaged, it does not tell weights and split_identifiers")
     return description

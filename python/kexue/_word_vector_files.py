@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import itertools
 import mmap as memory_map
 import os
 import warnings
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from kexue import _npz
 from kexue._arrays import as_contiguous
+from kexue._errors import KexueValueError
 
 FORMATS = ("word2vec", "word2vec-binary", "glove", "fasttext", "npz", "gensim")
 
@@ -31,7 +33,7 @@ def read(
 ) -> tuple[list[str], np.ndarray]:
     """Keys (unique) and finite float32 vectors of the file at `path`. See ``WordVectors.load``."""
     name = os.fspath(path)
-    with open(path, "rb") as file:
+    with _npz.open_regular(path) as file:
         start = file.read(4)
         if format is None:
             format = _outer_format(name, start)
@@ -47,7 +49,7 @@ def read(
                 if format is None:
                     format = _inner_format(name, header, first, second)
                 if format != "glove" and header is None:
-                    raise ValueError(
+                    raise KexueValueError(
                         f"{name}: line 1 is not the number of vectors and their dimension, as in {format}"
                     )
                 if format == "word2vec-binary" and header is not None:
@@ -60,20 +62,23 @@ def read(
     if limit is not None:
         keys, vectors = keys[:limit], vectors[:limit]
     if not keys:
-        raise ValueError(f"{name}: no word vectors in the file")
+        raise KexueValueError(f"{name}: no word vectors in the file")
     return _without_duplicates(name, keys, vectors)
 
 
 def _outer_format(name: str, start: bytes) -> str | None:
     """Formats that their first bytes tell; None where the lines must be looked at."""
     if not start:
-        raise ValueError(f"{name}: the file is empty")
+        raise KexueValueError(f"{name}: the file is empty")
     if start == b"PK\x03\x04":
         return "npz"
     if start[0] == 0x80 and len(start) > 1 and start[1] in (2, 3, 4, 5):
-        return "gensim"
+        raise KexueValueError(
+            f"{name}: this is a pickle, as gensim writes them, and reading one can run what is in it; if you trust it, "
+            "read it by WordVectors.load(path, format='gensim'), and .save it as .npz"
+        )
     if start == _FASTTEXT_MODEL_MAGIC:
-        raise ValueError(
+        raise KexueValueError(
             f"{name}: this is a fastText model (.bin); its word vectors are in the .vec file beside it"
         )
     return None
@@ -84,7 +89,7 @@ def _inner_format(name: str, header: tuple[int, int] | None, first: bytes, secon
         numbers = _trailing_numbers(second)
         return "word2vec" if numbers >= header[1] or _is_text(second) else "word2vec-binary"
     if _trailing_numbers(first) == 0:
-        raise ValueError(
+        raise KexueValueError(
             f"{name}: line 1 is neither a header nor a word and its numbers; "
             f"known formats are {', '.join(FORMATS)}"
         )
@@ -131,16 +136,38 @@ def _decompressed(name: str, file: BinaryIO, start: bytes) -> Iterator[BinaryIO]
         return
     try:
         with gzip.open(file) as stream:
-            yield stream  # type: ignore[misc]
+            yield io.BufferedReader(_Unpacked(name, stream, os.fstat(file.fileno()).st_size))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{name}: the compressed data is damaged or truncated ({error})") from error
+        raise KexueValueError(f"{name}: the compressed data is damaged or truncated ({error})") from error
+
+
+class _Unpacked(io.RawIOBase):
+    """What a compressed file holds, up to a size that is likely for its own."""
+
+    def __init__(self, name: str, stream: gzip.GzipFile, size: int) -> None:
+        self._name, self._stream, self._most = name, stream, _npz.most_unpacked(size)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._stream.readinto(buffer)
+        if self._stream.tell() > self._most:
+            raise KexueValueError(f"{self._name}: unpacks to more than {self._most} bytes, unlikely for its size")
+        return count
 
 
 class _Rows:
     """A (rows, dimension) float32 array that grows as rows come in, without a second copy at the end."""
 
     def __init__(self, dimension: int, expected: int) -> None:
-        self._array = np.empty((max(expected, 1), dimension), dtype=np.float32)
+        self._array = np.empty((expected, dimension), dtype=np.float32)
         self._count = 0
 
     def append(self, rows: np.ndarray) -> None:
@@ -160,7 +187,7 @@ def _decode_key(name: str, place: str, key: bytes, errors: str) -> str:
     try:
         return key.decode("utf-8", errors)
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise KexueValueError(
             f"{name}: {place}: the word {key[:40]!r} is not UTF-8; errors='replace' reads it all the same"
         ) from error
 
@@ -174,7 +201,7 @@ def _read_text(
         stream.readline()
         number = 2
         if dimension == 0:
-            raise ValueError(f"{name}: line 1: the dimension is 0")
+            raise KexueValueError(f"{name}: line 1: the dimension is 0")
     wanted = promised if limit is None else limit if promised is None else min(limit, promised)
     keys: list[str] = []
     rows: _Rows | None = None
@@ -186,7 +213,7 @@ def _read_text(
         if dimension == 0:
             dimension = _trailing_numbers(lines[0])
             if dimension == 0:
-                raise ValueError(f"{name}: line {number}: no numbers after the word")
+                raise KexueValueError(f"{name}: line {number}: no numbers after the word")
         block_keys, block = _parse_lines(name, lines, number, dimension, errors)
         number += len(lines)
         if rows is None:
@@ -196,9 +223,9 @@ def _read_text(
         rows.append(block)
     if promised is not None:
         if limit is None and len(keys) > promised:
-            raise ValueError(f"{name}: line 1 says {promised} vectors, the file has {len(keys)}")
+            raise KexueValueError(f"{name}: line 1 says {promised} vectors, the file has {len(keys)}")
         if len(keys) < (wanted or 0):
-            raise ValueError(
+            raise KexueValueError(
                 f"{name}: truncated: line 1 says {promised} vectors, "
                 f"the file ends after {len(keys)}, at line {number - 1}"
             )
@@ -236,7 +263,7 @@ def _parse_lines(
     except (DeprecationWarning, ValueError):
         values = np.empty(0, dtype=np.float32)
     if values.size != len(numbers) * dimension:
-        raise ValueError(f"{name}: {_first_bad_line(numbers, places, dimension)}")
+        raise KexueValueError(f"{name}: {_first_bad_line(numbers, places, dimension)}")
     values = values.reshape(-1, dimension)
     _check_finite(name, values, places, "line")
     return keys, values
@@ -250,7 +277,7 @@ def _split_unusual_line(name: str, place: int, line: bytes, dimension: int) -> t
     if len(fields) == dimension and line[:1].isspace():  # the word is itself white space
         return b"", b" ".join(fields)
     found = _trailing_numbers(line)
-    raise ValueError(f"{name}: line {place}: expected {dimension} numbers after the word, found {found}")
+    raise KexueValueError(f"{name}: line {place}: expected {dimension} numbers after the word, found {found}")
 
 
 def _first_bad_line(numbers: list[bytes], places: list[int], dimension: int) -> str:
@@ -271,7 +298,7 @@ def _check_finite(name: str, values: np.ndarray, places: list[int] | None, noun:
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             place = places[begin + row] if places is not None else begin + row + 1
-            raise ValueError(f"{name}: {noun} {place}: number {column + 1} is {values[begin + row, column]}")
+            raise KexueValueError(f"{name}: {noun} {place}: number {column + 1} is {values[begin + row, column]}")
 
 
 def _read_binary(
@@ -279,12 +306,12 @@ def _read_binary(
 ) -> tuple[list[str], np.ndarray]:
     promised, dimension = header
     if dimension == 0:
-        raise ValueError(f"{name}: the header says dimension 0")
+        raise KexueValueError(f"{name}: the header says dimension 0")
     count = promised if limit is None else min(limit, promised)
     row_bytes = 4 * dimension
     with contextlib.ExitStack() as stack:
         data: memory_map.mmap | bytes
-        if isinstance(stream, gzip.GzipFile):
+        if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, _Unpacked):
             stream.seek(0)
             data = stream.read()
         else:
@@ -301,21 +328,21 @@ def _read_binary(
             end = blank + 1 + row_bytes
             if blank < 0 or end > size:
                 if blank < 0 and size - position > _LONGEST_KEY:
-                    raise ValueError(
+                    raise KexueValueError(
                         f"{name}: record {record}: no blank after the word in {_LONGEST_KEY} bytes"
                     )
-                raise ValueError(
+                raise KexueValueError(
                     f"{name}: truncated: the header says {promised} vectors, the file ends in record {record}"
                 )
             # The original word2vec ends every vector with a newline, gensim does not.
             key = data[position:blank].lstrip(b"\n")
             keys.append(_decode_key(name, f"record {record}", key, errors))
             if len(keys) > len(vectors):
-                raise ValueError(f"{name}: record {record}: the word is empty")
+                raise KexueValueError(f"{name}: record {record}: the word is empty")
             target[(record - 1) * row_bytes : record * row_bytes] = data[blank + 1 : end]
             position = end
         if limit is None and data[position : position + 64].strip():
-            raise ValueError(f"{name}: the header says {promised} vectors, but the file goes on after them")
+            raise KexueValueError(f"{name}: the header says {promised} vectors, but the file goes on after them")
     _check_finite(name, vectors, None, "record")
     return keys, vectors.astype(np.float32, copy=False)
 
@@ -324,10 +351,10 @@ def _read_npz(path: str | os.PathLike[str], mmap: bool) -> tuple[list[str], np.n
     name = os.fspath(path)
     arrays = _npz.load_npz(path, mapped=("vectors",) if mmap else ())
     if "vectors" not in arrays or "keys" not in arrays:
-        raise ValueError(f"{name}: no arrays 'keys' and 'vectors' in the file, but {sorted(arrays)}")
+        raise KexueValueError(f"{name}: no arrays 'keys' and 'vectors' in the file, but {sorted(arrays)[:9]}")
     vectors, keys = arrays["vectors"], arrays["keys"]
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or vectors.shape[1] == 0:
-        raise ValueError(
+        raise KexueValueError(
             f"{name}: 'vectors' is {vectors.dtype} of shape {vectors.shape}, not a 2-D array of numbers"
         )
     try:
@@ -336,11 +363,11 @@ def _read_npz(path: str | os.PathLike[str], mmap: bool) -> tuple[list[str], np.n
         elif "offsets" in arrays:
             words = _npz.unpack_strings(keys, arrays["offsets"])
         else:
-            raise ValueError(f"'keys' is {keys.dtype} of shape {keys.shape}")
+            raise KexueValueError(f"'keys' is {keys.dtype} of shape {keys.shape}")
     except ValueError as error:
-        raise ValueError(f"{name}: the words cannot be read ({error})") from error
+        raise KexueValueError(f"{name}: the words cannot be read ({error})") from error
     if len(words) != len(vectors):
-        raise ValueError(f"{name}: {len(words)} words, but {len(vectors)} vectors")
+        raise KexueValueError(f"{name}: {len(words)} words, but {len(vectors)} vectors")
     vectors = as_contiguous(vectors, dtype=np.float32)
     # A mapped file was checked when it was saved; reading it all now would undo the mapping.
     if not isinstance(vectors, np.memmap):
@@ -358,10 +385,10 @@ def _read_gensim(name: str, mmap: bool) -> tuple[list[str], np.ndarray]:
     except OSError:
         raise
     except Exception as error:  # unpickling a damaged file can raise anything
-        raise ValueError(f"{name}: gensim cannot read the file ({type(error).__name__}: {error})") from error
+        raise KexueValueError(f"{name}: gensim cannot read the file ({type(error).__name__}: {error})") from error
     model = getattr(model, "wv", model)
     if not hasattr(model, "index_to_key") or not hasattr(model, "vectors"):
-        raise ValueError(f"{name}: the file holds a {type(model).__name__}, not word vectors")
+        raise KexueValueError(f"{name}: the file holds a {type(model).__name__}, not word vectors")
     vectors = as_contiguous(model.vectors, dtype=np.float32)
     _check_finite(name, vectors, None, "vector")
     return [str(key) for key in model.index_to_key], vectors

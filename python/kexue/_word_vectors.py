@@ -294,10 +294,10 @@ class WordVectors:
             - GloVe: the same without the first line; words may contain blanks;
             - word2vec binary;
             - ``.npz`` as written by :meth:`save`, or by ``numpy.savez(path, keys=..., vectors=...)``;
-            - a ``KeyedVectors`` or ``Word2Vec`` file of gensim, which must be installed. Such a file is a
-              pickle, and reading a pickle can run code: do not load one that you do not trust.
+            - with ``format="gensim"``, a ``KeyedVectors`` or ``Word2Vec`` file of gensim, which must be installed. Such
+              a file is a pickle, and reading a pickle can run code: do not load one that you do not trust.
         format : {None, "word2vec", "word2vec-binary", "glove", "fasttext", "npz", "gensim"}
-            None finds out from the content.
+            None finds out from the content, but for gensim's.
         limit : int, optional
             Read only the first `limit` words, which in most files are the most frequent ones.
         mmap : bool, default True

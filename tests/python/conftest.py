@@ -29,6 +29,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# On a busy machine an example takes what it takes: no test asserts a time.
+settings.register_profile("kexue", deadline=None)
+settings.load_profile("kexue")
 
 
 def _sliced(array):

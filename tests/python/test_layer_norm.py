@@ -496,8 +496,8 @@ def test_ntk_linear_refuses():
 @pytest.mark.parametrize(
     "call",
     [
-        "layer_norm(many)",
-        "rms_norm(pairs, weights)",  # many loops, each of them short
+        "layer_norm(many, out=out)",
+        "rms_norm(pairs, weights, out=out.reshape(pairs.shape))",  # many loops, each of them short
         "layer_norm_vjp(pairs, pairs, weights)",
     ],
 )
@@ -505,14 +505,14 @@ def test_interrupt(call):
     program = f"""
 import os, signal, threading, time
 import numpy as np, kexue
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a background job ignores it
 kexue.layer_norm  # is imported here
 many = np.broadcast_to(np.float32(1e30) * np.arange(64, dtype=np.float32), (10**7, 64))  # its squares overflow
 pairs = np.broadcast_to(many[0], (5 * 10**6, 2, 64))
 weights = np.lib.stride_tricks.as_strided(np.ones(65, dtype=np.float32), (2, 64), (4, 4))
-sent = []
+out = np.zeros(many.shape, dtype=np.float32)  # takes memory where it is written to
 def interrupt():
     time.sleep(0.3)
-    sent.append(time.perf_counter())
     os.kill(os.getpid(), signal.SIGINT)
 thread = threading.Thread(target=interrupt)
 thread.start()
@@ -520,10 +520,9 @@ try:
     kexue.{call}
     thread.join()
 except KeyboardInterrupt:
-    latency = time.perf_counter() - sent[0]
     thread.join()
     assert kexue.layer_norm([1.0, 3.0], eps=0).tolist() == [-1, 1]
-    print(latency)
+    print("interrupted", "before the end" if not out[-1].any() else "at the end")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
-    assert float(done.stdout) < 2, done.stderr
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "interrupted before the end\n", done.stderr

@@ -481,7 +481,11 @@ def test_bad_vectors():
 
 @pytest.mark.parametrize(
     ("descr", "length", "more", "text"),
-    [("<f8", 1 << 42, 8 << 42, "codes.npy is too short"), ("|S0", 1 << 60, 0, "codes.npy holds entries of no size")],
+    [
+        ("<f8", 1 << 42, 8 << 42, "it would unpack to 35184372088960 bytes"),
+        ("<f8", 1 << 20, 8 << 20, "codes.npy is too short"),
+        ("|S0", 1 << 60, 0, "codes.npy holds entries of no size"),
+    ],
 )
 def test_sizes_that_no_file_can_have(tmp_path, descr, length, more, text):
     header = io.BytesIO()

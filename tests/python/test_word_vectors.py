@@ -752,13 +752,13 @@ class TestGensim:
     def test_keyed_vectors(self, tmp_path, keyed_vectors, mmap):
         path = tmp_path / "vectors.kv"
         keyed_vectors.save(str(path))
-        assert_same(WordVectors.load(path, mmap=mmap))
-        assert_same(WordVectors.load(path, limit=2, mmap=mmap), KEYS[:2], VECTORS[:2])
+        assert_same(WordVectors.load(path, format="gensim", mmap=mmap))
+        assert_same(WordVectors.load(path, format="gensim", limit=2, mmap=mmap), KEYS[:2], VECTORS[:2])
 
     def test_large_files_are_mapped(self, tmp_path, keyed_vectors):
         path = tmp_path / "vectors.kv"
         keyed_vectors.save(str(path), separately=["vectors"])
-        words = WordVectors.load(path)
+        words = WordVectors.load(path, format="gensim")
         assert isinstance(words.vectors, np.memmap)
         assert_same(words)
 
@@ -767,7 +767,7 @@ class TestGensim:
         model = models.Word2Vec([["a", "b", "c"]] * 5, vector_size=4, min_count=1, workers=1, seed=1)
         path = tmp_path / "model"
         model.save(str(path))
-        assert_same(WordVectors.load(path), model.wv.index_to_key, model.wv.vectors)
+        assert_same(WordVectors.load(path, format="gensim"), model.wv.index_to_key, model.wv.vectors)
 
     def test_other_pickle(self, tmp_path):
         import pickle
@@ -775,7 +775,7 @@ class TestGensim:
         pytest.importorskip("gensim.models")
         for content in (pickle.dumps({"a": 1}), pickle.dumps({"a": 1})[:-3]):
             with pytest.raises(ValueError, match="vectors: "):
-                WordVectors.load(write(tmp_path, content))
+                WordVectors.load(write(tmp_path, content), format="gensim")
 
     def test_without_gensim(self, tmp_path, monkeypatch):
         real_import = builtins.__import__
@@ -787,7 +787,7 @@ class TestGensim:
 
         monkeypatch.setattr(builtins, "__import__", no_gensim)
         with pytest.raises(ImportError, match="install gensim to read it"):
-            WordVectors.load(write(tmp_path, b"\x80\x04}."))
+            WordVectors.load(write(tmp_path, b"\x80\x04}."), format="gensim")
 
 
 class TestCountMatrix:
