@@ -100,7 +100,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class SearchJob:
-    """Queries against a corpus over a cluster; its vocabulary is on every machine."""
+    """Queries against a corpus over a cluster, whose words are alike in frequency; the vectors are on every machine."""
 
     documents: int
     queries: int
@@ -119,9 +119,13 @@ def simulate_search(job: SearchJob, cluster: Cluster, constants: dict[str, float
     replays = [search_partitions(query.split(job.documents, job.partitions), NEIGHBORS, job.wave) for query in drawn]
     dual = np.mean([replay.dual for replay in replays], axis=0)
     exact = np.mean([replay.exact for replay in replays], axis=0)
-    each = np.diff(partition_edges(job.documents, job.partitions))
-    table = job.words * job.vocabulary * job.dimension / 300 * constants["table"]
-    a_query = table + each * constants["bound"] + (dual + exact) * constants["dual"] + exact * constants["solve"]
+    each = np.diff(partition_edges(job.documents, job.partitions)).astype(np.float64)
+    # Different words of a partition: its index makes the table for no others.
+    used = -job.vocabulary * np.expm1(each * job.words * math.log1p(-1 / job.vocabulary))
+    table = job.words * used * job.dimension / 300 * constants["table"]
+    a_query = (
+        table + each * constants["bound"] + (dual + exact) * constants["dual"] + exact * constants["solve"]
+    )
     seconds = job.queries * a_query * constants["crowding"]
     asked, answer = job.queries * job.words * 12.0, job.queries * NEIGHBORS * 16.0
     schedule = Schedule(cluster, constants["task"])
@@ -140,7 +144,7 @@ def simulate_search(job: SearchJob, cluster: Cluster, constants: dict[str, float
         "memory": vectors + index + tasks * (0.4 * vectors + 8.0 * min(SEGMENT, int(each.max()))),
         "looked_at": float((dual + exact).sum()),
         "exact": float(exact.sum()),
-        "table_share": job.partitions * table / float(a_query.sum()),
+        "table_share": float(table.sum() / a_query.sum()),
     }
 
 
@@ -150,9 +154,15 @@ def simulate_blocks(
     """Blocks of equal work: the slowest of the scheduler, the cores and the network is what it takes."""
     duration = seconds * constants["crowding"]
     sent = blocks * (received + returned)
-    working = -(-blocks // cluster.threads) * duration
+    needs = {
+        "cores": -(-blocks // cluster.threads) * duration,
+        "network": sent / cluster.bandwidth / cluster.machines,
+        "scheduler": blocks * constants["task"],
+    }
+    slowest = max(needs, key=lambda name: needs[name])
     return {
-        "wall": max(blocks * constants["task"], working, sent / cluster.bandwidth / cluster.machines) + cluster.latency,
+        "wall": needs[slowest] + cluster.latency,
+        "bound_by": slowest,
         "core_seconds": blocks * duration,
         "sent": sent,
     }
@@ -284,10 +294,11 @@ ROWWISE = (
 
 # ---- jobs ----
 
-CLUSTERS = (Cluster(1), Cluster(16), Cluster(256))
+CLUSTERS = (Cluster(1), Cluster(8), Cluster(64))
 COUNTS = (10**6, 10**9)
 QUERIES = 1000
 DAY, YEAR = 86_400.0, 365.25 * 86_400.0
+LARGEST_RESULT = 1e15  # bytes
 
 
 def search_rows(constants: dict[str, float], measured: dict[str, list[Measured]], draws: int = 5) -> list[dict]:
@@ -360,18 +371,20 @@ def told_long(seconds: float) -> str:
 
 def feasibility(row: dict, alone: dict) -> str:
     """What there is to say against a job on a cluster, beside the same job on one machine."""
-    if row["wall"] > 10 * YEAR:
+    if row["wall"] > 10 * YEAR or row.get("result", 0) > LARGEST_RESULT:
         return "infeasible"
     if row.get("memory", 0) > Cluster(1).memory:
         return "does not fit the memory"
     if row["wall"] > 30 * DAY:
         return "impractical"
-    machines = row["machines"]
-    if machines > 1 and alone["wall"] < 60 and alone.get("memory", 0) <= Cluster(1).memory:
+    if row["machines"] == 1:
+        return ""
+    faster = alone["wall"] / row["wall"]
+    if faster < 1.5:
+        return "no faster than one machine"
+    if alone["wall"] < 60 and alone.get("memory", 0) <= Cluster(1).memory:
         return "one machine is enough"
-    if machines > 1 and alone["wall"] / row["wall"] < machines / 4:
-        return f"only {alone['wall'] / row['wall']:.2g} times as fast"
-    return ""
+    return f"{faster:.2g} times as fast as one machine" if faster < row["machines"] / 2 else ""
 
 
 def _search_table(rows: Sequence[dict]) -> str:
@@ -395,15 +408,15 @@ def _search_table(rows: Sequence[dict]) -> str:
 
 
 def _block_table(rows: Sequence[dict]) -> str:
-    header = ("job", "of", "machines", "result", "sent", "time", "core-hours", "")
+    header = ("job", "of", "machines", "result", "sent", "time", "bound by", "core-hours", "")
     alone = {(row["job"], row["count"]): row for row in rows if row["machines"] == 1}
     return table(
         header,
         (
             (
                 row["job"], f"{row['count']:,}", str(row["machines"]), told_bytes(row["result"]),
-                told_bytes(row["sent"]), told_long(row["wall"]), f"{row['core_seconds'] / 3600:,.3g}",
-                feasibility(row, alone[row["job"], row["count"]]),
+                told_bytes(row["sent"]), told_long(row["wall"]), row["bound_by"],
+                f"{row['core_seconds'] / 3600:,.3g}", feasibility(row, alone[row["job"], row["count"]]),
             )
             for row in sorted(rows, key=lambda row: (list(alone).index((row["job"], row["count"])), row["machines"]))
         ),

@@ -192,9 +192,13 @@ def test_results_are_merged_in_a_tree():
 def test_blocks_are_bounded_by_the_slowest():
     cluster = Cluster(4, cores=2, bandwidth=1e6, latency=1e-9)
     quick = {**CONSTANTS, "task": 1e-9}
-    assert simulate_blocks(9, 1.0, 0, 0, cluster, quick)["wall"] == pytest.approx(2)
-    assert simulate_blocks(9, 1.0, 4e6, 0, cluster, quick)["wall"] == pytest.approx(9)
-    assert simulate_blocks(9, 1.0, 0, 0, cluster, {**CONSTANTS, "task": 1.0})["wall"] == pytest.approx(9)
+    for received, constants, wall, bound_by in (
+        (0, quick, 2, "cores"),
+        (4e6, quick, 9, "network"),
+        (0, {**quick, "task": 1.0}, 9, "scheduler"),
+    ):
+        found = simulate_blocks(9, 1.0, received, 0, cluster, constants)
+        assert (found["wall"], found["bound_by"]) == (pytest.approx(wall), bound_by)
 
 
 def test_search_on_a_cluster(measured):
@@ -206,22 +210,26 @@ def test_search_on_a_cluster(measured):
     one, own, shared = simulate(1, 1), simulate(64, 64), simulate(64, 8)
     assert one == simulate(1, 1)
     assert one["looked_at"] < shared["looked_at"] < own["looked_at"]
-    # Every partition makes the table of the whole vocabulary.
+    # Every partition makes a table of its own, and most of the words are in each.
     assert 0 < one["table_share"] < own["table_share"] < 1
     assert own["core_seconds"] > one["core_seconds"] and own["wall"] < one["wall"]
     assert simulate(64, 64, machines=2)["memory"] < own["memory"]
-    expected = 100 * (20 * 200_000 * 1e-8 + 10**6 * 1e-7 + one["looked_at"] * 1e-6 + one["exact"] * 1e-5)
+    one_uses = 1 - (1 - 1 / 200_000) ** (20 * 10**6)
+    expected = 100 * (20 * 200_000 * 1e-8 * one_uses + 10**6 * 1e-7 + one["looked_at"] * 1e-6 + one["exact"] * 1e-5)
     assert one["core_seconds"] == pytest.approx(expected)
 
 
 def test_what_is_said_of_a_job():
-    alone = {"machines": 1, "wall": 3600.0}
-    assert cluster_costs.feasibility({"machines": 16, "wall": 300.0}, alone) == ""
-    assert cluster_costs.feasibility({"machines": 16, "wall": 1800.0}, alone) == "only 2 times as fast"
-    assert cluster_costs.feasibility({"machines": 16, "wall": 1e9}, alone) == "infeasible"
-    assert cluster_costs.feasibility({"machines": 16, "wall": 1e7}, alone) == "impractical"
-    assert cluster_costs.feasibility({"machines": 1, "wall": 1.0, "memory": 1e12}, alone) == "does not fit the memory"
-    assert cluster_costs.feasibility({"machines": 16, "wall": 5.0}, {"wall": 30.0}) == "one machine is enough"
+    def said(alone=3600.0, **row):
+        return cluster_costs.feasibility({"machines": 16, "wall": 300.0, **row}, {"wall": alone})
+
+    assert said() == ""
+    assert said(wall=1200.0) == "3 times as fast as one machine"
+    assert said(wall=3000.0) == "no faster than one machine"
+    assert said(alone=30.0, wall=5.0) == "one machine is enough"
+    assert said(wall=1e9) == said(result=1e16) == "infeasible"
+    assert said(wall=1e7) == "impractical"
+    assert said(machines=1, memory=1e12) == "does not fit the memory"
 
 
 # ---- hostile arguments ----
