@@ -375,3 +375,17 @@ def test_all_jobs_are_told(measured):
     assert {row["count"] for row in blocks} == {10**6, 10**9}
     assert all(row["wall"] > 0 and row["core_seconds"] > 0 for row in blocks)
     assert "infeasible" in cluster_costs._block_table(blocks)
+
+
+# ---- the page ----
+
+PAGE = ROOT / "docs" / "scaling.md"
+PARTS = ["machine", "growth", "limits", "pruning", "comparison", "constants", "search", "blocks"]
+
+
+def test_page_is_filled_between_its_markers():
+    page = PAGE.read_text(encoding="utf-8")
+    parts = {name: f"| the table of {name} |" for name in PARTS}
+    filled = cluster_costs.fill(page, parts)
+    assert all(filled.count(text) == 1 for text in parts.values())
+    assert cluster_costs.fill(filled, parts) == filled
