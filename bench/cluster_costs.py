@@ -183,8 +183,10 @@ class Timings:
     def __init__(self, path: str) -> None:
         with open(path, encoding="utf-8") as file:
             self.content = json.load(file)
-        if not isinstance(self.content, dict) or not isinstance(self.content.get("series"), list):
-            raise ValueError(f'{path}: no "series"; it must be what scaling.py --json writes')
+        kinds = {"series": list, "date": str, "clock": str, "isa": str}
+        for key, kind in kinds.items():
+            if not isinstance(self.content, dict) or not isinstance(self.content.get(key), kind):
+                raise ValueError(f'{path}: no "{key}"; it must be what scaling.py --json writes')
         self.path = path
 
     def points(self, function: str, axis: str, dtype: str, workers: int = 1) -> list[dict[str, Any]]:

@@ -259,11 +259,13 @@ def test_bad_arguments(call, message):
         call()
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"series": 3}'])
-def test_a_foreign_file_of_timings(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "key"), [("[]", "series"), ("{}", "series"), ('{"series": 3}', "series"), ('{"series": []}', "date")]
+)
+def test_a_foreign_file_of_timings(tmp_path, content, key):
     path = tmp_path / "timings.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match='timings.json: no "series"'):
+    with pytest.raises(ValueError, match=f'timings.json: no "{key}"'):
         cluster_costs.Timings(str(path))
 
 
@@ -352,7 +354,7 @@ def test_constants_of_timings(tmp_path, monkeypatch):
         found = points(series.sizes, lambda n: 1e-3 + slope * n)
         return {**about, "dtype": dtype, "isa": "v4", "workers": workers, "points": found}
 
-    content = {"isa": "v4", "clock": "processor time", "series": []}
+    content = {"date": "2026-01-01", "isa": "v4", "clock": "processor time", "series": []}
     content["series"] = [one(series, dtype) for series in scaling.SERIES for dtype in series.dtypes]
     path = tmp_path / "timings.json"
     path.write_text(json.dumps(content))
