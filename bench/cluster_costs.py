@@ -21,7 +21,6 @@ import math
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,19 @@ from typing import Any
 
 import numpy as np
 from pruning import NEIGHBORS, SEGMENT, Drawn, Measured, measure_pruning, partition_edges, search_partitions
-from scaling import corpus, growth_table, limits_table, summary, table, told, told_bytes, write_text
+from scaling import (
+    CLOCKS,
+    Clock,
+    corpus,
+    growth_table,
+    least_seconds,
+    limits_table,
+    summary,
+    table,
+    told,
+    told_bytes,
+    write_text,
+)
 
 import kexue as kx
 
@@ -123,9 +134,7 @@ def simulate_search(job: SearchJob, cluster: Cluster, constants: dict[str, float
     # Different words of a partition: its index makes the table for no others.
     used = -job.vocabulary * np.expm1(each * job.words * math.log1p(-1 / job.vocabulary))
     table = job.words * used * job.dimension / 300 * constants["table"]
-    a_query = (
-        table + each * constants["bound"] + (dual + exact) * constants["dual"] + exact * constants["solve"]
-    )
+    a_query = table + each * constants["bound"] + (dual + exact) * constants["dual"] + exact * constants["solve"]
     seconds = job.queries * a_query * constants["crowding"]
     asked, answer = job.queries * job.words * 12.0, job.queries * NEIGHBORS * 16.0
     schedule = Schedule(cluster, constants["task"])
@@ -212,28 +221,32 @@ class Timings:
         return math.exp(np.interp(math.log(size), x, y))
 
 
-def scheduler_seconds() -> float:
+def scheduler_seconds(clock: Clock) -> float:
     """What one task costs Dask's scheduler and a worker beside its work."""
     import dask
     from distributed import Client, LocalCluster
 
-    count = 1000
+    count, least = 300, math.inf
     options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
-        tasks = [dask.delayed(int)(i, pure=False) for i in range(count)]
-        begin = time.perf_counter()
-        client.gather(client.compute(tasks))
-        return (time.perf_counter() - begin) / count
+        for _ in range(4):
+            tasks = [dask.delayed(int)(i, pure=False) for i in range(count)]
+            begin = clock()
+            client.gather(client.compute(tasks))
+            least = min(least, (clock() - begin) / count)
+    return least
 
 
-def merge_seconds() -> float:
+def merge_seconds(clock: Clock) -> float:
     """What merging the neighbours of one query costs, as kexue.dask does it: a stable sort of eight results."""
     rows = 1000
     distances = np.random.default_rng(0).random((rows, MERGED_AT_ONCE * NEIGHBORS))
-    begin = time.perf_counter()
-    order = np.argsort(distances, axis=1, kind="stable")[:, :NEIGHBORS]
-    np.take_along_axis(distances, order, axis=1)
-    return (time.perf_counter() - begin) / rows
+
+    def merge() -> None:
+        order = np.argsort(distances, axis=1, kind="stable")[:, :NEIGHBORS]
+        np.take_along_axis(distances, order, axis=1)
+
+    return least_seconds(merge, 1.0, clock) / rows
 
 
 def index_bytes(documents: int, vocabulary: int) -> tuple[float, float]:
@@ -249,7 +262,7 @@ def index_bytes(documents: int, vocabulary: int) -> tuple[float, float]:
 
 def constants_of(timings: Timings) -> dict[str, float]:
     """Seconds and bytes for one of what each job counts."""
-    words = 20
+    words, clock = 20, CLOCKS[timings.content["clock"]]
     documents = timings.points("DocumentIndex.kneighbors", "documents", "float32")
     vocabulary = timings.points("DocumentIndex.kneighbors", "words in the vocabulary", "float32")
     crowding = 1.0
@@ -269,8 +282,8 @@ def constants_of(timings: Timings) -> dict[str, float]:
         "pair": pairs["seconds"] / pairs["size"] ** 2,
         "index_bytes": in_memory,
         "file_bytes": in_files,
-        "task": scheduler_seconds(),
-        "merge": merge_seconds(),
+        "task": scheduler_seconds(clock),
+        "merge": merge_seconds(clock),
         "hsic": points["seconds"] / points["size"] ** 2,
         "affinities": timings.largest("perplexity_affinities", "points", "float64")["seconds"]
         / timings.largest("perplexity_affinities", "points", "float64")["size"] ** 2,
@@ -515,8 +528,8 @@ def rounded(value: Any) -> Any:
 
 
 def digest_of(timings: Timings, largest: int, queries: int) -> dict[str, Any]:
-    pruning = measure_pruning(largest, queries)
     constants = constants_of(timings)
+    pruning = measure_pruning(largest, queries)
     kept = ("cpu", "cores", "isa", "compiler", "kexue", "python", "numpy", "scipy", "platform")
     return rounded(
         {

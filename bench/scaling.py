@@ -198,8 +198,8 @@ def elementwise(ufunc: Callable[..., Any], *arguments: float) -> Callable[[int, 
 
 
 def softmax_rows(rows: int, dtype: np.dtype) -> Call:
-    x = normal(rows, 1000, dtype=dtype)
-    return lambda workers: kx.softmax(x)
+    x, out = normal(rows, 1000, dtype=dtype), np.empty((rows, 1000), dtype=dtype)
+    return lambda workers: kx.softmax(x, out=out)
 
 
 def normalize_rows(rows: int, dtype: np.dtype) -> Call:
@@ -422,7 +422,7 @@ SERIES = [
     Series("activations", "gelu", "elements", ELEMENTS, elementwise(kx.gelu), threads=False, isas=True,
            reads=lambda n, b: 2 * b * n,
            instead="memory decides: blocks with `out=`"),
-    Series("entropy", "softmax", "rows", ROWS, softmax_rows, threads=False, isas=True,
+    Series("entropy", "softmax", "rows", doubling(250, 64_000, 4), softmax_rows, threads=False, isas=True,
            reads=lambda n, b: 2000 * b * n, note="1000 columns",
            instead="blocks of rows"),
     Series("entropy", "entropy_normalize", "rows", ROWS, normalize_rows, isas=True, note="100 columns",
@@ -484,8 +484,8 @@ SERIES = [
     Series("recurrent", "lstm", "units", doubling(16, 1024), lambda n, t: recurrent(16, 16, n, t),
            operations=lambda n, b: 16 * 16 * 16 * n**2, note="16 sequences of 16 steps",
            instead="nothing on a processor; it is a matrix product a step"),
-    Series("initialization", "layer_norm", "rows", ROWS, layer_normalized, threads=False, isas=True,
-           reads=lambda n, b: 1536 * b * n, note="768 columns",
+    Series("initialization", "layer_norm", "rows", doubling(250, 64_000, 4), layer_normalized, threads=False,
+           isas=True, reads=lambda n, b: 1536 * b * n, note="768 columns",
            instead="blocks of rows"),
     Series("gradients", "clip_global_norm", "elements", ELEMENTS, clipped, reads=lambda n, b: 3 * b * n,
            instead="nothing: two passes over memory"),

@@ -358,7 +358,7 @@ def test_constants_of_timings(tmp_path, monkeypatch):
     content["series"] = [one(series, dtype) for series in scaling.SERIES for dtype in series.dtypes]
     path = tmp_path / "timings.json"
     path.write_text(json.dumps(content))
-    monkeypatch.setattr(cluster_costs, "scheduler_seconds", lambda: 5e-4)
+    monkeypatch.setattr(cluster_costs, "scheduler_seconds", lambda clock: 5e-4)
     constants = cluster_costs.constants_of(cluster_costs.Timings(str(path)))
     assert set(CONSTANTS) <= set(constants) and set(cluster_costs.CONSTANTS) <= set(constants)
     place = next(i for i, s in enumerate(scaling.SERIES) if s.axis == "documents" and s.threads)
