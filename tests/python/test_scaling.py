@@ -391,3 +391,15 @@ def test_page_is_filled_between_its_markers():
     filled = cluster_costs.fill(page, parts)
     assert all(filled.count(text) == 1 for text in parts.values())
     assert cluster_costs.fill(filled, parts) == filled
+
+
+def test_page_holds_what_its_digest_says():
+    page = PAGE.read_text(encoding="utf-8")
+    digest = json.loads(PAGE.with_suffix(".json").read_text(encoding="utf-8"))
+    parts = cluster_costs.render(digest)
+    assert list(parts) == PARTS
+    assert cluster_costs.fill(page, parts) == page
+    # The replay is what the cluster's figures rest on.
+    for row in digest["comparison"]:
+        assert row["same_neighbors"] and row["replay"] == pytest.approx(row["index"], rel=0.02)
+        assert 1 / 1.5 < row["drawn"] / row["index"] < 1.5
