@@ -120,6 +120,10 @@ def _source_documents(module: str, path: str) -> Iterator[Document]:
 def _extension_documents(name: str, public_name: str) -> Iterator[Document]:
     """Docstrings of one module written in C."""
     try:
+        if name == "_asyncio":
+            # It imports asyncio, which imports it: begun at this end, asyncio keeps half of its Python fallbacks, and
+            # no asyncio.timeout of the process works any more.
+            importlib.import_module("asyncio")
         module = importlib.import_module(name)
     except ImportError:
         return

@@ -309,3 +309,20 @@ class TestStandardInput:
             self.read(monkeypatch, b"ab\xff")
         with pytest.raises(ValueError, match="standard input: no documents"):
             self.read(monkeypatch, b"\n")
+
+
+def test_asyncio_works_after_its_docstrings_were_read():
+    """The C half of asyncio, imported before the other, breaks it for the whole process."""
+    code = (
+        "from kexue._corpus import standard_library_docstrings\n"
+        "import sys\n"
+        "assert 'asyncio' not in sys.modules\n"
+        "standard_library_docstrings()\n"
+        "import asyncio\n"
+        "async def main():\n"
+        "    async with asyncio.timeout(60):\n"
+        "        return 3\n"
+        "print(asyncio.run(main()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout == "3\n", done.stderr
