@@ -28,19 +28,9 @@ from typing import Any
 
 import numpy as np
 from pruning import NEIGHBORS, SEGMENT, Drawn, Measured, measure_pruning, partition_edges, search_partitions
-from scaling import (
-    CLOCKS,
-    Clock,
-    corpus,
-    growth_table,
-    least_seconds,
-    limits_table,
-    summary,
-    table,
-    told,
-    told_bytes,
-    write_text,
-)
+from report import told, write_text
+from report_pages import fill, table
+from scaling import CLOCKS, Clock, corpus, growth_table, least_seconds, limits_table, summary, told_bytes
 
 import kexue as kx
 
@@ -507,17 +497,6 @@ def render(digest: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def fill(page: str, parts: dict[str, str]) -> str:
-    """The page with its parts between their markers."""
-    for name, text in parts.items():
-        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-        if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
-            raise ValueError(f"the page must have {begin} and {end} once each, in this order")
-        head, tail = page[: page.index(begin) + len(begin)], page[page.index(end) :]
-        page = f"{head}\n\n{text}\n\n{tail}"
-    return page
-
-
 def rounded(value: Any) -> Any:
     """Four digits of every number, so that the digest stays small."""
     if isinstance(value, dict):
@@ -562,9 +541,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         digest = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     parts = render(digest)
     if options.write:
-        text = fill(page.read_text(encoding="utf-8"), parts)
-        write_text(str(page.with_suffix(".json")), json.dumps(digest, indent=1) + "\n")
-        write_text(str(page), text)
+        text = fill(page.read_text(encoding="utf-8"), parts, page.name)
+        write_text(page.with_suffix(".json"), json.dumps(digest, indent=1) + "\n")
+        write_text(page, text)
     else:
         print("\n\n".join(parts.values()))
     return 0

@@ -118,6 +118,10 @@ class Point:
     note: str = ""
 
     @property
+    def place(self) -> tuple[float, float]:
+        return self.size, self.seconds
+
+    @property
     def series(self) -> tuple[Any, ...]:
         return self.family, self.function, self.axis, self.dtype, self.isa, self.workers
 
@@ -192,19 +196,18 @@ def told(seconds: float, bytes_moved: float = 0) -> str:
     return f"{number:.0f} {unit}{bandwidth}" if number >= 999.5 else f"{number:.3g} {unit}{bandwidth}"
 
 
-def fitted_exponent(points: Sequence[Point]) -> float | None:
-    """The slope of log seconds over log size, by least squares over the larger half of the points; of three at least.
+def fitted_exponent(points: Iterable[tuple[float, float]]) -> float | None:
+    """The slope of log value over log size, by least squares over the larger half of the points; of three at least.
 
     Small sizes measure the call, which would flatten it.
     """
-    points = sorted(points, key=lambda point: point.size)
+    points = sorted(points)
     points = points[-max(3, math.ceil(len(points) / 2)) :]
-    sizes = [math.log(point.size) for point in points]
-    if len(set(sizes)) < 3:
+    if len({size for size, _ in points}) < 3:
         return None
-    times = [math.log(point.seconds) for point in points]
-    mean_size, mean_time = math.fsum(sizes) / len(sizes), math.fsum(times) / len(times)
-    covariance = math.fsum((x - mean_size) * (y - mean_time) for x, y in zip(sizes, times, strict=True))
+    sizes, values = ([math.log(number) for number in column] for column in zip(*points, strict=True))
+    mean_size, mean_value = math.fsum(sizes) / len(sizes), math.fsum(values) / len(values)
+    covariance = math.fsum((x - mean_size) * (y - mean_value) for x, y in zip(sizes, values, strict=True))
     return covariance / math.fsum((x - mean_size) ** 2 for x in sizes)
 
 

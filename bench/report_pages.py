@@ -324,7 +324,7 @@ def scaling_table(points: Iterable[Point]) -> str:
     rows = []
     for series in _series(points):
         first, last = series[0], series[-1]
-        exponent = fitted_exponent(series)
+        exponent = fitted_exponent(point.place for point in series)
         how = ", ".join(text for text in (first.dtype, first.isa, f"{first.workers} threads") if text)
         rows.append(
             (

@@ -81,7 +81,7 @@ def _panels(report: Report, family: str) -> list[tuple[str, list[list[Any]]]]:
         for begin in range(0, len(items), PANEL_LINES):
             lines = []
             for function, points in items[begin : begin + PANEL_LINES]:
-                exponent = fitted_exponent(points)
+                exponent = fitted_exponent(point.place for point in points)
                 label = function if exponent is None else f"{function}: n^{exponent:.2f}"
                 lines.append([label, *zip(*sorted((point.size, point.seconds) for point in points), strict=True)])
             panels.append((axis, lines))

@@ -28,6 +28,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from report import fitted_exponent, told, write_text
+from report_pages import table
 from scipy.sparse import csr_array
 
 import kexue as kx
@@ -614,19 +616,7 @@ def run_below(arguments: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def exponent(points: Sequence[dict[str, Any]], key: str = "seconds") -> float | None:
-    """The slope of the last half of the points, at least three, on logarithmic axes."""
-    points = [point for point in points if point.get(key, 0) > 0]
-    points = points[-max(3, -(-len(points) // 2)) :]
-    if len(points) < 3:
-        return None
-    x, y = np.log([point["size"] for point in points]), np.log([point[key] for point in points])
-    return float(np.polyfit(x, y, 1)[0])
-
-
-def told(seconds: float) -> str:
-    units = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
-    unit, factor = next(((unit, factor) for unit, factor in units if seconds * factor >= 1), units[-1])
-    return f"{seconds * factor:.3g} {unit}"
+    return fitted_exponent((point["size"], point[key]) for point in points if point.get(key, 0) > 0)
 
 
 def told_bytes(count: float) -> str:
@@ -651,11 +641,6 @@ def growth_row(series: dict[str, Any]) -> tuple[str, ...]:
         told_bytes(points[-1]["memory"]) if "memory" in points[-1] else "",
         "" if memory_slope is None else f"{memory_slope:.2f}",
     )  # fmt: skip
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _times_as_long(one: dict[str, Any], other: dict[str, Any]) -> float | None:
@@ -743,13 +728,6 @@ def limits_table(rows: Sequence[dict[str, Any]]) -> str:
         large = _reached(row["sizes"][1], row["memory"], LARGE, row["memory_exponent"])
         lines.append((f"`{row['function']}`", row["axis"], long, large, series.instead, series.note))
     return table(header, lines)
-
-
-def write_text(path: str, text: str) -> None:
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -251,7 +251,6 @@ def test_what_is_said_of_a_job():
         (lambda: Cluster(1, cores=2.0), "cores must be a positive integer, got 2.0"),
         (lambda: Cluster(1, bandwidth=float("inf")), "bandwidth must be positive and finite, got inf"),
         (lambda: Cluster(1, latency=-1), "latency must be positive and finite, got -1"),
-        (lambda: cluster_costs.fill("no markers", {"growth": ""}), "<!-- begin growth -->"),
     ],
 )
 def test_bad_arguments(call, message):
@@ -339,7 +338,6 @@ def test_summary():
 
 
 def test_units():
-    assert [scaling.told(s) for s in (2.5, 1.234e-3, 5e-10)] == ["2.5 s", "1.23 ms", "0.5 ns"]
     assert [scaling.told_bytes(n) for n in (12, 3.5e9, 4e18)] == ["12 bytes", "3.5 GB", "4 EB"]
     assert [cluster_costs.told_long(s) for s in (30, 600, 7200, 1e6, 1e12)] == [
         "30 s", "10 min", "2 h", "11.6 days", "31,688 years"
@@ -388,9 +386,9 @@ PARTS = ["machine", "growth", "limits", "pruning", "comparison", "constants", "s
 def test_page_is_filled_between_its_markers():
     page = PAGE.read_text(encoding="utf-8")
     parts = {name: f"| the table of {name} |" for name in PARTS}
-    filled = cluster_costs.fill(page, parts)
+    filled = cluster_costs.fill(page, parts, "page.md")
     assert all(filled.count(text) == 1 for text in parts.values())
-    assert cluster_costs.fill(filled, parts) == filled
+    assert cluster_costs.fill(filled, parts, "page.md") == filled
 
 
 def test_page_holds_what_its_digest_says():
@@ -398,7 +396,7 @@ def test_page_holds_what_its_digest_says():
     digest = json.loads(PAGE.with_suffix(".json").read_text(encoding="utf-8"))
     parts = cluster_costs.render(digest)
     assert list(parts) == PARTS
-    assert cluster_costs.fill(page, parts) == page
+    assert cluster_costs.fill(page, parts, "page.md") == page
     # The replay is what the cluster's figures rest on.
     for row in digest["comparison"]:
         assert row["same_neighbors"] and row["replay"] == pytest.approx(row["index"], rel=0.02)
