@@ -53,7 +53,7 @@ CALLS = {
     ),
     "can": ("P = rng.dirichlet(np.ones(10), 2000)", "can(P, iterations=10**7, threshold=0.01)"),
     "edit_distance": ("x = rng.integers(0, 4, 10**7)", "edit_distance(x, x[::-1])"),
-    "minimize": ("", "minimize(lambda x: float(x @ x) + rng.random(), np.ones(3), rng=0, max_iter=10**9)"),
+    "minimize": ("", "minimize(lambda x: -float(x.sum()), np.ones(3), rng=0, xtol=0, max_nfev=10**9)"),
 }
 NO_WORKERS = {"edit_distance", "minimize"}
 
