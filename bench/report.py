@@ -1,13 +1,14 @@
 """The benchmark report: what was measured, as tables and plots, each missed goal with its cause.
 
-    python bench/report.py [FILE ...]
+    python bench/report.py [FILE ...] [--elsewhere FILE]
 
 The files are JSON, any number in any order, told apart by what they hold: `ratios.py --json` ("lines": the sides of
 a comparison in turns, the truth of ratios), `pytest bench --benchmark-json` ("benchmarks": every function, a side at a
 time) and `scaling.py --json` ("series": time against size). They are digested into docs/report/*.csv and machine.json,
 each kind replacing its part, and everything else is made from these: the pages and plots of docs/report, and what
-stands between marks in README.md, docs/benchmarks.md and docs/coming_from_*.md. Without files, all that is made
-again. The exit status is 1 if a line that is slower or misses a goal has no cause in causes.csv, or a headline no line.
+stands between marks in README.md, docs/benchmarks.md and docs/coming_from_*.md. `--elsewhere` takes the lines of another
+machine, which are told beside those of the first. Without files, all that is made again. The exit status is 1 if a line
+that is slower or misses a goal has no cause in causes.csv, or a headline no line.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import NoneType
@@ -147,6 +148,7 @@ class Report:
     timings: list[Timing]
     points: list[Point]
     causes: list[Cause]
+    elsewhere: list[Line] = field(default_factory=list)  # the same comparisons on another machine
 
     def cause(self, workload: str, peer: str) -> str:
         return next((cause.cause for cause in self.causes if cause.fits(workload, peer)), "")
@@ -382,6 +384,7 @@ class Part:
     """A kind of input: the key that tells it, what reads it, and what is committed of it."""
 
     key: str
+    name: str
     read: Callable[[Record], tuple[dict[str, Any], list[Any]]]
     row: type
     same: Callable[[Any], Any]  # rows of which the last counts
@@ -390,16 +393,13 @@ class Part:
     def path(self) -> Path:
         return DATA / f"{self.name}.csv"
 
-    @property
-    def name(self) -> str:
-        return {"lines": "ratios", "benchmarks": "functions", "series": "scaling"}[self.key]
-
 
 PARTS = (
-    Part("lines", read_lines, Line, lambda line: (line.workload, line.peer)),
-    Part("benchmarks", read_timings, Timing, lambda timing: (timing.workload, timing.side)),
-    Part("series", read_points, Point, lambda point: (point.series, point.size)),
+    Part("lines", "ratios", read_lines, Line, lambda line: (line.workload, line.peer)),
+    Part("benchmarks", "functions", read_timings, Timing, lambda timing: (timing.workload, timing.side)),
+    Part("series", "scaling", read_points, Point, lambda point: (point.series, point.size)),
 )
+ELSEWHERE = replace(PARTS[0], name="ratios_elsewhere")
 
 
 def digest(paths: Iterable[str | os.PathLike[str]]) -> dict[str, tuple[dict[str, Any], list[Any]]]:
@@ -485,7 +485,7 @@ def save(root: Path, parts: dict[str, tuple[dict[str, Any], list[Any]]]) -> None
     path = root / DATA / "machine.json"
     machines = read_json(path).content if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
-    for part in PARTS:
+    for part in (*PARTS, ELSEWHERE):
         if part.name in parts:
             machine, rows = parts[part.name]
             rows = sorted(rows, key=lambda row: family_order(row.family))
@@ -499,23 +499,32 @@ def save(root: Path, parts: dict[str, tuple[dict[str, Any], list[Any]]]) -> None
 def load(root: Path = ROOT) -> Report:
     path = root / DATA / "machine.json"
     machines = read_json(path).content if path.exists() else {}
-    rows = {part.name: read_csv(root / part.path, part.row) if (root / part.path).exists() else [] for part in PARTS}
+    rows = {
+        part.name: read_csv(root / part.path, part.row) if (root / part.path).exists() else []
+        for part in (*PARTS, ELSEWHERE)
+    }
     for name, found in rows.items():
         if found and name not in machines:
             raise ReportError(f"{path} does not name the machine of {name}")
     causes = read_csv(root / CAUSES, Cause)
-    return Report(machines, rows["ratios"], rows["functions"], rows["scaling"], causes)
+    return Report(machines, *(rows[part.name] for part in PARTS), causes, rows[ELSEWHERE.name])
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description="Tables and plots of what was measured.")
     parser.add_argument("files", nargs="*", metavar="FILE", help="JSON of ratios.py, scaling.py or pytest-benchmark")
+    parser.add_argument("--elsewhere", metavar="FILE", help="JSON of ratios.py on another machine, beside the first")
     options = parser.parse_args(arguments)
     import report_pages
     import report_plots
 
     try:
         parts = digest(options.files)
+        if options.elsewhere:
+            other = digest([options.elsewhere])
+            if PARTS[0].name not in other:
+                raise ReportError(f"{options.elsewhere} has no 'lines'")
+            parts[ELSEWHERE.name] = other[PARTS[0].name]
         if parts:
             save(root, parts)
         report = load(root)

@@ -48,6 +48,7 @@ _NAMES = {
 }
 _PARTS = {
     "ratios": "kexue beside its peers, in turns",
+    "ratios_elsewhere": "the same on another machine",
     "functions": "every function, a side at a time",
     "scaling": "time against size",
 }
@@ -445,6 +446,36 @@ def summary_table(report: Report) -> str:
     return table(("", "comparisons", "geometric mean", "slower", "required met", "targets met"), rows)
 
 
+def elsewhere(report: Report) -> list[tuple[Line, Line]]:
+    """Lines of the report beside the same ones of another machine."""
+    there = {(line.workload, line.peer): line for line in report.elsewhere}
+    return [(line, there[key]) for line in report.lines if (key := (line.workload, line.peer)) in there]
+
+
+def elsewhere_tables(report: Report) -> str:
+    pairs = elsewhere(report)
+    rows = []
+    for family in families(report):
+        found = [(here, there) for here, there in pairs if here.family == family and is_peer(here.peer)]
+        if found:
+            times = _geometric_mean([there.kexue_seconds / here.kexue_seconds for here, there in found])
+            ratios = _geometric_mean([there.median_ratio / here.median_ratio for here, there in found])
+            required = [there for _, there in found if there.required is not None]
+            met = f"{sum(bool(there.reaches(there.required)) for there in required)} of {len(required)}"
+            title = f"[{family_title(family)}]({family}.md)"
+            rows.append((title, str(len(found)), f"{times:.2f}", f"{ratios:.2f}", met if required else ""))
+    changed = [
+        (here.workload, here.peer, f"{here.required:g}", told_ratio(here.median_ratio), told_ratio(there.median_ratio))
+        for here, there in pairs
+        if here.reaches(here.required) is not there.reaches(here.required)
+    ]
+    text = table(("", "comparisons", "kexue's times there", "ratios there", "required met there"), rows)
+    if changed:
+        text += "\n\nRequired ratios that are met on one of the two:\n\n"
+        text += table(("case", "peer", "required", "ratio", "ratio there"), changed)
+    return text
+
+
 _GENERATED = "<!-- made by bench/report.py -->"
 
 
@@ -464,6 +495,12 @@ def index_page(report: Report) -> str:
         parts.append(
             "## Families\n\n![the headlines](headlines.svg)\n\n"
             "The mean is over all peers, without limits and kexue's own other methods.\n\n" + summary_table(report)
+        )
+    if elsewhere(report):
+        machine = report.machine["ratios_elsewhere"]
+        parts.append(
+            f"## On another machine\n\n{machine_text(machine)} {limits_text(machine)}.\n\nTimes and ratios there, "
+            "in units of those above, as geometric means.\n\n" + elsewhere_tables(report)
         )
     if achieved(report):
         parts.append(

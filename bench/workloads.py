@@ -153,9 +153,10 @@ def pinned_threads() -> Iterator[None]:
 @cache
 def machine() -> dict[str, Any]:
     """What a figure depends on."""
-    built = kx.show_config(mode="dict")
+    built, cpu = kx.show_config(mode="dict"), get_cpu_info()
     return {
-        "cpu": get_cpu_info().get("brand_raw", platform.processor()),
+        # Virtual machines leave out of the name what tells generations apart.
+        "cpu": f"{cpu.get('brand_raw', platform.processor())} (family {cpu.get('family')}, model {cpu.get('model')})",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         **{key: built[key] for key in ("isa", "compiler", "kexue", "python", "numpy", "scipy")},
         "threads": "1 unless the case says otherwise",

@@ -408,6 +408,21 @@ def test_a_side_at_a_time_is_told_where_it_was_not_in_turns(report, pages):
     assert [(ours.workload, peer and peer.side) for ours, peer in pairs] == [("lcs", "Python"), ("alone", None)]
 
 
+def test_elsewhere(report, pages, write, root):
+    met = ratio_line(workload="emd2, 9x9 float64")
+    here, there = write(ratios(ratio_line(), met)), ratios(ratio_line(kexue_seconds=2e-6, median_ratio=3.0), met)
+    there["lines"][0]["ratio_of_minima"] = 3.0
+    parts = report.digest([here])
+    other = report.digest([write({**there, "cpu": "Abacus 1"})])
+    report.save(root, {**parts, report.ELSEWHERE.name: other["ratios"]})
+    loaded = report.load(root)
+    assert loaded.machine[report.ELSEWHERE.name]["cpu"] == "Abacus 1" and loaded.machine["ratios"]["cpu"] == "Abacus 2"
+    page = pages.index_page(loaded)
+    # Two lines, of which one took twice as long at 3 / 7.5 of the ratio.
+    assert "| [Transport, exact and entropic](transport.md) | 2 | 1.41 | 0.63 | 1 of 2 |" in page
+    assert "| emd2, 5x7 float64 | POT | 7 | 7.5 | 3 |" in page and "| emd2, 9x9 float64 | POT | 7 |" not in page
+
+
 def test_marks(report, pages):
     text = "a\n<!-- report: x -->\nold\n<!-- end of x -->\nb"
     filled = "a\n<!-- report: x -->\n\nnew \\1\n\n<!-- end of x -->\nb"
@@ -452,4 +467,5 @@ def test_the_command(modules, report, pages, plots, write, root, monkeypatch, ca
     assert not (folder / "transport.md").exists() and (folder / "losses.md").exists()
     before = {path: path.read_bytes() for path in root.rglob("*.*")}
     assert report.main([str(write("{}"))], root) == 2
+    assert report.main(["--elsewhere", str(write(benchmarks(), "b"))], root) == 2
     assert {path: path.read_bytes() for path in root.rglob("*.*")} == before
