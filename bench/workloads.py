@@ -99,7 +99,7 @@ class Workload:
 
     def __post_init__(self) -> None:
         first = self.function.partition(".")[0]
-        if first not in kx.__all__ and find_spec(f"kexue.{first or '_'}") is None:
+        if not hasattr(kx, first or "_") and find_spec(f"kexue.{first or '_'}") is None:
             raise ValueError(f"name must begin with a public name of kexue, got {self.name!r}")
 
     @property
