@@ -6,7 +6,7 @@ The files are JSON, any number in any order, told apart by what they hold: `rati
 a comparison in turns, the truth of ratios), `pytest bench --benchmark-json` ("benchmarks": every function, a side at a
 time) and `scaling.py --json` ("series": time against size). They are digested into docs/report/*.csv and machine.json,
 each kind replacing its part, and everything else is made from these: the pages and plots of docs/report, and what
-stands between marks in README.md, docs/benchmarks.md and docs/coming_from_*.md. `--elsewhere` takes the lines of another
+stands between marks in README.md, docs/benchmarks.md and docs/coming_from_*.md. `--elsewhere` takes lines of another
 machine, which are told beside those of the first. Without files, all that is made again. The exit status is 1 if a line
 that is slower or misses a goal has no cause in causes.csv, or a headline no line.
 """

@@ -156,7 +156,7 @@ def machine() -> dict[str, Any]:
     built, cpu = kx.show_config(mode="dict"), get_cpu_info()
     return {
         # Virtual machines leave out of the name what tells generations apart.
-        "cpu": f"{cpu.get('brand_raw', platform.processor())} (family {cpu.get('family')}, model {cpu.get('model')})",
+        "cpu": f"{cpu.get('brand_raw', platform.processor())}, family {cpu.get('family')}, model {cpu.get('model')}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         **{key: built[key] for key in ("isa", "compiler", "kexue", "python", "numpy", "scipy")},
         "threads": "1 unless the case says otherwise",
