@@ -341,6 +341,19 @@ def run(count, seed, seconds):
     return tally, longest
 
 
+def limit_memory(megabytes):
+    """Of address space, beyond what the start needed."""
+    with open("/proc/self/status") as file:
+        used = int(re.search(r"VmSize:\s+(\d+)", file.read()).group(1)) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (used + megabytes * 2**20,) * 2)
+
+
+def tell(tally):
+    for name, number in sorted(tally.items()):
+        print(f"  {name:22} {number:9}")
+    print(f"  peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1_000_000)
@@ -348,14 +361,11 @@ def main():
     parser.add_argument("--seconds", type=float, default=30.0, help="for all checks of one text")
     parser.add_argument("--megabytes", type=int, default=512, help="of address space beyond what the start needs")
     arguments = parser.parse_args()
-    used = int(re.search(r"VmSize:\s+(\d+)", open("/proc/self/status").read()).group(1)) * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (used + arguments.megabytes * 2**20,) * 2)
+    limit_memory(arguments.megabytes)
     start = time.perf_counter()
     tally, longest = run(arguments.count, arguments.seed, arguments.seconds)
     print(f"{arguments.count} texts in {time.perf_counter() - start:.0f} s, the longest {longest:.2f} s of CPU")
-    for name, number in sorted(tally.items()):
-        print(f"  {name:22} {number:9}")
-    print(f"  peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
+    tell(tally)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ import json
 import os
 import pickle
 import random
-import re
-import resource
 import shutil
 import struct
 import sys
@@ -32,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 import kexue
-from fuzz_expressions import time_limit
+from fuzz_expressions import limit_memory, tell, time_limit
 
 RAN = "KEXUE_FUZZ_RAN"  # an environment variable that a member that is unpickled would set
 SPECIAL = [0, 1, 2, 3, 7, 63, 64, 65, 127, 255, 256, 2**15, 2**16 - 1, 2**31 - 1, 2**31]
@@ -341,15 +339,12 @@ def main():
     parser.add_argument("--seconds", type=float, default=10.0, help="for one file")
     parser.add_argument("--megabytes", type=int, default=512, help="of address space beyond what the start needs")
     arguments = parser.parse_args()
-    used = int(re.search(r"VmSize:\s+(\d+)", open("/proc/self/status").read()).group(1)) * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (used + arguments.megabytes * 2**20,) * 2)
+    limit_memory(arguments.megabytes)
     for target in arguments.targets or TARGETS:
         start = time.perf_counter()
         tally = run(target, arguments.count, arguments.seed, arguments.seconds)
         print(f"{target}: {arguments.count} files in {time.perf_counter() - start:.0f} s")
-        for name, number in sorted(tally.items()):
-            print(f"  {name:22} {number:9}")
-    print(f"  peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
+        tell(tally)
 
 
 if __name__ == "__main__":
