@@ -73,10 +73,8 @@ static inline double kx_emd_largest_in_basis(const kx_emd_problem_t *p) {
     return largest;
 }
 
-/* Below this a reduced cost counts as zero: a few roundings of the largest numbers that make it up. */
-static inline double kx_emd_tolerance(double largest_cost, double largest_potential) {
-    return 2e-15 * (largest_cost + largest_potential);
-}
+/* Below this a reduced cost counts as zero: a few roundings of `scale`, the largest cost and potential that make it up. */
+static inline double kx_emd_tolerance(double scale) { return 2e-15 * scale; }
 
 /* The first of `count` values (whole vectors) that is at most `bound`; there is one. 64 at a time without a branch: which
    vector it is in is a coin toss that the predictor loses. */

@@ -382,7 +382,7 @@ kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx
 
     kx_candidate_t candidates[BLOCK_ROWS];
     const int64_t block = s.m < BLOCK_ROWS ? s.m : BLOCK_ROWS;
-    double scale = p->largest + largest_potential(&s), tolerance = kx_emd_tolerance(scale, 0);
+    double scale = p->largest + largest_potential(&s), tolerance = kx_emd_tolerance(scale);
     int in_f64 = 0, rounds = 0;
     int64_t proved_at = -1;
     int64_t first = 0, rows_without = 0;
@@ -396,7 +396,7 @@ kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx
             proved_at = p->iterations;
             refresh_potentials(&s, p);
             scale = kx_emd_largest_in_basis(p) + largest_potential(&s);
-            tolerance = kx_emd_tolerance(scale, 0);
+            tolerance = kx_emd_tolerance(scale);
         }
         int64_t last = first + block < s.m ? first + block : s.m;
         int count = in_f64 ? price_f64(&s, p, first, last, tolerance, candidates)
@@ -422,7 +422,7 @@ kx_status_t KX_KERNEL(kx_emd_large_solve)(kx_emd_problem_t *p, void *scratch, kx
             if ((p->iterations & 63) == 0 && task && kx_task_should_stop(task)) return KX_E_CANCELLED;
             if ((p->iterations & 511) == 0) round_potentials(&s);
             /* As in transport_small.c: what moves potentials by more than they were hides smaller reduced costs. */
-            if (-chosen.reduced > scale) scale -= chosen.reduced, tolerance = kx_emd_tolerance(scale, 0);
+            if (-chosen.reduced > scale) scale -= chosen.reduced, tolerance = kx_emd_tolerance(scale);
             pivot(&s, p, chosen.row, chosen.column, chosen.reduced);
             for (int k = 0; k < count; k++)
                 candidates[k].reduced = reduced_cost(&s, p, candidates[k].row, candidates[k].column);

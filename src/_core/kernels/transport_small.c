@@ -452,7 +452,7 @@ static KX_ALWAYS_INLINE kx_status_t solve(kx_small_t *s, kx_emd_problem_t *p, kx
     int64_t first = 0, rows_without = 0, proved_at = -1;
     int in_fixed = 1;
     double scale = p->largest + largest_potential(s);
-    double tolerance = kx_emd_tolerance(scale, 0);
+    double tolerance = kx_emd_tolerance(scale);
     int rounds = 0;
 
     for (;;) {
@@ -465,7 +465,7 @@ static KX_ALWAYS_INLINE kx_status_t solve(kx_small_t *s, kx_emd_problem_t *p, kx
             const double now = basis + largest_potential(s);
             if (rounds > 1 && now >= scale && p->iterations == proved_at) break;
             scale = now;
-            tolerance = kx_emd_tolerance(scale, 0);
+            tolerance = kx_emd_tolerance(scale);
             proved_at = p->iterations;
             rows_without = 0;
         }
@@ -497,7 +497,7 @@ static KX_ALWAYS_INLINE kx_status_t solve(kx_small_t *s, kx_emd_problem_t *p, kx
         if (p->iterations++ >= p->max_iter) return KX_W_MAXITER;
         if ((p->iterations & 255) == 0 && task && kx_task_should_stop(task)) return KX_E_CANCELLED;
         /* It moves potentials by as much, whose roundings then hide smaller reduced costs: without this, pivots on them never end. */
-        if (-reduced > scale) scale -= reduced, tolerance = kx_emd_tolerance(scale, 0);
+        if (-reduced > scale) scale -= reduced, tolerance = kx_emd_tolerance(scale);
 
         /* The cycle, and which of its arcs lose flow: on the column's side those whose child is a column, on the row's
            side those whose child is a row. */
