@@ -99,7 +99,8 @@ class Workload:
 
     def __post_init__(self) -> None:
         first = self.function.partition(".")[0]
-        if not hasattr(kx, first or "_") and find_spec(f"kexue.{first or '_'}") is None:
+        # The module is looked for first: hasattr would import kexue.torch, which fails where torch is absent.
+        if find_spec(f"kexue.{first or '_'}") is None and not hasattr(kx, first or "_"):
             raise ValueError(f"name must begin with a public name of kexue, got {self.name!r}")
 
     @property
