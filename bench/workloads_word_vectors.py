@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +103,14 @@ def load(vocabulary: int, dimension: int, form: str) -> Workload:
         [f"word{number}" for number in range(vocabulary)],
         rng.standard_normal((vocabulary, dimension)).astype(np.float32),
     )
-    folder = tempfile.TemporaryDirectory()  # goes with the workload
-    path = str(Path(folder.name) / f"vectors.{form}")
+    folder = tempfile.mkdtemp()
+    path = str(Path(folder) / f"vectors.{form}")
     keyed.save_word2vec_format(path, binary=form == "bin")
 
     def by_gensim() -> Any:
-        assert folder is not None
         return KeyedVectors.load_word2vec_format(path, binary=form == "bin")
 
+    weakref.finalize(by_gensim, shutil.rmtree, folder)  # it goes with the workload
     sides = {
         "kexue": Side(lambda: kx.WordVectors.load(path), comparable=lambda words: words.vectors),
         "gensim": Side(by_gensim, comparable=lambda words: words.vectors),

@@ -35,12 +35,17 @@ def pack_strings(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets
 
 
-def unpack_strings(data: np.ndarray, offsets: np.ndarray) -> list[str]:
-    """Inverse of :func:`pack_strings`; ValueError when the two do not belong together."""
+def check_packed_strings(data: np.ndarray, offsets: np.ndarray) -> None:
+    """ValueError unless these could come from :func:`pack_strings`; the strings themselves are not looked at."""
     if data.dtype != np.uint8 or offsets.dtype != np.int64 or data.ndim != 1 or offsets.ndim != 1:
         raise ValueError("strings are not stored as bytes and offsets")
     if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(data) or np.any(np.diff(offsets) < 0):
         raise ValueError("offsets of the strings do not fit their bytes")
+
+
+def unpack_strings(data: np.ndarray, offsets: np.ndarray) -> list[str]:
+    """Inverse of :func:`pack_strings`; ValueError when the two do not belong together."""
+    check_packed_strings(data, offsets)
     buffer = data.tobytes()
     bounds = offsets.tolist()
     return [

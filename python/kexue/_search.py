@@ -309,8 +309,9 @@ def rank(query: Query, collection: Collection, k: int) -> tuple[list[tuple[int, 
 class _PackedStrings(Sequence[str]):
     """Strings that were packed, decoded one at a time: a search shows few of what may be very many."""
 
-    def __init__(self, data: np.ndarray, offsets: np.ndarray) -> None:
-        self._data, self._offsets = data, offsets
+    def __init__(self, data: np.ndarray, offsets: np.ndarray, file: Path) -> None:
+        _npz.check_packed_strings(data, offsets)
+        self._data, self._offsets, self._file = data, offsets, file
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -324,7 +325,10 @@ class _PackedStrings(Sequence[str]):
             return [self[place] for place in range(len(self))[position]]
         first = range(len(self))[position]
         begin, end = self._offsets[first : first + 2]
-        return self._data[begin:end].tobytes().decode("utf-8", "surrogatepass")
+        try:
+            return self._data[begin:end].tobytes().decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise KexueValueError(f"{self._file}: damaged, string {first} is no UTF-8 ({error.reason})") from error
 
 
 def keep(collection: Collection, path: str | os.PathLike[str]) -> None:
@@ -373,12 +377,17 @@ def open_kept(path: str | os.PathLike[str]) -> Collection:
     description = _read_description(folder)
     index = DocumentIndex.load(folder / "documents")
     words = index._words
-    arrays = _npz.load_npz(folder / "corpus.npz", mapped=("names", "texts"))
+    file = folder / "corpus.npz"
+    arrays = _npz.load_npz(file, mapped=("names", "texts"))
     try:
-        names, texts = (_PackedStrings(arrays[field], arrays[f"{field}_offsets"]) for field in ("names", "texts"))
+        names, texts = (_PackedStrings(arrays[field], arrays[f"{field}_offsets"], file) for field in ("names", "texts"))
         factors = arrays["factors"]
+        if factors.dtype != np.float64 or not np.isfinite(factors).all():
+            raise ValueError("factors are not finite float64")
     except KeyError as error:
-        raise KexueValueError(f"{folder}: damaged, there is no array {error}") from error
+        raise KexueValueError(f"{file}: damaged, there is no array {error}") from error
+    except ValueError as error:
+        raise KexueValueError(f"{file}: damaged ({error})") from error
     if words is None or not len(names) == len(texts) == len(index) or factors.shape != (len(words),):
         raise KexueValueError(f"{folder}: damaged, its files do not belong together")
     shape = len(index), len(words)

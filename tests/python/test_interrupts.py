@@ -3,6 +3,7 @@
 No time is asserted: a call that is not interrupted would go on until the watchdog ends its process.
 """
 
+import multiprocessing
 import subprocess
 import sys
 
@@ -119,3 +120,24 @@ for call in (
 print(expected == [part.tobytes() for part in index.kneighbors(counts[:2], 3)])
 """
     assert run(code) == ["interrupted"] * 3 + ["True"]
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_a_process_of_a_pool_goes_on_after_an_interrupt(method):
+    code = f"""{PREPARE}
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+costs, M = rng.random((9, 8)), rng.random((300, 300))
+expected = kexue.emd2(None, None, costs, workers=2)
+with ProcessPoolExecutor(1, mp_context=get_context({method!r})) as pool:
+    print(pool.submit(kexue.emd2, None, None, costs, workers=2).result() == expected)
+    process = pool.submit(os.getpid).result()
+    task = pool.submit(kexue.sinkhorn2, None, None, M, 1e-3, tol=1e-300, max_iter=10**9)
+    time.sleep(1)
+    os.kill(process, signal.SIGINT)
+    print(type(task.exception()).__name__)
+    print(pool.submit(kexue.emd2, None, None, costs, workers=2).result() == expected)
+    print(pool.submit(os.getpid).result() == process)
+"""
+    assert run(code) == ["True", "KeyboardInterrupt", "True", "True"]

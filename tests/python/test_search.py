@@ -237,6 +237,57 @@ class TestOpenKept:
             _search.open_kept(kept).read_counts()
         assert name.split("/")[-1] in str(caught.value)
 
+    @pytest.mark.parametrize("name", ["search.json", "corpus.npz", "counts.npz"])
+    def test_flipped_bits(self, kept, name):
+        """An error that names the file, or a collection that answers; the documents' own files are fuzzed elsewhere."""
+        file, rng = kept / name, np.random.default_rng(0)
+        content = file.read_bytes()
+        refused = 0
+        for _ in range(300):
+            damaged = bytearray(content)
+            damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
+            file.write_bytes(damaged)
+            try:
+                collection = _search.open_kept(kept)
+                search("cat milk", collection)
+                assert len(collection.names[:]) == len(collection.texts[:]) == len(TEXTS)
+                collection.read_counts()
+            except (kexue.KexueValueError, OSError) as error:
+                assert name in str(error)
+                refused += 1
+        assert 0 < refused < 300
+
+    @pytest.mark.parametrize(
+        ("array", "value"),
+        [
+            ("texts_offsets", lambda offsets: offsets[::-1]),
+            ("texts_offsets", lambda offsets: offsets.astype(float)),
+            ("texts_offsets", lambda offsets: offsets + 1),
+            ("names_offsets", lambda offsets: offsets[:, None]),
+            ("names_offsets", lambda offsets: offsets[:0]),
+            ("names", lambda data: data.astype(np.int16)),
+            ("factors", lambda factors: factors * np.nan),
+            ("factors", lambda factors: factors.astype(np.complex128)),
+            ("factors", lambda factors: factors.astype("S8")),
+        ],
+    )
+    def test_arrays_that_are_no_such_thing(self, kept, array, value):
+        arrays = _npz.load_npz(kept / "corpus.npz")
+        arrays[array] = value(arrays[array])
+        _npz.save_npz(kept / "corpus.npz", arrays)
+        with pytest.raises(kexue.KexueValueError, match=r"corpus\.npz: damaged"):
+            _search.open_kept(kept)
+
+    def test_text_that_is_none(self, kept):
+        """It is met where it is shown: texts are mapped, not read."""
+        arrays = dict(_npz.load_npz(kept / "corpus.npz"))
+        arrays["texts"] = arrays["texts"] | np.uint8(0x80)
+        _npz.save_npz(kept / "corpus.npz", arrays)
+        collection = _search.open_kept(kept)
+        assert search("cat milk", collection)
+        with pytest.raises(kexue.KexueValueError, match=r"corpus\.npz: damaged, string 0 is no UTF-8"):
+            collection.texts[0]
+
     @pytest.mark.parametrize("file", ["corpus.npz", "counts.npz"])
     def test_absent_array(self, kept, file):
         arrays = _npz.load_npz(kept / file)

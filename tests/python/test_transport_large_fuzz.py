@@ -125,3 +125,19 @@ def test_costs_of_all_kinds(seed):
     costs = COSTS[seed % len(COSTS)]
     problem = whole(np.random.default_rng(seed), costs)
     require_certified(*problem, hundreds_of_decades=costs in HUNDREDS_OF_DECADES)
+
+
+@pytest.mark.parametrize("seed", range(200 if LONG else 12))
+def test_float32_is_the_double_problem_rounded(seed):
+    rng = np.random.default_rng(seed)
+    a, b, M = whole(rng, COSTS[len(HUNDREDS_OF_DECADES) + seed % 3])
+    a, b = (np.full(n, 1 / n) if w is None else w for n, w in zip(M.shape, (a, b), strict=True))
+    a, b, M = (array.astype(np.float32) for array in (a, b, M))
+    rows, columns = (w / w.sum(dtype=np.float64) for w in (a, b))
+    value, expected = kexue.emd2(a, b, M), kexue.emd2(rows, columns, M.astype(np.float64))
+    assert value.dtype == np.float32
+    assert abs(value - expected) <= 1e-6 * max(abs(expected), 1e-3 * np.abs(M).max())
+    plan = kexue.emd(a, b, M)
+    assert plan.dtype == np.float32 and plan.min() >= 0
+    assert np.abs(plan.sum(axis=1, dtype=np.float64) - rows).max() <= 1e-6
+    assert np.abs(plan.sum(axis=0, dtype=np.float64) - columns).max() <= 1e-6

@@ -1,34 +1,9 @@
 /* CPU detection. The level is written once with release order; a race merely computes it twice, with one answer. */
 #include "isa/isa.h"
 
-#include "kexue/kx_base.h"
-
-static const char *const level_names[] = {"baseline", "v3", "v4"};
-
-#ifdef KX_AMALGAMATION /* there is one level, that of the compiler's flags */
-#include "isa/simd.h"
-
-int kx_isa_level(void) {
-#if KX_SIMD_AVX512
-    return KX_LEVEL_V4;
-#elif KX_SIMD_AVX2
-    return KX_LEVEL_V3;
-#else
-    return KX_LEVEL_BASELINE;
-#endif
-}
-
-int kx_isa_extensions(void) {
-#ifdef __AVX512VPOPCNTDQ__
-    return KX_EXTENSION_VPOPCNTDQ;
-#else
-    return 0;
-#endif
-}
-#else
-#include <stdlib.h>
 #include <string.h>
 
+#include "kexue/kx_base.h"
 #include "runtime/atomic.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -55,6 +30,60 @@ static uint64_t extended_control_register(void) {
 }
 #endif
 #endif
+
+#if KX_X86_64
+/* Leaf 4 is Intel's, the other AMD's, with the same fields: eax type 4:0 (1: data), level 7:5; ebx and ecx size. */
+static int64_t first_cache_bytes(void) {
+    const unsigned leaves[2] = {4, 0x8000001du};
+    for (int i = 0; i < 2; i++)
+        for (unsigned subleaf = 0; subleaf < 4; subleaf++) {
+            unsigned r[4];
+            cpuid(leaves[i], subleaf, r);
+            if ((r[0] & 0xff) != 0x21) continue;
+            const int64_t ways = (r[1] >> 22) + 1, partitions = (r[1] >> 12 & 0x3ff) + 1, line = (r[1] & 0xfff) + 1;
+            return ways * partitions * line * ((int64_t)r[2] + 1);
+        }
+    return 0;
+}
+#else
+static int64_t first_cache_bytes(void) { return 0; }
+#endif
+
+int kx_first_cache_bytes(void) {
+    static kx_atomic_int found = KX_ATOMIC_INIT(0);
+    int bytes = kx_atomic_load(&found);
+    if (bytes == 0) {
+        const int64_t size = first_cache_bytes();
+        bytes = size >= 1 << 13 && size <= 1 << 24 ? (int)size : 1 << 15;
+        kx_atomic_store(&found, bytes);
+    }
+    return bytes;
+}
+
+static const char *const level_names[] = {"baseline", "v3", "v4"};
+
+#ifdef KX_AMALGAMATION /* there is one level, that of the compiler's flags */
+#include "isa/simd.h"
+
+int kx_isa_level(void) {
+#if KX_SIMD_AVX512
+    return KX_LEVEL_V4;
+#elif KX_SIMD_AVX2
+    return KX_LEVEL_V3;
+#else
+    return KX_LEVEL_BASELINE;
+#endif
+}
+
+int kx_isa_extensions(void) {
+#ifdef __AVX512VPOPCNTDQ__
+    return KX_EXTENSION_VPOPCNTDQ;
+#else
+    return 0;
+#endif
+}
+#else
+#include <stdlib.h>
 
 #if KX_X86_64
 static int has_bits(unsigned value, unsigned mask) { return (value & mask) == mask; }

@@ -11,4 +11,7 @@ int kx_isa_level(void);
 enum { KX_EXTENSION_VPOPCNTDQ = 1 };
 int kx_isa_extensions(void);
 
+/* The size of this processor's first-level data cache; 32 kB where it does not tell. */
+int kx_first_cache_bytes(void);
+
 #endif

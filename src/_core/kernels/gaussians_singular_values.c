@@ -15,9 +15,9 @@
 enum { LANES = KX_F64_LANES };
 
 #if KX_SIMD_AVX512
-enum { BLOCK = 8 }; /* rows of a pass whose coefficients fit the registers, and whose entries stay in the first-level cache */
+enum { BLOCK = 8, SMALL_BLOCK = 4 }; /* rows of a pass whose coefficients fit the registers */
 #else
-enum { BLOCK = 2 };
+enum { BLOCK = 2, SMALL_BLOCK = 2 };
 #endif
 
 #define LOWEST_SQUARE 1e-290 /* of columns and rows that are reflected, and of divisors */
@@ -73,6 +73,7 @@ static KX_ALWAYS_INLINE void update_rows(double *a, const int rows, const step *
 /* Squares of the bidiagonal: q its diagonal, e what is beside it. */
 static void bidiagonalize(double *a, int64_t n, double *q, double *e, double *y, double *w, double *u) {
     const kx_f64v zero = kx_f64v_set(0);
+    const int64_t cache = kx_first_cache_bytes() * 3 / 4; /* for a block's rows, which are read twice: 64 x 64 59 us and not 69 */
     for (int64_t j = 0; j < n; j++) put(y, j, zero);
     for (int64_t i = 0; i < n; i++) {
         const kx_f64v x = at(a, i * n);
@@ -100,7 +101,9 @@ static void bidiagonalize(double *a, int64_t n, double *q, double *e, double *y,
         put(u, k + 1, kx_f64v_add(at(u, k + 1), size));
         for (int64_t j = k + 1; j < n; j++) s.wu = kx_f64v_fma(at(w, j), at(u, j), s.wu);
         int64_t i = k + 1;
-        for (; i + BLOCK <= n; i += BLOCK) update_rows(a + i * n * LANES, BLOCK, &s);
+        if (BLOCK * (n - k) * LANES * (int64_t)sizeof *a < cache)
+            for (; i + BLOCK <= n; i += BLOCK) update_rows(a + i * n * LANES, BLOCK, &s);
+        for (; i + SMALL_BLOCK <= n; i += SMALL_BLOCK) update_rows(a + i * n * LANES, SMALL_BLOCK, &s);
         for (; i + 2 <= n; i += 2) update_rows(a + i * n * LANES, 2, &s);
         if (i < n) update_rows(a + i * n * LANES, 1, &s);
     }

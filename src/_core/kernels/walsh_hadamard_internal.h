@@ -5,7 +5,7 @@
 #include "isa/kernel.h"
 
 /* out = scale * H D x for a power of two n; D is the signs (bit j mod 64 of signs[j / 64] set: minus), or nothing if signs is
-   NULL. out may be x. Meanwhile the n numbers at `ahead`, if it is not NULL, are fetched into the first cache. */
+   NULL. out may be x. Meanwhile the n numbers at `ahead`, if it is not NULL, are fetched into a cache. */
 void KX_KERNEL(kx_walsh_hadamard_row_f32)(const float *x, float *out, int64_t n, const uint64_t *signs, float scale,
                                           const float *ahead);
 void KX_KERNEL(kx_walsh_hadamard_row_f64)(const double *x, double *out, int64_t n, const uint64_t *signs, double scale,
