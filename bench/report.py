@@ -251,10 +251,10 @@ class Record:
     def goal(self, key: str) -> float | None:
         return None if self.get(key, int, float, NoneType, default=None) is None else self.positive(key)
 
-    def count(self, key: str, *, least: int = 0, default: Any = 0) -> float:
-        value = self.get(key, int, float, default=default)
-        if not least <= value < math.inf:
-            raise ReportError(f"{self.place}.{key} is {value}, not a number from {least} on")
+    def count(self, key: str) -> float:
+        value = self.get(key, int, float, default=0)
+        if not 0 <= value < math.inf:
+            raise ReportError(f"{self.place}.{key} is {value}, not a number from 0 on")
         return value
 
     def whole(self, key: str, default: Any = ...) -> int:
@@ -343,8 +343,8 @@ def read_timings(source: Record) -> tuple[dict[str, Any], list[Timing]]:
         raise ReportError(f"{source.place}.benchmarks has none of the fixture `measure`, which names side and machine")
     for item in found:
         stats, extra = item.record("stats"), item.record("extra_info")
-        items, module = extra.count("problems_per_call", least=1, default=1), item.text("fullname").partition("::")[0]
         extra.text("cpu")
+        items, module = extra.positive("problems_per_call"), item.text("fullname").partition("::")[0]
         ours = {key: value for key, value in extra.content.items() if key not in _OF_A_WORKLOAD}
         if machine and ours != machine:
             key = next(key for key in sorted(machine | ours) if machine.get(key) != ours.get(key))

@@ -15,6 +15,7 @@ from report_pages import HEADLINES, achieved, families, family_title, headline_l
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's: apart for the colour-blind, and in grey.
@@ -135,6 +136,17 @@ def draw_bars(bars: Sequence[tuple[Any, ...]], title: str) -> Figure:
     return figure
 
 
+def _label_decades(axis: Axis, values: Sequence[float]) -> None:
+    """Powers of ten, or 1, 2, 5, 10 and so on where there are few of those."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    is_narrow = max(values) < 50 * min(values)
+    axis.set_minor_formatter(NullFormatter())
+    if is_narrow:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+
+
 def draw_panels(panels: Sequence[tuple[str, list[list[Any]]]], title: str) -> Figure:
     from matplotlib.figure import Figure
 
@@ -154,6 +166,8 @@ def draw_panels(panels: Sequence[tuple[str, list[list[Any]]]], title: str) -> Fi
                 linewidth=1.2,
                 label=label,
             )
+        _label_decades(axes.xaxis, [size for _, sizes, _ in lines for size in sizes])
+        _label_decades(axes.yaxis, [second for *_, seconds in lines for second in seconds])
         axes.set_xlabel(axis)
         axes.set_ylabel("seconds")
         axes.legend(fontsize=6.5, frameon=False)

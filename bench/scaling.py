@@ -708,6 +708,7 @@ def growth_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 LONG, LARGE = 10.0, 8e9  # seconds, bytes
+FARTHEST = 1000  # in units of the last size: nothing is told of larger ones
 
 
 def _reached(size: int, value: float | None, goal: float, slope: float | None) -> str:
@@ -715,7 +716,7 @@ def _reached(size: int, value: float | None, goal: float, slope: float | None) -
     if value is None or slope is None or slope < 0.3:
         return ""
     reached = size * (goal / value) ** (1 / slope)
-    return f"{float(f'{reached:.1g}'):,.0f}" if reached < 1e12 else ""
+    return f"{float(f'{reached:.1g}'):,.0f}" if reached < FARTHEST * size else ""
 
 
 def limits_table(rows: Sequence[dict[str, Any]]) -> str:

@@ -65,12 +65,12 @@ def recent(function: Callable[..., Any]) -> Callable[..., Any]:
 class Side:
     """One way to do the work.
 
-    `items` is how many problems a call solves; times are told for one. `comparable` takes from a result what
-    all sides share; None for a side that computes nothing of the kind and is there as a limit.
+    `items` is how many problems a call solves, perhaps a part of one; times are told for one. `comparable` takes from
+    a result what all sides share; None for a side that computes nothing of the kind and is there as a limit.
     """
 
     call: Callable[[], Any]
-    items: int = 1
+    items: float = 1
     comparable: Callable[[Any], Any] | None = np.asarray
 
 

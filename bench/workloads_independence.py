@@ -310,7 +310,7 @@ def hsic_random_features(n: int, d: int, n_features: int) -> Workload:
         f"hsic_random_features, {n}x{d}, {n_features} features",
         sides,
         rtol=0.2,
-        operations=4 * n * d * n_features + 8 * n * n_features**2,
+        operations=4 * n * d * n_features + 256 * n * n_features,  # kexue's: groups of 32 frequencies
     )
 
 
