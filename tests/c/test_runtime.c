@@ -6,6 +6,7 @@
 #include <fenv.h>
 
 #include "check.h"
+#include "isa/isa.h"
 #include "kexue/kexue.h"
 #include "runtime/atomic.h"
 #include "runtime/memory.h"
@@ -858,9 +859,19 @@ static void test_fork_while_busy(void) {
 }
 #endif
 
+static void test_first_cache(void) {
+    const int bytes = kx_first_cache_bytes();
+    CHECK(bytes >= 1 << 13 && bytes <= 1 << 24 && bytes == kx_first_cache_bytes(), "%d", bytes);
+#if defined(_SC_LEVEL1_DCACHE_SIZE) && defined(__x86_64__)
+    const long told = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+    if (told > 0) CHECK(bytes == told, "%d, the system tells %ld", bytes, told);
+#endif
+}
+
 int main(int argc, char **argv) {
     printf("test_runtime, %s\n", kx_isa_name());
     make_numbers();
+    test_first_cache();
     test_status();
     test_allocation();
     test_blocks_and_layouts();
