@@ -326,7 +326,7 @@ class TestIndex:
         file.write_bytes(file.read_bytes().replace(b"The car needs", b"The \xffar needs"))
         code, out, err = run("search", "car", "--index", index)
         assert (code, out, err.count("\n")) == (2, "", 1)
-        assert "'utf-8' codec can't decode byte 0xff" in err
+        assert "corpus.npz: damaged, string 2 is no UTF-8 (invalid start byte)" in err
         table = np.load(index / "documents" / "vectors.npy", mmap_mode="r+")
         table[2, 1] = np.nan
         table.flush()
