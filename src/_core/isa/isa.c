@@ -16,17 +16,11 @@ static void cpuid(unsigned leaf, unsigned subleaf, unsigned registers[4]) {
     __cpuidex(values, (int)leaf, (int)subleaf);
     memcpy(registers, values, sizeof values);
 }
-static uint64_t extended_control_register(void) { return _xgetbv(0); }
 #else
 #include <cpuid.h>
 static void cpuid(unsigned leaf, unsigned subleaf, unsigned registers[4]) {
     registers[0] = registers[1] = registers[2] = registers[3] = 0;
     __get_cpuid_count(leaf, subleaf, &registers[0], &registers[1], &registers[2], &registers[3]);
-}
-static uint64_t extended_control_register(void) {
-    uint32_t low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return ((uint64_t)high << 32) | low;
 }
 #endif
 #endif
@@ -86,6 +80,16 @@ int kx_isa_extensions(void) {
 #include <stdlib.h>
 
 #if KX_X86_64
+#if defined(_MSC_VER) && !defined(__clang__)
+static uint64_t extended_control_register(void) { return _xgetbv(0); }
+#else
+static uint64_t extended_control_register(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return ((uint64_t)high << 32) | low;
+}
+#endif
+
 static int has_bits(unsigned value, unsigned mask) { return (value & mask) == mask; }
 
 static int processor_level(void) {
