@@ -154,6 +154,31 @@ static void check_failures(void) {
     free(norms), free(factors);
 }
 
+/* The same row again and again is more than the caches hold: the bits of a row by itself. */
+static void check_past_the_caches(void) {
+    enum { ROWS = 48, BEGIN = 3 };
+    static double alone[MOST];
+    static float alone32[MOST];
+    static const kx_clip_factor_t each[] = {{1, 1}, {0, 1}, {0.3, 1}, {0x1.5p-1000, 0x1p-20}};
+    for (int f = 0; f < 4; f++) {
+        kx_clip_factor_t factors[ROWS];
+        for (int r = 0; r < ROWS; r++) factors[r] = each[f];
+        fill(MOST, f == 3 ? 900 : -3, f == 3 ? 1020 : 3);
+        for (int64_t from = 0; from <= BEGIN; from += BEGIN) {
+            const int64_t n = MOST - BEGIN;
+            CHECK(kx_scale_rows_f64(NULL, x, 1, n, n, each + f, alone, n) == KX_OK &&
+                  kx_scale_rows_f32(NULL, x32, 1, n, n, each + f, alone32, n) == KX_OK, "one row");
+            memset(out, 1, sizeof out), memset(out32, 1, sizeof out32);
+            CHECK(kx_scale_rows_f64(NULL, x, ROWS, n, 0, factors, out + from, 0) == KX_OK &&
+                  kx_scale_rows_f32(NULL, x32, ROWS, n, 0, factors, out32 + from, 0) == KX_OK, "many rows");
+            CHECK(!memcmp(out + from, alone, (size_t)n * sizeof *out), "float64, factor %d from %d", f, (int)from);
+            CHECK(!memcmp(out32 + from, alone32, (size_t)n * sizeof *out32), "float32, factor %d from %d", f, (int)from);
+            const unsigned char *after = (const unsigned char *)(out + from + n);
+            CHECK(from == BEGIN || (after[0] == 1 && after[7] == 1), "what is behind a row stays");
+        }
+    }
+}
+
 int main(void) {
     static const int64_t shapes[][2] = {{1, 1},    {7, 3},     {3, 8},     {2, 2047},  {2, 2048},
                                         {1, 2049}, {3, 65536}, {2, 65537}, {1, MOST}, {40000, 5}};
@@ -161,6 +186,7 @@ int main(void) {
     for (int s = 0; s < 10; s++)
         for (int r = 0; r < 6; r++) check_rows(shapes[s][0], shapes[s][1], ranges[r][0], ranges[r][1], s % 4);
     check_ends();
+    check_past_the_caches();
     check_failures();
     return check_report();
 }

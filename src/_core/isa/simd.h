@@ -23,6 +23,9 @@ static inline int kx_between_f32(float a, float low, float high) {
     return (bits[0] >= bits[1]) & (bits[0] <= bits[2]);
 }
 
+/* Results from here on are much more than the caches hold: stores past these leave the lines from being read first. */
+enum { KX_STREAM_BYTES = 32 << 20 };
+
 /* Comparisons that a NaN fails silently. clang takes the intrinsics' quiet ones for its own, which raise invalid, unless
    -ffp-exception-behavior=maytrap tells it to keep them apart: that keeps plain loops from being vectorised, too, and row norms
    took 1.6 times as long, HSIC's sums and WMD 1.3 times. */
@@ -151,6 +154,11 @@ static inline void kx_f64v_store_part(double *p, int64_t count, kx_f64v a) {
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), a);
 }
 static inline void kx_f64v_store_f32(float *p, kx_f64v a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a)); }
+/* A whole vector of floats. */
+static inline void kx_f64v_stream_pair_f32(float *p, kx_f64v a, kx_f64v b) {
+    const __m512d low = _mm512_castps_pd(_mm512_castps256_ps512(_mm512_cvtpd_ps(a)));
+    _mm512_stream_pd((double *)p, _mm512_insertf64x4(low, _mm256_castps_pd(_mm512_cvtpd_ps(b)), 1));
+}
 
 /* What accurate elementwise kernels are made of, in every form: fused(a, b, c) = a b + c and residual(a, b, c) = c - a b,
    rounded once (the generic form without a hardware FMA: to a hair); estimates that raise no flags, good to 2^-14 here; half of
@@ -335,6 +343,9 @@ static inline __m256d kx_f64v_sums(kx_f64v a, kx_f64v b, kx_f64v c, kx_f64v d) {
 }
 static inline kx_f64v kx_f64v_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 static inline void kx_f64v_store_f32(float *p, kx_f64v a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a)); }
+static inline void kx_f64v_stream_pair_f32(float *p, kx_f64v a, kx_f64v b) {
+    _mm256_stream_ps(p, _mm256_set_m128(_mm256_cvtpd_ps(b), _mm256_cvtpd_ps(a)));
+}
 
 static inline kx_f64v kx_f64v_fused(kx_f64v a, kx_f64v b, kx_f64v c) { return _mm256_fmadd_pd(a, b, c); }
 static inline kx_f64v kx_f64v_residual(kx_f64v a, kx_f64v b, kx_f64v c) { return _mm256_fnmadd_pd(a, b, c); }
@@ -464,6 +475,10 @@ static inline kx_f64m kx_f64m_from_bits(unsigned bits) { return bits; }
 static inline kx_f32m kx_f32m_from_bits(unsigned bits) { return bits; }
 static inline kx_f64v kx_f64v_load_f32(const float *p) { kx_f64v r; KX_LANES_OF(r) r.lane[i] = (double)p[i]; return r; }
 static inline void kx_f64v_store_f32(float *p, kx_f64v a) { KX_EACH_LANE p[i] = (float)a.lane[i]; }
+static inline void kx_f64v_stream_pair_f32(float *p, kx_f64v a, kx_f64v b) {
+    kx_f64v_store_f32(p, a);
+    kx_f64v_store_f32(p + KX_F64_LANES, b);
+}
 typedef struct kx_i32v { int32_t lane[4]; } kx_i32v;
 static inline kx_i32v kx_i32v_load(const int32_t *p) { kx_i32v r; memcpy(&r, p, sizeof r); return r; }
 static inline kx_i32v kx_i32v_set(int32_t a) { kx_i32v r; KX_LANES_OF(r) r.lane[i] = a; return r; }

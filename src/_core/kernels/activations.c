@@ -18,8 +18,6 @@
 
 enum { VALUE, GRADIENT, GRADIENT_B, INVERSE };
 
-enum { STREAM_BYTES = 32 << 20 };
-
 static void evaluate_any(int function, const double *x, const double *b, int n, double *out);
 #endif
 
@@ -292,7 +290,7 @@ static KX_ALWAYS_INLINE void KX_TYPED(evaluate)(int function, const void *x, con
         KX_REAL *to = (KX_REAL *)out;
         /* For much more than the caches hold and starting at a whole vector: the lines of `out` need not be read first. */
         const int apart = to + n <= from || from + n <= to;
-        if (function == VALUE && !b_varies && apart && n >= STREAM_BYTES / (int64_t)sizeof(KX_REAL)) {
+        if (function == VALUE && !b_varies && apart && n >= KX_STREAM_BYTES / (int64_t)sizeof(KX_REAL)) {
             const int64_t head = (int64_t)((KX_LANES - (uintptr_t)to / sizeof(KX_REAL) % KX_LANES) % KX_LANES);
             if (head) {
                 KX_TYPED(gather)((const char *)x, x_stride, head, block_x);
