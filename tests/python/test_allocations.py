@@ -1,4 +1,4 @@
-"""Each block of memory that the core asks for, refused in turn: a MemoryError, nothing held, and the next call right."""
+"""Each block of memory that the core asks for, refused in turn: a MemoryError, none held, and the next call right."""
 
 import ctypes
 import gc
