@@ -52,6 +52,10 @@ CALLS = {
         "codes = rng.integers(0, 2**63, size=(10**6, 8), dtype=np.uint64)",
         "hamming_neighbors(codes, codes, 1)",
     ),
+    "random_projection": (
+        "X = np.broadcast_to(rng.normal(size=(1, 4096)), (10**7, 4096))",
+        "random_projection(X, 4, kind='srht', rng=0)",
+    ),
     "can": ("P = rng.dirichlet(np.ones(10), 2000)", "can(P, iterations=10**7, threshold=0.01)"),
     "edit_distance": ("x = rng.integers(0, 4, 10**7)", "edit_distance(x, x[::-1])"),
     "minimize": ("", "minimize(lambda x: -float(x.sum()), np.ones(3), rng=0, xtol=0, max_nfev=10**9)"),
