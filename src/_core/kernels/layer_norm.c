@@ -9,7 +9,9 @@
 
    Beside that the memory counts: the next rows are prefetched, those that are written too, and few rows are at work at once.
    The gradients of 8192 x 768 float32 numbers, which first worked on four rows in one loop, to read and write the sums of
-   dgamma and dbeta less often, took 5.6 ms (Zen 5, one thread); row by row 3.1, with prefetching 2.5. */
+   dgamma and dbeta less often, took 5.6 ms (Zen 5, one thread); row by row 3.1, with prefetching 2.5. A first cache of 32 kB has
+   no room for nine rows of 3 kB: there, the next ones are fetched into the second (Zen 4: 3.2 ms and not 4.4; 7.6 and not 10.4 in
+   float64), and not at all for normalisation in float64 (3.2 and not 4.8). */
 #ifndef KX_REAL
 #include "kexue/kx_layer_norm.h"
 
@@ -128,6 +130,7 @@ typedef struct kx_norm_job {
     const kx_norm_vectors_t *x, *upstream, *gamma, *dx;
     int64_t rows, n, padded, grain;
     double eps;
+    int is_far;     /* the next rows have no place in the first cache */
     double *chunks; /* for each chunk dgamma and dbeta, then what their additions lost; NULL: not asked for */
     double *blocks; /* for each worker dgamma and dbeta of a block of rows */
 } kx_norm_job_t;
@@ -177,7 +180,13 @@ static inline int KX_TYPED(is_contiguous)(const kx_norm_row_t *row) {
 typedef struct KX_TYPED(operands) {
     kx_norm_row_t x, upstream, gamma;
     const char *x_ahead, *upstream_ahead, *out_ahead; /* rows that are due soon */
+    int is_far;                                       /* what is ahead goes to the second cache */
 } KX_TYPED(operands);
+
+static KX_ALWAYS_INLINE void KX_TYPED(prefetch)(const KX_TYPED(operands) * row, const char *ahead, int64_t k) {
+    if (row->is_far) kx_prefetch_far(ahead + k * (int64_t)sizeof(KX_REAL));
+    else kx_prefetch(ahead + k * (int64_t)sizeof(KX_REAL));
+}
 
 /* ---- contiguous rows ---- */
 
@@ -230,9 +239,9 @@ static KX_ALWAYS_INLINE void KX_TYPED(accumulate)(const int is_layer, const int 
                                                   KX_TYPED(operands) row, KX_REAL mean, int64_t k, int64_t count,
                                                   KX_VECTOR *parts) {
     KX_VECTOR c = KX_TYPED(load)(row.x, k, count);
-    kx_prefetch(row.x_ahead + k * (int64_t)sizeof(KX_REAL));
+    KX_TYPED(prefetch)(&row, row.x_ahead, k);
     /* 1.57 in place of 1.69 ms of layer normalisation; float64 lost by it */
-    if (!KX_IS_DOUBLE && is_layer && !has_upstream) kx_prefetch(row.out_ahead + k * (int64_t)sizeof(KX_REAL));
+    if (!KX_IS_DOUBLE && is_layer && !has_upstream) KX_TYPED(prefetch)(&row, row.out_ahead, k);
     if (is_layer) {
         c = KX_V(sub)(c, KX_V(set)(mean));
         if (count < KX_LANES) {
@@ -458,9 +467,11 @@ static KX_ALWAYS_INLINE kx_status_t KX_TYPED(normalize)(const int is_layer, cons
                                                         int64_t rows, int64_t n, double eps, const kx_norm_vectors_t *out) {
     if (rows < 0 || n < 0) return KX_E_ARGUMENT;
     if (n == 0) return KX_OK;
+    const int cache = kx_first_cache_bytes();
+    const int has_room = n <= cache / (6 * (int64_t)sizeof(KX_REAL)) && (!KX_IS_DOUBLE || cache > 32 << 10);
     for (int64_t r = 0; r < rows; r++) {
-        const KX_TYPED(operands) row = {.x = row_of(x, r), .x_ahead = row_of(x, r + 2 < rows ? r + 2 : r).data,
-                                        .out_ahead = row_of(out, r + 1 < rows ? r + 1 : r).data};
+        const KX_TYPED(operands) row = {.x = row_of(x, r), .x_ahead = row_of(x, has_room && r + 2 < rows ? r + 2 : r).data,
+                                        .out_ahead = row_of(out, has_room && r + 1 < rows ? r + 1 : r).data};
         const kx_norm_row_t by = row_of(gamma, r), plus = row_of(beta, r), to = row_of(out, r);
         kx_norm_fit_t fit;
         KX_TYPED(fit)(is_layer, 0, row, n, eps, &fit);
@@ -489,8 +500,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(differentiate_part)(const int is_layer, co
                                                           KX_TYPED(map) map, KX_TYPED(operands) row, kx_norm_row_t dx,
                                                           KX_REAL *dgamma, KX_REAL *dbeta, int64_t k, int64_t count) {
     const KX_VECTOR h = KX_TYPED(normalized)(is_layer, map, row.x, k, count), g = KX_TYPED(load)(row.upstream, k, count);
-    kx_prefetch(row.upstream_ahead + k * (int64_t)sizeof(KX_REAL));
-    kx_prefetch(row.out_ahead + k * (int64_t)sizeof(KX_REAL));
+    KX_TYPED(prefetch)(&row, row.upstream_ahead, k);
+    KX_TYPED(prefetch)(&row, row.out_ahead, k);
     KX_VECTOR slope = has_gamma ? KX_V(mul)(g, KX_TYPED(load)(row.gamma, k, count)) : g;
     if (is_layer) slope = KX_V(sub)(slope, map.d_mean);
     KX_TYPED(store)(dx, k, count, KX_V(mul)(KX_V(fma)(h, map.minus_dh_mean, slope), map.inverse));
@@ -523,12 +534,12 @@ static KX_NEVER_INLINE void KX_TYPED(differentiate_any)(int is_layer, const KX_T
     }
 }
 
-static KX_ALWAYS_INLINE void KX_TYPED(differentiate_row)(const int is_layer, const kx_norm_job_t *job, int64_t r, KX_REAL *dgamma,
-                                                         KX_REAL *dbeta) {
+static KX_ALWAYS_INLINE void KX_TYPED(differentiate_row)(const int is_layer, const int is_far, const kx_norm_job_t *job, int64_t r,
+                                                         KX_REAL *dgamma, KX_REAL *dbeta) {
     const int64_t ahead = r + 1 < job->rows ? r + 1 : r, n = job->n;
     const KX_TYPED(operands) row = {row_of(job->x, r), row_of(job->upstream, r), row_of(job->gamma, r),
                                     row_of(job->x, ahead).data, row_of(job->upstream, ahead).data,
-                                    row_of(job->dx, ahead).data};
+                                    row_of(job->dx, ahead).data, is_far};
     const kx_norm_row_t dx = row_of(job->dx, r);
     kx_norm_fit_t fit;
     KX_TYPED(fit)(is_layer, 1, row, n, job->eps, &fit);
@@ -551,8 +562,8 @@ static void KX_TYPED(add_sums)(double *total, double *lost, const KX_REAL *block
     kx_flags_end(before, 0);
 }
 
-static KX_ALWAYS_INLINE kx_status_t KX_TYPED(differentiate_chunk)(const int is_layer, kx_task_t *task, const kx_norm_job_t *job,
-                                                                  int64_t begin, int64_t end) {
+static KX_ALWAYS_INLINE kx_status_t KX_TYPED(differentiate_chunk)(const int is_layer, const int is_far, kx_task_t *task,
+                                                                  const kx_norm_job_t *job, int64_t begin, int64_t end) {
     const int64_t sums = (is_layer ? 2 : 1) * job->padded;
     double *totals = NULL;
     KX_REAL *block = NULL;
@@ -566,17 +577,21 @@ static KX_ALWAYS_INLINE kx_status_t KX_TYPED(differentiate_chunk)(const int is_l
         if (block) memset(block, 0, (size_t)sums * sizeof *block);
         for (int64_t r = first; r < last; r++) {
             if (kx_task_should_stop(task)) return KX_E_CANCELLED;
-            KX_TYPED(differentiate_row)(is_layer, job, r, block, block ? block + job->padded : NULL);
+            KX_TYPED(differentiate_row)(is_layer, is_far, job, r, block, block ? block + job->padded : NULL);
         }
         if (block) KX_TYPED(add_sums)(totals, totals + sums, block, sums);
     }
     return KX_OK;
 }
 static kx_status_t KX_TYPED(layer_chunk)(kx_task_t *task, void *job, int64_t begin, int64_t end) {
-    return KX_TYPED(differentiate_chunk)(1, task, (const kx_norm_job_t *)job, begin, end);
+    const kx_norm_job_t *of = (const kx_norm_job_t *)job;
+    return of->is_far ? KX_TYPED(differentiate_chunk)(1, 1, task, of, begin, end)
+                      : KX_TYPED(differentiate_chunk)(1, 0, task, of, begin, end);
 }
 static kx_status_t KX_TYPED(rms_chunk)(kx_task_t *task, void *job, int64_t begin, int64_t end) {
-    return KX_TYPED(differentiate_chunk)(0, task, (const kx_norm_job_t *)job, begin, end);
+    const kx_norm_job_t *of = (const kx_norm_job_t *)job;
+    return of->is_far ? KX_TYPED(differentiate_chunk)(0, 1, task, of, begin, end)
+                      : KX_TYPED(differentiate_chunk)(0, 0, task, of, begin, end);
 }
 
 static void KX_TYPED(round_sums)(const double *totals, const double *lost, KX_REAL *out, int64_t n) {
@@ -589,6 +604,7 @@ static kx_status_t KX_TYPED(differentiate_batch)(const kx_ctx_t *ctx, int is_lay
     if (rows < 0 || job->n < 0) return KX_E_ARGUMENT;
     if (job->n == 0) return KX_OK;
     job->grain = grain_of(rows);
+    job->is_far = job->n > kx_first_cache_bytes() / (12 * (int64_t)sizeof(KX_REAL));
     const kx_body_fn body = is_layer ? KX_TYPED(layer_chunk) : KX_TYPED(rms_chunk);
     if (!dgamma && !dbeta) return kx_parallel_for(ctx, rows, job->grain, body, job);
     if (job->n > INT64_MAX / 4096) return KX_E_MEMORY;
