@@ -68,8 +68,8 @@ static KX_ALWAYS_INLINE KX_VECTOR KX_TYPED(load)(const char *place) {
 }
 
 /* Of rows without gaps; not a number where an entry is not finite. The squares are scattered over the matrix, beyond what the
-   processor foresees: with `ahead`, the same places of the next matrix are prefetched, `ahead` bytes away: into the second cache, since two matrices of 64 x 64 have no
-   room in the first (Zen 4: gaussian_kl takes 6% less than with the first; at 32 x 32 the same). */
+   processor foresees: with `ahead`, the same places of the next matrix are prefetched, `ahead` bytes away. Into the second cache:
+   two matrices of 64 x 64 have no room in the first (Zen 4: gaussian_kl takes 6% less than with the first; at 32 x 32 the same). */
 static KX_ALWAYS_INLINE double KX_TYPED(sum_of_differences)(const char *a, ptrdiff_t row, int64_t n, ptrdiff_t ahead) {
     const ptrdiff_t size = (ptrdiff_t)sizeof(KX_REAL);
     const int64_t whole = n - n % KX_LANES;
