@@ -221,6 +221,38 @@ static void check_context(void) {
     CHECK(!memcmp(first, out, sizeof first), "dx alone differs");
 }
 
+/* The same row again and again is more than the caches hold: the bits of that row by itself, wherever it begins. */
+static void check_past_the_caches(void) {
+    static double alone[MOST];
+    static float alone32[MOST];
+    const int64_t lengths[] = {64, 67, 300, 768};
+    for (int l = 0; l < 4; l++) {
+        const int64_t n = lengths[l], rows = (32 << 20) / (int64_t)sizeof(float) / n + 1;
+        fill(1, n, 3);
+        for (int begin = 0; begin < 18; begin += l == 3 ? 4 : 17)
+            for (int kind = 0; kind < 4; kind++) {
+                const kx_norm_vectors_t from = vectors(x, 0, sizeof *x), from32 = vectors(x32, 0, sizeof *x32);
+                const kx_norm_vectors_t weight = vectors(gamma_, 0, sizeof *gamma_);
+                const kx_norm_vectors_t weight32 = vectors(gamma32, 0, sizeof *gamma32);
+                const kx_norm_vectors_t bias = vectors(beta_, 0, sizeof *beta_), bias32 = vectors(beta32, 0, sizeof *beta32);
+                const kx_norm_vectors_t once = vectors(alone, 0, sizeof *alone), once32 = vectors(alone32, 0, sizeof *alone32);
+                const kx_norm_vectors_t to = vectors(out + begin, 0, sizeof *out), to32 = vectors(out32 + begin, 0, sizeof *out32);
+                const kx_norm_vectors_t *by = kind & 1 ? &weight : NULL, *plus = kind & 2 ? &bias : NULL;
+                const kx_norm_vectors_t *by32 = kind & 1 ? &weight32 : NULL, *plus32 = kind & 2 ? &bias32 : NULL;
+                memset(out, 1, sizeof *out * MOST), memset(out32, 1, sizeof *out32 * MOST);
+                CHECK(kx_layer_norm_f64(&from, by, plus, 1, n, 1e-5, &once) == KX_OK &&
+                      kx_layer_norm_f32(&from32, by32, plus32, 1, n, 1e-5, &once32) == KX_OK, "one row");
+                CHECK(kx_layer_norm_f64(&from, by, plus, rows, n, 1e-5, &to) == KX_OK &&
+                      kx_layer_norm_f32(&from32, by32, plus32, rows, n, 1e-5, &to32) == KX_OK, "many rows");
+                CHECK(!memcmp(out + begin, alone, (size_t)n * sizeof *out), "float64, %d from %d", (int)n, begin);
+                CHECK(!memcmp(out32 + begin, alone32, (size_t)n * sizeof *out32), "float32, %d from %d", (int)n, begin);
+                const unsigned char *after = (const unsigned char *)(out + begin + n);
+                const unsigned char *before = (const unsigned char *)(out32 + begin);
+                CHECK(after[0] == 1 && after[7] == 1 && (begin == 0 || before[-1] == 1), "what is beside a row stays");
+            }
+    }
+}
+
 int main(void) {
     static const int64_t lengths[] = {1, 2, 3, 5, 8, 15, 16, 17, 31, 64, 65, 300, 513, 768, 2100};
     static const double shifts[] = {0, 30, -3e5};
@@ -242,5 +274,6 @@ int main(void) {
     check_magnitudes();
     check_special_rows();
     check_context();
+    check_past_the_caches();
     return check_report();
 }
