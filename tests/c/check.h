@@ -22,8 +22,12 @@ static long check_passed, check_failed;
         }                                                                        \
     } while (0)
 
+/* With KEXUE_TEST_VALUES=0 checks are counted but decide nothing: valgrind, whose own exit status tells of memory, has neither flags of
+   floating point nor long doubles of more than 64 bits. */
 static inline int check_report(void) {
+    const char *values = getenv("KEXUE_TEST_VALUES");
     printf("%ld passed, %ld failed\n", check_passed, check_failed);
+    if (values && strcmp(values, "0") == 0) return EXIT_SUCCESS;
     return check_failed || !check_passed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -116,10 +116,10 @@ static inline void KX_TYPED(finish_row)(const KX_REAL *x, const KX_REAL *y, int6
         const KX_VECTOR square = V(load)(row + j);
         KX_VECTOR value = take_root ? V(sqrt)(square) : square;
         V(store)(row + j, V(mul)(value, factor));
-        uint64_t outside = KX_MASK_BITS(V(less)(square, low)) | KX_MASK_BITS(V(less)(high, square));
+        const uint64_t present = columns - j < KX_LANES ? ((uint64_t)1 << (columns - j)) - 1 : ~(uint64_t)0;
+        uint64_t outside = (KX_MASK_BITS(V(less)(square, low)) | KX_MASK_BITS(V(less)(high, square))) & present;
         for (; outside; outside &= outside - 1) {
             const int64_t column = j + kx_lowest_bit(outside);
-            if (column >= columns) break;
             const double distance = KX_TYPED(scaled_distance)(x, y + column * stride, dimension);
             row[column] = (KX_REAL)((take_root ? distance : distance * distance) * scale);
         }

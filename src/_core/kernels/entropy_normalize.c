@@ -772,6 +772,7 @@ static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t 
     work->narrow = (float *)(block + job->narrow);
     work->open = (uint32_t *)(block + job->open);
     work->counts[0][0] = -1;
+    memset(&work->group, 0, sizeof work->group); /* steps are taken in lanes without a row as well */
     int64_t next_short = begin, next_long = begin;
     while (kx_entropy_next_lines(&work->lines, job->offsets, job->n, LANES, LONG_ROW, TILE, &next_short, &next_long, end)) {
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
