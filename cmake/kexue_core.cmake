@@ -77,6 +77,10 @@ function(kexue_set_properties target)
                                              COMPILE_WARNING_AS_ERROR OFF)
 endfunction()
 
+# Where its loops lie decides a third: rms_norm of 8192 x 768 float32 took 1.8 to 2.8 ms after changes elsewhere in the file.
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+  set_source_files_properties("${core_dir}/kernels/layer_norm.c" PROPERTIES COMPILE_OPTIONS -falign-loops=64)
+endif()
 foreach(level IN LISTS kexue_levels)
   add_library(kexue_kernels_${level} OBJECT ${kernel_sources})
   kexue_set_properties(kexue_kernels_${level})
