@@ -489,7 +489,8 @@ static KX_ALWAYS_INLINE kx_status_t KX_TYPED(normalize)(const int is_layer, cons
     if (n == 0) return KX_OK;
     const int cache = kx_first_cache_bytes();
     const int has_room = n <= cache / (6 * (int64_t)sizeof(KX_REAL)) && (!KX_IS_DOUBLE || cache > 32 << 10);
-    const int streams = n >= 64 && rows >= KX_STREAM_BYTES / (int64_t)sizeof(KX_REAL) / n && x->data != out->data;
+    const int is_aligned = ((uintptr_t)out->data | (uintptr_t)out->row) % sizeof(KX_REAL) == 0;
+    const int streams = is_aligned && n >= 64 && rows >= KX_STREAM_BYTES / (int64_t)sizeof(KX_REAL) / n && x->data != out->data;
     for (int64_t r = 0; r < rows; r++) {
         const KX_TYPED(operands) row = {.x = row_of(x, r), .x_ahead = row_of(x, has_room && r + 2 < rows ? r + 2 : r).data,
                                         .out_ahead = row_of(out, has_room && r + 1 < rows ? r + 1 : r).data};
