@@ -40,7 +40,6 @@ typedef struct kx_entropy_work {
     unsigned holes;        /* whether entries without weight are among the group's */
     /* arrays of count * LANES, and of count: */
     void *exponents, *weights;
-    float *narrow;
     uint32_t *open; /* a bit for each entry that has weight */
 } kx_entropy_work_t;
 
@@ -53,7 +52,7 @@ typedef struct kx_entropy_job {
     const kx_entropy_options_t *options;
     const kx_entropy_outputs_t *outputs;
     int64_t entries; /* of the arrays of one work */
-    size_t exponents, weights, narrow, open, work_bytes; /* where they are in its block, and its size */
+    size_t exponents, weights, open, work_bytes; /* where they are in its block, and its size */
     char *works;
 } kx_entropy_job_t;
 
@@ -431,9 +430,25 @@ static void KX_TYPED(find_largest)(const kx_entropy_job_t *job, kx_entropy_work_
     }
 }
 
+/* The group's results and what most likely is the next group, to be had in the second cache: sixteen short rows at a time are no stream
+   that the processor recognises. */
+typedef struct KX_TYPED(ahead) {
+    const char *next, *q;
+    int64_t bytes, at;
+} KX_TYPED(ahead_t);
+
+static KX_TYPED(ahead_t) KX_TYPED(ahead_of)(const kx_entropy_job_t *job, const kx_entropy_work_t *work) {
+    const int last = work->lines.rows - 1;
+    const int64_t begin = work->lines.start[0], end = work->lines.start[last] + work->lines.length[last];
+    KX_TYPED(ahead_t) ahead = {(const char *)((const KX_REAL *)job->values + end), NULL, (end - begin) * (int64_t)sizeof(KX_REAL), 0};
+    ahead.q = job->outputs->q ? (const char *)((const KX_REAL *)job->outputs->q + begin) : ahead.next;
+    if (ahead.bytes > PREFETCHED) ahead.bytes = 0;
+    return ahead;
+}
+
 /* v = log(weight / largest) <= 0, or 0 where there is no weight; counts, and the sums for the mean. */
-static KX_ALWAYS_INLINE void KX_TYPED(log_lines)(int is_long, int weighs, kx_entropy_work_t *work, double *nothing, double *lower,
-                                                 double *sum, double *least) {
+static KX_ALWAYS_INLINE void KX_TYPED(log_lines)(int is_long, int weighs, kx_entropy_work_t *work, KX_TYPED(ahead_t) ahead,
+                                                 double *nothing, double *lower, double *sum, double *least) {
     const KX_VECTOR zero = V(set)((KX_REAL)0), one = V(set)((KX_REAL)1);
     const KX_VECTOR farthest = V(set)(-(KX_REAL)LARGEST); /* where the difference overflows */
     const unsigned all = (unsigned)((1ull << KX_LANES) - 1);
@@ -446,6 +461,11 @@ static KX_ALWAYS_INLINE void KX_TYPED(log_lines)(int is_long, int weighs, kx_ent
         KX_VECTOR total = zero, lowest = zero, below = zero, closed = zero;
         for (int64_t j = 0; j < place.count; j++) {
             const int64_t entry = place.first + j * place.step;
+            if (ahead.at < ahead.bytes) {
+                kx_prefetch_far(ahead.next + ahead.at);
+                kx_prefetch_far(ahead.q + ahead.at);
+                ahead.at += (int64_t)sizeof(KX_VECTOR);
+            }
             const KX_VECTOR value = V(load)(x + entry);
             const KX_MASK has_weight = V(less)(bottom, value);
             const unsigned open = BITS(has_weight);
@@ -471,10 +491,11 @@ static void KX_TYPED(take_logarithms)(const kx_entropy_job_t *job, kx_entropy_wo
     kx_entropy_group_t *group = &work->group;
     const int weighs = job->options->domain == KX_ENTROPY_WEIGHTS;
     double nothing[LANES] = {0}, lower[LANES] = {0}, least[LANES] = {0};
+    const KX_TYPED(ahead_t) ahead = KX_TYPED(ahead_of)(job, work);
     work->holes = 0;
     for (int k = 0; k < LANES; k++) sum[k] = 0;
-    if (work->lines.is_long) KX_TYPED(log_lines)(1, weighs, work, nothing, lower, sum, least);
-    else KX_TYPED(log_lines)(0, weighs, work, nothing, lower, sum, least);
+    if (work->lines.is_long) KX_TYPED(log_lines)(1, weighs, work, ahead, nothing, lower, sum, least);
+    else KX_TYPED(log_lines)(0, weighs, work, ahead, nothing, lower, sum, least);
     for (int k = 0; k < LANES; k++) {
         int64_t entries = work->lines.count;
         if (work->lines.is_long) entries = k < work->lines.rows ? KX_TYPED(line_of)(work, 1, k).count * KX_LANES : 1;
@@ -588,9 +609,9 @@ static void KX_TYPED(uncentre)(const kx_entropy_job_t *job, kx_entropy_work_t *w
 }
 
 #ifdef NARROW_FIRST
-static void narrow_exponents(kx_entropy_work_t *work) {
+static void narrow_exponents(const kx_entropy_work_t *work, float *narrow) {
     const double *x = (const double *)work->exponents;
-    for (int64_t i = 0; i < entries_of(work); i++) work->narrow[i] = (float)x[i];
+    for (int64_t i = 0; i < entries_of(work); i++) narrow[i] = (float)x[i];
 }
 #endif
 
@@ -613,18 +634,19 @@ static kx_status_t KX_TYPED(solve)(kx_task_t *task, const kx_entropy_job_t *job,
     forget_bracket(group);
 #ifdef NARROW_FIRST
     {
-        narrow_exponents(work);
+        float *narrow = (float *)work->weights; /* which are not there yet: the first cache holds both then */
+        narrow_exponents(work, narrow);
         for (int k = 0; k < LANES; k++)
             if (group->wanted[k] < 1e-30) group->active &= ~(1u << k); /* its terms would underflow */
         for (int round = 0; round < PRELUDE && round + 1 < job->options->max_iter && group->active; round++) {
-            evaluate_group_f32(work, work->narrow, NULL);
+            evaluate_group_f32(work, narrow, NULL);
             kx_entropy_advance(group, 1e-2, 0);
             if (round > 3) /* from far out entries on, the way up is long: beyond what float holds */
                 for (int k = 0; k < LANES; k++)
                     if (!(group->gamma[k] < 0x1p60)) group->active &= ~(1u << k);
             if (group->uncentred) {
                 uncentre_f64(job, work);
-                narrow_exponents(work);
+                narrow_exponents(work, narrow);
             }
         }
         group->active = solved;
@@ -747,29 +769,12 @@ static void KX_TYPED(finish)(const kx_entropy_job_t *job, kx_entropy_work_t *wor
     KX_TYPED(store_lines)(weights, &work->lines, LANES, q);
 }
 
-/* The group's results and what most likely is the next group, within the second-level cache: sixteen short rows at a time are no
-   stream that the processor recognises (13% of the time in float64, 20% in float32, at 10,000 rows of 100; 2% and 8% at rows of
-   1000). Inline: gcc drops the call of a function that only prefetches. */
-static KX_ALWAYS_INLINE void KX_TYPED(prefetch_group)(const kx_entropy_job_t *job, const kx_entropy_work_t *work) {
-    const int last = work->lines.rows - 1;
-    const int64_t end = work->lines.start[last] + work->lines.length[last];
-    int64_t bytes = (end - work->lines.start[0]) * (int64_t)sizeof(KX_REAL);
-    if (bytes > PREFETCHED) return;
-    const char *next = (const char *)((const KX_REAL *)job->values + end);
-    const char *q = job->outputs->q ? (const char *)((const KX_REAL *)job->outputs->q + work->lines.start[0]) : next;
-    for (int64_t i = 0; i < bytes; i += 64) {
-        kx_prefetch(next + i);
-        kx_prefetch(q + i);
-    }
-}
-
 static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t begin, int64_t end) {
     const kx_entropy_job_t *job = (const kx_entropy_job_t *)arg;
     char *block = job->works + (size_t)kx_task_worker(task) * job->work_bytes;
     kx_entropy_work_t *work = (kx_entropy_work_t *)block;
     work->exponents = block + job->exponents;
     work->weights = block + job->weights;
-    work->narrow = (float *)(block + job->narrow);
     work->open = (uint32_t *)(block + job->open);
     work->counts[0][0] = -1;
     memset(&work->group, 0, sizeof work->group); /* steps are taken in lanes without a row as well */
@@ -778,7 +783,6 @@ static kx_status_t KX_TYPED(normalize_rows)(kx_task_t *task, void *arg, int64_t 
         if (kx_task_should_stop(task)) return KX_E_CANCELLED;
         memset(work->status, 0, sizeof work->status);
         KX_TYPED(prepare)(job, work);
-        KX_TYPED(prefetch_group)(job, work);
         kx_status_t status = KX_TYPED(solve)(task, job, work);
         if (status != KX_OK) return status;
         KX_TYPED(finish)(job, work);
@@ -795,7 +799,7 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_entropy_normalize)) KX_ENTROPY_PARAMETERS {
     if (fits != KX_OK) return fits;
     if (rows == 0) return KX_OK;
     if (!values && entries > 0) return KX_E_ARGUMENT;
-    kx_entropy_job_t job = {values, offsets, targets, rows, n, targets_stride, options, outputs, 0, 0, 0, 0, 0, 0, NULL};
+    kx_entropy_job_t job = {values, offsets, targets, rows, n, targets_stride, options, outputs, 0, 0, 0, 0, 0, NULL};
     /* Groups of short rows need a whole number of vectors, however few rows there are. */
     job.entries = longest < LONG_ROW ? longest * LANES : TILE;
     if (longest > job.entries) job.entries = kx_round_up(longest, LANES);
@@ -803,7 +807,6 @@ kx_status_t KX_KERNEL(KX_TYPED(kx_entropy_normalize)) KX_ENTROPY_PARAMETERS {
     kx_layout_add(&layout, 1, sizeof(kx_entropy_work_t));
     job.exponents = kx_layout_add(&layout, job.entries, sizeof(KX_REAL));
     job.weights = kx_layout_add(&layout, job.entries, sizeof(KX_REAL));
-    job.narrow = kx_layout_add(&layout, sizeof(KX_REAL) == 8 ? job.entries : 0, sizeof(float));
     job.open = kx_layout_add(&layout, job.entries / LANES, sizeof(uint32_t));
     job.work_bytes = layout.bytes;
     return kx_entropy_run(ctx, rows, entries, &layout, &job.works, KX_TYPED(normalize_rows), &job);
