@@ -142,7 +142,7 @@ void KX_KERNEL(KX_TYPED(kx_document_table))(const KX_REAL *vectors, ptrdiff_t ro
             /* The next rows on their way while these are worked on: the hardware's own prefetching left half of the time waiting. */
             const int64_t next = row + TILE_ROWS < rows ? row + TILE_ROWS : rows - 1;
             const char *ahead = (const char *)vectors + (words ? words[next] : next) * row_stride;
-            for (int64_t k = 0; k < dimension * (int64_t)sizeof(KX_REAL); k += 64) kx_prefetch(ahead + k);
+            for (int64_t k = 0; k < dimension * (int64_t)sizeof(KX_REAL); k += 64) kx_prefetch_far(ahead + k);
         }
         for (int64_t j = 0; j < columns; j += TILE_COLUMNS)
             KX_TYPED(squared_tile)(x, tails, y + j * stride, whole, dimension, stride, table + i * table_stride + j, table_stride);
