@@ -48,6 +48,7 @@ void kx_search_results_release(const kx_ctx_t *ctx, kx_search_results_t *results
 #else
 #include <float.h>
 
+#include "isa/transpose.h"
 #include "kernels/documents_internal.h"
 
 /* Bounds are made from 16-bit codes of the distances, rounded down: the upper bits of a float32 less `base`, so 11 digits and 64
@@ -320,15 +321,19 @@ static kx_status_t KX_TYPED(measure_words)(kx_task_t *task, void *arg, int64_t b
             KX_VECTOR largest = V(set)(0);
             const int32_t base = q->base;
             for (int64_t r = 0; r < count; r++) {
-                KX_REAL *row = table + r * q->slots;
+                const KX_REAL *row = table + r * q->slots;
                 uint16_t *codes = q->codes + (first + r) * q->code_slots, least = CODES - 1;
-                for (int64_t c = q->words; c < q->slots; c++) row[c] = 0;
-                for (int64_t c = 0; c < q->slots; c++) codes[c] = encode(KX_TYPED(round_down)(row[c]), base);
-                for (int64_t c = q->words; c < q->code_slots; c++) codes[c] = CODES - 1;
-                for (int64_t c = 0; c < q->code_slots; c++) least = codes[c] < least ? codes[c] : least;
+                for (int64_t c = 0; c < q->slots; c++) {
+                    const uint16_t code = c < q->words ? encode(KX_TYPED(round_down)(row[c]), base) : CODES - 1;
+                    codes[c] = code;
+                    least = code < least ? code : least;
+                }
+                for (int64_t c = q->slots; c < q->code_slots; c++) codes[c] = CODES - 1;
                 q->least[first + r] = decode(least, base);
-                for (int64_t c = 0; c < q->slots; c += KX_LANES)
-                    largest = V(max)(V(min)(V(load)(row + c), most), largest);
+                for (int64_t c = 0; c < q->words; c += KX_LANES) {
+                    const KX_VECTOR costs = q->words - c < KX_LANES ? V(load_part)(row + c, q->words - c, 0) : V(load)(row + c);
+                    largest = V(max)(V(min)(costs, most), largest);
+                }
             }
             q->largest[tile] = -V(reduce_min)(V(sub)(V(set)(0), largest));
         }
