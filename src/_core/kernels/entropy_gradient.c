@@ -156,8 +156,8 @@ static KX_ALWAYS_INLINE void KX_TYPED(weigh)(KX_TYPED(kx_gradient_t) *work, int 
             V(store)(work->weights + i, e);
             V(store)(work->slopes + i, s);
             if (work->next_values) {
-                kx_prefetch(work->next_values + i);
-                kx_prefetch(work->next_slopes + i);
+                kx_prefetch_far(work->next_values + i);
+                kx_prefetch_far(work->next_slopes + i);
             }
             total = V(add)(total, e);
             deviations = V(fma)(e, d, deviations);
@@ -192,7 +192,7 @@ static void KX_TYPED(correlate)(KX_TYPED(kx_gradient_t) *work) {
             const KX_VECTOR weighted = V(mul)(V(load)(work->weights + i), d);
             covariance = V(fma)(weighted, s, covariance);
             variance = V(fma)(weighted, d, variance);
-            if (work->results) kx_prefetch(work->results + i);
+            if (work->results) kx_prefetch_far(work->results + i);
         }
         KX_TYPED(add_to)(covariances, covariance);
         KX_TYPED(add_to)(variances, variance);
