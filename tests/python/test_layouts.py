@@ -221,7 +221,7 @@ ODD_DTYPES = "f2 f4 g F D i1 u1 i8 u8 ? O U8 S8 M8[s] m8[s]".split()
 NO_ARRAYS = (
     *(None, "text", b"bytes", 3.5, -1, 10**400, [10**400], 1j, True, object(), {"a": 1}, {1.0}),
     *([], [[]], [[1.0], [2.0, 3.0]]),
-    *(datetime.date(2020, 1, 1), [None], ["x"], slice(3), Ellipsis, int, len, scipy.sparse.eye(3, format="csr")),
+    *(datetime.date(2020, 1, 1), [None], ["x"], slice(3), Ellipsis, list, len, scipy.sparse.eye(3, format="csr")),
     np.zeros(3, dtype=[("a", "f8")]),
     np.zeros(3, dtype="V3"),
     np.ma.masked_array([1.0, 2.0], [True, False]),
