@@ -387,7 +387,7 @@ def _group_codes(groups: Any, n: int) -> tuple[np.ndarray, int]:
         groups = np.asarray(groups)
         if groups.ndim != 1:
             raise KexueValueError(f"groups must have 1 dimension, but its shape is {groups.shape}")
-    elif not hasattr(groups, "__len__"):
+    elif not hasattr(type(groups), "__len__"):
         raise TypeError(f"groups must be a sequence of ids, not {type(groups).__name__}")
     if len(groups) != n:
         raise KexueValueError(f"groups has {len(groups)} entries, but scores has {n}")

@@ -46,7 +46,7 @@ class Problem:
 
 def as_weights(name: str, value: Any, size: int, axis: str) -> np.ndarray | None:
     if value is None or (
-        hasattr(value, "__len__") and getattr(value, "ndim", 1) == 1 and len(value) == 0 and np.ndim(value) == 1
+        hasattr(type(value), "__len__") and getattr(value, "ndim", 1) == 1 and len(value) == 0 and np.ndim(value) == 1
     ):
         return None
     weights = contiguous_rows(as_real(name, value, dtype=np.float64), 1)

@@ -284,7 +284,7 @@ def _positive_ids(positive_ids: Any, scores: np.ndarray) -> tuple[np.ndarray, np
         if scores.ndim == 1:
             positive_ids = positive_ids[None] if isinstance(positive_ids, np.ndarray) else [positive_ids]
         listed = positive_ids
-        if not hasattr(listed, "__len__"):
+        if not hasattr(type(listed), "__len__"):
             raise TypeError(
                 f"positive_ids must be a sequence of ids for each row of scores, not {type(listed).__name__}"
             )

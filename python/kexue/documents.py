@@ -325,7 +325,7 @@ def _array_rows(
     name: str, documents: Sequence[ArrayLike], weights: Sequence[ArrayLike | None] | None, first: int
 ) -> tuple[list[np.ndarray], _Rows]:
     """A list of arrays of word vectors as documents whose every word is its own."""
-    if isinstance(documents, (str, bytes)) or not hasattr(documents, "__len__") or is_sparse(documents):
+    if isinstance(documents, (str, bytes)) or not hasattr(type(documents), "__len__") or is_sparse(documents):
         raise TypeError(f"{name} must be a sequence of arrays where vectors is None, not {type(documents).__name__}")
     if weights is not None and len(weights) != len(documents):
         raise KexueValueError(f"{name.lower()}_weights has {len(weights)} entries for {len(documents)} documents")
