@@ -152,14 +152,17 @@ EYE = np.eye(2)
     [
         ("area_under_curve", ([1.0], [[1], [2, 3]]), {}, "^labels is not an array of one shape"),
         ("cka_matrix", ([EYE[:1], EYE[:1]],), {}, r"^layers_a\[0\] has 1 item, but at least 2 are needed"),
+        ("emd2", (list, [1.0], [[1.0]]), {}, "^a must be an array of real numbers, not type"),
         ("entropy_matched_scale", (-1e308, 128, 64), {}, r"^entropy is -1e\+308, out of reach"),
         ("fwht", ([[1.0], [2.0, 3.0]],), {}, "^x is not an array of one shape"),
+        ("grouped_argmax", ([1.0], list), {}, "^groups must be a sequence of ids, not type"),
         ("gru_weights_from_torch", (np.ones((6, 2)), None), {}, "^weight_hh must"),
         ("inner_product_bound", ([2, 3], [0.1] * 3), {}, "^n and eps must have shapes that broadcast"),
         ("jl_min_dim", ([2, 3], [0.1] * 3), {}, "^n_samples, eps and delta must have shapes that broadcast"),
         ("jl_min_dim", ([2, 3], [0.1] * 3), {"rule": "lemma16"}, "^n_samples and eps must have shapes that broadcast"),
         ("jl_success_probability", (5, [2, 3], [0.1] * 3), {}, "^n_samples, n_components and eps must have shapes"),
         ("layer_norm", (EYE.astype(complex),), {}, "^x must hold real numbers, but its dtype is complex128"),
+        ("pairwise_distances", (list,), {}, "^X must be a sequence of arrays where vectors is None, not type"),
         ("norm_concentration_bound", ([2, 3], [0.1] * 3), {}, "^n and eps must have shapes that broadcast"),
         ("r_drop_loss", (EYE, EYE, [[1], [2, 3]]), {}, "^labels is not an array of one shape"),
         ("samples_contrast", ([1.0, 2.0], [[1], [2, 3]]), {}, "^proportions is not an array of one shape"),
@@ -175,6 +178,7 @@ EYE = np.eye(2)
         ("taylor_softmax", (1.0,), {}, "^x must have at least 1 dimension"),
         ("taylor_softmax_vjp", (EYE, np.ones((2, 3))), {}, "^x and grad must have the same length along axis -1"),
         ("taylor_softmax_vjp", (EYE, np.ones((3, 2))), {}, "^x and grad must have dimensions besides the rows'"),
+        ("zlpr_sparse_loss", (EYE, list), {}, "^positive_ids must be a sequence of ids for each row of scores, not type"),
     ],
 )
 def test_errors_that_did_not_name_the_argument(name, args, options, message):
