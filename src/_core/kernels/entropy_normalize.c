@@ -430,8 +430,9 @@ static void KX_TYPED(find_largest)(const kx_entropy_job_t *job, kx_entropy_work_
     }
 }
 
-/* The group's results and what most likely is the next group, to be had in the second cache: sixteen short rows at a time are no stream
-   that the processor recognises. */
+/* What most likely is the next group, and the group's results: sixteen short rows at a time are no stream that the processor recognises.
+   They go to the second cache, line by line among the logarithms: in one burst to the first, of 32 kB, 10,000 rows of 100 took 17% more
+   in float64 and 6% more in float32. */
 typedef struct KX_TYPED(ahead) {
     const char *next, *q;
     int64_t bytes, at;
