@@ -178,7 +178,7 @@ EYE = np.eye(2)
         ("taylor_softmax", (1.0,), {}, "^x must have at least 1 dimension"),
         ("taylor_softmax_vjp", (EYE, np.ones((2, 3))), {}, "^x and grad must have the same length along axis -1"),
         ("taylor_softmax_vjp", (EYE, np.ones((3, 2))), {}, "^x and grad must have dimensions besides the rows'"),
-        ("zlpr_sparse_loss", (EYE, list), {}, "^positive_ids must be a sequence of ids for each row of scores, not type"),
+        ("zlpr_sparse_loss", (EYE, list), {}, "^positive_ids must be a sequence of ids for each row"),
     ],
 )
 def test_errors_that_did_not_name_the_argument(name, args, options, message):
